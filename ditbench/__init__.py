@@ -1,0 +1,49 @@
+"""Benchmark diffusion transformers that plug in.
+
+These names are the whole public API, together with `ditbench.layers` and `ditbench.testing` for plugins.
+Importing this package does no work and imports no torch.
+"""
+
+import pkgutil
+from typing import TYPE_CHECKING, Any
+
+from .components import (
+    Architecture,
+    Dataset,
+    DenoiserSpec,
+    Executor,
+    Metric,
+    Objective,
+    Option,
+    Sampler,
+)
+from .errors import DitbenchError
+from .hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from .campaign import run
+    from .record import Record
+
+__all__ = [
+    "Architecture",
+    "Dataset",
+    "DenoiserSpec",
+    "DitbenchError",
+    "Executor",
+    "Metric",
+    "Objective",
+    "Option",
+    "Record",
+    "Sampler",
+    "hookimpl",
+    "run",
+]
+
+_ON_FIRST_USE = {"run": "ditbench.campaign:run", "Record": "ditbench.record:Record"}
+
+
+def __getattr__(name: str) -> Any:
+    """Plugins import this package to register themselves; they should not pay for pandas and pydantic."""
+    if name in _ON_FIRST_USE:
+        return pkgutil.resolve_name(_ON_FIRST_USE[name])
+    raise AttributeError(f"module 'ditbench' has no attribute {name!r}")

@@ -1,0 +1,98 @@
+"""ditbench's own components. They come in by the door that plugins use, and this page lists them all."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from .components import Dataset, Executor, Metric, Objective, Sampler
+from .hookspecs import hookimpl
+
+_TRACKS = Path(__file__).parent / "tracks"
+
+
+@hookimpl
+def ditbench_datasets() -> Iterable[Dataset]:
+    return [
+        Dataset(
+            name="digits",
+            load="ditbench.datasets:load_digits",
+            description="1,797 handwritten digits, 8x8 grey, 10 classes; ships with scikit-learn",
+        )
+    ]
+
+
+@hookimpl
+def ditbench_objectives() -> Iterable[Objective]:
+    return [
+        Objective(
+            name="flow",
+            make="ditbench.objectives:Flow",
+            description="straight path from data to noise, velocity regressed (rectified flow)",
+        )
+    ]
+
+
+@hookimpl
+def ditbench_samplers() -> Iterable[Sampler]:
+    return [
+        Sampler(
+            name="euler",
+            sample="ditbench.sampling:euler",
+            objectives=("flow",),
+            description="Euler steps along the flow, equally spaced in time",
+        )
+    ]
+
+
+@hookimpl
+def ditbench_metrics() -> Iterable[Metric]:
+    return [
+        Metric(
+            name="fid",
+            measure="ditbench.quality:frechet_distance",
+            higher_is_better=False,
+            needs="features",
+            description="Fréchet distance between Gaussian fits of the features (Heusel et al., 2017)",
+        ),
+        Metric(
+            name="kid",
+            measure="ditbench.quality:kernel_distance",
+            higher_is_better=False,
+            needs="features",
+            description="squared MMD of the features, cubic kernel; unbiased (Binkowski et al., 2018)",
+        ),
+        Metric(
+            name="is",
+            measure="ditbench.quality:inception_score",
+            higher_is_better=True,
+            needs="logits",
+            description="Inception Score with the extractor's class probabilities (Salimans et al., 2016)",
+        ),
+        Metric(
+            name="knn",
+            measure="ditbench.quality:class_accuracy",
+            higher_is_better=True,
+            needs="pixels",
+            description="share of samples that 3 nearest neighbours among the real images give their own class",
+        ),
+    ]
+
+
+@hookimpl
+def ditbench_tracks() -> Iterable[Path]:
+    return sorted(_TRACKS.glob("*.toml"))
+
+
+@hookimpl
+def ditbench_executors() -> Iterable[Executor]:
+    return [
+        Executor(
+            name="process",
+            execute="ditbench.executors:execute_in_process",
+            description="one clean process per run, in turn, forked from a server that has imported torch once",
+        ),
+        Executor(
+            name="inline",
+            execute="ditbench.executors:execute_inline",
+            description="in this process, for debugging",
+        ),
+    ]

@@ -1,0 +1,41 @@
+"""The state of a run in training, saved whole or not at all and loaded without unpickling code."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .errors import BadFile
+from .storage import write_atomically
+
+FILE_NAME = "checkpoint.pt"
+
+
+def save(path: Path, run_hash: str, state: dict[str, Any]) -> None:
+    """Save tensors, numbers and strings atomically, marked with the run they belong to."""
+    content = {"run": run_hash, **state}
+    write_atomically(path, lambda temporary: torch.save(content, temporary))
+
+
+def load(path: Path, run_hash: str, device: torch.device) -> dict[str, Any] | None:
+    """The saved state, or None if there is none. A damaged or foreign file is a `BadFile`."""
+    if not path.exists():
+        return None
+    try:
+        content = torch.load(path, map_location=device, weights_only=True)
+    except (RuntimeError, EOFError, pickle.UnpicklingError, OSError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise BadFile(
+            f"The checkpoint {str(path)!r} can't be read ({reason}). Start the run over with --force."
+        ) from None
+    if not isinstance(content, dict) or content.pop("run", None) != run_hash:
+        raise BadFile(f"The checkpoint {str(path)!r} belongs to another run. Start over with --force.")
+    return content
+
+
+def discard(directory: Path) -> None:
+    """Remove the checkpoint of a finished run: its record and EMA weights are what stays."""
+    (directory / FILE_NAME).unlink(missing_ok=True)

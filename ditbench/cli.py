@@ -1,0 +1,212 @@
+"""The command line: the only file that prints, exits, or imports late."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .errors import BadValue, DitbenchError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from .registry import Registry
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Benchmark diffusion transformers that plug in.",
+)
+leaderboard_app = typer.Typer(no_args_is_help=True, help="Tables from records.")
+app.add_typer(leaderboard_app, name="leaderboard")
+
+EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
+
+
+class Kind(StrEnum):
+    """What `ditbench list` can show."""
+
+    architectures = "architectures"
+    tracks = "tracks"
+    datasets = "datasets"
+    objectives = "objectives"
+    samplers = "samplers"
+    metrics = "metrics"
+    executors = "executors"
+
+
+def main() -> None:
+    """Entry point: a user's mistake is one line and exit code 2; a bug keeps its traceback."""
+    try:
+        app()
+    except DitbenchError as error:
+        typer.echo(f"ditbench: {error}", err=True)
+        sys.exit(EXIT_BAD_INPUT)
+
+
+@app.command()
+def run(
+    plugins: Annotated[
+        str, typer.Option(help="Architectures: name[:size][+option=value], separated by commas.")
+    ] = "dit,uvit,mdt,diffit",
+    track: Annotated[str, typer.Option(help="Track; see `ditbench list tracks`.")] = "digits",
+    budget: Annotated[str | None, typer.Option(help="2000-steps, 50k-images or 90s instead of the track's.")] = None,
+    seeds: Annotated[str, typer.Option(help="Training seeds, separated by commas.")] = "0",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    out: Annotated[Path, typer.Option(help="Folder for runs and leaderboard.")] = Path("runs"),
+    keep_samples: Annotated[bool, typer.Option("--keep-samples", help="Write samples.npz (ADM layout).")] = False,
+    checkpoint_every: Annotated[float, typer.Option(help="Seconds of training between checkpoints.")] = 20.0,
+    force: Annotated[bool, typer.Option("--force", help="Start finished and interrupted runs over.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="A faulty plugin is an error.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress, only the table.")] = False,
+    executor: Annotated[str, typer.Option(help="process, or inline for debugging.")] = "process",
+) -> None:
+    """Train, sample, measure and rank architectures on a track.
+
+    Finished runs are skipped and interrupted ones resumed. Exit code 1: some run did not finish.
+    """
+    from . import campaign
+    from .console import Lines, Live, make_console, print_boards
+
+    console = make_console()
+    live = console.is_terminal and not quiet
+    listener = Live(console) if live else campaign.Silent() if quiet else Lines(console)
+    _report_faults(strict)
+    try:
+        records = campaign.run(
+            track,
+            plugins.split(","),
+            _parse_seeds(seeds),
+            budget=budget,
+            device=device,
+            out=out,
+            keep_samples=keep_samples,
+            checkpoint_seconds=checkpoint_every,
+            force=force,
+            strict=strict,
+            executor=executor,
+            listener=listener,
+        )
+    except KeyboardInterrupt:
+        _close(listener)
+        typer.echo("Interrupted. The same command again resumes where this one stopped.", err=True)
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+    finally:
+        _close(listener)
+    print_boards(console, records)
+    folder = out / records[0].track.name
+    console.print(f"Records, grids and leaderboard.md in {folder}", highlight=False, markup=False, soft_wrap=True)
+    if any(record.status != "finished" for record in records):
+        raise typer.Exit(EXIT_FAILED)
+
+
+@app.command(name="list")
+def list_(kind: Annotated[Kind, typer.Argument(help="What to list.")] = Kind.architectures) -> None:
+    """Show what is installed."""
+    from .console import make_console, make_table, plain
+    from .registry import Registry
+
+    _report_faults(strict=False)
+    console = make_console()
+    registry = Registry.installed()
+    if kind is Kind.architectures:
+        console.print(_architectures(registry))
+    elif kind is Kind.tracks:
+        console.print(_tracks(registry))
+    else:
+        table = make_table("name", "description")
+        for name, component in getattr(registry, kind.value).items():
+            table.add_row(plain(name), plain(component.description))
+        console.print(table)
+
+
+@app.command()
+def plugins(
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 2 if any plugin is faulty.")] = False,
+) -> None:
+    """List installed plugins, what they provide, and what is wrong with the faulty ones."""
+    from .console import make_console, make_table, plain
+    from .registry import Registry
+
+    registry = Registry.installed()
+    table = make_table("plugin", "distribution", "version", "state", "provides")
+    for plugin in registry.plugins:
+        state = f"faulty: {plugin.fault}" if plugin.fault else "ok"
+        cells = (plugin.name, plugin.distribution, plugin.version, state, ", ".join(plugin.provides))
+        table.add_row(*map(plain, cells))
+    make_console().print(table)
+    if strict and registry.faults:
+        raise typer.Exit(EXIT_BAD_INPUT)
+
+
+@leaderboard_app.command()
+def build(
+    records: Annotated[Path, typer.Argument(help="Folder with records, searched through and through.")],
+    out: Annotated[Path, typer.Option(help="Folder for README.md and leaderboard.csv.")],
+) -> None:
+    """Make the leaderboard's tables from records alone."""
+    from .leaderboard import CSV_FILE, MARKDOWN_FILE, write_leaderboard
+    from .record import read_records
+    from .storage import make_writable
+
+    found = read_records(records)
+    make_writable(out)
+    write_leaderboard(found, out, MARKDOWN_FILE, CSV_FILE)
+    typer.echo(f"{len(found)} records -> {out / MARKDOWN_FILE}, {out / CSV_FILE}")
+
+
+def _parse_seeds(text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise BadValue(f"--seeds {text!r} is no list of whole numbers such as 0,1,2.") from None
+
+
+def _report_faults(strict: bool) -> None:
+    from .registry import Registry
+
+    for plugin in Registry.installed(strict=strict).faults:
+        typer.echo(f"ditbench: left out {plugin.label}: {plugin.fault}", err=True)
+
+
+def _close(listener: object) -> None:
+    close = getattr(listener, "close", None)
+    if close is not None:
+        close()
+
+
+def _architectures(registry: Registry) -> Table:
+    from .components import spell
+    from .console import make_table, plain
+
+    table = make_table("architecture", "sizes", "options", "from", "paper")
+    for name, architecture in registry.architectures.items():
+        options = "\n".join(
+            f"{key}={'|'.join(spell(choice) for choice in option.choices) or _example(option.default)}"
+            for key, option in architecture.options.items()
+        )
+        plugin = registry.provider(name)
+        source = f"{plugin.distribution} {plugin.version}"
+        table.add_row(*map(plain, (name, ", ".join(architecture.sizes), options, source, architecture.paper)))
+    return table
+
+
+def _example(default: object) -> str:
+    return "on|off" if isinstance(default, bool) else f"{default}"
+
+
+def _tracks(registry: Registry) -> Table:
+    from .console import make_table, plain
+    from .plan import resolve_track
+
+    table = make_table("track", "version", "hash", "budget", "size", "description")
+    for name in registry.tracks:
+        track = resolve_track(registry, name)
+        cells = (name, track.version, track.hash, track.budget, track.size, track.description)
+        table.add_row(*map(plain, cells))
+    return table

@@ -1,0 +1,203 @@
+"""The frozen records that plugins return from their hooks. A record checks itself where it is built.
+
+What is heavy is named, not imported: a `Reference` is a callable, or ``"package.module:name"`` that is
+imported on first use, so that listing everything costs no ``import torch``.
+"""
+
+from __future__ import annotations
+
+import pkgutil
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from .errors import BadValue
+
+Reference = str | Callable[..., Any]
+Value = str | int | float | bool
+Space = Literal["pixel", "latent"]
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
+_SIZE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]*")
+_REFERENCE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+
+
+def load(reference: Reference) -> Callable[..., Any]:
+    """The callable that a reference stands for, importing its module if need be."""
+    if not isinstance(reference, str):
+        return reference
+    target = pkgutil.resolve_name(reference)
+    if not callable(target):
+        raise BadValue(f"{reference!r} is not callable.")
+    return target  # type: ignore[no-any-return]
+
+
+def check_name(kind: str, name: object) -> None:
+    """Names reach file names and tables, so they are short, lower-case and free of separators."""
+    if not isinstance(name, str) or not _NAME.fullmatch(name) or len(name) > 64:
+        raise BadValue(f"{name!r} can't name a {kind}: use up to 64 of a-z, 0-9, '.', '_', '-'.")
+
+
+def check_reference(kind: str, name: str, reference: object) -> None:
+    """A reference must be a callable or look like ``"package.module:name"``."""
+    if callable(reference) or (isinstance(reference, str) and _REFERENCE.fullmatch(reference)):
+        return
+    raise BadValue(f"{kind} {name!r}: {reference!r} is neither a callable nor 'package.module:name'.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DenoiserSpec:
+    """What the track asks of every denoiser; the first argument of `Architecture.build`."""
+
+    channels: int
+    resolution: int  # height and width of x, in pixels or latent cells
+    classes: int  # labels run over 0..classes-1 and `classes` itself means "no label"; 0: unconditional
+    space: Space
+    learn_variance: bool = False  # the output then has 2 * channels
+
+    @property
+    def out_channels(self) -> int:
+        """Channels of the denoiser's output."""
+        return self.channels * (2 if self.learn_variance else 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Option:
+    """One ablation axis of an architecture, set by ``+name=value`` on the command line."""
+
+    default: Value | None  # None: the network decides from the spec
+    choices: tuple[Value, ...] = ()  # empty: any value of the default's type
+    doc: str = ""
+
+    def __post_init__(self) -> None:
+        if self.choices and self.default is not None and self.default not in self.choices:
+            raise BadValue(f"the default {self.default!r} is not among the choices {self.choices}.")
+        if not self.choices and self.default is None:
+            raise BadValue("an option without a default needs choices.")
+
+    def parse(self, text: str) -> Value:
+        """The value that `text` spells; `BadValue` says what would have been right."""
+        if self.choices:
+            spelled = {spell(choice): choice for choice in self.choices}
+            if text not in spelled:
+                raise BadValue(f"{text!r} is none of {', '.join(spelled)}.")
+            return spelled[text]
+        if isinstance(self.default, bool):
+            if text not in ("on", "off"):
+                raise BadValue(f"{text!r} is neither on nor off.")
+            return text == "on"
+        kind = float if isinstance(self.default, float) else int if isinstance(self.default, int) else str
+        try:
+            return kind(text)
+        except ValueError:
+            raise BadValue(f"{text!r} is no {kind.__name__}.") from None
+
+
+def spell(value: Value) -> str:
+    """A value as the command line spells it."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return str(value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Architecture:
+    """What a plugin registers: how to build a denoiser, its named sizes and its ablation axes.
+
+    ``build(spec, **settings)`` returns an ``nn.Module`` that keeps the contract in `ditbench.testing`;
+    the settings are the options' defaults, overridden by the size, overridden by what the user chose.
+    """
+
+    name: str
+    build: Reference
+    sizes: Mapping[str, Mapping[str, Value]]
+    options: Mapping[str, Option] = field(default_factory=dict)
+    paper: str = ""  # e.g. "arXiv:2212.09748"
+    licence: str = ""
+    description: str = ""
+
+    def __post_init__(self) -> None:
+        check_name("architecture", self.name)
+        check_reference("architecture", self.name, self.build)
+        if not self.sizes:
+            raise BadValue(f"architecture {self.name!r} has no sizes.")
+        for size in self.sizes:
+            if not isinstance(size, str) or not _SIZE.fullmatch(size):
+                raise BadValue(f"architecture {self.name!r}: {size!r} can't name a size.")
+        for option in self.options:
+            check_name(f"option of {self.name}", option)
+
+    def settings(self, size: str, chosen: Mapping[str, Value]) -> dict[str, Value | None]:
+        """Everything `build` gets beside the spec."""
+        defaults = {name: option.default for name, option in self.options.items()}
+        return {**defaults, **self.sizes[size], **chosen}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """Real images with labels. ``load()`` returns a `ditbench.datasets.Images`."""
+
+    name: str
+    load: Reference
+    description: str = ""
+
+    def __post_init__(self) -> None:
+        check_name("dataset", self.name)
+        check_reference("dataset", self.name, self.load)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objective:
+    """How x_t is made and what is regressed. ``make(**settings)`` returns an objective of `objectives.py`."""
+
+    name: str
+    make: Reference
+    description: str = ""
+
+    def __post_init__(self) -> None:
+        check_name("objective", self.name)
+        check_reference("objective", self.name, self.make)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampler:
+    """A way to walk from noise to an image; ``sample(denoise, noise, steps)`` as in `sampling.py`."""
+
+    name: str
+    sample: Reference
+    objectives: tuple[str, ...]  # the objectives whose denoisers it can drive
+    evaluations_per_step: int = 1
+    description: str = ""
+
+    def __post_init__(self) -> None:
+        check_name("sampler", self.name)
+        check_reference("sampler", self.name, self.sample)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """A quality metric; ``measure(evidence)`` as in `quality.py` returns a value and perhaps its spread."""
+
+    name: str
+    measure: Reference
+    higher_is_better: bool
+    needs: Literal["features", "logits", "pixels"]  # what the evidence must hold
+    description: str = ""
+
+    def __post_init__(self) -> None:
+        check_name("metric", self.name)
+        check_reference("metric", self.name, self.measure)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Executor:
+    """Where runs happen; ``execute(configs, ...)`` as in `executors.py`."""
+
+    name: str
+    execute: Reference
+    description: str = ""
+
+    def __post_init__(self) -> None:
+        check_name("executor", self.name)
+        check_reference("executor", self.name, self.execute)

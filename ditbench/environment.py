@@ -1,0 +1,70 @@
+"""Facts about the machine and the software that a reader needs beside a number."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+from pathlib import Path
+
+import psutil
+import torch
+
+from .record import Environment
+
+
+def describe(device: torch.device) -> Environment:
+    """The environment of a run on `device`. No host name, no user name, no path."""
+    on_gpu = device.type == "cuda"
+    return Environment(
+        ditbench=importlib.metadata.version("ditbench"),
+        git_commit=_git("rev-parse", "HEAD"),
+        git_dirty=_dirty(),
+        python=platform.python_version(),
+        platform=f"{platform.system()} {platform.machine()}",
+        torch=torch.__version__,
+        diffusers=importlib.metadata.version("diffusers"),
+        torchmetrics=importlib.metadata.version("torchmetrics"),
+        cuda=torch.version.cuda if on_gpu else None,
+        gpu=torch.cuda.get_device_name(device) if on_gpu else None,
+        gpu_driver=_driver() if on_gpu else None,
+        cpu=_cpu_model(),
+        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 0,
+        threads=torch.get_num_threads(),
+        memory_bytes=psutil.virtual_memory().total,
+    )
+
+
+def _dirty() -> bool | None:
+    changes = _git("status", "--porcelain")
+    return None if changes is None else bool(changes)
+
+
+def _git(*arguments: str) -> str | None:
+    """git's answer about the checkout that this code runs from; None when it runs from no checkout."""
+    source = Path(__file__).resolve().parent
+    if not (source.parent / ".git").exists():
+        return None
+    return _answer(["git", "-C", str(source), *arguments])
+
+
+def _driver() -> str | None:
+    answer = _answer(["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"])
+    return answer.splitlines()[0] if answer else None
+
+
+def _answer(command: list[str]) -> str | None:
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _cpu_model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()

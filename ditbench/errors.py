@@ -1,0 +1,41 @@
+"""The mistakes a user can make. Each message names the thing, the culprit and the way out, in one line.
+
+Only ``cli.py`` turns these into text and exit codes; anything else that is raised is a bug and keeps its
+traceback.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class DitbenchError(Exception):
+    """A user's mistake or a condition of their machine; never a bug."""
+
+
+class UnknownName(DitbenchError):
+    """A name that nothing installed answers to."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        self.kind, self.name, self.known = kind, name, sorted(known)
+        near = difflib.get_close_matches(name, self.known, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        super().__init__(f"No {kind} named {name!r}.{hint} Known: {', '.join(self.known) or 'none'}.")
+
+    def __reduce__(self) -> tuple[type["UnknownName"], tuple[str, str, list[str]]]:
+        return UnknownName, (self.kind, self.name, self.known)
+
+
+class BadValue(DitbenchError):
+    """A value that has the wrong form or lies out of range."""
+
+
+class PluginFault(DitbenchError):
+    """A plugin that broke while loading, registered a wrong type, or claimed a name twice."""
+
+
+class RunBusy(DitbenchError):
+    """A run directory that another process is writing."""
+
+
+class BadFile(DitbenchError):
+    """A file that is missing, damaged, or not what it should be."""

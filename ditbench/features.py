@@ -1,0 +1,87 @@
+"""Feature extractors for quality metrics, named and pinned by the sha256 of their weights. They fail closed."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load
+from torch import Tensor, nn
+
+from .digits_cnn import DigitsCNN
+from .errors import BadFile, BadValue
+from .images import Bytes
+from .registry import pick
+
+_WEIGHTS = Path(__file__).parent / "weights"
+
+
+@dataclass(frozen=True)
+class Extractor:
+    """A network that maps uint8 pixels (N, C, H, W) to (features (N, F), logits (N, classes))."""
+
+    name: str
+    network: Callable[[], nn.Module]
+    weights: Path
+    sha256: str
+    image_shape: tuple[int, int, int]  # the only (C, H, W) it understands
+
+    def load(self) -> nn.Module:
+        """The network with its pinned weights; another file in their place is refused."""
+        try:
+            content = self.weights.read_bytes()
+        except OSError as error:
+            raise BadFile(
+                f"Weights of {self.name!r}: {str(self.weights)!r} can't be read ({error.strerror})."
+            ) from None
+        found = hashlib.sha256(content).hexdigest()
+        if found != self.sha256:
+            raise BadFile(
+                f"Weights of {self.name!r}: {str(self.weights)!r} has sha256 {found[:12]}..., not {self.sha256[:12]}... "
+                "Install ditbench again."
+            )
+        network = self.network()
+        network.load_state_dict(load(content))
+        return network.eval().requires_grad_(False)
+
+
+EXTRACTORS: Mapping[str, Extractor] = {
+    "digits-cnn": Extractor(
+        name="digits-cnn",
+        network=DigitsCNN,
+        weights=_WEIGHTS / "digits-cnn.safetensors",
+        sha256="e0dd37aa1f4218fc940c4b8e8505bc6af0388dd7de9408566257700ada0d9db6",
+        image_shape=(1, 8, 8),
+    )
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """What metrics see of a set of images: one pass of the extractor, shared by all of them."""
+
+    pixels: Bytes  # (N, C, H, W)
+    labels: Tensor  # (N,) int64
+    features: Tensor  # (N, F) float32
+    logits: Tensor  # (N, classes) float32
+
+
+def find_extractor(name: str, image_shape: tuple[int, ...]) -> Extractor:
+    """The extractor of that name, if it understands images of that (C, H, W)."""
+    extractor = pick("feature extractor", name, EXTRACTORS)
+    if extractor.image_shape != tuple(image_shape):
+        raise BadValue(f"Feature extractor {name!r} takes images of {extractor.image_shape}, not {tuple(image_shape)}.")
+    return extractor
+
+
+@torch.inference_mode()
+def extract(network: nn.Module, pixels: Bytes, labels: Tensor, batch_size: int = 500) -> Evidence:
+    """Run the extractor over the images on the CPU, in batches."""
+    outputs: Iterable[tuple[Tensor, Tensor]] = [
+        network(torch.from_numpy(pixels[start : start + batch_size])) for start in range(0, len(pixels), batch_size)
+    ]
+    features, logits = zip(*outputs, strict=True)
+    return Evidence(pixels, labels, torch.cat(features), torch.cat(logits))

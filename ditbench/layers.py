@@ -1,0 +1,246 @@
+"""Network parts that are identical in several papers. What a paper claims as new stays in its plugin.
+
+Numerics are frozen: the goldens of every reference plugin rest on them.
+
+Letters in shapes: N images, T tokens, D width, H heads, C channels, P patch size, G tokens per side.
+Sources: DiT (arXiv:2212.09748), ViT (arXiv:2010.11929), Swin (arXiv:2103.14030), BEiT (arXiv:2106.08254).
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from .errors import BadValue
+
+
+def timestep_embedding(t: Tensor, width: int, max_period: float = 10_000.0) -> Tensor:
+    """Sinusoids of t (N,), cosines first: (N, width), float32. Same in DiT, U-ViT, MDT and DiffiT."""
+    half = width // 2
+    frequencies = torch.exp(-math.log(max_period) * torch.arange(half, dtype=torch.float32, device=t.device) / half)
+    angles = t.float()[:, None] * frequencies[None]
+    embedding = torch.cat([angles.cos(), angles.sin()], dim=-1)
+    return F.pad(embedding, (0, width % 2))
+
+
+def sincos_positions(width: int, grid: int) -> Tensor:
+    """The fixed 2-D sine-cosine table of a grid x grid field of tokens: (1, grid * grid, width).
+
+    The first half of the width encodes the column, the second half the row; in each, sines come first.
+    Computed in float64, as in the papers' code, then rounded once.
+    """
+    position = torch.arange(grid, dtype=torch.float64)
+    frequencies = 1.0 / 10_000 ** (torch.arange(width // 4, dtype=torch.float64) / (width / 4.0))
+    angles = position[:, None] * frequencies[None]
+    axis = torch.cat([angles.sin(), angles.cos()], dim=1)  # (G, D/2)
+    columns = axis[None, :, :].expand(grid, grid, -1)
+    rows = axis[:, None, :].expand(grid, grid, -1)
+    return torch.cat([columns, rows], dim=-1).reshape(1, grid * grid, width).float()
+
+
+class PatchEmbed(nn.Module):
+    """Cut an image into P x P patches and map each linearly: (N, C, G*P, G*P) -> (N, T, D)."""
+
+    def __init__(self, channels: int, patch: int, width: int) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(channels, width, kernel_size=patch, stride=patch)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.proj(x).flatten(2).transpose(1, 2)  # type: ignore[no-any-return]
+
+
+def unpatchify(tokens: Tensor, channels: int, patch: int) -> Tensor:
+    """Lay tokens (N, T, P*P*C) back out as an image (N, C, G*P, G*P)."""
+    n, count, _ = tokens.shape
+    grid = math.isqrt(count)
+    tokens = tokens.reshape(n, grid, grid, patch, patch, channels)
+    return torch.einsum("nhwpqc->nchpwq", tokens).reshape(n, channels, grid * patch, grid * patch)
+
+
+class TimestepEmbedder(nn.Module):
+    """t (N,) -> sinusoids -> two-layer MLP -> (N, D)."""
+
+    def __init__(self, width: int, frequencies: int = 256) -> None:
+        super().__init__()
+        self.frequencies = frequencies
+        self.mlp = nn.Sequential(nn.Linear(frequencies, width), nn.SiLU(), nn.Linear(width, width))
+
+    def forward(self, t: Tensor) -> Tensor:
+        embedding = timestep_embedding(t, self.frequencies)
+        return self.mlp(embedding.to(self.mlp[0].weight.dtype))  # type: ignore[no-any-return]
+
+
+class LabelEmbedder(nn.Module):
+    """y (N,) in [0, classes] -> (N, D); the last row of the table is the null label."""
+
+    def __init__(self, classes: int, width: int) -> None:
+        super().__init__()
+        self.embedding_table = nn.Embedding(classes + 1, width)
+
+    def forward(self, y: Tensor) -> Tensor:
+        return self.embedding_table(y)  # type: ignore[no-any-return]
+
+
+class Mlp(nn.Module):
+    """Linear, GELU, Linear. DiT and its kin use the tanh form of GELU, U-ViT the exact one."""
+
+    def __init__(self, width: int, ratio: float = 4.0, approximate: str = "tanh") -> None:
+        super().__init__()
+        hidden = int(width * ratio)
+        self.fc1 = nn.Linear(width, hidden)
+        self.act = nn.GELU(approximate=approximate)
+        self.fc2 = nn.Linear(hidden, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc2(self.act(self.fc1(x)))  # type: ignore[no-any-return]
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
+    """softmax(q k^T / sqrt(d) + bias) v for q, k, v (N, H, T, d); bias broadcasts to (N, H, T, T).
+
+    The fused kernel, except where a bias that is being learned would silently drop it to the slow path
+    (CPU): there the explicit product is as fast and compiles better.
+    """
+    if bias is None:
+        return F.scaled_dot_product_attention(q, k, v)
+    if q.is_cuda or not bias.requires_grad:
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=bias.to(q.dtype))
+    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
+    return (scores + bias.to(scores.dtype)).softmax(dim=-1).to(v.dtype) @ v
+
+
+def split_heads(qkv: Tensor, heads: int) -> tuple[Tensor, Tensor, Tensor]:
+    """(N, T, 3*D) -> q, k, v, each (N, H, T, D/H)."""
+    n, count, triple = qkv.shape
+    q, k, v = qkv.reshape(n, count, 3, heads, triple // (3 * heads)).permute(2, 0, 3, 1, 4)
+    return q, k, v
+
+
+def merge_heads(x: Tensor) -> Tensor:
+    """(N, H, T, d) -> (N, T, H*d)."""
+    return x.transpose(1, 2).flatten(2)
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention: (N, T, D) -> (N, T, D), with an additive bias on the scaled logits if given."""
+
+    def __init__(self, width: int, heads: int, qkv_bias: bool = True) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width, bias=qkv_bias)
+        self.proj = nn.Linear(width, width)
+
+    def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
+        q, k, v = split_heads(self.qkv(x), self.heads)
+        return self.proj(merge_heads(attend(q, k, v, bias)))  # type: ignore[no-any-return]
+
+
+def relative_position_index(grid: int) -> Tensor:
+    """For tokens i, j of a grid x grid window, the row of the (2*grid-1)**2 bias table: (T, T) int64.
+
+    Swin's numbering: (row offset + grid - 1) * (2*grid - 1) + (column offset + grid - 1).
+    """
+    cell = torch.arange(grid)
+    rows, columns = torch.meshgrid(cell, cell, indexing="ij")
+    place = torch.stack([rows.flatten(), columns.flatten()])  # (2, T)
+    offset = place[:, :, None] - place[:, None, :] + grid - 1  # (2, T, T), from 0
+    return offset[0] * (2 * grid - 1) + offset[1]
+
+
+def position_bias(table: Tensor, index: Tensor) -> Tensor:
+    """Rows of a bias table (rows, H) as attention adds them: index (T, T) -> (H, T, T), (N, T, T) -> (N, H, T, T).
+
+    Gathered along the last axis of the transposed table: its backward pass is several times faster than an
+    embedding's, and CUDA's fused attention takes a bias only if its last axis is contiguous.
+    """
+    bias = table.t().index_select(1, index.flatten()).unflatten(1, index.shape)  # (H, ..., T, T)
+    return bias.transpose(0, 1) if index.dim() == 3 else bias
+
+
+def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
+    """x (N, T, D) scaled by 1 + scale and shifted, both (N, D); "adaLN" in DiT, Section 3.2."""
+    return x * (1 + scale[:, None]) + shift[:, None]
+
+
+class AdaLNZeroBlock(nn.Module):
+    """A transformer block whose norms are shifted and scaled and whose branches are gated by c: DiT and MDT.
+
+    "adaLN-Zero" in DiT, Section 3.2: with the modulation at zero, as it starts, the block is the identity.
+    """
+
+    def __init__(self, width: int, heads: int, mlp_ratio: float = 4.0) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(width, elementwise_affine=False, eps=1e-6)
+        self.attn = Attention(width, heads)
+        self.norm2 = nn.LayerNorm(width, elementwise_affine=False, eps=1e-6)
+        self.mlp = Mlp(width, mlp_ratio)
+        self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 6 * width))
+
+    def forward(self, x: Tensor, c: Tensor, bias: Tensor | None = None) -> Tensor:
+        shift1, scale1, gate1, shift2, scale2, gate2 = self.adaLN_modulation(c).chunk(6, dim=1)  # (N, D) each
+        x = x + gate1[:, None] * self.attn(modulate(self.norm1(x), shift1, scale1), bias)
+        return x + gate2[:, None] * self.mlp(modulate(self.norm2(x), shift2, scale2))  # type: ignore[no-any-return]
+
+
+class AdaLNHead(nn.Module):
+    """The last layer of DiT and MDT: a modulated norm, then tokens (N, T, D) -> patches (N, T, P*P*C)."""
+
+    def __init__(self, width: int, patch: int, channels: int) -> None:
+        super().__init__()
+        self.norm_final = nn.LayerNorm(width, elementwise_affine=False, eps=1e-6)
+        self.linear = nn.Linear(width, patch * patch * channels)
+        self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 2 * width))
+
+    def forward(self, x: Tensor, c: Tensor) -> Tensor:
+        shift, scale = self.adaLN_modulation(c).chunk(2, dim=1)  # (N, D) each
+        return self.linear(modulate(self.norm_final(x), shift, scale))  # type: ignore[no-any-return]
+
+
+def initialize_as_dit(net: nn.Module) -> None:
+    """The start that DiT gives its network, and MDT too.
+
+    Linears and the patch projection are Xavier-uniform without bias; the label table and the weights of
+    the time MLP are N(0, 0.02); the modulation of an `AdaLNZeroBlock` or `AdaLNHead` is zero, and so is
+    the head's Linear, so that the untrained network returns zero.
+    """
+    for module in net.modules():
+        if isinstance(module, PatchEmbed):
+            nn.init.xavier_uniform_(module.proj.weight.view(module.proj.out_channels, -1))
+            _zero(module.proj.bias)
+        elif isinstance(module, nn.Linear):
+            nn.init.xavier_uniform_(module.weight)
+            _zero(module.bias)
+    for module in net.modules():
+        if isinstance(module, LabelEmbedder):
+            nn.init.normal_(module.embedding_table.weight, std=0.02)
+        elif isinstance(module, TimestepEmbedder):
+            nn.init.normal_(module.mlp[0].weight, std=0.02)  # type: ignore[arg-type]
+            nn.init.normal_(module.mlp[2].weight, std=0.02)  # type: ignore[arg-type]
+        elif isinstance(module, AdaLNZeroBlock):
+            _zero(*module.adaLN_modulation.parameters())
+        elif isinstance(module, AdaLNHead):
+            _zero(*module.adaLN_modulation.parameters(), *module.linear.parameters())
+
+
+def _zero(*parameters: Tensor | None) -> None:
+    for parameter in parameters:
+        if parameter is not None:
+            nn.init.zeros_(parameter)
+
+
+def run_block(block: nn.Module, *inputs: Tensor | None, checkpointing: bool) -> Tensor:
+    """One block; with checkpointing its activations are recomputed in the backward pass, not kept."""
+    if checkpointing and torch.is_grad_enabled():
+        return checkpoint(block, *inputs, use_reentrant=False)  # type: ignore[no-any-return]
+    return block(*inputs)  # type: ignore[no-any-return]
+
+
+def tokens_per_side(name: str, resolution: int, patch: int) -> int:
+    """The G of an architecture's G x G tokens; `BadValue` if patches don't tile the image."""
+    if resolution % patch:
+        raise BadValue(
+            f"{name}: patch size {patch} does not divide the resolution {resolution}; choose a size whose patch does."
+        )
+    return resolution // patch

@@ -1,0 +1,269 @@
+"""Records to tables. Every number is a view of the records; nothing here imports torch."""
+
+from __future__ import annotations
+
+import statistics
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from .record import Measurement, Record
+from .storage import write_text
+
+MARKDOWN_FILE, CSV_FILE = "README.md", "leaderboard.csv"
+
+
+@dataclass(frozen=True)
+class Board:
+    """Runs that may be compared: same track, same protocol, same budget, same kind of device."""
+
+    track: str
+    version: int
+    track_hash: str
+    budget: str
+    device: str
+    records: tuple[Record, ...]
+
+    @property
+    def title(self) -> str:
+        """What the board compares, in one line."""
+        return f"{self.track} v{self.version}, {self.budget}, {self.device}"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One architecture on a board: its runs over all seeds."""
+
+    label: str
+    records: tuple[Record, ...]
+
+    @property
+    def finished(self) -> tuple[Record, ...]:
+        """The runs that have numbers."""
+        return tuple(record for record in self.records if record.status == "finished")
+
+    @property
+    def status(self) -> str:
+        """``finished``, or how many runs ended otherwise and why the first did."""
+        bad = [record for record in self.records if record.status != "finished"]
+        if not bad:
+            return "finished"
+        share = f" ({len(bad)} of {len(self.records)})" if len(self.records) > 1 else ""
+        return f"{bad[0].status}{share}: {bad[0].reason}"
+
+
+def boards(records: Iterable[Record]) -> list[Board]:
+    """Sort records into boards; numbers of different protocols or devices never share one."""
+    groups: dict[tuple[str, int, str, str, str], list[Record]] = defaultdict(list)
+    for record in records:
+        groups[record.track.name, record.track.version, record.track_hash, record.budget, _device_name(record)].append(
+            record
+        )
+    return [Board(*key, records=tuple(group)) for key, group in sorted(groups.items())]
+
+
+def entries(board: Board) -> list[Entry]:
+    """A board's architectures, best first by the track's first metric; those without a number last."""
+    groups: dict[str, list[Record]] = defaultdict(list)
+    for record in board.records:
+        groups[record.architecture.label].append(record)
+    found = [Entry(label, tuple(sorted(group, key=lambda r: r.seed))) for label, group in groups.items()]
+    ranking = board.records[0].track.evaluation.metrics[0]
+
+    def key(entry: Entry) -> tuple[float, str]:
+        values = [_metric(record, ranking) for record in entry.finished]
+        if not values:
+            return float("inf"), entry.label
+        sign = -1 if values[0].higher_is_better else 1
+        return sign * statistics.fmean(value.value for value in values), entry.label
+
+    return sorted(found, key=key)
+
+
+def _device_name(record: Record) -> str:
+    """GPU model or processor. A run that never measured anything still names its kind of device."""
+    if record.environment is None:
+        return record.device.partition(":")[0]
+    return record.environment.gpu or "cpu"
+
+
+def _metric(record: Record, name: str) -> Measurement:
+    return next(measurement for measurement in record.metrics if measurement.metric == name)
+
+
+def table(board: Board) -> pd.DataFrame:
+    """Text cells: a row per architecture, a column per full protocol name, and the real data's floor last."""
+    rows = [_row(rank, entry) for rank, entry in enumerate(entries(board), start=1)]
+    return pd.DataFrame([*rows, *_floor_row(board)]).fillna("")
+
+
+def _row(rank: int, entry: Entry) -> dict[str, str]:
+    records = entry.finished
+    row = {
+        "rank": str(rank) if records else "",
+        "architecture": entry.label,
+        "seeds": str(len(records)),
+    }
+    for measurement in records[0].metrics if records else ():
+        values = [_metric(record, measurement.metric).value for record in records]
+        row[f"{measurement.protocol} {_arrow(measurement)}"] = _mean(values)
+    for header, read in _COST_COLUMNS.items():
+        row[header] = _mean([read(record) for record in records]) if records else ""
+    row["status"] = entry.status
+    return row
+
+
+def _floor_row(board: Board) -> list[dict[str, str]]:
+    """The same metrics between two halves of the real data. Fewer images, so FID's bias is larger."""
+    finished = [record for record in board.records if record.status == "finished"]
+    if not finished:
+        return []
+    record = finished[0]
+    columns = {
+        f"{of.protocol} {_arrow(of)}": _number(floor.value)
+        for of, floor in zip(record.metrics, record.floors, strict=True)
+    }
+    count = record.floors[0].samples
+    return [{"architecture": "real data", "status": f"{count} of them against the others", **columns}]
+
+
+def _arrow(measurement: Measurement) -> str:
+    return "↑" if measurement.higher_is_better else "↓"
+
+
+def _training_rate(record: Record) -> float:
+    assert record.training is not None
+    return record.training.batch_size / statistics.median(record.training.step_seconds)
+
+
+def _sampling_rate(record: Record) -> float:
+    assert record.sampling is not None
+    rates = zip(record.sampling.batch_images, record.sampling.batch_seconds, strict=True)
+    return statistics.median(images / seconds for images, seconds in rates)
+
+
+def _peak_memory(record: Record) -> float:
+    assert record.memory is not None
+    peak = record.memory.training_peak_allocated or record.memory.training_peak_resident or 0
+    return peak / 2**20
+
+
+def _million_parameters(record: Record) -> float:
+    assert record.cost is not None
+    return (record.cost.parameters - record.cost.train_only_parameters) / 1e6
+
+
+def _million_macs(record: Record) -> float:
+    assert record.cost is not None
+    return record.cost.macs_per_image / 1e6
+
+
+_COST_COLUMNS: dict[str, Callable[[Record], float]] = {
+    "params (M)": _million_parameters,
+    "MACs (M)": _million_macs,
+    "train img/s": _training_rate,
+    "sample img/s": _sampling_rate,
+    "peak MiB": _peak_memory,
+}
+
+
+def _mean(values: Sequence[float]) -> str:
+    """The mean; with several seeds also the standard deviation over them."""
+    text = _number(statistics.fmean(values))
+    return text if len(values) < 2 else f"{text} ± {_number(statistics.stdev(values))}"
+
+
+def _number(value: float) -> str:
+    """Four significant digits, never in exponent form."""
+    if value == 0:
+        return "0"
+    digits = max(0, 3 - _exponent(value))
+    return f"{value:,.{min(digits, 6)}f}"
+
+
+def _exponent(value: float) -> int:
+    return int(f"{value:e}".partition("e")[2])
+
+
+_NOTES = """
+How to read it: the first metric ranks (mean over seeds, ± their standard deviation); with one seed, close rows
+are not distinguishable. Parameters leave out what only training uses; MACs are one forward pass for one image,
+attention included. Images per second are medians of raw step and batch times. Peak memory is that of training:
+the process's resident set on a CPU, libraries included, and the allocator's peak on CUDA. The real data's row is
+the floor: one half of it measured against the other, so from fewer images than the rows above.
+"""
+
+
+def markdown(records: Sequence[Record]) -> str:
+    """The leaderboard page: a table per board."""
+    parts = [
+        "# Leaderboard",
+        "",
+        "Generated from the records by `ditbench leaderboard build`. Do not edit.",
+        "",
+    ]
+    for board in boards(records):
+        commits = sorted({r.environment.git_commit or "?" for r in board.records if r.environment})
+        parts += [f"## {_escape(board.title)}", ""]
+        frame = table(board).map(_escape)
+        parts += [frame.to_markdown(index=False, disable_numparse=True), ""]
+        parts += [
+            f"Track hash `{board.track_hash}`; {len(board.records)} runs; "
+            f"code at {', '.join(f'`{commit[:10]}`' for commit in commits) or 'an unknown commit'}; {_machines(board)}.",
+            "",
+        ]
+    if not records:
+        parts += ["No records yet.", ""]
+    return "\n".join(parts) + _NOTES
+
+
+def _machines(board: Board) -> str:
+    """The machines, as the records name them."""
+    names = {
+        f"{e.gpu or e.cpu}, {e.threads} threads, torch {e.torch}"
+        for e in (record.environment for record in board.records)
+        if e is not None
+    }
+    warning = " (several machines: their speeds and memory do not compare)" if len(names) > 1 else ""
+    return _escape(("; ".join(sorted(names)) or "no machine recorded") + warning)
+
+
+def _escape(cell: object) -> str:
+    """Text that can neither break a Markdown table nor smuggle HTML into the page."""
+    text = " ".join(str(cell).split())
+    for plain, safe in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("|", "\\|"), ("`", "\\`")):
+        text = text.replace(plain, safe)
+    return text
+
+
+def csv(records: Sequence[Record]) -> str:
+    """One row per run and metric, unrounded: for other programs."""
+    rows = [
+        {
+            "track": record.track.name,
+            "track_version": record.track.version,
+            "track_hash": record.track_hash,
+            "budget": record.budget,
+            "device": _device_name(record),
+            "architecture": record.architecture.label,
+            "seed": record.seed,
+            "run_id": record.run_id,
+            "status": record.status,
+            "reason": record.reason,
+            **{measurement.protocol: measurement.value for measurement in record.metrics},
+            **({header: read(record) for header, read in _COST_COLUMNS.items()} if record.metrics else {}),
+        }
+        for record in sorted(records, key=lambda r: (r.track.name, r.track_hash, r.budget, r.run_id))
+    ]
+    return pd.DataFrame(rows).to_csv(index=False, lineterminator="\n")
+
+
+def write_leaderboard(
+    records: Sequence[Record], folder: Path, page: str = "leaderboard.md", data: str = CSV_FILE
+) -> None:
+    """Write the page and the data file of all records."""
+    write_text(folder / page, markdown(records))
+    write_text(folder / data, csv(records))

@@ -1,0 +1,112 @@
+"""Quality metrics over one shared feature pass. The arithmetic is torchmetrics' and scikit-learn's."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from sklearn.neighbors import KNeighborsClassifier
+from torch import nn
+from torchmetrics.image.fid import FrechetInceptionDistance
+from torchmetrics.image.inception import InceptionScore
+from torchmetrics.image.kid import KernelInceptionDistance
+
+from .components import Metric, Value, load
+from .features import Evidence, Extractor
+from .record import Measurement
+
+KID_SUBSETS, KID_SUBSET_SIZE = 100, 500
+IS_SPLITS = 10
+NEIGHBOURS = 3
+METRIC_SEED = 0  # every random subset or split is drawn from this
+
+
+@dataclass(frozen=True)
+class Score:
+    """A metric's value, its own spread, and the settings that a reader needs."""
+
+    value: float
+    spread: float | None = None
+    settings: Mapping[str, Value] = field(default_factory=dict)
+
+
+def measure(metric: Metric, fake: Evidence, real: Evidence, extractor: Extractor) -> Measurement:
+    """One metric of `fake` against `real`, under its full protocol name."""
+    with _seeded():
+        score: Score = load(metric.measure)(fake, real)
+    on_pixels = metric.needs == "pixels"
+    return Measurement(
+        protocol=protocol(metric.name, len(fake.pixels), "raw-pixels" if on_pixels else extractor.name),
+        metric=metric.name,
+        value=score.value,
+        spread=score.spread,
+        higher_is_better=metric.higher_is_better,
+        samples=len(fake.pixels),
+        reference_samples=len(real.pixels),
+        features_sha256=None if on_pixels else extractor.sha256,
+        settings=dict(score.settings),
+    )
+
+
+def protocol(metric: str, samples: int, features: str) -> str:
+    """A metric's full name: ``protocol("fid", 50_000, "x") == "fid50k/x"``."""
+    count = f"{samples // 1000}k" if samples % 1000 == 0 else str(samples)
+    return f"{metric}{count}/{features}"
+
+
+def frechet_distance(fake: Evidence, real: Evidence) -> Score:
+    """FID (Heusel et al., 2017), statistics and square root in float64."""
+    metric = FrechetInceptionDistance(feature=_given(real.features.shape[1])).set_dtype(torch.float64)
+    metric.update(real.features.double(), real=True)
+    metric.update(fake.features.double(), real=False)
+    return Score(float(metric.compute()))
+
+
+def kernel_distance(fake: Evidence, real: Evidence) -> Score:
+    """KID (Binkowski et al., 2018): mean and standard deviation over random subsets."""
+    size = min(KID_SUBSET_SIZE, len(fake.pixels), len(real.pixels))
+    metric = KernelInceptionDistance(feature=_given(real.features.shape[1]), subsets=KID_SUBSETS, subset_size=size)
+    metric.update(real.features.double(), real=True)
+    metric.update(fake.features.double(), real=False)
+    mean, spread = metric.compute()
+    return Score(float(mean), float(spread), {"subsets": KID_SUBSETS, "subset_size": size})
+
+
+def inception_score(fake: Evidence, real: Evidence) -> Score:
+    """IS (Salimans et al., 2016): mean and standard deviation over splits. `real` plays no part."""
+    metric = InceptionScore(feature=nn.Identity(), splits=IS_SPLITS)
+    metric.update(fake.logits.double())
+    mean, spread = metric.compute()
+    return Score(float(mean), float(spread), {"splits": IS_SPLITS})
+
+
+def class_accuracy(fake: Evidence, real: Evidence) -> Score:
+    """Share of the fake images to which 3-NN on the real images' raw pixels gives their own label."""
+    judge = KNeighborsClassifier(n_neighbors=NEIGHBOURS)
+    judge.fit(_rows(real), real.labels.numpy())
+    told = judge.predict(_rows(fake))
+    return Score(float(np.mean(told == fake.labels.numpy())), settings={"neighbours": NEIGHBOURS})
+
+
+def _rows(evidence: Evidence) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+    return evidence.pixels.reshape(len(evidence.pixels), -1).astype(np.float32)
+
+
+def _given(width: int) -> nn.Module:
+    """An extractor for features that are there already."""
+    identity = nn.Identity()
+    identity.__dict__["num_features"] = width  # where torchmetrics looks for it
+    return identity
+
+
+@contextmanager
+def _seeded() -> Iterator[None]:
+    """Fixed draws that leave the caller's generator alone; torchmetrics' notes on memory kept quiet."""
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Metric .* will save all extracted features")
+        torch.manual_seed(METRIC_SEED)
+        yield

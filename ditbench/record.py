@@ -1,0 +1,195 @@
+"""Record: the result of one run, as JSON that explains itself without the repository."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pydantic
+from pydantic import Field
+
+from .components import Architecture, Value
+from .errors import BadFile
+from .storage import write_text
+from .track import Frozen, RunConfig, Track, first_fault
+
+FILE_NAME = "record.json"
+
+Status = Literal["finished", "failed", "diverged", "interrupted"]
+Count = Annotated[int, Field(ge=0)]
+
+
+class ArchitectureFacts(Frozen):
+    """What was built, and whose code built it."""
+
+    name: str
+    size: str
+    options: dict[str, Value]
+    label: str  # as the command line spells it
+    settings: dict[str, Value | None]  # everything the network was built with
+    distribution: str
+    distribution_version: str
+    paper: str
+
+
+class Environment(Frozen):
+    """The machine and the software. No host name, no user name, no path."""
+
+    ditbench: str
+    git_commit: str | None
+    git_dirty: bool | None
+    python: str
+    platform: str
+    torch: str
+    diffusers: str
+    torchmetrics: str
+    cuda: str | None  # the toolkit torch was built with, when the run used a GPU
+    gpu: str | None
+    gpu_driver: str | None
+    cpu: str
+    cores: Count  # logical processors this process may use
+    threads: Count  # torch's intra-op threads; part of a CPU result's bits
+    memory_bytes: Count
+
+
+class Cost(Frozen):
+    """What a denoiser costs before any clock runs."""
+
+    parameters: Count  # fixed tables included
+    trainable_parameters: Count
+    train_only_parameters: Count  # of the above, never used by inference
+    macs_per_image: Count  # forward pass at batch 1; 1 multiply-accumulate = 1, attention included
+
+
+class TrainingFacts(Frozen):
+    """What training did. Throughputs derive from the raw times."""
+
+    batch_size: Count
+    steps: Count
+    images: Count
+    seconds: float  # optimiser steps only, synchronised
+    final_loss: float | None  # mean over the last interval of the curve
+    step_seconds: list[float]  # raw; every `step_stride`-th step
+    step_stride: Count
+    resumed: Count  # times the run was taken up again
+
+
+class SamplingFacts(Frozen):
+    """How the scored images came about."""
+
+    sampler: str
+    steps: Count
+    evaluations: Count  # denoiser evaluations per image (NFE)
+    weights: Literal["ema"]
+    labels_sha256: str
+    images_sha256: str
+    batch_images: list[Count]
+    batch_seconds: list[float]  # raw, one per batch
+
+
+class Memory(Frozen):
+    """Peaks in bytes. On a CPU the process's resident set; on CUDA the allocator's two figures."""
+
+    training_peak_resident: Count | None
+    sampling_peak_resident: Count | None
+    resident_at_start: Count | None  # libraries, data and features before the network is built
+    training_peak_allocated: Count | None
+    training_peak_reserved: Count | None
+    sampling_peak_allocated: Count | None
+    sampling_peak_reserved: Count | None
+
+
+class Measurement(Frozen):
+    """One number and all it takes to read it."""
+
+    protocol: str  # e.g. "fid1k/digits-cnn"; numbers of different protocols never share a column
+    metric: str
+    value: float
+    spread: float | None = None  # standard deviation over the metric's own subsets or splits
+    higher_is_better: bool
+    samples: Count
+    reference_samples: Count
+    features_sha256: str | None = None  # of the extractor's weights
+    settings: dict[str, Value] = {}
+
+
+class Record(Frozen):
+    """One run. Immutable once finished."""
+
+    schema_version: Literal[1] = 1
+    run_id: str
+    run_hash: str
+    status: Status
+    reason: str | None = None  # why the run did not finish, in one line
+    created: datetime
+    track: Track
+    track_hash: str
+    budget: str
+    seed: Count
+    device: str
+    architecture: ArchitectureFacts
+    environment: Environment | None = None
+    cost: Cost | None = None
+    training: TrainingFacts | None = None
+    sampling: SamplingFacts | None = None
+    memory: Memory | None = None
+    data_sha256: str | None = None
+    metrics: list[Measurement] = []
+    floors: list[Measurement] = []  # the same metrics between two halves of the real data
+
+    @pydantic.model_validator(mode="after")
+    def _consistent(self) -> Record:
+        if self.track_hash != self.track.hash:
+            raise ValueError(f"track_hash is {self.track_hash} but the track hashes to {self.track.hash}")
+        if self.status == "finished" and not (self.training and self.sampling and self.cost and self.metrics):
+            raise ValueError("a finished run needs cost, training, sampling and metrics")
+        if self.status != "finished" and not self.reason:
+            raise ValueError("a run that did not finish needs its reason")
+        return self
+
+
+def identity(config: RunConfig, architecture: Architecture) -> dict[str, Any]:
+    """The fields of a run's record that are known before it starts."""
+    return {
+        "run_id": config.run_id,
+        "run_hash": config.hash,
+        "created": datetime.now(UTC).replace(microsecond=0),
+        "track": config.track,
+        "track_hash": config.track.hash,
+        "budget": config.budget,
+        "seed": config.seed,
+        "device": config.device,
+        "architecture": ArchitectureFacts(
+            name=config.architecture,
+            size=config.size,
+            options=config.options,
+            label=config.label,
+            settings=architecture.settings(config.size, config.options),
+            distribution=config.distribution,
+            distribution_version=config.distribution_version,
+            paper=architecture.paper,
+        ),
+    }
+
+
+def write_record(record: Record, path: Path) -> None:
+    """Write the record atomically; `read_record` gives it back equal."""
+    write_text(path, record.model_dump_json(indent=1) + "\n")
+
+
+def read_record(path: Path) -> Record:
+    """Read and check a record; `BadFile` names the file and the field."""
+    try:
+        return Record.model_validate_json(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadFile(f"The record {str(path)!r} can't be read: {error}.") from None
+    except pydantic.ValidationError as error:
+        raise BadFile(f"The record {str(path)!r} is wrong: {first_fault(error)}.") from None
+
+
+def read_records(folder: Path) -> list[Record]:
+    """Every record below `folder`: ``record.json`` of a run directory, or any committed ``*.json``."""
+    if not folder.is_dir():
+        raise BadFile(f"The records folder {str(folder)!r} does not exist.")
+    return [read_record(path) for path in sorted(folder.rglob("*.json"))]

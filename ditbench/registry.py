@@ -1,0 +1,199 @@
+"""Everything installed, by kind and name, and what went wrong while loading it.
+
+Entry points of group ``ditbench`` are loaded one at a time: a plugin that raises, registers a wrong type
+or claims a taken name becomes a `Plugin` with a fault and contributes nothing; the others go on. (pluggy's
+own loader stops at the first error and hides the second of two equal names.)
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import inspect
+import traceback
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import pluggy
+
+from . import builtins, hookspecs
+from .components import Architecture, Dataset, Executor, Metric, Objective, Sampler
+from .errors import PluginFault, UnknownName
+
+GROUP = "ditbench"
+_HOOKS: Mapping[str, type] = {  # hook -> what it must return
+    "ditbench_architectures": Architecture,
+    "ditbench_datasets": Dataset,
+    "ditbench_objectives": Objective,
+    "ditbench_samplers": Sampler,
+    "ditbench_metrics": Metric,
+    "ditbench_tracks": Path,
+    "ditbench_executors": Executor,
+}
+_Item = TypeVar("_Item")
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """Where components come from, and the fault that kept them out if there was one."""
+
+    name: str
+    distribution: str
+    version: str
+    provides: tuple[str, ...] = ()  # e.g. ("architecture dit",)
+    fault: str = ""  # one line; empty: loaded
+    traceback: str = ""
+
+    @property
+    def label(self) -> str:
+        """The plugin as messages name it."""
+        return f"plugin {self.name!r} of {self.distribution} {self.version}"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A plugin before it is loaded."""
+
+    name: str
+    distribution: str
+    version: str
+    load: Callable[[], object]
+
+
+def _installed_sources() -> list[Source]:
+    version = importlib.metadata.version("ditbench")
+    sources = [Source("builtins", "ditbench", version, lambda: builtins)]
+    entry_points = importlib.metadata.entry_points(group=GROUP)
+    found = [(ep.dist.name if ep.dist else "?", ep.dist.version if ep.dist else "?", ep) for ep in entry_points]
+    for distribution, dist_version, ep in sorted(found, key=lambda item: (item[0], item[2].name)):
+        sources.append(Source(ep.name, distribution, dist_version, ep.load))
+    return sources
+
+
+class Registry:
+    """The components of a set of plugins. Make one with `installed`, or from `Source`s in a test."""
+
+    def __init__(self, sources: Iterable[Source], strict: bool = False) -> None:
+        """`strict` turns the first faulty plugin into a `PluginFault`."""
+        self._items: dict[str, dict[str, tuple[Any, Plugin]]] = {hook: {} for hook in _HOOKS}
+        self._manager = pluggy.PluginManager(GROUP)
+        self._manager.add_hookspecs(hookspecs)
+        self.plugins: list[Plugin] = []
+        for source in sources:
+            plugin = self._add(source)
+            self.plugins.append(plugin)
+            if strict and plugin.fault:
+                raise PluginFault(f"{plugin.label}: {plugin.fault} (fatal because of --strict)")
+
+    @classmethod
+    def installed(cls, strict: bool = False) -> Registry:
+        """The built-ins and every installed plugin."""
+        return cls(_installed_sources(), strict=strict)
+
+    @property
+    def architectures(self) -> dict[str, Architecture]:
+        return self._named("ditbench_architectures")
+
+    @property
+    def datasets(self) -> dict[str, Dataset]:
+        return self._named("ditbench_datasets")
+
+    @property
+    def objectives(self) -> dict[str, Objective]:
+        return self._named("ditbench_objectives")
+
+    @property
+    def samplers(self) -> dict[str, Sampler]:
+        return self._named("ditbench_samplers")
+
+    @property
+    def metrics(self) -> dict[str, Metric]:
+        return self._named("ditbench_metrics")
+
+    @property
+    def tracks(self) -> dict[str, Path]:
+        return self._named("ditbench_tracks")
+
+    @property
+    def executors(self) -> dict[str, Executor]:
+        return self._named("ditbench_executors")
+
+    @property
+    def faults(self) -> list[Plugin]:
+        """The plugins that were left out."""
+        return [plugin for plugin in self.plugins if plugin.fault]
+
+    def provider(self, architecture: str) -> Plugin:
+        """The plugin that registered an architecture."""
+        return self._items["ditbench_architectures"][architecture][1]
+
+    def _named(self, hook: str) -> dict[str, Any]:
+        return {name: item for name, (item, _) in self._items[hook].items()}
+
+    def _add(self, source: Source) -> Plugin:
+        """Load one plugin; all of its components come in, or none."""
+        try:
+            module = source.load()
+            found = self._collect(module, source)
+            self._refuse_taken(found)
+        except (Exception, SystemExit) as error:
+            reason = _one_line(error)
+            return Plugin(source.name, source.distribution, source.version, (), reason, traceback.format_exc())
+        provides = tuple(f"{_kind(hook)} {name}" for hook, name, _ in found)
+        plugin = Plugin(source.name, source.distribution, source.version, provides)
+        for hook, name, item in found:
+            self._items[hook][name] = (item, plugin)
+        return plugin
+
+    def _collect(self, module: object, source: Source) -> list[tuple[str, str, Any]]:
+        """(hook, name, component) of everything that a plugin registers, type-checked."""
+        if not any(hasattr(member, "ditbench_impl") for _, member in inspect.getmembers(module)):
+            raise PluginFault("it implements no ditbench hook (is @ditbench.hookimpl missing?)")
+        name = self._manager.register(module, f"{source.distribution}:{source.name}")
+        if name is None:
+            raise PluginFault("it is blocked")
+        found = []
+        for caller in self._manager.get_hookcallers(module) or []:
+            if not caller.has_spec():
+                raise PluginFault(f"ditbench has no hook {caller.name!r}; hooks: {', '.join(_HOOKS)}")
+            for impl in caller.get_hookimpls():
+                if impl.plugin is module:
+                    items = cast(Iterable[object], impl.function())
+                    found += [(caller.name, *_checked(caller.name, item)) for item in items]
+        return found
+
+    def _refuse_taken(self, found: Iterable[tuple[str, str, Any]]) -> None:
+        seen: set[tuple[str, str]] = set()
+        for hook, name, _ in found:
+            if name in self._items[hook]:
+                owner = self._items[hook][name][1]
+                raise PluginFault(f"the {_kind(hook)} {name!r} already belongs to {owner.label}")
+            if (hook, name) in seen:
+                raise PluginFault(f"it registers the {_kind(hook)} {name!r} twice")
+            seen.add((hook, name))
+
+
+def pick(kind: str, name: str, known: Mapping[str, _Item]) -> _Item:
+    """``known[name]``, or an `UnknownName` that offers the near miss and lists what is known."""
+    if name not in known:
+        raise UnknownName(kind, name, known)
+    return known[name]
+
+
+def _kind(hook: str) -> str:
+    return hook.removeprefix("ditbench_").removesuffix("s")
+
+
+def _checked(hook: str, item: object) -> tuple[str, Any]:
+    expected = _HOOKS[hook]
+    if not isinstance(item, expected):
+        raise PluginFault(f"{hook} returned {item!r}, which is no {expected.__name__}")
+    if isinstance(item, Path):
+        return item.stem, item
+    return item.name, item  # type: ignore[attr-defined]
+
+
+def _one_line(error: BaseException) -> str:
+    text = " ".join(str(error).split()) or "no message"
+    return text if isinstance(error, PluginFault) else f"{type(error).__name__}: {text}"

@@ -1,0 +1,82 @@
+"""Files that are either whole or absent, and the lock that keeps one writer per run directory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import filelock
+
+from .errors import DitbenchError, RunBusy
+
+
+def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+    """Let `write` fill a temporary file beside `path`, flush it to the disk, then rename it into place.
+
+    After a ``kill -9`` at any moment `path` holds the old content or the new, never a part.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        write(temporary)
+        temporary.chmod(0o644)  # safetensors leaves 0600
+        _flush(temporary)
+        temporary.replace(path)
+        _flush(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text atomically."""
+    write_atomically(path, lambda temporary: _write_utf8(temporary, text))
+
+
+def _write_utf8(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
+
+
+def sweep(directory: Path) -> None:
+    """Remove the temporary files that a killed writer left."""
+    for stray in directory.glob(".*.tmp"):
+        stray.unlink(missing_ok=True)
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def make_writable(directory: Path) -> None:
+    """Create `directory` if need be and prove that files can be written there."""
+    probe = directory / f".probe.{os.getpid()}.tmp"
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        raise DitbenchError(
+            f"The output folder {str(directory)!r} can't be written ({error.strerror}). Choose another with --out."
+        ) from None
+
+
+@contextmanager
+def sole_writer(directory: Path) -> Iterator[None]:
+    """Hold the directory's lock, or raise `RunBusy` at once. The lock dies with the process."""
+    directory.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(directory / ".lock", timeout=0)
+    try:
+        lock.acquire()
+    except filelock.Timeout:
+        raise RunBusy(
+            f"The run directory {str(directory)!r} is being written by another ditbench command. "
+            "Wait for it, stop it, or choose another folder with --out."
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()

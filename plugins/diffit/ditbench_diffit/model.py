@@ -1,0 +1,350 @@
+"""DiffiT: diffusion vision transformers (Hatamizadeh et al., 2024, arXiv:2312.02139).
+
+Time-dependent multi-head self-attention (TMSA) is the paper's idea: time shapes queries, keys and values.
+`LatentDiffiT` is the isotropic model for latents, `ImageDiffiT` the U-shaped one for pixels.
+
+Letters in shapes: N images, W windows per image, T tokens per window, D width, H heads, C channels.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from ditbench.components import DenoiserSpec
+from ditbench.errors import BadValue
+from ditbench.layers import (
+    LabelEmbedder,
+    Mlp,
+    PatchEmbed,
+    TimestepEmbedder,
+    attend,
+    merge_heads,
+    relative_position_index,
+    sincos_positions,
+    split_heads,
+    unpatchify,
+)
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+
+class TimeAttention(nn.Module):
+    """Self-attention within windows, with a relative position bias, that knows the time.
+
+    `time=tmsa`: q = x W_qs + c W_qt, and likewise k and v (Equations 3 to 5). `time=bias`: c shifts the
+    bias table. `time=token`: c is one more token to attend to.
+    """
+
+    def __init__(self, width: int, heads: int, window: int, time_width: int, time: str) -> None:
+        super().__init__()
+        self.heads, self.time = heads, time
+        rows = (2 * window - 1) ** 2
+        self.qkv = nn.Linear(width, 3 * width)
+        self.proj = nn.Linear(width, width)
+        self.relative_position_bias_table = nn.Parameter(torch.empty(rows, heads))
+        if time == "tmsa":
+            self.qkv_temb = nn.Linear(time_width, 3 * width)
+        elif time == "bias":
+            self.bias_temb = nn.Linear(time_width, rows * heads)
+        elif time == "token":
+            self.token = nn.Linear(time_width, width)
+
+    def forward(self, x: Tensor, c: Tensor, index: Tensor) -> Tensor:
+        n, windows, count, width = x.shape
+        if self.time == "token":
+            token = self.token(c)[:, None, None].expand(n, windows, 1, width)
+            x = torch.cat([x, token.to(x.dtype)], dim=2)
+        qkv = self.qkv(x)  # (N, W, T, 3*D)
+        if self.time == "tmsa":
+            qkv = qkv + self.qkv_temb(c)[:, None, None]
+        q, k, v = split_heads(qkv.flatten(0, 1), self.heads)  # (N*W, H, T, d) each
+        out = merge_heads(attend(q[:, :, :count], k, v, self.bias(c, index, windows)))
+        return self.proj(out).unflatten(0, (n, windows))  # type: ignore[no-any-return]
+
+    def bias(self, c: Tensor, index: Tensor, windows: int) -> Tensor:
+        """The bias of the logits, gathered from the table: (H, T, T), per image if it depends on time."""
+        table = self.relative_position_bias_table
+        if self.time == "bias":
+            tables = table + self.bias_temb(c).unflatten(1, table.shape)  # (N, rows, H)
+            return tables[:, index].permute(0, 3, 1, 2).repeat_interleave(windows, dim=0)
+        bias = F.embedding(index, table).permute(2, 0, 1)
+        return F.pad(bias, (0, 1)) if self.time == "token" else bias  # the time is nowhere: bias 0
+
+
+class TimeMlp(Mlp):
+    """`time=mlp`: the first layer sees the time as TMSA's projections do, x W_s + c W_t."""
+
+    def __init__(self, width: int, ratio: float, time_width: int) -> None:
+        super().__init__(width, ratio)
+        self.fc1_temb = nn.Linear(time_width, self.fc1.out_features)
+
+    def forward(self, x: Tensor, c: Tensor | None = None) -> Tensor:
+        hidden = self.fc1(x) + self.fc1_temb(c)[:, None, None]
+        return self.fc2(self.act(hidden))  # type: ignore[no-any-return]
+
+
+class Block(nn.Module):
+    """Equations 7 and 8: x = TMSA(LN(x), c) + x; x = MLP(LN(x)) + x. No modulation, no gates."""
+
+    def __init__(
+        self, width: int, heads: int, window: int, time_width: int, time: str, mlp_ratio: float = 4.0
+    ) -> None:
+        super().__init__()
+        self.norm1 = plain_norm(width)
+        self.attn = TimeAttention(width, heads, window, time_width, time)
+        self.norm2 = plain_norm(width)
+        self.mlp = TimeMlp(width, mlp_ratio, time_width) if time == "mlp" else Mlp(width, mlp_ratio)
+
+    def forward(self, x: Tensor, c: Tensor, index: Tensor) -> Tensor:
+        """x (N, W, T, D), c (N, time width), index (T, T) into the bias table."""
+        x = x + self.attn(self.norm1(x), c, index)
+        h = self.norm2(x)
+        return x + (self.mlp(h, c) if isinstance(self.mlp, TimeMlp) else self.mlp(h))  # type: ignore[no-any-return]
+
+
+def plain_norm(width: int) -> nn.LayerNorm:
+    """Layer norm without weights."""
+    return nn.LayerNorm(width, elementwise_affine=False, eps=1e-6)
+
+
+class Denoiser(nn.Module):
+    """What both models share: the time token, made of time and label, and activation checkpointing."""
+
+    def __init__(self, spec: DenoiserSpec, time_width: int, checkpointing: bool) -> None:
+        super().__init__()
+        self.checkpointing = checkpointing
+        self.t_embedder = TimestepEmbedder(time_width)
+        self.y_embedder = LabelEmbedder(spec.classes, time_width) if spec.classes else None
+
+    def condition(self, t: Tensor, y: Tensor | None) -> Tensor:
+        """The time token, with the label added: (N, time width)."""
+        c: Tensor = self.t_embedder(t)
+        return c if self.y_embedder is None else c + self.y_embedder(y)
+
+    def run(self, block: nn.Module, *inputs: Tensor) -> Tensor:
+        """One block, its activations kept or recomputed."""
+        if self.checkpointing and torch.is_grad_enabled():
+            return checkpoint(block, *inputs, use_reentrant=False)  # type: ignore[no-any-return]
+        return block(*inputs)  # type: ignore[no-any-return]
+
+
+class FinalLayer(nn.Module):
+    """The latent model's head: LN, SiLU, Linear."""
+
+    def __init__(self, width: int, outputs: int) -> None:
+        super().__init__()
+        self.norm = plain_norm(width)
+        self.linear = nn.Linear(width, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear(F.silu(self.norm(x)))  # type: ignore[no-any-return]
+
+
+class LatentDiffiT(Denoiser):
+    """The isotropic model: one window spans the whole latent."""
+
+    pos_embed: Tensor
+    index: Tensor
+
+    def __init__(
+        self,
+        spec: DenoiserSpec,
+        *,
+        depth: int,
+        width: int,
+        heads: int,
+        patch_size: int,
+        mlp_ratio: float = 4.0,
+        time: str = "tmsa",
+        checkpointing: bool = False,
+    ) -> None:
+        super().__init__(spec, width, checkpointing)
+        if spec.resolution % patch_size:
+            raise BadValue(
+                f"diffit: patch_size {patch_size} does not divide the resolution {spec.resolution}; "
+                "choose a size that does."
+            )
+        grid = spec.resolution // patch_size
+        self.out_channels, self.patch_size = spec.out_channels, patch_size
+        self.x_embedder = PatchEmbed(spec.channels, patch_size, width)
+        self.register_buffer("pos_embed", sincos_positions(width, grid))
+        self.register_buffer("index", relative_position_index(grid), persistent=False)
+        self.blocks = nn.ModuleList(Block(width, heads, grid, width, time, mlp_ratio) for _ in range(depth))
+        self.final_layer = FinalLayer(width, patch_size**2 * spec.out_channels)
+        init_weights(self, self.final_layer.linear)
+
+    def forward(self, x: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
+        c = self.condition(t, y)
+        tokens = (self.x_embedder(x) + self.pos_embed)[:, None]  # (N, 1, T, D)
+        for block in self.blocks:
+            tokens = self.run(block, tokens, c, self.index)
+        return unpatchify(self.final_layer(tokens[:, 0]), self.out_channels, self.patch_size)
+
+
+class ResBlock(nn.Module):
+    """Equations 9 and 10: h = Conv3x3(Swish(GN(x))); x = Block(h, c) + x, the block within windows."""
+
+    def __init__(
+        self, inputs: int, width: int, head_width: int, window: int, time_width: int, time: str
+    ) -> None:
+        super().__init__()
+        self.window = window
+        self.norm = group_norm(inputs)
+        self.conv = nn.Conv2d(inputs, width, 3, padding=1)
+        self.block = Block(width, width // head_width, window, time_width, time)
+        self.shortcut = nn.Identity() if inputs == width else nn.Conv2d(inputs, width, 1)
+
+    def forward(self, x: Tensor, c: Tensor, index: Tensor) -> Tensor:
+        """x (N, inputs, size, size) -> (N, D, size, size)."""
+        h = self.conv(F.silu(self.norm(x)))
+        windows = self.block(to_windows(h, self.window), c, index)
+        return self.shortcut(x) + from_windows(windows, h.shape[-1])  # type: ignore[no-any-return]
+
+
+def group_norm(width: int) -> nn.GroupNorm:
+    """32 groups, or fewer where they would hold less than four channels each."""
+    return nn.GroupNorm(math.gcd(32, width // 4), width)
+
+
+def to_windows(x: Tensor, window: int) -> Tensor:
+    """Cut a map (N, D, size, size) into windows of tokens, without shifting: (N, W, T, D)."""
+    n, width, size, _ = x.shape
+    side = size // window
+    x = x.reshape(n, width, side, window, side, window).permute(0, 2, 4, 3, 5, 1)
+    return x.reshape(n, side * side, window * window, width)
+
+
+def from_windows(x: Tensor, size: int) -> Tensor:
+    """Lay windows (N, W, T, D) back out as a map (N, D, size, size)."""
+    n, windows, count, width = x.shape
+    side, window = math.isqrt(windows), math.isqrt(count)
+    x = x.reshape(n, side, side, window, window, width).permute(0, 5, 1, 3, 2, 4)
+    return x.reshape(n, width, size, size)
+
+
+class Stage(nn.Module):
+    """The residual blocks of one resolution."""
+
+    index: Tensor
+
+    def __init__(
+        self, inputs: int, width: int, blocks: int, head_width: int, window: int, time_width: int, time: str
+    ) -> None:
+        super().__init__()
+        self.register_buffer("index", relative_position_index(window), persistent=False)
+        self.blocks = nn.ModuleList(
+            ResBlock(width if i else inputs, width, head_width, window, time_width, time)
+            for i in range(blocks)
+        )
+
+
+class ImageDiffiT(Denoiser):
+    """The U-shaped model: stages at falling, then at rising resolution, joined where resolutions are equal.
+
+    `widths` has one entry per resolution, the finest first.
+    """
+
+    def __init__(
+        self,
+        spec: DenoiserSpec,
+        *,
+        widths: str,
+        blocks: int,
+        window: int,
+        head_width: int,
+        time_width: int,
+        time: str = "tmsa",
+        checkpointing: bool = False,
+    ) -> None:
+        super().__init__(spec, time_width, checkpointing)
+        plan = [int(width) for width in widths.split(",")]
+        sizes = [spec.resolution >> level for level in range(len(plan))]
+        check_windows(spec.resolution, sizes, window)
+
+        def stage(inputs: int, level: int) -> Stage:
+            local = min(window, sizes[level])
+            return Stage(inputs, plan[level], blocks, head_width, local, time_width, time)
+
+        self.tokenizer = nn.Conv2d(spec.channels, plan[0], 3, padding=1)
+        inputs = [plan[0], *plan[:-1]]
+        self.encoder = nn.ModuleList(stage(inputs[level], level) for level in range(len(plan)))
+        self.down = nn.ModuleList(nn.Conv2d(width, width, 3, stride=2, padding=1) for width in plan[:-1])
+        climb = list(reversed(range(len(plan) - 1)))  # the levels of the decoder, coarsest first
+        self.up = nn.ModuleList(nn.ConvTranspose2d(plan[i + 1], plan[i + 1], 2, stride=2) for i in climb)
+        self.decoder = nn.ModuleList(stage(plan[i + 1] + plan[i], i) for i in climb)
+        head = nn.Conv2d(plan[0], spec.out_channels, 3, padding=1)
+        self.head = nn.Sequential(group_norm(plan[0]), head)
+        init_weights(self, head)
+
+    def forward(self, x: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
+        c = self.condition(t, y)
+        x = self.tokenizer(x)
+        skips: list[Tensor] = []
+        for stage, down in zip(self.encoder, self.down):  # the last stage goes nowhere down
+            x = self.stage(stage, x, c)
+            skips.append(x)
+            x = down(x)
+        x = self.stage(self.encoder[-1], x, c)
+        for up, stage in zip(self.up, self.decoder, strict=True):
+            x = self.stage(stage, torch.cat([up(x), skips.pop()], dim=1), c)
+        return self.head(x)  # type: ignore[no-any-return]
+
+    def stage(self, stage: nn.Module, x: Tensor, c: Tensor) -> Tensor:
+        """All blocks of one resolution."""
+        for block in stage.blocks:
+            x = self.run(block, x, c, stage.index)
+        return x
+
+
+def check_windows(resolution: int, sizes: list[int], window: int) -> None:
+    """Every halving must come out even and every map must hold whole windows."""
+    for size in sizes:
+        if size << sizes.index(size) != resolution or size % min(window, size):
+            raise BadValue(
+                f"diffit: windows of {window} do not tile resolution {resolution} halved {len(sizes) - 1} times; "
+                "choose another size or resolution."
+            )
+
+
+def init_weights(net: Denoiser, head: nn.Linear | nn.Conv2d) -> None:
+    """Xavier-uniform on flattened weights, zero biases; embeddings normal; the head puts out zeros.
+
+    The papers' time and label embedders follow DiT, the bias tables Swin: std 0.02.
+    """
+    for module in net.modules():
+        if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
+            nn.init.xavier_uniform_(module.weight.view(module.weight.shape[0], -1))
+            nn.init.zeros_(module.bias)
+        elif isinstance(module, TimeAttention):
+            nn.init.trunc_normal_(module.relative_position_bias_table, std=0.02)
+    nn.init.normal_(net.t_embedder.mlp[0].weight, std=0.02)
+    nn.init.normal_(net.t_embedder.mlp[2].weight, std=0.02)
+    if net.y_embedder is not None:
+        nn.init.normal_(net.y_embedder.embedding_table.weight, std=0.02)
+    nn.init.zeros_(head.weight)
+
+
+LATENT = ("depth", "width", "heads", "patch_size")  # what a size must say of each model
+IMAGE = ("widths", "blocks", "window", "head_width", "time_width")
+
+
+def build(
+    spec: DenoiserSpec,
+    *,
+    model: str | None = None,
+    time: str = "tmsa",
+    checkpointing: bool = False,
+    **size: Any,
+) -> nn.Module:
+    """The model that `spec.space` asks for, or the one that `model` names; `size` must describe it."""
+    model = model or ("latent" if spec.space == "latent" else "image")
+    keys = LATENT if model == "latent" else IMAGE
+    if not size.keys() >= set(keys):
+        fitting = "nano or */2" if model == "latent" else "nano, cifar10 or ffhq64"
+        raise BadValue(f"diffit: this size is not one of the {model} model; choose {fitting}, or the other model.")
+    described = {key: size[key] for key in (*keys, "mlp_ratio") if key in size}
+    network = LatentDiffiT if model == "latent" else ImageDiffiT
+    return network(spec, time=time, checkpointing=checkpointing, **described)

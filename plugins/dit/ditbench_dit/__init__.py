@@ -1,0 +1,44 @@
+"""DiT (Peebles & Xie, 2023) for ditbench: a ViT on patches whose norms are modulated by time and label."""
+
+import ditbench
+
+SIZES: dict[str, dict[str, int]] = {
+    # Table 1 of the paper; the number behind the slash is the patch size
+    "nano": {"depth":  4, "width":   96, "heads":  4, "patch_size": 2},
+    "S/2":  {"depth": 12, "width":  384, "heads":  6, "patch_size": 2},
+    "S/4":  {"depth": 12, "width":  384, "heads":  6, "patch_size": 4},
+    "S/8":  {"depth": 12, "width":  384, "heads":  6, "patch_size": 8},
+    "B/2":  {"depth": 12, "width":  768, "heads": 12, "patch_size": 2},
+    "B/4":  {"depth": 12, "width":  768, "heads": 12, "patch_size": 4},
+    "B/8":  {"depth": 12, "width":  768, "heads": 12, "patch_size": 8},
+    "L/2":  {"depth": 24, "width": 1024, "heads": 16, "patch_size": 2},
+    "L/4":  {"depth": 24, "width": 1024, "heads": 16, "patch_size": 4},
+    "L/8":  {"depth": 24, "width": 1024, "heads": 16, "patch_size": 8},
+    "XL/2": {"depth": 28, "width": 1152, "heads": 16, "patch_size": 2},
+    "XL/4": {"depth": 28, "width": 1152, "heads": 16, "patch_size": 4},
+    "XL/8": {"depth": 28, "width": 1152, "heads": 16, "patch_size": 8},
+}  # fmt: skip
+
+OPTIONS = {
+    "conditioning": ditbench.Option(
+        default="adaln-zero",
+        choices=("adaln-zero", "adaln", "cross-attention", "in-context"),
+        doc="how time and label reach the blocks (Section 3.2)",
+    ),
+    "checkpointing": ditbench.Option(default=False, doc="recompute activations in the backward pass"),
+}
+
+ARCHITECTURE = ditbench.Architecture(
+    name="dit",
+    build="ditbench_dit.model:DiT",
+    sizes=SIZES,
+    options=OPTIONS,
+    paper="arXiv:2212.09748",
+    licence="Apache-2.0",
+    description="DiT: a plain transformer on patches, its norms modulated and its branches gated by time and label",
+)
+
+
+@ditbench.hookimpl
+def ditbench_architectures() -> list[ditbench.Architecture]:
+    return [ARCHITECTURE]

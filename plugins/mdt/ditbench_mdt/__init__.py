@@ -1,0 +1,63 @@
+"""MDT v1 and v2 (Gao et al., 2023) for ditbench: DiT that also learns to fill in masked latent tokens."""
+
+import ditbench
+
+SIZES_V1: dict[str, dict[str, int]] = {
+    # depth counts encoder and decoder blocks, not the side block
+    "nano": {"depth":  4, "width":   96, "heads":  4, "patch_size": 2, "decoder": 2},
+    "S/2":  {"depth": 12, "width":  384, "heads":  6, "patch_size": 2, "decoder": 2},
+    "B/2":  {"depth": 12, "width":  768, "heads": 12, "patch_size": 2, "decoder": 2},
+    "L/2":  {"depth": 24, "width": 1024, "heads": 16, "patch_size": 2, "decoder": 2},
+    "XL/2": {"depth": 28, "width": 1152, "heads": 16, "patch_size": 2, "decoder": 2},
+}  # fmt: skip
+
+SIZES_V2: dict[str, dict[str, int]] = {
+    "nano": {"depth":  4, "width":   92, "heads":  4, "patch_size": 2, "decoder": 2},
+    "S/2":  {"depth": 12, "width":  384, "heads":  6, "patch_size": 2, "decoder": 6},
+    "B/2":  {"depth": 12, "width":  768, "heads": 12, "patch_size": 2, "decoder": 6},
+    "L/2":  {"depth": 24, "width": 1024, "heads": 16, "patch_size": 2, "decoder": 4},
+    "XL/2": {"depth": 28, "width": 1152, "heads": 16, "patch_size": 2, "decoder": 4},
+}  # fmt: skip
+
+OPTIONS = {
+    "mask": ditbench.Option(default=True, doc="the second, masked forward pass of every training step"),
+    "side": ditbench.Option(default=True, doc="the side block that fills in the masked tokens"),
+    "decoder": ditbench.Option(default=2, doc="how many of the blocks form the decoder, which sees all tokens"),
+    "bias": ditbench.Option(default=True, doc="the relative position bias of every attention"),
+    "position": ditbench.Option(
+        default="learned", choices=("learned", "fixed"), doc="whether the sine-cosine tables are trained"
+    ),
+    "mask_ratio": ditbench.Option(default=0.3, doc="the share of the tokens that the encoder does not see"),
+    "checkpointing": ditbench.Option(default=False, doc="recompute activations in the backward pass"),
+}
+OPTIONS_V2 = {
+    **OPTIONS,
+    "decoder": ditbench.Option(default=4, doc=OPTIONS["decoder"].doc),
+    "mask_ratio": ditbench.Option(default=0.3, doc="the smallest mask ratio; drawn uniformly at every step"),
+    "mask_ratio_max": ditbench.Option(default=0.5, doc="the largest mask ratio"),
+}
+
+MDT = ditbench.Architecture(
+    name="mdt",
+    build="ditbench_mdt.model:MDT",
+    sizes=SIZES_V1,
+    options=OPTIONS,
+    paper="arXiv:2303.14389",
+    licence="Apache-2.0",
+    description="MDT v1: DiT with relative position bias that also learns to fill in masked tokens",
+)
+
+MDT_V2 = ditbench.Architecture(
+    name="mdtv2",
+    build="ditbench_mdt.model:MDTv2",
+    sizes=SIZES_V2,
+    options=OPTIONS_V2,
+    paper="arXiv:2303.14389",
+    licence="Apache-2.0",
+    description="MDT v2: MDT with long skips in the encoder and the input fed to every decoder block",
+)
+
+
+@ditbench.hookimpl
+def ditbench_architectures() -> list[ditbench.Architecture]:
+    return [MDT, MDT_V2]

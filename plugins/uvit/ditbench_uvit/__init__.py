@@ -1,0 +1,53 @@
+"""U-ViT (Bao et al., 2023) for ditbench: time, label and patches are all tokens, joined by long skips."""
+
+import ditbench
+
+SIZES: dict[str, dict[str, int | str]] = {
+    # Table 2 of the paper; depth counts all layers; H/2 and H/4 were trained without the last convolution
+    "nano":     {"depth":  5, "width":   80, "heads":  4, "patch_size": 2},
+    "S/2":      {"depth": 13, "width":  512, "heads":  8, "patch_size": 2},
+    "S/4":      {"depth": 13, "width":  512, "heads":  8, "patch_size": 4},
+    "S/2-deep": {"depth": 17, "width":  512, "heads":  8, "patch_size": 2},
+    "M/4":      {"depth": 17, "width":  768, "heads": 12, "patch_size": 4},
+    "L/2":      {"depth": 21, "width": 1024, "heads": 16, "patch_size": 2},
+    "L/4":      {"depth": 21, "width": 1024, "heads": 16, "patch_size": 4},
+    "H/2":      {"depth": 29, "width": 1152, "heads": 16, "patch_size": 2, "conv": "none"},
+    "H/4":      {"depth": 29, "width": 1152, "heads": 16, "patch_size": 4, "conv": "none"},
+}  # fmt: skip
+
+OPTIONS = {
+    "skip": ditbench.Option(
+        default="concat",
+        choices=("concat", "add", "linear-add", "add-linear", "none"),
+        doc="how a long skip s joins the main branch h: Linear([h, s]), h + s, Linear(h + s), h + Linear(s)",
+    ),
+    "time": ditbench.Option(
+        default="token", choices=("token", "adaln"), doc="time as a token or as scale and shift of every norm"
+    ),
+    "conv": ditbench.Option(
+        default="after", choices=("after", "before", "none"), doc="the 3x3 convolution, seen from the linear head"
+    ),
+    "patch": ditbench.Option(
+        default="linear", choices=("linear", "conv-stack"), doc="how pixels become tokens"
+    ),
+    "position": ditbench.Option(
+        default="learned", choices=("learned", "sincos", "none"), doc="position embedding"
+    ),
+    "time_mlp": ditbench.Option(default=False, doc="a two-layer MLP behind the sinusoids of the time"),
+    "checkpointing": ditbench.Option(default=False, doc="recompute activations in the backward pass"),
+}
+
+ARCHITECTURE = ditbench.Architecture(
+    name="uvit",
+    build="ditbench_uvit.model:UViT",
+    sizes=SIZES,
+    options=OPTIONS,
+    paper="arXiv:2209.12152",
+    licence="Apache-2.0",
+    description="U-ViT: time, label and patches as tokens, long skips between shallow and deep layers",
+)
+
+
+@ditbench.hookimpl
+def ditbench_architectures() -> list[ditbench.Architecture]:
+    return [ARCHITECTURE]
