@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ def load(path: Path, run_hash: str, device: torch.device) -> dict[str, Any] | No
         return None
     try:
         content = torch.load(path, map_location=device, weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError, OSError) as error:
+    except Exception as error:  # a torn file can fail anywhere inside the unpickler
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise BadFile(
             f"The checkpoint {str(path)!r} can't be read ({reason}). Start the run over with --force."

@@ -71,7 +71,8 @@ def run(
     Finished runs are skipped and interrupted ones resumed. Exit code 1: some run did not finish.
     """
     from . import campaign
-    from .console import Lines, Live, make_console, print_boards
+    from .console import make_console
+    from .display import Lines, Live, print_boards
 
     console = make_console()
     live = console.is_terminal and not quiet
@@ -94,7 +95,7 @@ def run(
         )
     except KeyboardInterrupt:
         _close(listener)
-        typer.echo("Interrupted. The same command again resumes where this one stopped.", err=True)
+        typer.echo("Interrupted. The same command again resumes where it stopped.", err=True)
         raise typer.Exit(EXIT_INTERRUPTED) from None
     finally:
         _close(listener)
@@ -210,3 +211,7 @@ def _tracks(registry: Registry) -> Table:
         cells = (name, track.version, track.hash, track.budget, track.size, track.description)
         table.add_row(*map(plain, cells))
     return table
+
+
+if __name__ == "__main__":
+    main()

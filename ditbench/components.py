@@ -36,7 +36,7 @@ def load(reference: Reference) -> Callable[..., Any]:
 def check_name(kind: str, name: object) -> None:
     """Names reach file names and tables, so they are short, lower-case and free of separators."""
     if not isinstance(name, str) or not _NAME.fullmatch(name) or len(name) > 64:
-        raise BadValue(f"{name!r} can't name a {kind}: use up to 64 of a-z, 0-9, '.', '_', '-'.")
+        raise BadValue(f"{name!r} can't be the name of this {kind}: use up to 64 of a-z, 0-9, '.', '_', '-'.")
 
 
 def check_reference(kind: str, name: str, reference: object) -> None:

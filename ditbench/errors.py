@@ -17,8 +17,8 @@ class UnknownName(DitbenchError):
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         self.kind, self.name, self.known = kind, name, sorted(known)
-        near = difflib.get_close_matches(name, self.known, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
+        near = " or ".join(map(repr, difflib.get_close_matches(name, self.known, n=2)))
+        hint = f" Did you mean {near}?" if near else ""
         super().__init__(f"No {kind} named {name!r}.{hint} Known: {', '.join(self.known) or 'none'}.")
 
     def __reduce__(self) -> tuple[type["UnknownName"], tuple[str, str, list[str]]]:

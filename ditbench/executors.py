@@ -6,14 +6,15 @@ This module imports no torch; the process that carries out a run does. An execut
 
 from __future__ import annotations
 
-import logging
 import multiprocessing
 import os
 import pkgutil
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -28,7 +29,6 @@ from .track import RunConfig
 
 LOG_FILE = "log.txt"  # what the run's process printed, and the traceback if it raised
 PRELOAD = ("ditbench.bench",)  # pulls in torch, diffusers, torchmetrics, scikit-learn: about 15 s, once
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -153,26 +153,45 @@ class _Worker:
 
         The first Ctrl-C asks the process to save and stop, the second kills it.
         """
-        interrupts = 0
-        while True:
+        with _on_ctrl_c(self._stop) as presses:
             try:
-                message = self._inbox.recv()
+                while True:
+                    self._take(self._inbox.recv(), hear)
             except EOFError:
-                break
-            except KeyboardInterrupt:
-                interrupts += 1
-                self._stop(kill=interrupts > 1)
-                continue
-            if isinstance(message, RunBusy):
-                self.error = message
-            else:
-                hear(message)
-        self._process.join()
-        return interrupts > 0
+                self._process.join()
+        return bool(presses)
 
-    def _stop(self, kill: bool) -> None:
+    def _take(self, message: Any, hear: Callable[[Any], None]) -> None:
+        if isinstance(message, RunBusy):
+            self.error = message
+        else:
+            hear(message)
+
+    def _stop(self, presses: int) -> None:
         if self._process.pid is not None and self._process.is_alive():
-            os.kill(self._process.pid, signal.SIGKILL if kill else signal.SIGINT)
+            os.kill(self._process.pid, signal.SIGINT if presses == 1 else signal.SIGKILL)
+
+
+@contextmanager
+def _on_ctrl_c(react: Callable[[int], None]) -> Iterator[list[int]]:
+    """Call `react` with the number of Ctrl-Cs so far instead of raising where it may hurt; yields the presses.
+
+    Signals reach the main thread alone, so elsewhere nothing changes.
+    """
+    presses: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield presses
+        return
+
+    def note(number: int, frame: FrameType | None) -> None:
+        presses.append(number)
+        react(len(presses))
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield presses
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _serve_run(outbox: Connection, job: Job) -> None:

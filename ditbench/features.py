@@ -34,14 +34,13 @@ class Extractor:
         try:
             content = self.weights.read_bytes()
         except OSError as error:
-            raise BadFile(
-                f"Weights of {self.name!r}: {str(self.weights)!r} can't be read ({error.strerror})."
-            ) from None
+            fault = f"{str(self.weights)!r} can't be read ({error.strerror})"
+            raise BadFile(f"Weights of {self.name!r}: {fault}. Install ditbench again.") from None
         found = hashlib.sha256(content).hexdigest()
         if found != self.sha256:
             raise BadFile(
-                f"Weights of {self.name!r}: {str(self.weights)!r} has sha256 {found[:12]}..., not {self.sha256[:12]}... "
-                "Install ditbench again."
+                f"Weights of {self.name!r}: {str(self.weights)!r} has sha256 {found[:12]}..., "
+                f"not {self.sha256[:12]}... Install ditbench again."
             )
         network = self.network()
         network.load_state_dict(load(content))

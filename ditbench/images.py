@@ -17,7 +17,7 @@ Bytes = npt.NDArray[np.uint8]
 
 
 def to_bytes(x: Tensor) -> Tensor:
-    """Pixels in [-1, 1] to uint8: 127.5 * (x + 1), rounded half to even, then clamped to 0..255.
+    """Pixels in [-1, 1] to uint8: 127.5 * (x + 1), rounded to the nearest, then clamped to 0..255.
 
     Papers differ here (truncation, +0.5, 128 * x + 127.5) and FID notices; ditbench has this one formula.
     """

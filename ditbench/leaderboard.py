@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import re
 import statistics
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -210,9 +212,9 @@ def markdown(records: Sequence[Record]) -> str:
         parts += [f"## {_escape(board.title)}", ""]
         frame = table(board).map(_escape)
         parts += [frame.to_markdown(index=False, disable_numparse=True), ""]
+        code = ", ".join(f"`{commit[:10]}`" for commit in commits) or "an unknown commit"
         parts += [
-            f"Track hash `{board.track_hash}`; {len(board.records)} runs; "
-            f"code at {', '.join(f'`{commit[:10]}`' for commit in commits) or 'an unknown commit'}; {_machines(board)}.",
+            f"Track hash `{board.track_hash}`; {len(board.records)} runs; code at {code}; {_machines(board)}.",
             "",
         ]
     if not records:
@@ -234,9 +236,8 @@ def _machines(board: Board) -> str:
 def _escape(cell: object) -> str:
     """Text that can neither break a Markdown table nor smuggle HTML into the page."""
     text = " ".join(str(cell).split())
-    for plain, safe in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("|", "\\|"), ("`", "\\`")):
-        text = text.replace(plain, safe)
-    return text
+    text = html.escape(text, quote=False)
+    return re.sub(r"([\\|`\[\]])", r"\\\1", text)
 
 
 def csv(records: Sequence[Record]) -> str:

@@ -69,6 +69,8 @@ def make_plan(
 def resolve_track(registry: Registry, name: str) -> Track:
     """The track of that name, all of whose components are installed."""
     track = load_track(Path(pick("track", name, registry.tracks)))
+    if track.name != name:
+        raise BadValue(f"The track file of {name!r} calls itself {track.name!r}; the two must be one name.")
     pick("dataset", track.dataset, registry.datasets)
     objective = pick("objective", track.objective.name, registry.objectives)
     sampler = pick("sampler", track.sampler.name, registry.samplers)

@@ -12,7 +12,7 @@ from pydantic import Field
 from .components import Architecture, Value
 from .errors import BadFile
 from .storage import write_text
-from .track import Frozen, RunConfig, Track, first_fault
+from .track import Frozen, Name, RunConfig, Track, first_fault
 
 FILE_NAME = "record.json"
 
@@ -23,7 +23,7 @@ Count = Annotated[int, Field(ge=0)]
 class ArchitectureFacts(Frozen):
     """What was built, and whose code built it."""
 
-    name: str
+    name: Name
     size: str
     options: dict[str, Value]
     label: str  # as the command line spells it
@@ -118,7 +118,7 @@ class Record(Frozen):
     """One run. Immutable once finished."""
 
     schema_version: Literal[1] = 1
-    run_id: str
+    run_id: Name
     run_hash: str
     status: Status
     reason: str | None = None  # why the run did not finish, in one line

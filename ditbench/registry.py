@@ -2,7 +2,8 @@
 
 Entry points of group ``ditbench`` are loaded one at a time: a plugin that raises, registers a wrong type
 or claims a taken name becomes a `Plugin` with a fault and contributes nothing; the others go on. (pluggy's
-own loader stops at the first error and hides the second of two equal names.)
+own loader stops at the first error and hides the second of two equal names.) The order is the same
+everywhere, built-ins first and then by distribution name, and who comes first keeps a name.
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ from .errors import BadFile, BadValue
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=200)]  # names files: no separators
 
 
 class Frozen(pydantic.BaseModel):
@@ -75,7 +76,7 @@ class Evaluation(Frozen):
 class Track(Frozen):
     """A versioned, hashed protocol."""
 
-    name: str
+    name: Name
     version: Positive
     description: str = ""
     dataset: str

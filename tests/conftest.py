@@ -1,14 +1,48 @@
-"""What all tests share."""
+"""What all tests share: the --goldens option, and the toy plugin as if pip had installed it."""
 
+import os
+import sys
 from pathlib import Path
 
 import pytest
+
+from ditbench.registry import Registry
+
+TESTS = Path(__file__).parent
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--goldens",
         type=Path,
-        default=Path(__file__).parent / "goldens",
+        default=TESTS / "goldens",
         help="folder of golden files for tests/test_goldens.py",
     )
+
+
+@pytest.fixture
+def install(tmp_path, monkeypatch):
+    """A function that installs modules as distributions for this test and its subprocesses."""
+    site = tmp_path / "site"
+    site.mkdir()
+    monkeypatch.syspath_prepend(str(site))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(site), str(TESTS)]))
+
+    def install(distribution, module, source=None, version="0.1", entry=None):
+        if source is not None:
+            (site / f"{module}.py").write_text(source)
+        info = site / f"{distribution.replace('-', '_')}-{version}.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n")
+        (info / "entry_points.txt").write_text(f"[ditbench]\n{entry or module} = {module}\n")
+
+    yield install
+    for name in [name for name, m in sys.modules.items() if str(site) in (getattr(m, "__file__", None) or "")]:
+        del sys.modules[name]
+
+
+@pytest.fixture
+def toy(install):
+    """The toy plugin, installed; its architecture record."""
+    install("ditbench-toy", "toy")
+    return Registry.installed().architectures["toy"]

@@ -12,6 +12,9 @@ import math
 from typing import Any
 
 import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
 from ditbench.components import DenoiserSpec
 from ditbench.errors import BadValue
 from ditbench.layers import (
@@ -20,15 +23,15 @@ from ditbench.layers import (
     PatchEmbed,
     TimestepEmbedder,
     attend,
+    initialize_as_dit,
     merge_heads,
     relative_position_index,
+    run_block,
     sincos_positions,
     split_heads,
+    tokens_per_side,
     unpatchify,
 )
-from torch import Tensor, nn
-from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 
 
 class TimeAttention(nn.Module):
@@ -62,15 +65,15 @@ class TimeAttention(nn.Module):
             qkv = qkv + self.qkv_temb(c)[:, None, None]
         q, k, v = split_heads(qkv.flatten(0, 1), self.heads)  # (N*W, H, T, d) each
         out = merge_heads(attend(q[:, :, :count], k, v, self.bias(c, index, windows)))
-        return self.proj(out).unflatten(0, (n, windows))  # type: ignore[no-any-return]
+        return self.proj(out).reshape(n, windows, count, width)  # type: ignore[no-any-return]
 
     def bias(self, c: Tensor, index: Tensor, windows: int) -> Tensor:
         """The bias of the logits, gathered from the table: (H, T, T), per image if it depends on time."""
         table = self.relative_position_bias_table
         if self.time == "bias":
-            tables = table + self.bias_temb(c).unflatten(1, table.shape)  # (N, rows, H)
+            tables = table + self.bias_temb(c).reshape(-1, *table.shape)  # (N, rows, H)
             return tables[:, index].permute(0, 3, 1, 2).repeat_interleave(windows, dim=0)
-        bias = F.embedding(index, table).permute(2, 0, 1)
+        bias: Tensor = F.embedding(index, table).permute(2, 0, 1)
         return F.pad(bias, (0, 1)) if self.time == "token" else bias  # the time is nowhere: bias 0
 
 
@@ -89,9 +92,7 @@ class TimeMlp(Mlp):
 class Block(nn.Module):
     """Equations 7 and 8: x = TMSA(LN(x), c) + x; x = MLP(LN(x)) + x. No modulation, no gates."""
 
-    def __init__(
-        self, width: int, heads: int, window: int, time_width: int, time: str, mlp_ratio: float = 4.0
-    ) -> None:
+    def __init__(self, width: int, heads: int, window: int, time_width: int, time: str, mlp_ratio: float = 4.0) -> None:
         super().__init__()
         self.norm1 = plain_norm(width)
         self.attn = TimeAttention(width, heads, window, time_width, time)
@@ -111,11 +112,10 @@ def plain_norm(width: int) -> nn.LayerNorm:
 
 
 class Denoiser(nn.Module):
-    """What both models share: the time token, made of time and label, and activation checkpointing."""
+    """What both models share: the time token, made of time and label."""
 
-    def __init__(self, spec: DenoiserSpec, time_width: int, checkpointing: bool) -> None:
+    def __init__(self, spec: DenoiserSpec, time_width: int) -> None:
         super().__init__()
-        self.checkpointing = checkpointing
         self.t_embedder = TimestepEmbedder(time_width)
         self.y_embedder = LabelEmbedder(spec.classes, time_width) if spec.classes else None
 
@@ -123,12 +123,6 @@ class Denoiser(nn.Module):
         """The time token, with the label added: (N, time width)."""
         c: Tensor = self.t_embedder(t)
         return c if self.y_embedder is None else c + self.y_embedder(y)
-
-    def run(self, block: nn.Module, *inputs: Tensor) -> Tensor:
-        """One block, its activations kept or recomputed."""
-        if self.checkpointing and torch.is_grad_enabled():
-            return checkpoint(block, *inputs, use_reentrant=False)  # type: ignore[no-any-return]
-        return block(*inputs)  # type: ignore[no-any-return]
 
 
 class FinalLayer(nn.Module):
@@ -161,13 +155,9 @@ class LatentDiffiT(Denoiser):
         time: str = "tmsa",
         checkpointing: bool = False,
     ) -> None:
-        super().__init__(spec, width, checkpointing)
-        if spec.resolution % patch_size:
-            raise BadValue(
-                f"diffit: patch_size {patch_size} does not divide the resolution {spec.resolution}; "
-                "choose a size that does."
-            )
-        grid = spec.resolution // patch_size
+        super().__init__(spec, width)
+        self.checkpointing = checkpointing
+        grid = tokens_per_side("diffit", spec.resolution, patch_size)
         self.out_channels, self.patch_size = spec.out_channels, patch_size
         self.x_embedder = PatchEmbed(spec.channels, patch_size, width)
         self.register_buffer("pos_embed", sincos_positions(width, grid))
@@ -180,16 +170,14 @@ class LatentDiffiT(Denoiser):
         c = self.condition(t, y)
         tokens = (self.x_embedder(x) + self.pos_embed)[:, None]  # (N, 1, T, D)
         for block in self.blocks:
-            tokens = self.run(block, tokens, c, self.index)
+            tokens = run_block(block, tokens, c, self.index, checkpointing=self.checkpointing)
         return unpatchify(self.final_layer(tokens[:, 0]), self.out_channels, self.patch_size)
 
 
 class ResBlock(nn.Module):
     """Equations 9 and 10: h = Conv3x3(Swish(GN(x))); x = Block(h, c) + x, the block within windows."""
 
-    def __init__(
-        self, inputs: int, width: int, head_width: int, window: int, time_width: int, time: str
-    ) -> None:
+    def __init__(self, inputs: int, width: int, *, head_width: int, window: int, time_width: int, time: str) -> None:
         super().__init__()
         self.window = window
         self.norm = group_norm(inputs)
@@ -226,19 +214,22 @@ def from_windows(x: Tensor, size: int) -> Tensor:
 
 
 class Stage(nn.Module):
-    """The residual blocks of one resolution."""
+    """The residual blocks of one resolution, at which windows hold `window` x `window` tokens."""
 
     index: Tensor
 
-    def __init__(
-        self, inputs: int, width: int, blocks: int, head_width: int, window: int, time_width: int, time: str
-    ) -> None:
+    def __init__(self, inputs: int, width: int, blocks: int, window: int, *, checkpointing: bool, **block: Any) -> None:
         super().__init__()
+        self.checkpointing = checkpointing
         self.register_buffer("index", relative_position_index(window), persistent=False)
         self.blocks = nn.ModuleList(
-            ResBlock(width if i else inputs, width, head_width, window, time_width, time)
-            for i in range(blocks)
+            ResBlock(width if i else inputs, width, window=window, **block) for i in range(blocks)
         )
+
+    def forward(self, x: Tensor, c: Tensor) -> Tensor:
+        for block in self.blocks:
+            x = run_block(block, x, c, self.index, checkpointing=self.checkpointing)
+        return x
 
 
 class ImageDiffiT(Denoiser):
@@ -259,20 +250,27 @@ class ImageDiffiT(Denoiser):
         time: str = "tmsa",
         checkpointing: bool = False,
     ) -> None:
-        super().__init__(spec, time_width, checkpointing)
+        super().__init__(spec, time_width)
         plan = [int(width) for width in widths.split(",")]
         sizes = [spec.resolution >> level for level in range(len(plan))]
         check_windows(spec.resolution, sizes, window)
 
         def stage(inputs: int, level: int) -> Stage:
-            local = min(window, sizes[level])
-            return Stage(inputs, plan[level], blocks, head_width, local, time_width, time)
+            return Stage(
+                inputs,
+                plan[level],
+                blocks,
+                min(window, sizes[level]),
+                checkpointing=checkpointing,
+                head_width=head_width,
+                time_width=time_width,
+                time=time,
+            )
 
         self.tokenizer = nn.Conv2d(spec.channels, plan[0], 3, padding=1)
-        inputs = [plan[0], *plan[:-1]]
-        self.encoder = nn.ModuleList(stage(inputs[level], level) for level in range(len(plan)))
+        self.encoder = nn.ModuleList(stage(plan[max(0, level - 1)], level) for level in range(len(plan)))
         self.down = nn.ModuleList(nn.Conv2d(width, width, 3, stride=2, padding=1) for width in plan[:-1])
-        climb = list(reversed(range(len(plan) - 1)))  # the levels of the decoder, coarsest first
+        climb = range(len(plan) - 2, -1, -1)  # the levels of the decoder, coarsest first
         self.up = nn.ModuleList(nn.ConvTranspose2d(plan[i + 1], plan[i + 1], 2, stride=2) for i in climb)
         self.decoder = nn.ModuleList(stage(plan[i + 1] + plan[i], i) for i in climb)
         head = nn.Conv2d(plan[0], spec.out_channels, 3, padding=1)
@@ -281,22 +279,14 @@ class ImageDiffiT(Denoiser):
 
     def forward(self, x: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
         c = self.condition(t, y)
-        x = self.tokenizer(x)
+        x = self.encoder[0](self.tokenizer(x), c)
         skips: list[Tensor] = []
-        for stage, down in zip(self.encoder, self.down):  # the last stage goes nowhere down
-            x = self.stage(stage, x, c)
+        for down, stage in zip(self.down, self.encoder[1:], strict=True):
             skips.append(x)
-            x = down(x)
-        x = self.stage(self.encoder[-1], x, c)
+            x = stage(down(x), c)
         for up, stage in zip(self.up, self.decoder, strict=True):
-            x = self.stage(stage, torch.cat([up(x), skips.pop()], dim=1), c)
+            x = stage(torch.cat([up(x), skips.pop()], dim=1), c)
         return self.head(x)  # type: ignore[no-any-return]
-
-    def stage(self, stage: nn.Module, x: Tensor, c: Tensor) -> Tensor:
-        """All blocks of one resolution."""
-        for block in stage.blocks:
-            x = self.run(block, x, c, stage.index)
-        return x
 
 
 def check_windows(resolution: int, sizes: list[int], window: int) -> None:
@@ -310,21 +300,24 @@ def check_windows(resolution: int, sizes: list[int], window: int) -> None:
 
 
 def init_weights(net: Denoiser, head: nn.Linear | nn.Conv2d) -> None:
-    """Xavier-uniform on flattened weights, zero biases; embeddings normal; the head puts out zeros.
+    """DiT's start (Xavier-uniform, zero biases, embedders with std 0.02, a head that puts out zeros).
 
-    The papers' time and label embedders follow DiT, the bias tables Swin: std 0.02.
+    Convolutions are treated as Linears are; the bias tables follow Swin, std 0.02.
     """
+    initialize_as_dit(net)
     for module in net.modules():
-        if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
             nn.init.xavier_uniform_(module.weight.view(module.weight.shape[0], -1))
-            nn.init.zeros_(module.bias)
+            zero_bias(module)
         elif isinstance(module, TimeAttention):
             nn.init.trunc_normal_(module.relative_position_bias_table, std=0.02)
-    nn.init.normal_(net.t_embedder.mlp[0].weight, std=0.02)
-    nn.init.normal_(net.t_embedder.mlp[2].weight, std=0.02)
-    if net.y_embedder is not None:
-        nn.init.normal_(net.y_embedder.embedding_table.weight, std=0.02)
     nn.init.zeros_(head.weight)
+
+
+def zero_bias(module: nn.Conv2d | nn.ConvTranspose2d) -> None:
+    """Zero the bias, which mypy can't know to exist."""
+    if module.bias is not None:
+        nn.init.zeros_(module.bias)
 
 
 LATENT = ("depth", "width", "heads", "patch_size")  # what a size must say of each model

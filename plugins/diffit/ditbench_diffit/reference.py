@@ -6,9 +6,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from torch import Tensor
+
 from ditbench.components import DenoiserSpec, Value
 from ditbench.errors import BadValue
-from torch import Tensor
 
 KNOWN = re.compile(
     r"pos_embed"
@@ -45,9 +46,7 @@ def convert_reference(state_dict: Mapping[str, Tensor], name: str = "diffit") ->
     return converted
 
 
-def from_reference_config(
-    config: Mapping[str, Any], name: str = "diffit"
-) -> tuple[DenoiserSpec, dict[str, Value]]:
+def from_reference_config(config: Mapping[str, Any], name: str = "diffit") -> tuple[DenoiserSpec, dict[str, Value]]:
     """The published constructor's arguments as a spec and settings of `build`.
 
     The published table has a null label only if labels are dropped in training.

@@ -10,7 +10,9 @@ Letters in shapes: N images, T tokens, D width, C channels, P patch size, K cond
 from __future__ import annotations
 
 import torch
-from ditbench.components import DenoiserSpec
+from torch import Tensor, nn
+
+from ditbench import DenoiserSpec
 from ditbench.layers import (
     AdaLNHead,
     AdaLNZeroBlock,
@@ -28,7 +30,6 @@ from ditbench.layers import (
     tokens_per_side,
     unpatchify,
 )
-from torch import Tensor, nn
 
 
 class AdaLNBlock(nn.Module):

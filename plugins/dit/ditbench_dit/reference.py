@@ -6,9 +6,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from ditbench.components import DenoiserSpec, Value
-from ditbench.errors import BadValue
 from torch import Tensor
+
+from ditbench import DenoiserSpec
+from ditbench.errors import BadValue
 
 KNOWN = re.compile(
     r"pos_embed|y_embedder\.embedding_table\.weight"
@@ -38,9 +39,7 @@ def convert_reference(state_dict: Mapping[str, Tensor], name: str = "dit") -> di
     return dict(state_dict)
 
 
-def from_reference_config(
-    config: Mapping[str, Any], name: str = "dit"
-) -> tuple[DenoiserSpec, dict[str, Value]]:
+def from_reference_config(config: Mapping[str, Any], name: str = "dit") -> tuple[DenoiserSpec, dict[str, Any]]:
     """The published constructor's arguments as a spec and settings of `DiT`.
 
     Without label dropout the published label table has no row for the null label, so the last class takes
@@ -57,7 +56,7 @@ def from_reference_config(
         space="latent" if given["in_channels"] == 4 else "pixel",
         learn_variance=given["learn_sigma"],
     )
-    settings: dict[str, Value] = {
+    settings: dict[str, Any] = {
         "depth": given["depth"],
         "width": given["hidden_size"],
         "heads": given["num_heads"],

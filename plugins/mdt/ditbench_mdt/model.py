@@ -12,7 +12,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from ditbench.components import DenoiserSpec
+from torch import Tensor, nn
+
+from ditbench import DenoiserSpec
 from ditbench.errors import BadValue
 from ditbench.layers import (
     AdaLNHead,
@@ -28,7 +30,6 @@ from ditbench.layers import (
     tokens_per_side,
     unpatchify,
 )
-from torch import Tensor, nn
 
 LENGTHS = 32  # a drawn number of kept tokens is rounded to a multiple of T / 32
 
@@ -156,8 +157,8 @@ class MaskedDiT(nn.Module):
         if self.side_block is None:
             return q
         filled = self.run(self.side_block, q, c, self.index)
-        hidden = torch.ones_like(tokens, dtype=torch.bool).scatter(1, places, False)
-        return torch.where(hidden, filled, q)  # the masked shortcut: kept tokens bypass the side block
+        hidden = torch.ones_like(tokens[:, :, 0], dtype=torch.bool).scatter(1, keep_ids, False)  # (N, T)
+        return torch.where(hidden[:, :, None], filled, q)  # masked shortcut: kept tokens bypass the side block
 
     def training_loss(self, loss: Callable[..., Tensor]) -> Tensor:
         """A whole and a masked pass, with the same times and fresh noise."""

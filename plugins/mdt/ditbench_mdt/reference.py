@@ -6,9 +6,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from ditbench.components import DenoiserSpec, Value
-from ditbench.errors import BadValue
 from torch import Tensor
+
+from ditbench import DenoiserSpec
+from ditbench.errors import BadValue
 
 BLOCKS = {  # by architecture: the published name of each list of blocks -> ours
     "mdt": {"blocks": "blocks"},
@@ -19,9 +20,7 @@ PLAIN = re.compile(
     r"|(x_embedder\.proj|t_embedder\.mlp\.[02]|final_layer\.linear|final_layer\.adaLN_modulation\.1)\.(weight|bias)"
 )
 IN_BLOCK = re.compile(r"(\w+)\.(\d+)\.(.+)")
-IN_BLOCK_SAME = re.compile(
-    r"(attn\.qkv|attn\.proj|mlp\.fc1|mlp\.fc2|adaLN_modulation\.1)\.(weight|bias)"
-)
+IN_BLOCK_SAME = re.compile(r"(attn\.qkv|attn\.proj|mlp\.fc1|mlp\.fc2|adaLN_modulation\.1)\.(weight|bias)")
 IN_BLOCK_RENAMED = {
     "attn.rel_pos_bias.relative_position_bias_table": "bias_table",
     "skip_linear.weight": "fuse.weight",
@@ -71,7 +70,7 @@ def _our_block(blocks: str, number: str, name: str) -> str:
     return f"{BLOCKS[name][blocks]}.{number}" if blocks in BLOCKS[name] else ""
 
 
-def from_reference_config(config: Mapping[str, Any], name: str) -> tuple[DenoiserSpec, dict[str, Value]]:
+def from_reference_config(config: Mapping[str, Any], name: str) -> tuple[DenoiserSpec, dict[str, Any]]:
     """The published constructor's arguments as a spec and settings of `MDT` or `MDTv2`.
 
     The published network always holds the mask token and the side block, whether it masks or not. v2 halves
@@ -91,7 +90,7 @@ def from_reference_config(config: Mapping[str, Any], name: str) -> tuple[Denoise
         space="latent" if given["in_channels"] == 4 else "pixel",
         learn_variance=given["learn_sigma"],
     )
-    settings: dict[str, Value] = {
+    settings: dict[str, Any] = {
         "depth": given["depth"] - odd,
         "width": given["hidden_size"],
         "heads": given["num_heads"],

@@ -27,12 +27,8 @@ OPTIONS = {
     "conv": ditbench.Option(
         default="after", choices=("after", "before", "none"), doc="the 3x3 convolution, seen from the linear head"
     ),
-    "patch": ditbench.Option(
-        default="linear", choices=("linear", "conv-stack"), doc="how pixels become tokens"
-    ),
-    "position": ditbench.Option(
-        default="learned", choices=("learned", "sincos", "none"), doc="position embedding"
-    ),
+    "patch": ditbench.Option(default="linear", choices=("linear", "conv-stack"), doc="how pixels become tokens"),
+    "position": ditbench.Option(default="learned", choices=("learned", "sincos", "none"), doc="position embedding"),
     "time_mlp": ditbench.Option(default=False, doc="a two-layer MLP behind the sinusoids of the time"),
     "checkpointing": ditbench.Option(default=False, doc="recompute activations in the backward pass"),
 }

@@ -10,11 +10,20 @@ per side.
 from __future__ import annotations
 
 import torch
+from torch import Tensor, nn
+
 from ditbench.components import DenoiserSpec
 from ditbench.errors import BadValue
-from ditbench.layers import Attention, Mlp, PatchEmbed, sincos_positions, timestep_embedding, unpatchify
-from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
+from ditbench.layers import (
+    Attention,
+    Mlp,
+    PatchEmbed,
+    run_block,
+    sincos_positions,
+    timestep_embedding,
+    tokens_per_side,
+    unpatchify,
+)
 
 
 class Norm(nn.LayerNorm):
@@ -77,26 +86,26 @@ class Block(nn.Module):
         return x + self.mlp(self.norm2(x, time))  # type: ignore[no-any-return]
 
 
-class ConvStack(nn.Sequential):
+class ConvStack(nn.Module):
     """`patch=conv-stack`: 3x3 convolutions, each halving the image and doubling the width, then a 1x1 one.
 
     The batch norm of Xiao et al. (2021) would make an image depend on its batch, so it is left out.
     """
 
     def __init__(self, channels: int, patch: int, width: int) -> None:
+        super().__init__()
         halvings = patch.bit_length() - 1
         if patch != 1 << halvings:
             raise BadValue(f"uvit: patch=conv-stack halves the image; patch_size {patch} must be a power of 2.")
-        strides = [2] * halvings or [1]
-        widths = [max(1, width >> (len(strides) - i)) for i in range(1, len(strides))] + [width]
         layers: list[nn.Module] = []
-        for stride, inner in zip(strides, widths, strict=True):
-            layers += [nn.Conv2d(channels, inner, 3, stride, padding=1), nn.GELU()]
+        for left in reversed(range(max(1, halvings))):
+            inner = max(1, width >> left)
+            layers += [nn.Conv2d(channels, inner, 3, 2 if halvings else 1, padding=1), nn.GELU()]
             channels = inner
-        super().__init__(*layers, nn.Conv2d(width, width, 1), nn.Flatten(2))
+        self.proj = nn.Sequential(*layers, nn.Conv2d(width, width, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x).transpose(1, 2)  # type: ignore[no-any-return]
+        return self.proj(x).flatten(2).transpose(1, 2)  # type: ignore[no-any-return]
 
 
 class UViT(nn.Module):
@@ -123,11 +132,11 @@ class UViT(nn.Module):
         checkpointing: bool = False,
     ) -> None:
         super().__init__()
-        check(spec, depth, width, heads, patch_size)
+        check(depth, width, heads)
         self.patch_size, self.out_channels, self.checkpointing = patch_size, spec.out_channels, checkpointing
         self.adaln = time == "adaln"
         self.extras = int(spec.classes > 0) + int(not self.adaln)  # label and time tokens, in this order
-        self.grid = spec.resolution // patch_size
+        self.grid = tokens_per_side("uvit", spec.resolution, patch_size)
 
         embed = PatchEmbed if patch == "linear" else ConvStack
         self.patch_embed = embed(spec.channels, patch_size, width)
@@ -182,35 +191,25 @@ class UViT(nn.Module):
         """The U: what the i-th layer puts out, the i-th layer from the end takes in."""
         skips: list[Tensor] = []
         for block in self.in_blocks:
-            x = self.run(block, x, time)
+            x = run_block(block, x, time, checkpointing=self.checkpointing)
             skips.append(x)
-        x = self.run(self.mid_block, x, time)
+        x = run_block(self.mid_block, x, time, checkpointing=self.checkpointing)
         for block in self.out_blocks:
-            x = self.run(block, x, time, skips.pop())
+            x = run_block(block, x, time, skips.pop(), checkpointing=self.checkpointing)
         return x
-
-    def run(self, block: nn.Module, *inputs: Tensor | None) -> Tensor:
-        """One block, its activations kept or recomputed."""
-        if self.checkpointing and torch.is_grad_enabled():
-            return checkpoint(block, *inputs, use_reentrant=False)  # type: ignore[no-any-return]
-        return block(*inputs)  # type: ignore[no-any-return]
 
     def head(self, x: Tensor) -> Tensor:
         """Tokens (N, T, D) -> (N, C, G*P, G*P); label and time have done their work."""
         x = self.norm(x)[:, self.extras :]
         if self.conv_before is not None:
-            field = x.transpose(1, 2).unflatten(2, (self.grid, self.grid))  # (N, D, G, G)
+            field = x.transpose(1, 2).reshape(len(x), -1, self.grid, self.grid)  # (N, D, G, G)
             x = self.conv_before(field).flatten(2).transpose(1, 2)
         image = unpatchify(self.decoder_pred(x), self.out_channels, self.patch_size)
         return self.final_layer(image)  # type: ignore[no-any-return]
 
 
-def check(spec: DenoiserSpec, depth: int, width: int, heads: int, patch_size: int) -> None:
+def check(depth: int, width: int, heads: int) -> None:
     """Refuse what can't be built, in one line."""
-    if spec.resolution % patch_size:
-        raise BadValue(
-            f"uvit: patch_size {patch_size} does not divide the resolution {spec.resolution}; choose a size that does."
-        )
     if depth % 2 == 0:
         raise BadValue(f"uvit: depth {depth} is even; long skips need a middle layer, so make it odd.")
     if width % heads:

@@ -6,9 +6,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from torch import Tensor
+
 from ditbench.components import DenoiserSpec, Value
 from ditbench.errors import BadValue
-from torch import Tensor
 
 BLOCK = r"(norm1|norm2|attn\.qkv|attn\.proj|mlp\.fc1|mlp\.fc2)"
 KNOWN = re.compile(
@@ -43,9 +44,7 @@ def convert_reference(state_dict: Mapping[str, Tensor], name: str = "uvit") -> d
     return converted
 
 
-def from_reference_config(
-    config: Mapping[str, Any], name: str = "uvit"
-) -> tuple[DenoiserSpec, dict[str, Value]]:
+def from_reference_config(config: Mapping[str, Any], name: str = "uvit") -> tuple[DenoiserSpec, dict[str, Value]]:
     """The published constructor's arguments as a spec and settings of `UViT`.
 
     The published depth leaves out the middle layer; its num_classes counts the null label and is -1 without labels.

@@ -1,0 +1,160 @@
+"""DiT: the paper's sizes, its initialisation, and all four conditionings. `tests/test_goldens.py` has the function."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from ditbench import DenoiserSpec
+from ditbench.components import load
+from ditbench.cost import cost_of
+from ditbench.errors import BadValue
+from ditbench.testing import DIGITS_SPEC, check_architecture, example_batch, perturb
+from ditbench_dit import ARCHITECTURE, OPTIONS, SIZES
+from ditbench_dit.reference import convert_reference, from_reference_config
+
+README = (Path(__file__).parents[1] / "README.md").read_text()
+CONDITIONINGS = OPTIONS["conditioning"].choices
+
+
+def latent(resolution: int = 32) -> DenoiserSpec:
+    return DenoiserSpec(channels=4, resolution=resolution, classes=1000, space="latent", learn_variance=True)
+
+
+def build(size="nano", spec=DIGITS_SPEC, **options):
+    torch.manual_seed(0)
+    return load(ARCHITECTURE.build)(spec, **ARCHITECTURE.settings(size, options))
+
+
+def cost(size, spec, **options):
+    with torch.device("meta"):
+        return cost_of(build(size, spec, **options), spec)
+
+
+@pytest.mark.parametrize(
+    ("size", "resolution", "parameters", "gmacs"),
+    [
+        ("S/2", 32, 32_963_360, 6.056),
+        ("B/2", 32, 130_512_416, 23.005),
+        ("L/2", 32, 458_102_816, 80.698),
+        ("XL/2", 32, 675_129_632, 118.621),
+        ("S/4", 32, 32_945_024, 1.413),
+        ("B/4", 32, 130_475_648, 5.565),
+        ("L/4", 32, 458_053_760, 19.696),
+        ("XL/4", 32, 675_074_432, 29.044),
+        ("S/8", 32, 33_148_160, 0.358),
+        ("B/8", 32, 130_881_536, 1.418),
+        ("L/8", 32, 458_594_816, 5.011),
+        ("XL/8", 32, 675_683_072, 7.392),
+        ("XL/2", 64, 676_014_368, 524.538),
+    ],
+)
+def test_size(size, resolution, parameters, gmacs):
+    found = cost(size, latent(resolution))
+    assert found.parameters == parameters
+    assert found.macs_per_image == pytest.approx(gmacs * 1e9, rel=1e-3)
+    assert f"{parameters:,}" in README
+    assert f"{found.macs_per_image / 1e9:.3f}" in README
+
+
+@pytest.mark.parametrize(
+    ("conditioning", "millions", "gmacs"),
+    [("in-context", 449, 119.37), ("cross-attention", 598, 137.62), ("adaln", 600, 118.56)],
+)
+def test_size_of_variant_as_printed(conditioning, millions, gmacs):
+    """The paper does not count the fixed position table."""
+    found = cost("XL/2", latent(), conditioning=conditioning)
+    assert round(found.trainable_parameters / 1e6) == millions
+    assert f"{found.trainable_parameters:,} | {found.macs_per_image / 1e9:.3f}" in README
+    assert found.macs_per_image == pytest.approx(gmacs * 1e9, rel=1e-3)
+
+
+def test_every_size_is_in_the_table():
+    assert len(SIZES) == 13
+
+
+@pytest.mark.parametrize("conditioning", CONDITIONINGS)
+def test_contract(conditioning):
+    check_architecture(ARCHITECTURE, options={"conditioning": conditioning})
+
+
+@pytest.mark.parametrize("conditioning", CONDITIONINGS)
+def test_contract_without_labels(conditioning):
+    spec = DenoiserSpec(channels=3, resolution=8, classes=0, space="pixel", learn_variance=True)
+    check_architecture(ARCHITECTURE, spec, options={"conditioning": conditioning})
+
+
+@pytest.mark.parametrize("conditioning", CONDITIONINGS)
+def test_checkpointing_changes_no_gradient(conditioning):
+    def gradients(checkpointing):
+        net = build(conditioning=conditioning, checkpointing=checkpointing)
+        perturb(net)
+        net(*example_batch(DIGITS_SPEC, 3)).square().mean().backward()
+        return [parameter.grad for parameter in net.parameters() if parameter.requires_grad]
+
+    for kept, recomputed in zip(gradients(False), gradients(True), strict=True):
+        torch.testing.assert_close(recomputed, kept)
+
+
+def test_initialisation():
+    net = build("S/2", latent())
+    qkv, fc1 = net.blocks[3].attn.qkv, net.blocks[3].mlp.fc1
+    for linear in (qkv, fc1, net.blocks[3].attn.proj):
+        assert is_xavier_uniform(linear.weight)
+        assert not linear.bias.any()
+    assert is_xavier_uniform(net.x_embedder.proj.weight.flatten(1))
+    assert not net.x_embedder.proj.bias.any()
+    for normal in (net.y_embedder.embedding_table.weight, net.t_embedder.mlp[0].weight, net.t_embedder.mlp[2].weight):
+        assert normal.mean().item() == pytest.approx(0, abs=5e-4)
+        assert normal.std().item() == pytest.approx(0.02, rel=0.02)
+        assert normal.abs().max() > 0.06  # a normal, not a uniform or truncated one
+    assert not net.pos_embed.requires_grad
+
+
+def is_xavier_uniform(weight):
+    bound = (6 / sum(weight.shape)) ** 0.5
+    inside = weight.abs().max().item() <= bound
+    return inside and weight.std().item() == pytest.approx(bound / 3**0.5, rel=0.03)
+
+
+@pytest.mark.parametrize("conditioning", CONDITIONINGS)
+def test_untrained_network_returns_zero(conditioning):
+    assert not build(conditioning=conditioning)(*example_batch(DIGITS_SPEC, 3)).any()
+
+
+def test_only_adaln_zero_starts_as_the_identity():
+    x, c = torch.randn(2, 16, 96), torch.randn(2, 96)
+    assert torch.equal(build().blocks[0](x, c), x)
+    assert not torch.allclose(build(conditioning="adaln").blocks[0](x, c), x)
+    modulation = build(conditioning="adaln").blocks[0].adaLN_modulation[1].weight
+    assert is_xavier_uniform(modulation)
+
+
+def test_patch_that_does_not_fit():
+    with pytest.raises(BadValue, match="dit: patch size 8 does not divide the resolution 12"):
+        build("S/8", DenoiserSpec(channels=1, resolution=12, classes=0, space="pixel"))
+
+
+def test_published_checkpoint():
+    net = build()
+    assert convert_reference(net.state_dict()).keys() == net.state_dict().keys()
+    with pytest.raises(BadValue, match=r"dit: 'ema' is no parameter of a published DiT"):
+        convert_reference({"ema": torch.zeros(1)})
+
+
+def test_published_settings():
+    spec, settings = from_reference_config({})
+    assert spec == latent()
+    assert settings == {**SIZES["XL/2"], "mlp_ratio": 4.0}
+    assert from_reference_config({"class_dropout_prob": 0})[0].classes == 999
+    with pytest.raises(BadValue, match="'hidden' is no argument of the published DiT"):
+        from_reference_config({"hidden": 3})
+
+
+def test_record_needs_no_torch():
+    code = "import sys, ditbench_dit; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

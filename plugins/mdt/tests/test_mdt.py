@@ -1,0 +1,239 @@
+"""MDT v1 and v2: sizes, initialisation, masking, and every option. `tests/test_goldens.py` has the function."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from ditbench import DenoiserSpec
+from ditbench.components import load
+from ditbench.cost import cost_of
+from ditbench.errors import BadValue
+from ditbench.testing import DIGITS_SPEC, check_architecture, example_batch, perturb, training_loss
+from ditbench_mdt import MDT, MDT_V2
+from ditbench_mdt.reference import convert_reference, from_reference_config
+
+README = (Path(__file__).parents[1] / "README.md").read_text()
+BOTH = pytest.mark.parametrize("architecture", [MDT, MDT_V2], ids=["v1", "v2"])
+LATENT = DenoiserSpec(channels=4, resolution=32, classes=1000, space="latent", learn_variance=True)
+
+
+def build(architecture, size="nano", spec=DIGITS_SPEC, **options):
+    torch.manual_seed(0)
+    return load(architecture.build)(spec, **architecture.settings(size, options))
+
+
+def perturbed(architecture, **options):
+    net = build(architecture, **options)
+    perturb(net)
+    return net
+
+
+@pytest.mark.parametrize(
+    ("architecture", "size", "parameters", "gmacs"),
+    [
+        (MDT, "S/2", 35_797_208, 6.056),
+        (MDT, "B/2", 141_488_528, 23.005),
+        (MDT, "L/2", 477_641_312, 80.698),
+        (MDT, "XL/2", 699_778_144, 118.621),
+        (MDT_V2, "S/2", 38_454_872, 6.735),
+        (MDT_V2, "B/2", 152_112_272, 25.723),
+        (MDT_V2, "L/2", 507_015_776, 88.214),
+        (MDT_V2, "XL/2", 742_263_904, 129.493),
+    ],
+)
+def test_size(architecture, size, parameters, gmacs):
+    with torch.device("meta"):
+        found = cost_of(build(architecture, size, LATENT), LATENT)
+    assert found.parameters == parameters
+    assert found.macs_per_image == pytest.approx(gmacs * 1e9, rel=1e-3)
+    without_side = found.parameters - found.train_only_parameters
+    assert f"{parameters:,} | {without_side:,} | {found.macs_per_image / 1e9:.3f} |" in README
+    if (architecture, size) == (MDT, "XL/2"):  # printed as 676 M
+        assert without_side == 675_856_416
+
+
+@BOTH
+def test_nano_costs_what_dit_nano_costs(architecture):
+    assert cost_of(build(architecture), DIGITS_SPEC).macs_per_image == pytest.approx(7_560_192, rel=0.03)
+
+
+@BOTH
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"mask": False},
+        {"side": False},
+        {"bias": False},
+        {"position": "fixed"},
+        {"decoder": 4},
+        {"mask_ratio": 0.5},
+        {"checkpointing": True},
+    ],
+    ids=str,
+)
+def test_contract(architecture, options):
+    check_architecture(architecture, options=options)
+
+
+@BOTH
+def test_contract_without_labels(architecture):
+    spec = DenoiserSpec(channels=3, resolution=8, classes=0, space="pixel", learn_variance=True)
+    check_architecture(architecture, spec)
+
+
+@BOTH
+def test_keeping_all_tokens_masks_nothing(architecture):
+    net, batch = perturbed(architecture), example_batch(DIGITS_SPEC, 3)
+    order = torch.rand(3, 16).argsort(dim=1)
+    torch.testing.assert_close(net(*batch, keep_ids=order), net(*batch))
+
+
+@BOTH
+def test_kept_tokens_have_no_order(architecture):
+    net, batch = perturbed(architecture), example_batch(DIGITS_SPEC, 3)
+    kept = torch.rand(3, 16).argsort(dim=1)[:, :9]
+    torch.testing.assert_close(net(*batch, keep_ids=kept.flip(1)), net(*batch, keep_ids=kept))
+
+
+def test_encoder_does_not_see_hidden_tokens():
+    net = perturbed(MDT)
+    x, t, y = example_batch(DIGITS_SPEC, 2)
+    kept = torch.arange(8).expand(2, 8)  # the upper half
+    other = x.clone()
+    other[:, :, 4:] += 1
+    assert torch.equal(net(other, t, y, keep_ids=kept), net(x, t, y, keep_ids=kept))
+    v2 = perturbed(MDT_V2)  # whose decoder is fed all patches, as published
+    assert not torch.equal(v2(other, t, y, keep_ids=kept), v2(x, t, y, keep_ids=kept))
+
+
+@BOTH
+def test_drawn_masks_differ_from_image_to_image(architecture):
+    net = perturbed(architecture)
+    x, t, y = (part[:1].expand(6, *part.shape[1:]) for part in example_batch(DIGITS_SPEC, 1))
+    out = net(x, t, y, keep=11)
+    assert not torch.allclose(out[0], out[1])
+    torch.manual_seed(3)
+    first = net(x, t, y, keep=11)
+    torch.manual_seed(3)
+    assert torch.equal(net(x, t, y, keep=11), first)
+
+
+def test_number_of_kept_tokens():
+    assert build(MDT, "S/2", LATENT).draw_kept() == 179  # int(0.7 * 256)
+    assert build(MDT).draw_kept() == 11
+    with torch.device("meta"):
+        v2 = build(MDT_V2, "S/2", LATENT)
+    lengths = [v2.draw_kept() for _ in range(2000)]
+    assert set(lengths) == {128, 136, 144, 152, 160, 168, 176}
+    assert sum(lengths) / 2000 == pytest.approx(0.6 * 256, rel=0.01)
+
+
+@BOTH
+def test_two_forwards_a_step(architecture):
+    def calls(**options):
+        seen = []
+        build(architecture, **options).training_loss(lambda **extra: seen.append(extra) or torch.zeros(()))
+        return seen
+
+    whole, masked = calls()
+    assert whole == {}
+    assert masked.keys() == {"keep"}
+    assert calls(mask=False) == [{}]
+
+
+@BOTH
+def test_side_block_is_only_trained(architecture):
+    net, batch = perturbed(architecture), example_batch(DIGITS_SPEC, 3)
+    assert net.train_only == ("side_block", "mask_token")
+    before = net(*batch)
+    for name in net.train_only:
+        setattr(net, name, None)
+    assert torch.equal(net(*batch), before)
+    assert build(architecture, side=False).train_only == ("mask_token",)
+    assert build(architecture, mask=False).train_only == ()
+    with pytest.raises(BadValue, match="mask=off"):
+        build(architecture, mask=False)(*batch, keep=8)
+
+
+@BOTH
+def test_checkpointing_changes_no_gradient(architecture):
+    def gradients(checkpointing):
+        net = perturbed(architecture, checkpointing=checkpointing)
+        torch.manual_seed(4)
+        training_loss(net, *example_batch(DIGITS_SPEC, 3)).backward()
+        return [parameter.grad for parameter in net.parameters()]
+
+    for kept, recomputed in zip(gradients(False), gradients(True), strict=True):
+        torch.testing.assert_close(recomputed, kept)
+
+
+@BOTH
+def test_initialisation(architecture):
+    net = build(architecture, "S/2", LATENT)
+    table = net.side_block.bias_table
+    assert table.shape == (31**2 + 3, 6)
+    assert table.std().item() == pytest.approx(0.02, rel=0.05)
+    assert net.mask_token.std().item() == pytest.approx(0.02, rel=0.15)
+    assert torch.equal(net.pos_embed, net.decoder_pos_embed)
+    assert net.pos_embed.requires_grad
+    assert net.decoder_pos_embed.requires_grad
+    fixed = build(architecture, position="fixed")
+    assert not fixed.pos_embed.requires_grad
+    assert not fixed.decoder_pos_embed.requires_grad
+    assert not net.side_block.adaLN_modulation[1].weight.any()
+    weight = net.side_block.attn.qkv.weight
+    assert weight.std().item() == pytest.approx((2 / sum(weight.shape)) ** 0.5, rel=0.01)  # Xavier
+    assert not build(architecture)(*example_batch(DIGITS_SPEC, 3)).any()
+
+
+@BOTH
+def test_bad_settings(architecture):
+    with pytest.raises(BadValue, match="decoder 6 does not fit into depth 4"):
+        build(architecture, decoder=6)
+    with pytest.raises(BadValue, match=r"mask ratios from 1\.5"):
+        build(architecture, mask_ratio=1.5)
+    spec = DenoiserSpec(channels=1, resolution=9, classes=0, space="pixel")
+    with pytest.raises(BadValue, match=f"{architecture.name}: patch size 2 does not divide the resolution 9"):
+        build(architecture, spec=spec)
+
+
+def test_odd_encoder():
+    build(MDT, decoder=1)
+    with pytest.raises(BadValue, match="decoder 3 leaves an odd encoder"):
+        build(MDT_V2, decoder=3)
+
+
+def test_published_checkpoint():
+    converted = convert_reference(
+        {
+            "en_inblocks.0.attn.rel_pos_bias.relative_position_index": torch.zeros(1),
+            "en_inblocks.1.attn.rel_pos_bias.relative_position_bias_table": torch.zeros(1),
+            "de_blocks.0.skip_linear.weight": torch.zeros(1),
+            "sideblocks.0.mlp.fc1.bias": torch.zeros(1),
+        },
+        "mdtv2",
+    )
+    assert list(converted) == ["in_blocks.1.bias_table", "decoder_blocks.0.fuse.weight", "side_block.mlp.fc1.bias"]
+    for key, name in [("blocks.0.mlp.fc1.bias", "mdtv2"), ("en_inblocks.0.mlp.fc1.bias", "mdt"), ("ema", "mdt")]:
+        with pytest.raises(BadValue, match=f"{name}: '{key}' is no parameter of a published {name}"):
+            convert_reference({key: torch.zeros(1)}, name)
+
+
+def test_published_settings():
+    spec, settings = from_reference_config({"mask_ratio": 0.3, "decode_layer": 4}, "mdtv2")
+    assert spec == LATENT
+    assert settings == {**MDT_V2.sizes["XL/2"], "mlp_ratio": 4.0}
+    assert from_reference_config({"depth": 5, "decode_layer": 2}, "mdtv2")[1]["depth"] == 4
+    with pytest.raises(BadValue, match="'width' is no argument of the published mdt"):
+        from_reference_config({"width": 3}, "mdt")
+
+
+def test_records_need_no_torch():
+    code = "import sys, ditbench_mdt; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

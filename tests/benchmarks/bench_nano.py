@@ -1,0 +1,62 @@
+"""Time of the main job's parts, on demand: uv run pytest tests/benchmarks/bench_nano.py"""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from ditbench.budget import Budget
+from ditbench.components import load
+from ditbench.datasets import load_digits
+from ditbench.objectives import Flow
+from ditbench.registry import Registry
+from ditbench.sampling import euler, generate
+from ditbench.testing import DIGITS_SPEC
+from ditbench.track import load_track
+from ditbench.training import Trainer
+
+REGISTRY = Registry.installed()
+TRACK = load_track(REGISTRY.tracks["digits"])
+CPU = torch.device("cpu")
+
+
+def denoiser(name):
+    torch.manual_seed(0)
+    architecture = REGISTRY.architectures[name]
+    return load(architecture.build)(DIGITS_SPEC, **architecture.settings("nano", {}))
+
+
+@pytest.mark.parametrize("name", sorted(REGISTRY.architectures))
+def test_training_step(benchmark, name):
+    """One optimiser step at the track's batch size, all of the harness's work included."""
+    digits = load_digits()
+    trainer = Trainer(
+        denoiser(name),
+        DIGITS_SPEC,
+        Flow(),
+        TRACK.recipe,
+        Budget.parse("1M-steps"),
+        digits.pixels,
+        digits.labels,
+        0,
+        CPU,
+    )
+    benchmark.pedantic(trainer.step, rounds=15, warmup_rounds=3)
+
+
+@pytest.mark.parametrize("name", sorted(REGISTRY.architectures))
+def test_sampling_a_batch(benchmark, name):
+    """250 images in 25 Euler steps."""
+    network = denoiser(name)
+
+    def sample():
+        return list(generate(network, DIGITS_SPEC, euler, 25, 250, 250, 0, CPU))
+
+    benchmark.pedantic(sample, rounds=3, warmup_rounds=1)
+
+
+def test_help(benchmark):
+    """`ditbench --help` as a whole process."""
+    command = [sys.executable, "-m", "ditbench.cli", "--help"]
+    benchmark(lambda: subprocess.run(command, check=True, stdout=subprocess.DEVNULL))

@@ -1,0 +1,73 @@
+"""Records made by hand, for the tests of what is done with records."""
+
+from datetime import UTC, datetime
+
+from ditbench.record import (
+    ArchitectureFacts,
+    Cost,
+    Environment,
+    Measurement,
+    Memory,
+    Record,
+    SamplingFacts,
+    TrainingFacts,
+)
+from ditbench.registry import Registry
+from ditbench.track import load_track
+
+TRACK = load_track(Registry.installed().tracks["digits"])
+ENVIRONMENT = Environment(
+    ditbench="0.1.0", git_commit="c0ffee" * 6, git_dirty=False, python="3.11.7", platform="Linux x86_64",
+    torch="2.15.0", diffusers="0.42.1", torchmetrics="1.9.0", cuda=None, gpu=None, gpu_driver=None,
+    cpu="A processor", cores=2, threads=2, memory_bytes=2**34,
+)  # fmt: skip
+
+
+def measurement(metric, value, higher=False, samples=1000):
+    count = "1k" if samples == 1000 else str(samples)
+    return Measurement(
+        protocol=f"{metric}{count}/digits-cnn", metric=metric, value=value, higher_is_better=higher,
+        samples=samples, reference_samples=1797, features_sha256="f" * 64,
+    )  # fmt: skip
+
+
+def finished(label="dit:nano", fid=1.0, seed=0, track=TRACK, **changes):
+    name, _, size = label.partition(":")
+    record = Record(
+        run_id=f"{name}-{size}-seed{seed}-0123abcd", run_hash="0123abcd4567", status="finished",
+        created=datetime(2026, 1, 2, tzinfo=UTC), track=track, track_hash=track.hash, budget="64k-images",
+        seed=seed, device="cpu",
+        architecture=ArchitectureFacts(
+            name=name, size=size, options={}, label=label, settings={"width": 96}, distribution=f"ditbench-{name}",
+            distribution_version="0.1.0", paper="arXiv:0000.00000",
+        ),
+        environment=ENVIRONMENT,
+        cost=Cost(
+            parameters=2_000_000, trainable_parameters=1_900_000, train_only_parameters=500_000,
+            macs_per_image=7_560_192,
+        ),
+        training=TrainingFacts(
+            batch_size=100, steps=3, images=300, seconds=10.3, final_loss=0.5, step_seconds=[0.1, 0.2, 10.0],
+            step_stride=1, resumed=0,
+        ),
+        sampling=SamplingFacts(
+            sampler="euler", steps=25, evaluations=25, weights="ema", labels_sha256="a" * 64, images_sha256="b" * 64,
+            batch_images=[250, 250, 100], batch_seconds=[1.0, 0.5, 0.4],
+        ),
+        memory=Memory(
+            training_peak_resident=2**30, sampling_peak_resident=2**30, resident_at_start=2**29,
+            training_peak_allocated=None, training_peak_reserved=None, sampling_peak_allocated=None,
+            sampling_peak_reserved=None,
+        ),
+        data_sha256="d" * 64,
+        metrics=[measurement("fid", fid), measurement("is", 5.0, higher=True)],
+        floors=[measurement("fid", 0.1, samples=898), measurement("is", 5.1, higher=True, samples=898)],
+    )  # fmt: skip
+    return record.model_copy(update=changes)
+
+
+def unfinished(label="uvit:nano", status="diverged", reason="the loss became nan at step 3", seed=0):
+    record = finished(label, seed=seed)
+    kept = {name: getattr(record, name) for name in ("run_id", "run_hash", "created", "track", "track_hash", "budget",
+                                                     "seed", "device", "architecture")}  # fmt: skip
+    return Record(**kept, status=status, reason=reason)

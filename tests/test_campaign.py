@@ -1,0 +1,226 @@
+"""Whole runs through the Python API and real processes: rows for every ending, skip, resume, force, one writer."""
+
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import time
+
+import numpy as np
+import psutil
+import pytest
+from safetensors.numpy import load_file
+
+import ditbench
+from ditbench import campaign
+from ditbench.errors import BadValue, DitbenchError, RunBusy, UnknownName
+from ditbench.record import read_record
+from ditbench.storage import sole_writer
+
+pytestmark = [pytest.mark.usefixtures("toy"), pytest.mark.timeout(240)]
+
+
+class Ears(campaign.Silent):
+    """Remembers what it hears; `at` is called with every training progress."""
+
+    def __init__(self, at=lambda config, progress: None):
+        self.at, self.begun, self.heard = at, [], []
+
+    def started(self, config):
+        self.begun.append(config.label)
+
+    def progress(self, config, progress):
+        self.heard.append(progress)
+        if progress.stage == "train":
+            self.at(config, progress)
+
+
+def run(out, *architectures, **more):
+    return campaign.run("tiny", architectures, out=out, device="cpu", **more)
+
+
+def directory(out, record):
+    return out / "tiny" / record.run_id
+
+
+def run_process():
+    """The process that carries out the current run: the one with a run's checkpoint or log open in its hands."""
+    me = psutil.Process()
+    found = [p for p in me.children(recursive=True) if p.status() != "zombie" and not p.children()]
+    return max(found, key=lambda p: p.create_time())
+
+
+def test_a_finished_run_leaves_everything_and_is_skipped_the_next_time(tmp_path):
+    ears = Ears()
+    (record,) = run(tmp_path, "toy", keep_samples=True, listener=ears)
+    folder = directory(tmp_path, record)
+    assert record.status == "finished" and record == read_record(folder / "record.json")
+    assert {path.name for path in folder.iterdir()} == {
+        ".lock", "curve.jsonl", "ema.safetensors", "log.txt", "record.json", "samples.npz", "samples.png",
+    }  # fmt: skip
+    assert [p.stage for p in ears.heard][-1] == "measure" and {p.stage for p in ears.heard} == {
+        "train",
+        "sample",
+        "measure",
+    }
+    curve = [json.loads(line) for line in (folder / "curve.jsonl").read_text().splitlines()]
+    assert curve[-1]["step"] == 40 and all(np.isfinite(point["loss"]) for point in curve)
+    with np.load(folder / "samples.npz") as samples:
+        assert samples["arr_0"].shape == (40, 8, 8, 1) and np.bincount(samples["arr_1"]).tolist() == [4] * 10
+    assert record.training.steps == len(record.training.step_seconds) == 40
+    assert record.training.images == 640 and record.training.batch_size == 16
+    assert record.sampling.batch_images == [16, 16, 8] and record.sampling.evaluations == 2
+    assert [m.protocol for m in record.metrics] == [
+        "fid40/digits-cnn", "kid40/digits-cnn", "is40/digits-cnn", "knn40/raw-pixels",
+    ]  # fmt: skip
+    assert record.memory.training_peak_resident >= record.memory.resident_at_start > 0
+    assert (record.architecture.distribution, record.architecture.distribution_version) == ("ditbench-toy", "0.1")
+    assert {path.name for path in (tmp_path / "tiny").glob("leaderboard.*")} == {"leaderboard.md", "leaderboard.csv"}
+
+    again = Ears()
+    assert run(tmp_path, "toy", listener=again) == [record] and again.begun == []
+    (forced,) = run(tmp_path, "toy", force=True)
+    assert forced.sampling.images_sha256 == record.sampling.images_sha256  # determinism, in another process
+    assert not (folder / "samples.npz").exists()
+
+
+def test_every_bad_ending_is_a_row_and_the_others_go_on(tmp_path):
+    records = run(tmp_path, "toy+fault=raise", "toy+fault=nan", "toy+fault=kill", "toy")
+    assert [record.status for record in records] == ["failed", "diverged", "interrupted", "finished"]
+    assert [record.reason for record in records] == [
+        "RuntimeError: the toy broke, as ordered",
+        "the loss became nan at step 3",
+        "killed by SIGKILL",
+        None,
+    ]
+    log = (directory(tmp_path, records[0]) / "log.txt").read_text()
+    assert "Traceback" in log and "misbehave" in log
+    page = (tmp_path / "tiny" / "leaderboard.md").read_text()
+    for word in ("failed: RuntimeError", "diverged: the loss", "interrupted: killed by SIGKILL"):
+        assert word in page
+
+    again = Ears()
+    run(tmp_path, "toy+fault=nan", "toy+fault=raise", listener=again)
+    assert again.begun == ["toy:nano+fault=raise"]  # to diverge again would prove nothing
+
+
+def test_killed_for_good_and_resumed_is_the_same_run_bit_for_bit(tmp_path):
+    """A real kill -9 in the middle of training, while checkpoints are being written all the time."""
+    (whole,) = run(tmp_path / "whole", "toy+fault=slow", checkpoint_seconds=1e-3)
+    killed = []
+
+    def kill(config, progress):
+        if progress.step == 17 and not killed:
+            killed.append(run_process().pid)
+            os.kill(killed[0], signal.SIGKILL)
+
+    (dead,) = run(tmp_path / "parts", "toy+fault=slow", checkpoint_seconds=1e-3, listener=Ears(kill))
+    assert (dead.status, dead.reason) == ("interrupted", "killed by SIGKILL")
+    folder = directory(tmp_path / "parts", dead)
+    assert (folder / "checkpoint.pt").exists() and not (folder / "ema.safetensors").exists()
+    seen = Ears()
+    (parts,) = run(tmp_path / "parts", "toy+fault=slow", checkpoint_seconds=1e-3, listener=seen)
+    assert (parts.status, parts.training.resumed) == ("finished", 1)
+    assert seen.heard[0].step >= 17  # it did not start over
+    assert parts.training.steps == whole.training.steps and parts.training.images == whole.training.images
+
+    one, other = (load_file(directory(tmp_path / name, whole) / "ema.safetensors") for name in ("whole", "parts"))
+    assert one.keys() == other.keys() and all(np.array_equal(one[name], other[name]) for name in one)
+    assert parts.sampling.images_sha256 == whole.sampling.images_sha256
+    assert [m.value for m in parts.metrics] == [m.value for m in whole.metrics]
+    losses = [
+        [
+            json.loads(line)["loss"]
+            for line in (directory(tmp_path / name, whole) / "curve.jsonl").read_text().splitlines()
+        ]
+        for name in ("whole", "parts")
+    ]
+    assert losses[0] == losses[1]
+
+
+def test_ctrl_c_saves_and_the_rest_waits(tmp_path):
+    def press(config, progress):
+        if progress.step == 5:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    ears = Ears(press)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, "toy+fault=slow", "toy", listener=ears)
+    assert ears.begun == ["toy:nano+fault=slow"]
+    (folder,) = (path for path in (tmp_path / "tiny").iterdir() if (path / "record.json").exists())
+    assert read_record(folder / "record.json").status == "interrupted" and (folder / "checkpoint.pt").exists()
+    assert "interrupted" in (tmp_path / "tiny" / "leaderboard.md").read_text()
+
+
+def test_the_second_command_on_a_run_directory_is_told(tmp_path):
+    told = []
+
+    def second(config, progress):
+        if progress.step == 5 and not told:
+            with pytest.raises(RunBusy, match="being written by another ditbench command"):
+                run(tmp_path, "toy+fault=slow")
+            told.append(True)
+
+    (record,) = run(tmp_path, "toy+fault=slow", listener=Ears(second))
+    assert told and record.status == "finished"
+
+
+def test_a_damaged_checkpoint_is_a_failed_row_that_says_what_to_do(tmp_path):
+    (record,) = run(tmp_path, "toy")
+    folder = directory(tmp_path, record)
+    (folder / "record.json").unlink()
+    (folder / "checkpoint.pt").write_bytes(b"torn")
+    (failed,) = run(tmp_path, "toy")
+    assert failed.status == "failed" and "Start the run over with --force" in failed.reason
+    assert run(tmp_path, "toy", force=True)[0].status == "finished"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"device": "cuda:63"}, BadValue, "Device 'cuda:63' is not here"),
+        ({"executor": "cloud"}, UnknownName, "No executor named 'cloud'"),
+        ({"out": "file/below"}, DitbenchError, "can't be written"),
+    ],
+)
+def test_what_can_not_work_is_said_before_training(tmp_path, monkeypatch, arguments, error, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("")
+    ears = Ears()
+    with pytest.raises(error, match=message):
+        campaign.run("tiny", ["toy"], **{"out": "runs", "device": "cpu", "listener": ears, **arguments})
+    assert ears.begun == []
+
+
+def test_the_public_api_runs_several_seeds_inline(tmp_path):
+    records = ditbench.run(
+        track="tiny", architectures=["toy"], seeds=[0, 1], out=tmp_path, executor="inline", budget="5-steps"
+    )
+    assert [record.seed for record in records] == [0, 1]
+    assert all(isinstance(record, ditbench.Record) and record.status == "finished" for record in records)
+    assert records[0].sampling.images_sha256 != records[1].sampling.images_sha256
+
+
+def test_the_run_stops_when_whoever_started_it_is_gone(tmp_path):
+    """kill -9 of the command itself: its run saves and ends instead of training on unseen."""
+    context = multiprocessing.get_context("spawn")
+    command = context.Process(target=_command, args=(tmp_path,))
+    command.start()
+    deadline = time.monotonic() + 120
+    while not list((tmp_path / "tiny").glob("*/curve.jsonl")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    (curve,) = (tmp_path / "tiny").glob("*/curve.jsonl")
+    workers = psutil.Process(command.pid).children(recursive=True)
+    time.sleep(1)
+    command.kill()
+    command.join()
+    _, alive = psutil.wait_procs(workers, timeout=30)
+    assert not alive
+    assert read_record(curve.parent / "record.json").status == "interrupted"
+    with sole_writer(curve.parent):
+        shutil.rmtree(tmp_path / "tiny")
+
+
+def _command(out):
+    campaign.run("tiny", ["toy+fault=slow"], out=out, device="cpu", budget="4000-steps")

@@ -1,0 +1,135 @@
+"""The command line as a person meets it: the whole tiny run, lists, bad input, exit codes, no torch."""
+
+import getpass
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+from PIL import Image
+
+pytestmark = pytest.mark.timeout(240)
+DITBENCH = [sys.executable, "-m", "ditbench.cli"]
+
+
+def ditbench(*arguments, code=0, cwd=None):
+    """Run the command; its stdout, or its stderr if it should fail."""
+    done = subprocess.run([*DITBENCH, *arguments], capture_output=True, text=True, cwd=cwd, check=False)
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stderr if code == 2 else done.stdout
+
+
+def test_the_whole_tiny_run_of_the_four_architectures(toy, tmp_path):
+    arguments = ("run", "--plugins", "dit,uvit,mdt,diffit", "--track", "tiny", "--budget", "3-steps", "--keep-samples")
+    out = ditbench(*arguments, "--device", "cpu", cwd=tmp_path)
+    folder = tmp_path / "runs" / "tiny"
+    records = {path.parent.name: path for path in folder.glob("*/record.json")}
+    assert sorted(name.split("-")[0] for name in records) == ["diffit", "dit", "mdt", "uvit"]
+    for path in records.values():
+        text = path.read_text()
+        assert json.loads(text)["status"] == "finished"
+        for secret in (str(tmp_path), socket.gethostname(), f'"{getpass.getuser()}"', "/home/"):
+            assert secret not in text
+        with Image.open(path.parent / "samples.png") as grid:
+            assert grid.width > 300 and grid.height > 600
+    assert {path.name for path in folder.iterdir() if path.is_file()} == {"leaderboard.md", "leaderboard.csv"}
+    for word in ("[4/4] diffit:nano seed 0: training", "images/s", "loss", "left", "fid40/", "real data"):
+        assert word in out
+    assert "\x1b" not in out  # plain lines when the output is no terminal
+    page = (folder / "leaderboard.md").read_text()
+    assert all(f"{name}:nano" in page for name in ("dit", "uvit", "mdt", "diffit"))
+
+    again = ditbench(*arguments, "--device", "cpu", "--quiet", cwd=tmp_path)
+    assert "training" not in again and "dit:nano" in again
+    shown = ditbench("leaderboard", "build", str(folder), "--out", str(tmp_path / "board"))
+    assert "4 records" in shown and (tmp_path / "board" / "README.md").read_text() == page
+
+
+def test_a_failing_run_ends_with_code_1_and_a_row(toy, tmp_path):
+    out = ditbench(
+        "run", "--plugins", "toy+fault=raise,toy", "--track", "tiny", "--out", str(tmp_path), "--device", "cpu", code=1
+    )
+    assert "toy:nano+fault=raise: failed: RuntimeError: the toy broke, as ordered" in out
+
+
+def test_ctrl_c_saves_and_says_how_to_resume(toy, tmp_path):
+    arguments = ["run", "--plugins", "toy+fault=slow", "--track", "tiny", "--out", str(tmp_path), "--device", "cpu"]
+    command = subprocess.Popen(
+        [*DITBENCH, *arguments, "--budget", "4000-steps"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while not any(path.stat().st_size for path in tmp_path.glob("tiny/*/curve.jsonl")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    os.killpg(command.pid, signal.SIGINT)  # what a terminal does
+    _, errors = command.communicate(timeout=60)
+    assert command.returncode == 130 and errors == "Interrupted. The same command again resumes where it stopped.\n"
+    (record,) = tmp_path.glob("tiny/*/record.json")
+    assert json.loads(record.read_text())["status"] == "interrupted"
+    assert (record.parent / "checkpoint.pt").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--plugins", "dti"), "ditbench: No architecture named 'dti'. Did you mean"),
+        (("--plugins", "dit:XXL"), "No size of dit named 'XXL'"),
+        (("--plugins", "dit+conditioning=film"), "'film' is none of adaln-zero, adaln, cross-attention, in-context"),
+        (("--track", "mnist"), "No track named 'mnist'"),
+        (("--device", "tpu"), "No device named 'tpu'"),
+        (("--seeds", "0,one"), "--seeds '0,one' is no list of whole numbers"),
+        (("--seeds", "0,0"), "one stands twice"),
+        (("--budget", "forever"), "'forever' is no budget"),
+        (("--out", "/dev/null/runs"), "The output folder '/dev/null/runs/digits' can't be written"),
+        (("--executor", "cloud"), "No executor named 'cloud'"),
+    ],
+)
+def test_bad_input_is_one_line_and_code_2(tmp_path, arguments, message):
+    errors = ditbench("run", *arguments, code=2, cwd=tmp_path)
+    assert message in errors and errors.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
+
+
+def test_faulty_plugins_are_reported_and_fatal_only_when_strict(install, tmp_path):
+    install("ditbench-x-broken", "broken", "raise RuntimeError('oh')")
+    errors = subprocess.run([*DITBENCH, "list"], capture_output=True, text=True, check=True).stderr
+    assert errors == "ditbench: left out plugin 'broken' of ditbench-x-broken 0.1: RuntimeError: oh\n"
+    assert "faulty: RuntimeError: oh" in ditbench("plugins")
+    ditbench("plugins", "--strict", code=2)
+    assert "fatal because of --strict" in ditbench("run", "--strict", code=2, cwd=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("architectures", ["dit", "uvit", "mdt", "mdtv2", "diffit", "nano", "XL/2", "conditioning=", "arXiv:"]),
+        ("tracks", ["digits", "64k-images"]),
+        ("datasets", ["digits", "1,797"]),
+        ("metrics", ["fid", "kid", "is", "knn"]),
+        ("samplers", ["euler"]),
+        ("objectives", ["flow"]),
+        ("executors", ["process", "inline"]),
+    ],
+)
+def test_list_shows_what_is_there(kind, words):
+    out = ditbench("list", kind)
+    assert all(word in out for word in words)
+
+
+def test_plugins_shows_state_and_what_they_provide():
+    out = ditbench("plugins")
+    assert "ditbench-mdt" in out and "architecture mdtv2" in out and "ok" in out
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["list"], ["list", "tracks"], ["plugins"], ["run", "--help"]])
+def test_help_and_lists_import_no_torch(arguments):
+    code = (
+        "import sys; from ditbench.cli import app\n"
+        f"try: app({arguments!r}, standalone_mode=False)\n"
+        "finally: assert not {'torch', 'diffusers', 'sklearn', 'pandas'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)

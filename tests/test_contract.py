@@ -1,0 +1,121 @@
+"""The contract over everything installed, and proof that the checks catch what they should."""
+
+import pytest
+import torch
+from torch import nn
+from toy_net import Toy
+
+from ditbench import Architecture, DenoiserSpec
+from ditbench.registry import Registry
+from ditbench.testing import ContractBroken, check_architecture
+
+INSTALLED = Registry.installed().architectures
+LEARNED = DenoiserSpec(channels=4, resolution=8, classes=3, space="latent", learn_variance=True)
+UNCONDITIONAL = DenoiserSpec(channels=3, resolution=16, classes=0, space="pixel")
+
+
+@pytest.mark.parametrize("name", INSTALLED)
+def test_on_the_digits_track(name):
+    check_architecture(INSTALLED[name])
+
+
+@pytest.mark.parametrize("name", INSTALLED)
+@pytest.mark.parametrize("spec", [LEARNED, UNCONDITIONAL], ids=["learned-variance", "unconditional"])
+def test_on_other_tracks(name, spec):
+    check_architecture(INSTALLED[name], spec)
+
+
+def test_the_toy_keeps_it(toy):
+    check_architecture(toy)
+
+
+class Deaf(Toy):
+    def forward(self, x, t, y):
+        return super().forward(x, torch.zeros_like(t), y)
+
+
+class LabelBlind(Toy):
+    def forward(self, x, t, y):
+        return super().forward(x, t, torch.zeros_like(y)) + 0 * self.label(y).sum()
+
+
+class NullIsZero(Toy):
+    def forward(self, x, t, y):
+        return super().forward(x, t, y % 10) + 0 * self.label(y).sum()
+
+
+class Leaky(Toy):
+    def forward(self, x, t, y):
+        out = super().forward(x, t, y)
+        return out - out.mean(0, keepdim=True)
+
+
+class Dead(Toy):
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.unused = nn.Linear(2, 2)
+
+
+class Random(Toy):
+    def forward(self, x, t, y):
+        return super().forward(x, t, y) + 0.1 * torch.randn_like(x)
+
+
+class SecretlyRandom(Toy):
+    def forward(self, x, t, y):
+        torch.rand(1)
+        return super().forward(x, t, y)
+
+
+class Doubled(Toy):
+    def forward(self, x, t, y):
+        return super().forward(x, t, y).repeat(1, 2, 1, 1)
+
+
+class Wide(Toy):
+    def forward(self, x, t, y):
+        return super().forward(x, t, y).double()
+
+
+class Forgetful(Toy):
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.hidden_scale = [1.0]
+
+    def forward(self, x, t, y):
+        if self.training:
+            self.hidden_scale[0] = 1.5
+        return super().forward(x, t, y) * self.hidden_scale[0]
+
+
+class Vector(Toy):
+    def training_loss(self, loss):
+        return loss()[None]
+
+
+class Exploding(Toy):
+    def training_loss(self, loss):
+        return loss() * float("inf")
+
+
+@pytest.mark.parametrize(
+    ("network", "complaint"),
+    [
+        (Deaf, "gradient of 'time.weight' is zero"),
+        (LabelBlind, "does not depend on y"),
+        (NullIsZero, "null label gives the same as label 0"),
+        (Leaky, "images see each other"),
+        (Dead, "'unused.weight' gets no gradient"),
+        (Random, "two calls with the same input differ"),
+        (SecretlyRandom, "draws from torch's global generator"),
+        (Doubled, r"shape \(7, 2, 8, 8\), not \(7, 1, 8, 8\)"),
+        (Wide, "float64"),
+        (Forgetful, "rebuilt from the state dict"),
+        (Vector, r"training loss has shape \(1,\)"),
+        (Exploding, "is not finite"),
+    ],
+)
+def test_a_broken_contract_is_named(network, complaint):
+    broken = Architecture(name="broken", build=network, sizes={"nano": {"width": 16}})
+    with pytest.raises(ContractBroken, match=complaint):
+        check_architecture(broken)

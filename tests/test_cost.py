@@ -1,0 +1,69 @@
+"""Parameters and multiply-accumulates against closed forms; peak memory against a known allocation."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from ditbench import Architecture, DenoiserSpec
+from ditbench.components import load
+from ditbench.cost import cost_of, macs, peak_resident, resident
+from ditbench.registry import Registry
+from ditbench.testing import DIGITS_SPEC
+
+ARCHITECTURES = Registry.installed().architectures
+MAIN_JOB = ("dit", "uvit", "mdt", "diffit")
+
+
+def build(architecture: Architecture, spec: DenoiserSpec, size: str) -> nn.Module:
+    with torch.device("meta"):
+        return load(architecture.build)(spec, **architecture.settings(size, {}))
+
+
+class OneOfEach(nn.Module):
+    train_only = ("extra",)
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(1, 6, 3, padding=1)  # 60 parameters, 8*8*6*9 MACs
+        self.linear = nn.Linear(6, 6, bias=False)  # 36 parameters, 64*36 MACs
+        self.extra = nn.Linear(5, 5)  # 30 parameters, training only
+        self.extras = nn.Linear(2, 2)  # not part of `extra`
+        self.register_buffer("table", torch.zeros(7))
+        self.register_buffer("index", torch.zeros(100, dtype=torch.long))
+        self.fixed = nn.Parameter(torch.zeros(11), requires_grad=False)
+
+    def forward(self, x, t, y):
+        tokens = self.linear(self.conv(x).flatten(2).transpose(1, 2))[:, None]
+        return F.scaled_dot_product_attention(tokens, tokens, tokens)  # 2 * 64*64*6 MACs
+
+
+def test_counts_match_hand_arithmetic():
+    cost = cost_of(OneOfEach(), DIGITS_SPEC)
+    assert cost.parameters == 60 + 36 + 30 + 6 + 7 + 11
+    assert cost.trainable_parameters == 60 + 36 + 30 + 6
+    assert cost.train_only_parameters == 30
+    assert cost.macs_per_image == 64 * 6 * 9 + 64 * 36 + 2 * 64 * 64 * 6
+
+
+@pytest.mark.parametrize("device", ["meta", "cpu"])
+def test_dit_nano_matches_the_closed_formula(device):
+    """papers: 12*T*d^2 + 2*T^2*d + 6*d^2 per block; embeddings and head beside."""
+    tokens, width, depth, patch = 16, 96, 4, 2
+    blocks = depth * (12 * tokens * width**2 + 2 * tokens**2 * width + 6 * width**2)
+    ends = 2 * tokens * patch**2 * width + (256 * width + width**2) + 2 * width**2
+    denoiser = build(ARCHITECTURES["dit"], DIGITS_SPEC, "nano")
+    assert macs(denoiser.to_empty(device=device), DIGITS_SPEC) == blocks + ends
+
+
+def test_the_four_nano_models_cost_the_same_within_ten_percent():
+    counts = {name: macs(build(ARCHITECTURES[name], DIGITS_SPEC, "nano"), DIGITS_SPEC) for name in MAIN_JOB}
+    assert max(counts.values()) <= 1.10 * min(counts.values()), counts
+
+
+def test_peak_resident_sees_an_allocation():
+    before = peak_resident()
+    assert before >= resident() * 0.9
+    block = torch.ones(max(0, before - resident()) // 4 + 25_000_000)  # 100 MB beyond the peak
+    assert peak_resident() - before > 80_000_000
+    del block

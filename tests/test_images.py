@@ -1,0 +1,42 @@
+"""One conversion between floats and bytes, exact at the edges; grids and sample files that others can read."""
+
+import numpy as np
+import torch
+from PIL import Image
+
+from ditbench.images import from_bytes, to_bytes, write_grid, write_samples
+
+
+def test_every_byte_survives_the_round_trip():
+    every = torch.arange(256, dtype=torch.uint8)
+    assert torch.equal(to_bytes(from_bytes(every)), every)
+
+
+def test_the_edges_and_beyond():
+    x = torch.tensor([-9.0, -1.0, -1 + 0.9 / 255, -1 + 1.1 / 255, 0.0, 1.0, 9.0])
+    assert to_bytes(x).tolist() == [0, 0, 0, 1, 128, 255, 255]
+
+
+def test_the_grid_has_a_row_per_class_and_is_no_stamp(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (30, 1, 8, 8), dtype=np.uint8)
+    write_grid(tmp_path / "grid.png", pixels, [i % 3 for i in range(30)], ("a", "b", "c"))
+    with Image.open(tmp_path / "grid.png") as grid:
+        assert grid.width >= 10 * 64 and grid.height >= 3 * 64
+        tile = np.asarray(grid.convert("L"))[4:68, -68:-4]
+    assert np.array_equal(tile[::8, ::8], pixels[27, 0])
+
+
+def test_colour_grids_and_missing_classes(tmp_path):
+    pixels = np.zeros((2, 3, 32, 32), dtype=np.uint8)
+    write_grid(tmp_path / "grid.png", pixels, [0, 0], ("a", "b"))
+    with Image.open(tmp_path / "grid.png") as grid:
+        assert grid.getpixel((grid.width - 10, 20)) == (0, 0, 0)
+
+
+def test_samples_are_in_the_adm_layout(tmp_path):
+    pixels = np.arange(2 * 3 * 4 * 4, dtype=np.uint8).reshape(2, 3, 4, 4)
+    write_samples(tmp_path / "samples.npz", pixels, np.array([5, 7]))
+    with np.load(tmp_path / "samples.npz") as file:
+        assert file["arr_0"].dtype == np.uint8 and file["arr_0"].shape == (2, 4, 4, 3)
+        assert np.array_equal(file["arr_0"][1, 2, 3], pixels[1, :, 2, 3])
+        assert file["arr_1"].tolist() == [5, 7]

@@ -1,0 +1,114 @@
+"""The arrows between modules, held. Who may import whom is the architecture."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+CORE = ROOT / "ditbench"
+
+# module -> the modules of ours that it may import. A new module is a decision: it is written down here.
+ARROWS = {
+    "__init__": {"campaign", "components", "errors", "hookspecs", "record"},
+    "bench": {
+        "budget", "components", "cost", "datasets", "environment", "errors", "features", "images", "objectives",
+        "quality", "record", "registry", "sampling", "storage", "track", "training",
+    },
+    "budget": {"errors"},
+    "builtins": {"components", "hookspecs"},
+    "campaign": {"components", "executors", "leaderboard", "plan", "record", "registry", "storage", "track"},
+    "checkpoint": {"errors", "storage"},
+    "cli": {
+        "campaign", "components", "console", "display", "errors", "leaderboard", "plan", "record", "registry",
+        "storage",
+    },
+    "components": {"errors"},
+    "console": set(),
+    "cost": {"components", "record"},
+    "datasets": {"errors"},
+    "display": {"campaign", "console", "executors", "leaderboard", "record", "track"},
+    "digits_cnn": {"datasets", "images", "storage"},
+    "environment": {"record"},
+    "errors": set(),
+    "executors": {"errors", "record", "registry", "storage", "track"},
+    "features": {"digits_cnn", "errors", "images", "registry"},
+    "hookspecs": {"components"},
+    "images": {"storage"},
+    "layers": {"errors"},
+    "leaderboard": {"record", "storage"},
+    "objectives": {"errors"},
+    "plan": {"budget", "components", "errors", "registry", "track"},
+    "quality": {"components", "features", "record"},
+    "record": {"components", "errors", "storage", "track"},
+    "registry": {"builtins", "components", "errors", "hookspecs"},
+    "sampling": {"components", "images"},
+    "storage": {"errors"},
+    "testing": {"components"},
+    "track": {"budget", "components", "errors"},
+    "training": {"budget", "checkpoint", "components", "errors", "images", "objectives", "track"},
+}  # fmt: skip
+LATE_IMPORTS = {"cli"}  # the only module that may import inside functions
+LIGHT = ("__init__", "budget", "builtins", "cli", "components", "console", "display", "executors", "leaderboard",
+         "plan", "campaign", "record", "registry", "storage", "track")  # fmt: skip
+HEAVY = {"torch", "diffusers", "torchmetrics", "sklearn", "safetensors", "PIL"}
+PLUGIN_DOORS = {"ditbench", "ditbench.layers", "ditbench.testing"}
+
+
+def imports(path):
+    """(module, names, inside a function) of every import in a file."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    inside = {
+        node for f in ast.walk(tree) if isinstance(f, ast.FunctionDef | ast.AsyncFunctionDef) for node in ast.walk(f)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            yield "." * node.level + (node.module or ""), [alias.name for alias in node.names], node in inside
+        elif isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name, [], node in inside
+
+
+def our_modules(path):
+    for module, names, _ in imports(path):
+        if module == ".":
+            yield from names
+        elif module.startswith("."):
+            yield module[1:].partition(".")[0]
+
+
+@pytest.mark.parametrize("path", sorted(CORE.rglob("*.py")), ids=lambda p: p.stem)
+def test_arrows_of_the_core(path):
+    assert path.stem in ARROWS, f"{path.name} is new: write its arrows down"
+    assert set(our_modules(path)) <= ARROWS[path.stem]
+    modules = [module for module, _, _ in imports(path)]
+    assert not [module for module in modules if module.startswith("ditbench_")], "the core imports no plugin"
+    if path.stem not in LATE_IMPORTS:
+        assert not [module for module, _, inside in imports(path) if inside], "imports stand at the top"
+    if path.stem in LIGHT:
+        assert not {module.partition(".")[0] for module in modules} & HEAVY
+
+
+def test_the_arrows_have_no_cycle():
+    done = []
+    while len(done) < len(ARROWS):
+        free = [m for m, needs in ARROWS.items() if m not in done and needs - {"__init__"} <= set(done)]
+        assert free, f"a cycle among {set(ARROWS) - set(done)}"
+        done += free
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "plugins").glob("*/ditbench_*/*.py")), ids=lambda p: f"{p.parent.name}.{p.stem}"
+)
+def test_plugins_import_the_public_doors_and_never_each_other(path):
+    for module, _, _ in imports(path):
+        top = module.partition(".")[0]
+        assert top != "ditbench" or module in PLUGIN_DOORS, module
+        assert not top.startswith("ditbench_") or top == path.parent.name, module
+    if path.stem == "__init__":
+        assert not {module.partition(".")[0] for module, _, _ in imports(path)} & HEAVY
+
+
+@pytest.mark.parametrize("path", sorted([*CORE.rglob("*.py"), *(ROOT / "plugins").rglob("*.py")]), ids=lambda p: p.name)
+def test_files_stay_readable_in_one_sitting(path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 400

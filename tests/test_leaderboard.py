@@ -1,0 +1,97 @@
+"""Tables are views of records: right numbers, honest rows, nothing smuggled in, and reproducible."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from records import ENVIRONMENT, TRACK, finished, unfinished
+
+from ditbench.leaderboard import boards, csv, entries, markdown, table
+from ditbench.record import read_records
+
+COMMITTED = Path(__file__).parent.parent / "leaderboard"
+
+
+def only(records):
+    (board,) = boards(records)
+    return board
+
+
+def test_rows_are_ranked_by_the_first_metric_and_failures_come_last():
+    board = only([finished("dit:nano", 2.0), unfinished("mdt:nano"), finished("uvit:nano", 1.0)])
+    assert [entry.label for entry in entries(board)] == ["uvit:nano", "dit:nano", "mdt:nano"]
+    frame = table(board)
+    assert frame["rank"].tolist() == ["1", "2", "", ""]
+    assert frame["status"].tolist()[:3] == ["finished", "finished", "diverged: the loss became nan at step 3"]
+
+
+def test_numbers_come_from_raw_times_and_carry_full_names():
+    row = table(only([finished(fid=1.23456)])).iloc[0]
+    assert row["fid1k/digits-cnn ↓"] == "1.235" and row["is1k/digits-cnn ↑"] == "5.000"
+    assert row["train img/s"] == "500.0"  # 100 images at the median step of 0.2 s, not at the mean
+    assert row["sample img/s"] == "250.0"  # the median of 250, 500 and 250 images/s
+    assert row["params (M)"] == "1.500"  # without what only training uses
+    assert row["MACs (M)"] == "7.560" and row["peak MiB"] == "1,024"
+
+
+def test_the_floor_stands_below():
+    last = table(only([finished()])).iloc[-1]
+    assert (last["architecture"], last["fid1k/digits-cnn ↓"]) == ("real data", "0.1000")
+    assert "898" in last["status"]
+
+
+def test_seeds_give_mean_and_spread_and_every_seed_counts():
+    board = only([finished(fid=1.0, seed=0), finished(fid=3.0, seed=1), unfinished("dit:nano", seed=2)])
+    row = table(board).iloc[0]
+    assert row["fid1k/digits-cnn ↓"] == "2.000 ± 1.414" and row["seeds"] == "2"
+    assert row["status"] == "diverged (1 of 3): the loss became nan at step 3"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        finished("uvit:nano", budget="32k-images"),
+        finished("uvit:nano", track=TRACK.model_copy(update={"version": 2})),
+        finished("uvit:nano", environment=ENVIRONMENT.model_copy(update={"gpu": "A GPU"}), device="cuda"),
+    ],
+)
+def test_what_does_not_compare_never_shares_a_table(other):
+    assert len(boards([finished(), other])) == 2
+
+
+def test_names_can_not_break_the_page():
+    nasty = "<script>alert(1)</script> | `x` & [y](javascript:z)\n# heading"
+    page = markdown([unfinished(reason=nasty)])
+    assert "<script>" not in page and "\n# heading" not in page and "](" not in page.replace("\\]", "")
+    header, row = (next(line for line in page.splitlines() if word in line) for word in ("architecture", "alert"))
+    assert row.replace("\\|", "").count("|") == header.count("|")
+
+
+def test_the_data_file_is_unrounded():
+    frame = pd.read_csv(pd.io.common.StringIO(csv([finished(fid=1.23456789), unfinished()])))
+    assert frame["fid1k/digits-cnn"].tolist()[0] == 1.23456789
+    assert frame["status"].tolist() == ["finished", "diverged"]
+
+
+def test_no_records_make_an_empty_page():
+    assert "No records yet." in markdown([]) and csv([]).strip() in ("", '""')
+
+
+def test_the_committed_leaderboard_is_what_its_records_say():
+    records = read_records(COMMITTED / "records")
+    assert len(records) >= 4
+    assert (COMMITTED / "README.md").read_text(encoding="utf-8") == markdown(records)
+    assert (COMMITTED / "leaderboard.csv").read_text(encoding="utf-8") == csv(records)
+
+
+def test_building_it_imports_no_torch(tmp_path):
+    code = (
+        "import sys; from ditbench.cli import app\n"
+        f"app(['leaderboard', 'build', {str(COMMITTED / 'records')!r}, '--out', {str(tmp_path)!r}], "
+        "standalone_mode=False)\n"
+        "assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+    assert (tmp_path / "README.md").read_bytes() == (COMMITTED / "README.md").read_bytes()

@@ -1,0 +1,46 @@
+"""What the README tells people to type is what works, and what CI runs."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import typer
+
+from ditbench.cli import app
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+LINES = [line for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) for line in block.splitlines()]
+COMMANDS = sorted(
+    {line.rpartition("uv run ")[2] for line in LINES if "ditbench " in line and "pip install -e" not in line}
+)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_ditbench_command_parses(command):
+    program, *arguments = shlex.split(command)
+    assert program == "ditbench"
+    group = typer.main.get_command(app)
+    context = group.make_context("ditbench", list(arguments), resilient_parsing=False)
+    while hasattr(group, "resolve_command"):
+        name, group, rest = group.resolve_command(context, [*context._protected_args, *context.args])
+        context = group.make_context(name, rest, parent=context)
+
+
+def test_the_main_job_and_the_tests_are_one_line_each():
+    (run,) = [line for line in LINES if line.endswith("; uv run ditbench run --plugins dit,uvit,mdt,diffit")]
+    (test,) = [line for line in LINES if line.endswith("; uv run pytest")]
+    assert "pip install -q --target .uv uv" in run and run.rpartition(";")[0] == test.rpartition(";")[0]
+    assert test in (ROOT / ".ci" / "run").read_text().splitlines()
+
+
+def test_every_file_it_names_exists():
+    for target in re.findall(r"\]\((?!https:)([^)]+)\)", README):
+        assert (ROOT / target).exists(), target
+
+
+def test_the_house_lists_every_module():
+    house = README[README.index("## The house") :]
+    for path in (ROOT / "ditbench").glob("*.py"):
+        assert path.name in house or path.name == "__init__.py", path.name

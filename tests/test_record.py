@@ -1,0 +1,67 @@
+"""Records come back equal, and damaged ones are refused with file and field."""
+
+import json
+
+import pytest
+from pydantic import ValidationError
+from records import finished, unfinished
+
+from ditbench.errors import BadFile
+from ditbench.record import Record, read_record, read_records, write_record
+
+
+@pytest.mark.parametrize("record", [finished(), unfinished()], ids=["finished", "diverged"])
+def test_a_record_comes_back_equal(tmp_path, record):
+    write_record(record, tmp_path / "record.json")
+    assert read_record(tmp_path / "record.json") == record
+
+
+def edited(tmp_path, change):
+    content = json.loads(finished().model_dump_json())
+    change(content)
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps(content))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        (lambda c: c.pop("seed"), "seed"),
+        (lambda c: c.update(surprise=1), "surprise"),
+        (lambda c: c.update(schema_version=2), "schema_version"),
+        (lambda c: c.update(status="fine"), "status"),
+        (lambda c: c["track"]["recipe"].update(learning_rate=1.0), "track_hash"),
+        (lambda c: c.update(metrics=[]), "a finished run needs"),
+        (lambda c: c.update(status="failed"), "needs its reason"),
+        (lambda c: c["metrics"][0].update(value=float("nan")), "metrics.0.value"),
+        (lambda c: c["training"].update(steps=-1), "training.steps"),
+        (lambda c: c.update(run_id="../../etc/passwd"), "run_id"),
+    ],
+)
+def test_a_wrong_record_is_named_with_its_field(tmp_path, change, fault):
+    path = edited(tmp_path, change)
+    with pytest.raises(BadFile, match=fault) as caught:
+        read_record(path)
+    assert "mine.json" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_torn_and_missing_files_are_named(tmp_path):
+    path = tmp_path / "record.json"
+    with pytest.raises(BadFile, match="can't be read"):
+        read_record(path)
+    path.write_text(finished().model_dump_json()[:-100])
+    with pytest.raises(BadFile, match=r"record\.json"):
+        read_record(path)
+    with pytest.raises(BadFile, match="does not exist"):
+        read_records(tmp_path / "nowhere")
+
+
+def test_a_finished_record_can_not_be_made_without_numbers():
+    with pytest.raises(ValidationError, match="a finished run needs"):
+        Record.model_validate({**finished().model_dump(), "metrics": []})
+
+
+def test_a_record_does_not_change():
+    with pytest.raises(ValidationError):
+        finished().seed = 3
