@@ -16,8 +16,9 @@ from .components import (
     Objective,
     Option,
     Sampler,
+    Value,
 )
-from .errors import DitbenchError
+from .errors import BadValue, DitbenchError
 from .hookspecs import hookimpl
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Architecture",
+    "BadValue",
     "Dataset",
     "DenoiserSpec",
     "DitbenchError",
@@ -35,6 +37,7 @@ __all__ = [
     "Option",
     "Record",
     "Sampler",
+    "Value",
     "hookimpl",
     "run",
 ]

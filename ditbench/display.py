@@ -122,10 +122,10 @@ def facts(progress: Any) -> str:
 
 
 def verdict(record: Record) -> str:
-    """How a run ended, in one line."""
+    """How a run ended, in one line: its reason, or the metric that ranks."""
     if record.status != "finished":
         return f"{record.status}: {record.reason}"
-    return "  ".join(f"{metric.protocol} {metric.value:.4g}" for metric in record.metrics)
+    return f"finished  {record.metrics[0].protocol} {record.metrics[0].value:.4g}"
 
 
 def print_boards(console: Console, records: Sequence[Record]) -> None:

@@ -22,7 +22,7 @@ from types import FrameType
 from typing import Any, Protocol
 
 from .errors import DitbenchError, RunBusy
-from .record import FILE_NAME, Record, Status, identity, read_record, write_record
+from .record import FILE_NAME, Environment, Record, Status, identity, read_record, write_record
 from .registry import Registry
 from .storage import sole_writer, sweep
 from .track import RunConfig
@@ -87,34 +87,50 @@ def preflight(configs: Sequence[RunConfig]) -> list[RunConfig]:
 
 def carry_out(job: Job, report: Callable[[Any], None], should_stop: Callable[[], bool]) -> Record:
     """Run one job to a written record: finished, failed, diverged or interrupted. Only `RunBusy` escapes."""
-    bench, training = pkgutil.resolve_name("ditbench.bench"), pkgutil.resolve_name("ditbench.training")
+    bench, checkpoint = _late("ditbench.bench"), _late("ditbench.checkpoint")
     registry = Registry.installed()
     with sole_writer(job.directory):
         sweep(job.directory)
         try:
-            record: Record = bench.run(job.config, registry, job.directory, training.Watch(report, should_stop))
-        except training.Diverged as error:
-            record = _unfinished(job, registry, "diverged", str(error))
-        except (training.Interrupted, KeyboardInterrupt) as error:
-            record = _unfinished(job, registry, "interrupted", str(error) or "stopped by Ctrl-C")
-        except Exception as error:
-            with (job.directory / LOG_FILE).open("a", encoding="utf-8") as log:
-                traceback.print_exc(file=log)
-            record = _unfinished(job, registry, "failed", _reason(error))
+            watch = _late("ditbench.training").Watch(report, should_stop)
+            record: Record = bench.run(job.config, registry, job.directory, watch)
+        except (Exception, KeyboardInterrupt) as error:
+            status, reason = _ending(error)
+            if status == "failed":
+                _log_traceback(job.directory)
+            record = _unfinished(job, registry, status, reason, bench.describe(bench.find_device(job.config.device)))
         write_record(record, job.directory / FILE_NAME)
         if record.status == "finished":
-            pkgutil.resolve_name("ditbench.checkpoint").discard(job.directory)
+            checkpoint.discard(job.directory)
     return record
 
 
-def _unfinished(job: Job, registry: Registry, status: Status, reason: str) -> Record:
-    architecture = registry.architectures[job.config.architecture]
-    return Record(**identity(job.config, architecture), status=status, reason=reason)
+def _late(module: str) -> Any:
+    """A module that imports torch: only the process that carries out a run may ask for it."""
+    return pkgutil.resolve_name(module)
 
 
-def _reason(error: BaseException) -> str:
+def _ending(error: BaseException) -> tuple[Status, str]:
+    """How a run that raised has ended, and why, in one line."""
+    training = _late("ditbench.training")
     text = " ".join(str(error).split())
-    return text if isinstance(error, DitbenchError) else f"{type(error).__name__}: {text}"
+    if isinstance(error, training.Diverged):
+        return "diverged", text
+    if isinstance(error, training.Interrupted | KeyboardInterrupt):
+        return "interrupted", text or "stopped by Ctrl-C"
+    return "failed", text if isinstance(error, DitbenchError) else f"{type(error).__name__}: {text}"
+
+
+def _log_traceback(directory: Path) -> None:
+    with (directory / LOG_FILE).open("a", encoding="utf-8") as log:
+        traceback.print_exc(file=log)
+
+
+def _unfinished(
+    job: Job, registry: Registry, status: Status, reason: str, environment: Environment | None = None
+) -> Record:
+    facts = identity(job.config, registry.architectures[job.config.architecture])
+    return Record(**facts, status=status, reason=reason, environment=environment)
 
 
 def _outcome(job: Job, worker: _Worker) -> Record:
@@ -214,7 +230,7 @@ def _serve_run(outbox: Connection, job: Job) -> None:
 
 def _serve_preflight(outbox: Connection, configs: Sequence[RunConfig]) -> None:
     """In a forked process: resolve everything, answer with the device or with the user's mistake."""
-    bench = pkgutil.resolve_name("ditbench.bench")
+    bench = _late("ditbench.bench")
     registry = Registry.installed()
     try:
         devices = [str(bench.resolve(config, registry).device) for config in configs]

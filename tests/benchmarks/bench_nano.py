@@ -19,6 +19,7 @@ from ditbench.training import Trainer
 REGISTRY = Registry.installed()
 TRACK = load_track(REGISTRY.tracks["digits"])
 CPU = torch.device("cpu")
+BUDGET = Budget.parse("1M-steps")  # never reached
 
 
 def denoiser(name):

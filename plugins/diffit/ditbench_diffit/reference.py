@@ -25,7 +25,7 @@ DEFAULTS: dict[str, Any] = {
     "patch_size": 2,
     "in_channels": 4,
     "hidden_size": 1152,
-    "depth": 28,
+    "depth": 30,  # of the class; the one named model, XL/2, has 28
     "num_heads": 16,
     "mlp_ratio": 4.0,
     "class_dropout_prob": 0.1,

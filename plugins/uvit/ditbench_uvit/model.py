@@ -9,6 +9,8 @@ per side.
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 
@@ -123,6 +125,8 @@ class UViT(nn.Module):
         patch_size: int,
         mlp_ratio: float = 4.0,
         qkv_bias: bool = False,
+        init_std: float = 0.02,
+        position_std: float = 0.02,
         skip: str = "concat",
         time: str = "token",
         conv: str = "after",
@@ -146,7 +150,7 @@ class UViT(nn.Module):
             if time_mlp
             else nn.Identity()
         )
-        self.set_positions(position, width)
+        self.set_positions(position, width, position_std)
 
         def block(join: str = "none") -> Block:
             return Block(width, heads, mlp_ratio, qkv_bias, self.adaln, join)
@@ -161,13 +165,13 @@ class UViT(nn.Module):
         self.final_layer = (
             nn.Conv2d(spec.out_channels, spec.out_channels, 3, padding=1) if conv == "after" else nn.Identity()
         )
-        self.apply(init_weights)
+        self.apply(partial(init_weights, std=init_std))
 
-    def set_positions(self, position: str, width: int) -> None:
+    def set_positions(self, position: str, width: int, std: float) -> None:
         """One table over the whole sequence; fixed sinusoids leave the label and time tokens at zero."""
         if position == "learned":
             table = torch.empty(1, self.extras + self.grid**2, width)
-            self.pos_embed = nn.Parameter(nn.init.trunc_normal_(table, std=0.02))
+            self.pos_embed = nn.Parameter(truncated_normal(table, std))
         elif position == "sincos":
             if width % 4:
                 raise BadValue(f"uvit: position=sincos needs a width divisible by 4, not {width}.")
@@ -216,11 +220,16 @@ def check(depth: int, width: int, heads: int) -> None:
         raise BadValue(f"uvit: {heads} heads do not divide the width {width}; choose others.")
 
 
-def init_weights(module: nn.Module) -> None:
-    """Linear: truncated normal, std 0.02, zero bias. All else keeps PyTorch's own initialisation."""
+def init_weights(module: nn.Module, std: float) -> None:
+    """Linear: truncated normal, zero bias. All else keeps PyTorch's own initialisation."""
     if isinstance(module, nn.Linear):
-        nn.init.trunc_normal_(module.weight, std=0.02)
+        truncated_normal(module.weight, std)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
     if isinstance(module, TimeNorm):  # visited after its Linear: y_s starts near 1, as in a plain norm
         nn.init.ones_(module.linear.bias[: module.linear.out_features // 2])
+
+
+def truncated_normal(tensor: Tensor, std: float) -> Tensor:
+    """Cut at +-2, not at 2 std: with the published std of 0.02 a plain normal in practice."""
+    return nn.init.trunc_normal_(tensor, std=std)
