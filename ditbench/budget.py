@@ -22,6 +22,13 @@ class Budget:
     amount: float
     unit: Unit
 
+    def __str__(self) -> str:
+        """One spelling for equal budgets, which `parse` reads back."""
+        if self.unit == "seconds":
+            return f"{self.amount:.10g}s"
+        amount = int(self.amount)
+        return f"{amount}-{self.unit}" if amount % 1000 else f"{amount // 1000}k-{self.unit}"
+
     @classmethod
     def parse(cls, text: str) -> Budget:
         """``2000-steps``, ``50k-images``, ``90s``, ``10min``, ``2h``."""

@@ -6,6 +6,7 @@ from pathlib import Path
 from .components import Dataset, Executor, Metric, Objective, Sampler
 from .hookspecs import hookimpl
 
+REFERENCE_ARCHITECTURES = ("dit", "uvit", "mdt", "diffit")  # what a run compares unless told otherwise
 _TRACKS = Path(__file__).parent / "tracks"
 
 
@@ -50,28 +51,28 @@ def ditbench_metrics() -> Iterable[Metric]:
             name="fid",
             measure="ditbench.quality:frechet_distance",
             higher_is_better=False,
-            needs="features",
+            sees="features",
             description="Fréchet distance between Gaussian fits of the features (Heusel et al., 2017)",
         ),
         Metric(
             name="kid",
             measure="ditbench.quality:kernel_distance",
             higher_is_better=False,
-            needs="features",
+            sees="features",
             description="squared MMD of the features, cubic kernel; unbiased (Binkowski et al., 2018)",
         ),
         Metric(
             name="is",
             measure="ditbench.quality:inception_score",
             higher_is_better=True,
-            needs="logits",
+            sees="features",
             description="Inception Score with the extractor's class probabilities (Salimans et al., 2016)",
         ),
         Metric(
             name="knn",
             measure="ditbench.quality:class_accuracy",
             higher_is_better=True,
-            needs="pixels",
+            sees="pixels",
             description="share of samples that 3 nearest neighbours among the real images give their own class",
         ),
     ]

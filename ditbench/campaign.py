@@ -2,50 +2,53 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+from .builtins import REFERENCE_ARCHITECTURES
 from .components import load
 from .executors import Execute, Job, preflight
 from .leaderboard import write_leaderboard
 from .plan import make_plan
-from .record import FILE_NAME, Record, read_record, read_records
-from .registry import Registry, pick
+from .record import Record, read_runs
+from .registry import Plugin, Registry, pick
 from .storage import make_writable, sole_writer
 from .track import RunConfig
+from .watch import Progress
 
 
 class Silent:
     """A listener that says nothing; the base of those that say something."""
 
-    def preparing(self) -> None:
-        """Names are fine; now the libraries load and every part is checked."""
+    def preparing(self, faults: Sequence[Plugin]) -> None:
+        """Names are fine, but for these plugins; now the libraries load and every part is checked."""
 
-    def planned(self, jobs: Sequence[Job], finished: Sequence[Record]) -> None:
+    def planned(self, jobs: Sequence[Job], settled: Sequence[Record]) -> None:
         """All runs of the command, and the records of those that are done already."""
 
     def started(self, config: RunConfig) -> None:
         """A run begins or resumes."""
 
-    def progress(self, config: RunConfig, progress: Any) -> None:
-        """A run reports a `ditbench.training.Progress`."""
+    def progress(self, config: RunConfig, progress: Progress) -> None:
+        """A run says how far it is."""
 
     def ended(self, record: Record) -> None:
         """A run has its record."""
 
+    def close(self) -> None:
+        """Nothing more will come."""
+
 
 def run(
     track: str = "digits",
-    architectures: Sequence[str] = ("dit", "uvit", "mdt", "diffit"),
+    architectures: Sequence[str] = REFERENCE_ARCHITECTURES,
     seeds: Sequence[int] = (0,),
     *,
     budget: str | None = None,
     device: str = "auto",
     out: str | Path = "runs",
-    keep_samples: bool = False,
     checkpoint_seconds: float = 20.0,
+    keep_samples: bool = False,
     force: bool = False,
     strict: bool = False,
     executor: str = "process",
@@ -77,39 +80,21 @@ def run(
     plan = make_plan(registry, track, architectures, seeds, budget, device, keep_samples, checkpoint_seconds)
     folder = Path(out) / plan[0].track.name
     make_writable(folder)
-    listener.preparing()
-    jobs = [Job(config, folder / config.run_id) for config in preflight(plan)]
+    read_runs(folder)  # a damaged record is found now, not after hours of training
+    listener.preparing(registry.faults)
+    configs, environment = preflight(plan)
+    jobs = [Job(config, folder / config.run_id, environment, fresh=force) for config in configs]
     for job in jobs:
         with sole_writer(job.directory):  # another command on the same run is found before any work
-            if force:
-                _empty(job.directory)
-    records = {job.config.run_id: record for job in jobs if (record := _settled(job)) is not None}
-    listener.planned(jobs, list(records.values()))
-    waiting = [job for job in jobs if job.config.run_id not in records]
+            pass
+    settled = {job.config.run_id: record for job in jobs if (record := job.settled()) is not None}
+    listener.planned(jobs, list(settled.values()))
+    waiting = [job for job in jobs if job.config.run_id not in settled or job.lacks_samples]
+    records = dict(settled)
     try:
         for record in execute(waiting, listener):
             records[record.run_id] = record
             listener.ended(record)
     finally:
-        write_leaderboard(read_records(folder), folder)
+        write_leaderboard(read_runs(folder), folder)
     return [records[job.config.run_id] for job in jobs]
-
-
-def _settled(job: Job) -> Record | None:
-    """The record of a run that need not run again: it finished, or its divergence would only repeat."""
-    path = job.directory / FILE_NAME
-    if not path.exists():
-        return None
-    record = read_record(path)
-    wanted = job.config.keep_samples and not (job.directory / "samples.npz").exists()
-    return record if record.status == "diverged" or (record.status == "finished" and not wanted) else None
-
-
-def _empty(directory: Path) -> None:
-    for entry in directory.iterdir():
-        if entry.name == ".lock":
-            continue
-        if entry.is_dir() and not entry.is_symlink():
-            shutil.rmtree(entry)
-        else:
-            entry.unlink()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .builtins import REFERENCE_ARCHITECTURES
 from .errors import BadValue, DitbenchError
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def main() -> None:
 def run(
     plugins: Annotated[
         str, typer.Option(help="Architectures: name[:size][+option=value], separated by commas.")
-    ] = "dit,uvit,mdt,diffit",
+    ] = ",".join(REFERENCE_ARCHITECTURES),
     track: Annotated[str, typer.Option(help="Track; see `ditbench list tracks`.")] = "digits",
     budget: Annotated[str | None, typer.Option(help="2000-steps, 50k-images or 90s instead of the track's.")] = None,
     seeds: Annotated[str, typer.Option(help="Training seeds, separated by commas.")] = "0",
@@ -73,11 +74,11 @@ def run(
     from . import campaign
     from .console import make_console
     from .display import Lines, Live, print_boards
+    from .leaderboard import on_the_boards_of
+    from .record import read_runs
 
     console = make_console()
-    live = console.is_terminal and not quiet
-    listener = Live(console) if live else campaign.Silent() if quiet else Lines(console)
-    _report_faults(strict)
+    listener = campaign.Silent() if quiet else Live(console) if console.is_terminal else Lines(console)
     try:
         records = campaign.run(
             track,
@@ -86,22 +87,23 @@ def run(
             budget=budget,
             device=device,
             out=out,
-            keep_samples=keep_samples,
             checkpoint_seconds=checkpoint_every,
+            keep_samples=keep_samples,
             force=force,
             strict=strict,
             executor=executor,
             listener=listener,
         )
     except KeyboardInterrupt:
-        _close(listener)
-        typer.echo("Interrupted. The same command again resumes where it stopped.", err=True)
+        listener.close()
+        without = " without --force" if force else ""
+        typer.echo(f"Interrupted. The same command{without} resumes where it stopped.", err=True)
         raise typer.Exit(EXIT_INTERRUPTED) from None
     finally:
-        _close(listener)
-    print_boards(console, records)
+        listener.close()
     folder = out / records[0].track.name
-    console.print(f"Records, grids and leaderboard.md in {folder}", highlight=False, markup=False, soft_wrap=True)
+    print_boards(console, on_the_boards_of(records, read_runs(folder)))
+    typer.echo(f"Records, grids and leaderboard.md in {folder}")
     if any(record.status != "finished" for record in records):
         raise typer.Exit(EXIT_FAILED)
 
@@ -112,9 +114,9 @@ def list_(kind: Annotated[Kind, typer.Argument(help="What to list.")] = Kind.arc
     from .console import make_console, make_table, plain
     from .registry import Registry
 
-    _report_faults(strict=False)
-    console = make_console()
-    registry = Registry.installed()
+    console, registry = make_console(), Registry.installed()
+    for plugin in registry.faults:
+        typer.echo(f"ditbench: left out {plugin.label}: {plugin.fault}", err=True)
     if kind is Kind.architectures:
         console.print(_architectures(registry))
     elif kind is Kind.tracks:
@@ -168,19 +170,6 @@ def _parse_seeds(text: str) -> list[int]:
         raise BadValue(f"--seeds {text!r} is no list of whole numbers such as 0,1,2.") from None
 
 
-def _report_faults(strict: bool) -> None:
-    from .registry import Registry
-
-    for plugin in Registry.installed(strict=strict).faults:
-        typer.echo(f"ditbench: left out {plugin.label}: {plugin.fault}", err=True)
-
-
-def _close(listener: object) -> None:
-    close = getattr(listener, "close", None)
-    if close is not None:
-        close()
-
-
 def _architectures(registry: Registry) -> Table:
     from .components import spell
     from .console import make_table, plain
@@ -207,7 +196,11 @@ def _tracks(registry: Registry) -> Table:
 
     table = make_table("track", "version", "hash", "budget", "size", "description")
     for name in registry.tracks:
-        track = resolve_track(registry, name)
+        try:
+            track = resolve_track(registry, name)
+        except DitbenchError as error:
+            table.add_row(plain(name), "", "", "", "", plain(f"faulty: {error}"))
+            continue
         cells = (name, track.version, track.hash, track.budget, track.size, track.description)
         table.add_row(*map(plain, cells))
     return table

@@ -6,6 +6,7 @@ imported on first use, so that listing everything costs no ``import torch``.
 
 from __future__ import annotations
 
+import math
 import pkgutil
 import re
 from collections.abc import Callable, Mapping
@@ -31,6 +32,11 @@ def load(reference: Reference) -> Callable[..., Any]:
     if not callable(target):
         raise BadValue(f"{reference!r} is not callable.")
     return target  # type: ignore[no-any-return]
+
+
+def module_of(reference: Reference) -> str:
+    """The module that a reference lives in, without importing it."""
+    return reference.partition(":")[0] if isinstance(reference, str) else reference.__module__
 
 
 def check_name(kind: str, name: object) -> None:
@@ -89,9 +95,12 @@ class Option:
             return text == "on"
         kind = float if isinstance(self.default, float) else int if isinstance(self.default, int) else str
         try:
-            return kind(text)
+            value = kind(text)
         except ValueError:
             raise BadValue(f"{text!r} is no {kind.__name__}.") from None
+        if isinstance(value, float) and not math.isfinite(value):
+            raise BadValue(f"{text!r} is no finite number.")
+        return value
 
 
 def spell(value: Value) -> str:
@@ -177,12 +186,12 @@ class Sampler:
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """A quality metric; ``measure(evidence)`` as in `quality.py` returns a value and perhaps its spread."""
+    """A quality metric; ``measure(fake, real)`` as in `quality.py` returns a `ditbench.quality.Score`."""
 
     name: str
     measure: Reference
     higher_is_better: bool
-    needs: Literal["features", "logits", "pixels"]  # what the evidence must hold
+    sees: Literal["features", "pixels"]  # an extractor's features and logits, or the raw pixels
     description: str = ""
 
     def __post_init__(self) -> None:
@@ -192,7 +201,7 @@ class Metric:
 
 @dataclass(frozen=True, kw_only=True)
 class Executor:
-    """Where runs happen; ``execute(configs, ...)`` as in `executors.py`."""
+    """Where runs happen; ``execute(jobs, listener)`` as in `executors.py`."""
 
     name: str
     execute: Reference

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import resource
 import sys
 from collections.abc import Iterable
+from typing import Any
 
 import psutil
 import torch
@@ -12,21 +14,30 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from .components import DenoiserSpec
-from .record import Cost
+from .record import Cost, PeakMemory
 
 
 def cost_of(denoiser: nn.Module, spec: DenoiserSpec) -> Cost:
-    """Count a denoiser that was built on the meta device, so that size costs nothing."""
+    """Count a denoiser's parameters, and its multiply-accumulates on one image.
+
+    A copy is counted, with its own random draws: the denoiser and the generators stay as they are.
+    """
+    denoiser = copy.deepcopy(denoiser)
     tensors = dict(denoiser.named_parameters())
-    tables = dict(denoiser.named_buffers())
+    tables = [table for table in denoiser.buffers() if table.is_floating_point()]
     train_only = tuple(getattr(denoiser, "train_only", ()))
+    gpus = {p.device for p in tensors.values() if p.device.type == "cuda"}
+    with torch.random.fork_rng(devices=gpus):
+        torch.manual_seed(0)  # MDTv2 draws how much it masks
+        forward, training = macs(denoiser, spec), training_macs(denoiser, spec)
     return Cost(
-        parameters=_count([*tensors.values(), *(b for b in tables.values() if b.is_floating_point())]),
+        parameters=_count([*tensors.values(), *tables]),
         trainable_parameters=_count(p for p in tensors.values() if p.requires_grad),
         train_only_parameters=_count(
             p for name, p in tensors.items() if any(f"{name}.".startswith(f"{part}.") for part in train_only)
         ),
-        macs_per_image=macs(denoiser, spec),
+        macs_per_image=forward,
+        training_macs_per_image=training,
     )
 
 
@@ -36,15 +47,29 @@ def macs(denoiser: nn.Module, spec: DenoiserSpec) -> int:
     torch counts 2 operations per multiply-accumulate in matrix products, convolutions and attention;
     element-wise work is left out, as in the papers' "Gflops".
     """
-    device = next(denoiser.parameters()).device
-    x = torch.zeros(1, spec.channels, spec.resolution, spec.resolution, device=device)
-    t, y = torch.zeros(1, device=device), torch.zeros(1, dtype=torch.long, device=device)
-    training = denoiser.training
     denoiser.eval()
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        denoiser(x, t, y)
-    denoiser.train(training)
+        denoiser(*_one_image(denoiser, spec))
     return int(counter.get_total_flops()) // 2
+
+
+def training_macs(denoiser: nn.Module, spec: DenoiserSpec) -> int:
+    """Multiply-accumulates per training image: every forward of the denoiser's own loss, and the backward."""
+    denoiser.train()
+    x, t, y = _one_image(denoiser, spec)
+
+    def once(**extra: Any) -> torch.Tensor:
+        return denoiser(x, t, y, **extra).square().mean()  # type: ignore[no-any-return]
+
+    with FlopCounterMode(display=False) as counter:
+        getattr(denoiser, "training_loss", lambda loss: loss())(once).backward()
+    return int(counter.get_total_flops()) // 2
+
+
+def _one_image(denoiser: nn.Module, spec: DenoiserSpec) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    device = next(denoiser.parameters()).device
+    x = torch.zeros(1, spec.channels, spec.resolution, spec.resolution, device=device)
+    return x, torch.zeros(1, device=device), torch.zeros(1, dtype=torch.long, device=device)
 
 
 def _count(tensors: Iterable[torch.Tensor]) -> int:
@@ -62,25 +87,17 @@ def resident() -> int:
     return int(psutil.Process().memory_info().rss)
 
 
-class PeakMemory:
-    """Peaks of one phase: made when it starts, read when it ends."""
+def reset_peak(device: torch.device) -> None:
+    """Begin a phase: CUDA's peaks start anew. A process's resident peak can't."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
 
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
-        if device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(device)
 
-    @property
-    def allocated(self) -> int | None:
-        """Peak of live tensors on CUDA."""
-        return torch.cuda.max_memory_allocated(self.device) if self.device.type == "cuda" else None
-
-    @property
-    def reserved(self) -> int | None:
-        """Peak of what the allocator held on CUDA."""
-        return torch.cuda.max_memory_reserved(self.device) if self.device.type == "cuda" else None
-
-    @property
-    def resident(self) -> int | None:
-        """Peak resident set on a CPU, since the process started: a process's peak can't be reset."""
-        return peak_resident() if self.device.type == "cpu" else None
+def peak_memory(device: torch.device) -> PeakMemory:
+    """The peaks since `reset_peak`; on a CPU, since the process started."""
+    if device.type != "cuda":
+        return PeakMemory(resident=peak_resident())
+    return PeakMemory(
+        allocated=torch.cuda.max_memory_allocated(device), reserved=torch.cuda.max_memory_reserved(device)
+    )

@@ -43,14 +43,6 @@ class Images:
         content.update(self.labels.tobytes())
         return content.hexdigest()
 
-    def halves(self) -> tuple[Images, Images]:
-        """Two disjoint halves with equal classes: of each class, every other image. For floors."""
-        order = np.argsort(self.labels, kind="stable")
-        return self._subset(np.sort(order[0::2])), self._subset(np.sort(order[1::2]))
-
-    def _subset(self, index: npt.NDArray[np.intp]) -> Images:
-        return Images(self.name, self.pixels[index], self.labels[index], self.class_names)
-
 
 def load_digits() -> Images:
     """scikit-learn's copy of the UCI handwritten digits: 1,797 images of 8x8, values 0..16 as bytes."""

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any
 
+import rich.progress
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TaskProgressColumn, TextColumn
+from rich.progress import BarColumn, SpinnerColumn, TaskID, TaskProgressColumn, TextColumn
 
 from .campaign import Silent
 from .console import make_table, plain
 from .executors import Job
-from .leaderboard import boards, entries, table
+from .leaderboard import Entry, boards, entries, floor, table
 from .record import Record
+from .registry import Plugin
 from .track import RunConfig
+from .watch import Progress, Stage
 
-_STAGES = {"train": "training", "sample": "sampling", "measure": "measuring"}
+_STAGES: dict[Stage, str] = {"train": "training", "sample": "sampling", "measure": "measuring"}
+_ROOMY = 100  # columns of a terminal that the whole table fits in
 _LINE_EVERY = 10.0  # seconds between plain lines of one run
 
 
@@ -31,10 +34,15 @@ class Lines(Silent):
     def say(self, text: str) -> None:
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
-    def preparing(self) -> None:
+    def left_out(self, faults: Sequence[Plugin]) -> None:
+        for plugin in faults:
+            self.say(f"left out {plugin.label}: {plugin.fault}")
+
+    def preparing(self, faults: Sequence[Plugin]) -> None:
+        self.left_out(faults)
         self.say("checking every part of every run (the libraries take about 15 s to load, once)")
 
-    def planned(self, jobs: Sequence[Job], finished: Sequence[Record]) -> None:
+    def planned(self, jobs: Sequence[Job], settled: Sequence[Record]) -> None:
         self._names = {
             job.config.run_id: f"[{number}/{len(jobs)}] {job.config.label} seed {job.config.seed}"
             for number, job in enumerate(jobs, start=1)
@@ -44,14 +52,14 @@ class Lines(Silent):
             f"track {config.track.name} v{config.track.version}, budget {config.budget}, device {config.device}, "
             f"{len(jobs)} runs in {jobs[0].directory.parent}"
         )
-        for record in finished:
+        for record in settled:
             self.say(f"{self._names[record.run_id]}: {record.status} already (--force starts over)")
 
     def started(self, config: RunConfig) -> None:
         self._stage, self._last = "", 0.0
         self.say(f"{self._names[config.run_id]}: starting")
 
-    def progress(self, config: RunConfig, progress: Any) -> None:
+    def progress(self, config: RunConfig, progress: Progress) -> None:
         now = time.monotonic()
         if progress.stage == self._stage and progress.done < 1 and now - self._last < _LINE_EVERY:
             return
@@ -67,7 +75,7 @@ class Live(Lines):
 
     def __init__(self, console: Console) -> None:
         super().__init__(console)
-        self.bars = Progress(
+        self.bars = rich.progress.Progress(
             SpinnerColumn(finished_text=" "),
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
@@ -78,19 +86,20 @@ class Live(Lines):
         self._tasks: dict[str, TaskID] = {}
         self._status = console.status("loading torch, diffusers and torchmetrics (about 15 s, once)")
 
-    def preparing(self) -> None:
+    def preparing(self, faults: Sequence[Plugin]) -> None:
+        self.left_out(faults)
         self._status.start()
 
-    def planned(self, jobs: Sequence[Job], finished: Sequence[Record]) -> None:
+    def planned(self, jobs: Sequence[Job], settled: Sequence[Record]) -> None:
         self._status.stop()
-        super().planned(jobs, finished)
+        super().planned(jobs, settled)
         self.bars.start()
 
     def started(self, config: RunConfig) -> None:
         name = self._names[config.run_id]
         self._tasks[config.run_id] = self.bars.add_task(name, total=1.0, facts="starting")
 
-    def progress(self, config: RunConfig, progress: Any) -> None:
+    def progress(self, config: RunConfig, progress: Progress) -> None:
         text = f"{_STAGES[progress.stage]}  {facts(progress)}"
         self.bars.update(self._tasks[config.run_id], completed=progress.done, facts=text)
 
@@ -106,7 +115,7 @@ class Live(Lines):
         self.bars.stop()
 
 
-def facts(progress: Any) -> str:
+def facts(progress: Progress) -> str:
     """Step, images/s, loss and time left, as far as the stage has them."""
     parts = []
     if progress.stage == "train":
@@ -129,18 +138,27 @@ def verdict(record: Record) -> str:
 
 
 def print_boards(console: Console, records: Sequence[Record]) -> None:
-    """The tables of these records; what did not finish is told below them."""
+    """The tables of these records; what did not finish, and the floor, are told below."""
     for board in boards(records):
-        frame = table(board)
-        unfinished = [entry for entry in entries(board) if entry.status != "finished"]
-        hidden = ["status"] if len({len(entry.records) for entry in entries(board)} | {1}) > 1 else ["status", "seeds"]
-        frame = frame.drop(columns=hidden)
+        rows = entries(board)
+        frame = table(board).drop(columns=_hidden(console, rows))
         shown = make_table(*(_narrow(str(column)) for column in frame.columns), title=plain(board.title))
         for row in frame.itertuples(index=False):
             shown.add_row(*map(plain, row))
         console.print(shown)
-        for entry in unfinished:
-            console.print(f"{plain(entry.label)}: {plain(entry.status)}", highlight=False, soft_wrap=True)
+        notes = [f"{entry.label}: {entry.status}" for entry in rows if entry.status != "finished"]
+        for note in [*notes, floor(board)]:
+            console.print(note, highlight=False, markup=False, soft_wrap=True)
+
+
+def _hidden(console: Console, rows: Sequence[Entry]) -> list[str]:
+    """The columns that this console has no room or no need for; leaderboard.md has them all."""
+    hidden = ["status"]
+    if all(len(entry.records) == 1 for entry in rows):
+        hidden.append("seeds")
+    if console.width < _ROOMY:
+        hidden += ["params (M)", "train MACs (M)"]
+    return hidden
 
 
 def _narrow(header: str) -> str:

@@ -6,9 +6,10 @@ This module imports no torch; the process that carries out a run does. An execut
 
 from __future__ import annotations
 
-import multiprocessing
+import multiprocessing.forkserver
 import os
 import pkgutil
+import shutil
 import signal
 import sys
 import threading
@@ -22,10 +23,11 @@ from types import FrameType
 from typing import Any, Protocol
 
 from .errors import DitbenchError, RunBusy
-from .record import FILE_NAME, Environment, Record, Status, identity, read_record, write_record
+from .record import FILE_NAME, SAMPLES_FILE, Environment, Record, Status, identity, read_record, write_record
 from .registry import Registry
-from .storage import sole_writer, sweep
+from .storage import LOCK_FILE, sole_writer, sweep
 from .track import RunConfig
+from .watch import Diverged, Interrupted, Progress, Watch
 
 LOG_FILE = "log.txt"  # what the run's process printed, and the traceback if it raised
 PRELOAD = ("ditbench.bench",)  # pulls in torch, diffusers, torchmetrics, scikit-learn: about 15 s, once
@@ -33,10 +35,25 @@ PRELOAD = ("ditbench.bench",)  # pulls in torch, diffusers, torchmetrics, scikit
 
 @dataclass(frozen=True)
 class Job:
-    """One run and its directory."""
+    """One run, its directory, and the machine it runs on."""
 
     config: RunConfig
     directory: Path
+    environment: Environment
+    fresh: bool = False  # start over, whatever the directory holds
+
+    def settled(self) -> Record | None:
+        """The record of a run that need not run again: it finished, or its divergence would only repeat."""
+        path = self.directory / FILE_NAME
+        if self.fresh or not path.exists():
+            return None
+        record = read_record(path)
+        return record if record.status in ("finished", "diverged") else None
+
+    @property
+    def lacks_samples(self) -> bool:
+        """The samples should be kept but were not when the run finished."""
+        return self.config.keep_samples and not (self.directory / SAMPLES_FILE).exists()
 
 
 class Listener(Protocol):
@@ -44,18 +61,28 @@ class Listener(Protocol):
 
     def started(self, config: RunConfig) -> None: ...
 
-    def progress(self, config: RunConfig, progress: Any) -> None: ...
+    def progress(self, config: RunConfig, progress: Progress) -> None: ...
 
 
 Execute = Callable[[Sequence[Job], Listener], Iterator[Record]]
 
 
 def execute_inline(jobs: Sequence[Job], listener: Listener) -> Iterator[Record]:
-    """Every run in this process, one after the other."""
+    """Every run in this process, one after the other. Ctrl-C lets the current one save, then stops."""
     for job in jobs:
         listener.started(job.config)
-        config = job.config
-        yield carry_out(job, lambda p, config=config: listener.progress(config, p), lambda: False)  # type: ignore[misc]
+        with _on_ctrl_c(lambda presses: None) as presses:
+            watch = Watch(
+                lambda progress, config=job.config: listener.progress(config, progress),  # type: ignore[misc]
+                lambda presses=presses: bool(presses),  # type: ignore[misc]
+            )
+            try:
+                record = carry_out(job, watch)
+            except RunBusy as error:
+                record = _unfinished(job, "interrupted", str(error))
+        yield record
+        if presses:
+            raise KeyboardInterrupt
 
 
 def execute_in_process(jobs: Sequence[Job], listener: Listener) -> Iterator[Record]:
@@ -69,8 +96,8 @@ def execute_in_process(jobs: Sequence[Job], listener: Listener) -> Iterator[Reco
             raise KeyboardInterrupt
 
 
-def preflight(configs: Sequence[RunConfig]) -> list[RunConfig]:
-    """Resolve every part of every run in a forked process, and give the runs their device.
+def preflight(configs: Sequence[RunConfig]) -> tuple[list[RunConfig], Environment]:
+    """Resolve every part of every run in a forked process; give the runs their device, and name the machine.
 
     Raises the first `DitbenchError`. It also starts the server, so the imports are paid here.
     """
@@ -80,28 +107,35 @@ def preflight(configs: Sequence[RunConfig]) -> list[RunConfig]:
         raise KeyboardInterrupt
     if not answers:
         raise RuntimeError(f"the preflight process ended with exit code {worker.exitcode} and said nothing")
-    if isinstance(answers[0], DitbenchError):
+    if isinstance(answers[0], Exception):
         raise answers[0]
-    return [config.model_copy(update={"device": answers[0]}) for config in configs]
+    device, environment = answers[0]
+    return [config.model_copy(update={"device": device}) for config in configs], environment
 
 
-def carry_out(job: Job, report: Callable[[Any], None], should_stop: Callable[[], bool]) -> Record:
-    """Run one job to a written record: finished, failed, diverged or interrupted. Only `RunBusy` escapes."""
-    bench, checkpoint = _late("ditbench.bench"), _late("ditbench.checkpoint")
-    registry = Registry.installed()
+def carry_out(job: Job, watch: Watch) -> Record:
+    """Run one job to a written record: finished, failed, diverged or interrupted. `RunBusy` if it is another's."""
+    bench = _late("ditbench.bench")
     with sole_writer(job.directory):
+        if job.fresh:
+            _empty(job.directory)
         sweep(job.directory)
+        record = job.settled()
         try:
-            watch = _late("ditbench.training").Watch(report, should_stop)
-            record: Record = bench.run(job.config, registry, job.directory, watch)
-        except (Exception, KeyboardInterrupt) as error:
-            status, reason = _ending(error)
-            if status == "failed":
-                _log_traceback(job.directory)
-            record = _unfinished(job, registry, status, reason, bench.describe(bench.find_device(job.config.device)))
+            if record is None:
+                record = bench.run(job.config, job.directory, job.environment, Registry.installed(), watch)
+            elif record.status == "finished" and job.lacks_samples:
+                bench.sample_again(job.config, job.directory, record, Registry.installed(), watch)
+                return record
+            else:
+                return record
+        except BaseException as error:
+            if record is not None:  # a finished run stays finished, whatever happened to the extra samples
+                raise
+            record = _unfinished(job, *_ending(error, job.directory))
         write_record(record, job.directory / FILE_NAME)
         if record.status == "finished":
-            checkpoint.discard(job.directory)
+            _late("ditbench.checkpoint").discard(job.directory)
     return record
 
 
@@ -110,39 +144,40 @@ def _late(module: str) -> Any:
     return pkgutil.resolve_name(module)
 
 
-def _ending(error: BaseException) -> tuple[Status, str]:
-    """How a run that raised has ended, and why, in one line."""
-    training = _late("ditbench.training")
-    text = " ".join(str(error).split())
-    if isinstance(error, training.Diverged):
+def _empty(directory: Path) -> None:
+    for entry in directory.iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        elif entry.name not in (LOCK_FILE, LOG_FILE):
+            entry.unlink()
+
+
+def _ending(error: BaseException, directory: Path) -> tuple[Status, str]:
+    """How a run that raised has ended, and why, in one line; a bug's traceback goes into the run's log."""
+    text = " ".join(str(error).replace(str(directory), directory.name).split())
+    if isinstance(error, Diverged):
         return "diverged", text
-    if isinstance(error, training.Interrupted | KeyboardInterrupt):
+    if isinstance(error, Interrupted | KeyboardInterrupt):
         return "interrupted", text or "stopped by Ctrl-C"
+    with (directory / LOG_FILE).open("a", encoding="utf-8") as log:
+        traceback.print_exc(file=log)
     return "failed", text if isinstance(error, DitbenchError) else f"{type(error).__name__}: {text}"
 
 
-def _log_traceback(directory: Path) -> None:
-    with (directory / LOG_FILE).open("a", encoding="utf-8") as log:
-        traceback.print_exc(file=log)
-
-
-def _unfinished(
-    job: Job, registry: Registry, status: Status, reason: str, environment: Environment | None = None
-) -> Record:
-    facts = identity(job.config, registry.architectures[job.config.architecture])
-    return Record(**facts, status=status, reason=reason, environment=environment)
+def _unfinished(job: Job, status: Status, reason: str) -> Record:
+    return Record(**identity(job.config), status=status, reason=reason, environment=job.environment)
 
 
 def _outcome(job: Job, worker: _Worker) -> Record:
     """The record that the run's process wrote, or one that says how the process died without writing it."""
-    if worker.error is not None:
-        raise worker.error
     path = job.directory / FILE_NAME
+    if worker.busy is not None:  # the directory is another command's: this row is told, not written
+        return _unfinished(job, "interrupted", str(worker.busy))
     if worker.exitcode == 0 and path.exists():
         return read_record(path)
     code = worker.exitcode or 0
     how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"its process ended with exit code {code}"
-    record = _unfinished(job, Registry.installed(), "interrupted", how)
+    record = _unfinished(job, "interrupted", how)
     with sole_writer(job.directory):
         write_record(record, path)
     return record
@@ -154,11 +189,13 @@ class _Worker:
     def __init__(self, serve: Callable[..., None], task: Any) -> None:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(list(PRELOAD))
+        with _ignoring_ctrl_c():
+            multiprocessing.forkserver.ensure_running()
         self._inbox, outbox = context.Pipe(duplex=False)
         self._process = context.Process(target=serve, args=(outbox, task), daemon=False)
         self._process.start()
         outbox.close()
-        self.error: DitbenchError | None = None
+        self.busy: RunBusy | None = None
 
     @property
     def exitcode(self) -> int | None:
@@ -167,19 +204,23 @@ class _Worker:
     def listen(self, hear: Callable[[Any], None]) -> bool:
         """Pass on what the process says until it ends; True if Ctrl-C came meanwhile.
 
-        The first Ctrl-C asks the process to save and stop, the second kills it.
+        The first Ctrl-C asks the process to save and stop, the second kills it. It is asked to stop, too,
+        when `hear` raises.
         """
         with _on_ctrl_c(self._stop) as presses:
             try:
                 while True:
                     self._take(self._inbox.recv(), hear)
             except EOFError:
+                pass
+            finally:
+                self._inbox.close()
                 self._process.join()
         return bool(presses)
 
     def _take(self, message: Any, hear: Callable[[Any], None]) -> None:
         if isinstance(message, RunBusy):
-            self.error = message
+            self.busy = message
         else:
             hear(message)
 
@@ -210,45 +251,55 @@ def _on_ctrl_c(react: Callable[[int], None]) -> Iterator[list[int]]:
         signal.signal(signal.SIGINT, before)
 
 
+@contextmanager
+def _ignoring_ctrl_c() -> Iterator[None]:
+    """What starts here ignores Ctrl-C until it says otherwise: the server must not die while it imports."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def _serve_run(outbox: Connection, job: Job) -> None:
     """In the run's own process: carry the job out, its output going to the run's log."""
     stopping = _stop_on_signals()
     job.directory.mkdir(parents=True, exist_ok=True)
 
-    def report(progress: Any) -> None:
+    def report(progress: Progress) -> None:
         try:
             outbox.send(progress)
         except BrokenPipeError:  # whoever started the run is gone: save and stop
             stopping.append(signal.SIGHUP)
 
+    _redirect_output(job.directory / LOG_FILE)
     try:
-        _redirect_output(job.directory / LOG_FILE)
-        carry_out(job, report, lambda: bool(stopping))
+        carry_out(job, Watch(report, lambda: bool(stopping)))
     except RunBusy as error:
         outbox.send(error)
 
 
 def _serve_preflight(outbox: Connection, configs: Sequence[RunConfig]) -> None:
-    """In a forked process: resolve everything, answer with the device or with the user's mistake."""
+    """In a forked process: check everything, answer with device and environment or with the user's mistake."""
     bench = _late("ditbench.bench")
-    registry = Registry.installed()
     try:
-        devices = [str(bench.resolve(config, registry).device) for config in configs]
+        outbox.send(bench.check(configs, Registry.installed()))
     except DitbenchError as error:
         outbox.send(error)
-    else:
-        outbox.send(devices[0])
 
 
 def _stop_on_signals() -> list[int]:
-    """Make SIGINT and SIGTERM append to the list that is returned, instead of ending the process."""
+    """Make the signals that ask a process to end append to the list that is returned, instead of ending it."""
     received: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:
         received.append(number)
 
-    signal.signal(signal.SIGINT, note)
-    signal.signal(signal.SIGTERM, note)
+    for wish in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(wish, note)
     return received
 
 

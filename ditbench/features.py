@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from safetensors.torch import load
 from torch import Tensor, nn
@@ -52,20 +54,27 @@ EXTRACTORS: Mapping[str, Extractor] = {
         name="digits-cnn",
         network=DigitsCNN,
         weights=_WEIGHTS / "digits-cnn.safetensors",
-        sha256="e0dd37aa1f4218fc940c4b8e8505bc6af0388dd7de9408566257700ada0d9db6",
+        sha256="901f43288be1a993ad01c127a8618f5dd0445dee3f52095dcec0de8428099380",
         image_shape=(1, 8, 8),
     )
 }
 
 
 @dataclass(frozen=True, eq=False)
-class Evidence:
+class Features:
     """What metrics see of a set of images: one pass of the extractor, shared by all of them."""
 
     pixels: Bytes  # (N, C, H, W)
-    labels: Tensor  # (N,) int64
+    labels: npt.NDArray[np.int64]  # (N,)
     features: Tensor  # (N, F) float32
     logits: Tensor  # (N, classes) float32
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def subset(self, index: npt.NDArray[np.int64]) -> Features:
+        """The images at these places."""
+        return Features(self.pixels[index], self.labels[index], self.features[index], self.logits[index])
 
 
 def find_extractor(name: str, image_shape: tuple[int, ...]) -> Extractor:
@@ -77,10 +86,10 @@ def find_extractor(name: str, image_shape: tuple[int, ...]) -> Extractor:
 
 
 @torch.inference_mode()
-def extract(network: nn.Module, pixels: Bytes, labels: Tensor, batch_size: int = 500) -> Evidence:
+def extract(network: nn.Module, pixels: Bytes, labels: npt.NDArray[np.int64], batch_size: int = 500) -> Features:
     """Run the extractor over the images on the CPU, in batches."""
     outputs: Iterable[tuple[Tensor, Tensor]] = [
         network(torch.from_numpy(pixels[start : start + batch_size])) for start in range(0, len(pixels), batch_size)
     ]
     features, logits = zip(*outputs, strict=True)
-    return Evidence(pixels, labels, torch.cat(features), torch.cat(logits))
+    return Features(pixels, labels, torch.cat(features), torch.cat(logits))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import re
 import statistics
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +37,7 @@ class Board:
 
 @dataclass(frozen=True)
 class Entry:
-    """One architecture on a board: its runs over all seeds."""
+    """One architecture, as one version of its plugin has it: its runs over all seeds."""
 
     label: str
     records: tuple[Record, ...]
@@ -67,22 +67,37 @@ def boards(records: Iterable[Record]) -> list[Board]:
     return [Board(*key, records=tuple(group)) for key, group in sorted(groups.items())]
 
 
+def on_the_boards_of(records: Iterable[Record], others: Iterable[Record]) -> list[Record]:
+    """Those of the others that share a board with one of the records."""
+    run_ids = {record.run_id for record in records}
+    return [
+        record
+        for board in boards(others)
+        if run_ids & {record.run_id for record in board.records}
+        for record in board.records
+    ]
+
+
 def entries(board: Board) -> list[Entry]:
     """A board's architectures, best first by the track's first metric; those without a number last."""
-    groups: dict[str, list[Record]] = defaultdict(list)
+    groups: dict[tuple[str, str, str, str], list[Record]] = defaultdict(list)
     for record in board.records:
-        groups[record.architecture.label].append(record)
-    found = [Entry(label, tuple(sorted(group, key=lambda r: r.seed))) for label, group in groups.items()]
-    ranking = board.records[0].track.evaluation.metrics[0]
+        of = record.architecture
+        groups[of.label, of.distribution, of.distribution_version, of.source_sha256].append(record)
+    labels = Counter(label for label, *_ in groups)
+    found = []
+    for (label, distribution, version, source), group in groups.items():
+        full = label if labels[label] == 1 else f"{label} ({distribution} {version}, {source[:6]})"
+        found.append(Entry(full, tuple(sorted(group, key=lambda record: record.seed))))
+    return sorted(found, key=lambda entry: _rank_key(entry, board.records[0].track.evaluation.metrics[0]))
 
-    def key(entry: Entry) -> tuple[float, str]:
-        values = [_metric(record, ranking) for record in entry.finished]
-        if not values:
-            return float("inf"), entry.label
-        sign = -1 if values[0].higher_is_better else 1
-        return sign * statistics.fmean(value.value for value in values), entry.label
 
-    return sorted(found, key=key)
+def _rank_key(entry: Entry, metric: str) -> tuple[float, str]:
+    values = [_metric(record, metric) for record in entry.finished]
+    if not values:
+        return float("inf"), entry.label
+    sign = -1 if values[0].higher_is_better else 1
+    return sign * statistics.fmean(value.value for value in values), entry.label
 
 
 def _device_name(record: Record) -> str:
@@ -97,9 +112,18 @@ def _metric(record: Record, name: str) -> Measurement:
 
 
 def table(board: Board) -> pd.DataFrame:
-    """Text cells: a row per architecture, a column per full protocol name, and the real data's floor last."""
+    """Text cells: a row per architecture, a column per full protocol name."""
     rows = [_row(rank, entry) for rank, entry in enumerate(entries(board), start=1)]
-    return pd.DataFrame([*rows, *_floor_row(board)]).fillna("")
+    return pd.DataFrame(rows).fillna("")
+
+
+def floor(board: Board) -> str:
+    """What real images score: a line of its own, since its protocols have other sample counts."""
+    finished = [record for record in board.records if record.status == "finished"]
+    if not finished or not finished[0].floors:
+        return ""
+    parts = [f"{of.protocol} {_number(of.value)} ± {_number(of.spread or 0)}" for of in finished[0].floors]
+    return f"Real images, a random half against the other: {', '.join(parts)}."
 
 
 def _row(rank: int, entry: Entry) -> dict[str, str]:
@@ -116,20 +140,6 @@ def _row(rank: int, entry: Entry) -> dict[str, str]:
         row[header] = _mean([read(record) for record in records]) if records else ""
     row["status"] = entry.status
     return row
-
-
-def _floor_row(board: Board) -> list[dict[str, str]]:
-    """The same metrics between two halves of the real data. Fewer images, so FID's bias is larger."""
-    finished = [record for record in board.records if record.status == "finished"]
-    if not finished:
-        return []
-    record = finished[0]
-    columns = {
-        f"{of.protocol} {_arrow(of)}": _number(floor.value)
-        for of, floor in zip(record.metrics, record.floors, strict=True)
-    }
-    count = record.floors[0].samples
-    return [{"architecture": "real data", "status": f"{count} of them against the others", **columns}]
 
 
 def _arrow(measurement: Measurement) -> str:
@@ -149,8 +159,8 @@ def _sampling_rate(record: Record) -> float:
 
 def _peak_memory(record: Record) -> float:
     assert record.memory is not None
-    peak = record.memory.training_peak_allocated or record.memory.training_peak_resident or 0
-    return peak / 2**20
+    peak = record.memory.training
+    return (peak.allocated or peak.resident or 0) / 2**20
 
 
 def _million_parameters(record: Record) -> float:
@@ -163,9 +173,15 @@ def _million_macs(record: Record) -> float:
     return record.cost.macs_per_image / 1e6
 
 
+def _million_training_macs(record: Record) -> float:
+    assert record.cost is not None
+    return record.cost.training_macs_per_image / 1e6
+
+
 _COST_COLUMNS: dict[str, Callable[[Record], float]] = {
     "params (M)": _million_parameters,
     "MACs (M)": _million_macs,
+    "train MACs (M)": _million_training_macs,
     "train img/s": _training_rate,
     "sample img/s": _sampling_rate,
     "peak MiB": _peak_memory,
@@ -179,9 +195,7 @@ def _mean(values: Sequence[float]) -> str:
 
 
 def _number(value: float) -> str:
-    """Four significant digits, never in exponent form."""
-    if value == 0:
-        return "0"
+    """Four significant digits, at most six decimals, never in exponent form."""
     digits = max(0, 3 - _exponent(value))
     return f"{value:,.{min(digits, 6)}f}"
 
@@ -192,10 +206,11 @@ def _exponent(value: float) -> int:
 
 _NOTES = """
 How to read it: the first metric ranks (mean over seeds, ± their standard deviation); with one seed, close rows
-are not distinguishable. Parameters leave out what only training uses; MACs are one forward pass for one image,
-attention included. Images per second are medians of raw step and batch times. Peak memory is that of training:
-the process's resident set on a CPU, libraries included, and the allocator's peak on CUDA. The real data's row is
-the floor: one half of it measured against the other, so from fewer images than the rows above.
+are not distinguishable. Parameters leave out what only training uses. MACs are one forward pass for one image,
+attention included; train MACs are all that one training image costs, every forward and backward of the
+architecture's own loss. Images per second are medians of raw step and batch times. Peak memory is that of training:
+the process's resident set on a CPU, libraries included, and the allocator's peak on CUDA. What real images score
+comes from fewer images than the rows, so it is a mark to orient by, not a bound.
 """
 
 
@@ -210,8 +225,9 @@ def markdown(records: Sequence[Record]) -> str:
     for board in boards(records):
         commits = sorted({r.environment.git_commit or "?" for r in board.records if r.environment})
         parts += [f"## {_escape(board.title)}", ""]
-        frame = table(board).map(_escape)
+        frame = table(board).map(_escape).rename(columns=_escape)
         parts += [frame.to_markdown(index=False, disable_numparse=True), ""]
+        parts += [_escape(floor(board)), ""]
         code = ", ".join(f"`{commit[:10]}`" for commit in commits) or "an unknown commit"
         parts += [
             f"Track hash `{board.track_hash}`; {len(board.records)} runs; code at {code}; {_machines(board)}.",
@@ -241,7 +257,7 @@ def _escape(cell: object) -> str:
 
 
 def csv(records: Sequence[Record]) -> str:
-    """One row per run and metric, unrounded: for other programs."""
+    """One row per run, unrounded: for other programs."""
     rows = [
         {
             "track": record.track.name,

@@ -31,8 +31,7 @@ def make_plan(
     `device` may be ``auto``; the executor's preflight resolves it.
     """
     chosen = resolve_track(registry, track)
-    if budget is not None:
-        Budget.parse(budget)
+    amount = str(Budget.parse(budget or chosen.budget))
     if not _DEVICE.fullmatch(device):
         raise BadValue(f"No device named {device!r}. Known: auto, cpu, cuda, cuda:0, cuda:1, ...")
     if not architectures:
@@ -49,9 +48,12 @@ def make_plan(
                 architecture=architecture.name,
                 size=size,
                 options=options,
+                settings=architecture.settings(size, options),
+                paper=architecture.paper,
                 distribution=plugin.distribution,
                 distribution_version=plugin.version,
-                budget=budget or chosen.budget,
+                source_sha256=registry.source_sha256(architecture.name),
+                budget=amount,
                 seed=seed,
                 device=device,
                 keep_samples=keep_samples,

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from statistics import fmean, stdev
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from torchmetrics.image.inception import InceptionScore
 from torchmetrics.image.kid import KernelInceptionDistance
 
 from .components import Metric, Value, load
-from .features import Evidence, Extractor
+from .features import Extractor, Features
 from .record import Measurement
 
 KID_SUBSETS, KID_SUBSET_SIZE = 100, 500
@@ -34,22 +35,38 @@ class Score:
     settings: Mapping[str, Value] = field(default_factory=dict)
 
 
-def measure(metric: Metric, fake: Evidence, real: Evidence, extractor: Extractor) -> Measurement:
+def measure(metric: Metric, fake: Features, real: Features, extractor: Extractor) -> Measurement:
     """One metric of `fake` against `real`, under its full protocol name."""
     with _seeded():
         score: Score = load(metric.measure)(fake, real)
-    on_pixels = metric.needs == "pixels"
+    on_pixels = metric.sees == "pixels"
     return Measurement(
-        protocol=protocol(metric.name, len(fake.pixels), "raw-pixels" if on_pixels else extractor.name),
+        protocol=protocol(metric.name, len(fake), "raw-pixels" if on_pixels else extractor.name),
         metric=metric.name,
         value=score.value,
         spread=score.spread,
         higher_is_better=metric.higher_is_better,
-        samples=len(fake.pixels),
-        reference_samples=len(real.pixels),
+        samples=len(fake),
+        reference_samples=len(real),
         features_sha256=None if on_pixels else extractor.sha256,
         settings=dict(score.settings),
     )
+
+
+def floor(metric: Metric, real: Features, extractor: Extractor, splits: int) -> Measurement:
+    """The metric between random halves of the real images: mean, and standard deviation over the splits.
+
+    What a perfect model would score with that few samples; FID's bias grows as they get fewer, so it is no
+    bound for the larger sample that a run is scored on.
+    """
+    found = []
+    for split in range(splits):
+        order = np.random.default_rng([METRIC_SEED, split]).permutation(len(real))
+        one, other = np.array_split(order, 2)
+        found.append(measure(metric, real.subset(other), real.subset(one), extractor))
+    values = [measurement.value for measurement in found]
+    settings = {**found[0].settings, "random_halves": splits}
+    return found[0].model_copy(update={"value": fmean(values), "spread": stdev(values), "settings": settings})
 
 
 def protocol(metric: str, samples: int, features: str) -> str:
@@ -58,7 +75,7 @@ def protocol(metric: str, samples: int, features: str) -> str:
     return f"{metric}{count}/{features}"
 
 
-def frechet_distance(fake: Evidence, real: Evidence) -> Score:
+def frechet_distance(fake: Features, real: Features) -> Score:
     """FID (Heusel et al., 2017), statistics and square root in float64."""
     metric = FrechetInceptionDistance(feature=_given(real.features.shape[1])).set_dtype(torch.float64)
     metric.update(real.features.double(), real=True)
@@ -66,9 +83,9 @@ def frechet_distance(fake: Evidence, real: Evidence) -> Score:
     return Score(float(metric.compute()))
 
 
-def kernel_distance(fake: Evidence, real: Evidence) -> Score:
+def kernel_distance(fake: Features, real: Features) -> Score:
     """KID (Binkowski et al., 2018): mean and standard deviation over random subsets."""
-    size = min(KID_SUBSET_SIZE, len(fake.pixels), len(real.pixels))
+    size = min(KID_SUBSET_SIZE, len(fake), len(real))
     metric = KernelInceptionDistance(feature=_given(real.features.shape[1]), subsets=KID_SUBSETS, subset_size=size)
     metric.update(real.features.double(), real=True)
     metric.update(fake.features.double(), real=False)
@@ -76,7 +93,7 @@ def kernel_distance(fake: Evidence, real: Evidence) -> Score:
     return Score(float(mean), float(spread), {"subsets": KID_SUBSETS, "subset_size": size})
 
 
-def inception_score(fake: Evidence, real: Evidence) -> Score:
+def inception_score(fake: Features, real: Features) -> Score:
     """IS (Salimans et al., 2016): mean and standard deviation over splits. `real` plays no part."""
     metric = InceptionScore(feature=nn.Identity(), splits=IS_SPLITS)
     metric.update(fake.logits.double())
@@ -84,16 +101,16 @@ def inception_score(fake: Evidence, real: Evidence) -> Score:
     return Score(float(mean), float(spread), {"splits": IS_SPLITS})
 
 
-def class_accuracy(fake: Evidence, real: Evidence) -> Score:
+def class_accuracy(fake: Features, real: Features) -> Score:
     """Share of the fake images to which 3-NN on the real images' raw pixels gives their own label."""
     judge = KNeighborsClassifier(n_neighbors=NEIGHBOURS)
-    judge.fit(_rows(real), real.labels.numpy())
+    judge.fit(_rows(real), real.labels)
     told = judge.predict(_rows(fake))
-    return Score(float(np.mean(told == fake.labels.numpy())), settings={"neighbours": NEIGHBOURS})
+    return Score(float(np.mean(told == fake.labels)), settings={"neighbours": NEIGHBOURS})
 
 
-def _rows(evidence: Evidence) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
-    return evidence.pixels.reshape(len(evidence.pixels), -1).astype(np.float32)
+def _rows(images: Features) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+    return images.pixels.reshape(len(images), -1).astype(np.float32)
 
 
 def _given(width: int) -> nn.Module:

@@ -9,12 +9,13 @@ from typing import Annotated, Any, Literal
 import pydantic
 from pydantic import Field
 
-from .components import Architecture, Value
+from .components import Value
 from .errors import BadFile
 from .storage import write_text
 from .track import Frozen, Name, RunConfig, Track, first_fault
 
 FILE_NAME = "record.json"
+SAMPLES_FILE = "samples.npz"
 
 Status = Literal["finished", "failed", "diverged", "interrupted"]
 Count = Annotated[int, Field(ge=0)]
@@ -30,6 +31,7 @@ class ArchitectureFacts(Frozen):
     settings: dict[str, Value | None]  # everything the network was built with
     distribution: str
     distribution_version: str
+    source_sha256: str  # of the plugin's Python files
     paper: str
 
 
@@ -37,7 +39,7 @@ class Environment(Frozen):
     """The machine and the software. No host name, no user name, no path."""
 
     ditbench: str
-    git_commit: str | None
+    git_commit: Annotated[str, Field(pattern=r"^[0-9a-f]{7,64}$")] | None
     git_dirty: bool | None
     python: str
     platform: str
@@ -60,6 +62,7 @@ class Cost(Frozen):
     trainable_parameters: Count
     train_only_parameters: Count  # of the above, never used by inference
     macs_per_image: Count  # forward pass at batch 1; 1 multiply-accumulate = 1, attention included
+    training_macs_per_image: Count  # all forwards and backwards of one training image, recomputation included
 
 
 class TrainingFacts(Frozen):
@@ -70,7 +73,7 @@ class TrainingFacts(Frozen):
     images: Count
     seconds: float  # optimiser steps only, synchronised
     final_loss: float | None  # mean over the last interval of the curve
-    step_seconds: list[float]  # raw; every `step_stride`-th step
+    step_seconds: Annotated[list[float], Field(min_length=1)]  # raw; every `step_stride`-th step
     step_stride: Count
     resumed: Count  # times the run was taken up again
 
@@ -84,26 +87,32 @@ class SamplingFacts(Frozen):
     weights: Literal["ema"]
     labels_sha256: str
     images_sha256: str
-    batch_images: list[Count]
-    batch_seconds: list[float]  # raw, one per batch
+    batch_images: Annotated[list[Count], Field(min_length=1)]
+    batch_seconds: Annotated[list[float], Field(min_length=1)]  # raw, one per batch
+
+
+class PeakMemory(Frozen):
+    """A phase's peaks in bytes: the process's resident set on a CPU, the allocator's two figures on CUDA."""
+
+    resident: Count | None = None
+    allocated: Count | None = None
+    reserved: Count | None = None
 
 
 class Memory(Frozen):
-    """Peaks in bytes. On a CPU the process's resident set; on CUDA the allocator's two figures."""
+    """Peak memory of the two phases. A process's resident peak can't be reset, so on a CPU sampling has none."""
 
-    training_peak_resident: Count | None
-    sampling_peak_resident: Count | None
-    resident_at_start: Count | None  # libraries, data and features before the network is built
-    training_peak_allocated: Count | None
-    training_peak_reserved: Count | None
-    sampling_peak_allocated: Count | None
-    sampling_peak_reserved: Count | None
+    resident_at_start: Count  # libraries and data, before the network is built
+    training: PeakMemory
+    sampling: PeakMemory
 
 
 class Measurement(Frozen):
     """One number and all it takes to read it."""
 
-    protocol: str  # e.g. "fid1k/digits-cnn"; numbers of different protocols never share a column
+    protocol: Annotated[
+        str, Field(pattern=r"^[a-z0-9._-]+/[a-z0-9._-]+$")
+    ]  # e.g. "fid1k/digits-cnn"; numbers of different protocols never share a column
     metric: str
     value: float
     spread: float | None = None  # standard deviation over the metric's own subsets or splits
@@ -136,20 +145,24 @@ class Record(Frozen):
     memory: Memory | None = None
     data_sha256: str | None = None
     metrics: list[Measurement] = []
-    floors: list[Measurement] = []  # the same metrics between two halves of the real data
+    floors: list[Measurement] = []  # the same metrics between random halves of the real data
 
     @pydantic.model_validator(mode="after")
     def _consistent(self) -> Record:
         if self.track_hash != self.track.hash:
             raise ValueError(f"track_hash is {self.track_hash} but the track hashes to {self.track.hash}")
-        if self.status == "finished" and not (self.training and self.sampling and self.cost and self.metrics):
-            raise ValueError("a finished run needs cost, training, sampling and metrics")
+        whole = (self.environment, self.cost, self.training, self.sampling, self.memory, self.data_sha256)
+        if self.status == "finished" and None in whole:
+            raise ValueError("a finished run needs environment, cost, training, sampling, memory and data_sha256")
+        found = tuple(measurement.metric for measurement in self.metrics)
+        if self.status == "finished" and found != self.track.evaluation.metrics:
+            raise ValueError(f"a finished run needs its track's metrics, not {', '.join(found) or 'none'}")
         if self.status != "finished" and not self.reason:
             raise ValueError("a run that did not finish needs its reason")
         return self
 
 
-def identity(config: RunConfig, architecture: Architecture) -> dict[str, Any]:
+def identity(config: RunConfig) -> dict[str, Any]:
     """The fields of a run's record that are known before it starts."""
     return {
         "run_id": config.run_id,
@@ -165,10 +178,11 @@ def identity(config: RunConfig, architecture: Architecture) -> dict[str, Any]:
             size=config.size,
             options=config.options,
             label=config.label,
-            settings=architecture.settings(config.size, config.options),
+            settings=config.settings,
             distribution=config.distribution,
             distribution_version=config.distribution_version,
-            paper=architecture.paper,
+            source_sha256=config.source_sha256,
+            paper=config.paper,
         ),
     }
 
@@ -189,7 +203,12 @@ def read_record(path: Path) -> Record:
 
 
 def read_records(folder: Path) -> list[Record]:
-    """Every record below `folder`: ``record.json`` of a run directory, or any committed ``*.json``."""
+    """Every committed record: all ``*.json`` below `folder`."""
     if not folder.is_dir():
         raise BadFile(f"The records folder {str(folder)!r} does not exist.")
     return [read_record(path) for path in sorted(folder.rglob("*.json"))]
+
+
+def read_runs(folder: Path) -> list[Record]:
+    """The records of a track's run directories."""
+    return [read_record(path) for path in sorted(folder.glob(f"*/{FILE_NAME}"))]

@@ -8,9 +8,10 @@ everywhere, built-ins first and then by distribution name, and who comes first k
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
+import importlib.util
 import inspect
-import traceback
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from typing import Any, TypeVar, cast
 import pluggy
 
 from . import builtins, hookspecs
-from .components import Architecture, Dataset, Executor, Metric, Objective, Sampler
+from .components import Architecture, Dataset, Executor, Metric, Objective, Sampler, module_of
 from .errors import PluginFault, UnknownName
 
 GROUP = "ditbench"
@@ -42,9 +43,9 @@ class Plugin:
     name: str
     distribution: str
     version: str
+    module: str = ""  # where it is loaded from
     provides: tuple[str, ...] = ()  # e.g. ("architecture dit",)
     fault: str = ""  # one line; empty: loaded
-    traceback: str = ""
 
     @property
     def label(self) -> str:
@@ -60,6 +61,7 @@ class Source:
     distribution: str
     version: str
     load: Callable[[], object]
+    module: str = ""
 
 
 def _installed_sources() -> list[Source]:
@@ -68,7 +70,7 @@ def _installed_sources() -> list[Source]:
     entry_points = importlib.metadata.entry_points(group=GROUP)
     found = [(ep.dist.name if ep.dist else "?", ep.dist.version if ep.dist else "?", ep) for ep in entry_points]
     for distribution, dist_version, ep in sorted(found, key=lambda item: (item[0], item[2].name)):
-        sources.append(Source(ep.name, distribution, dist_version, ep.load))
+        sources.append(Source(ep.name, distribution, dist_version, ep.load, ep.module))
     return sources
 
 
@@ -129,6 +131,16 @@ class Registry:
         """The plugin that registered an architecture."""
         return self._items["ditbench_architectures"][architecture][1]
 
+    def source_sha256(self, architecture: str) -> str:
+        """Hash of the Python files that make an architecture: its plugin's package and that of its `build`."""
+        item, plugin = self._items["ditbench_architectures"][architecture]
+        modules = {plugin.module, module_of(item.build)}
+        content = hashlib.sha256()
+        for name in sorted({module.partition(".")[0] for module in modules if module}):
+            for path in _python_files(name):
+                content.update(path.name.encode() + b"\0" + path.read_bytes())
+        return content.hexdigest()
+
     def _named(self, hook: str) -> dict[str, Any]:
         return {name: item for name, (item, _) in self._items[hook].items()}
 
@@ -140,9 +152,9 @@ class Registry:
             self._refuse_taken(found)
         except (Exception, SystemExit) as error:
             reason = _one_line(error)
-            return Plugin(source.name, source.distribution, source.version, (), reason, traceback.format_exc())
+            return Plugin(source.name, source.distribution, source.version, source.module, (), reason)
         provides = tuple(f"{_kind(hook)} {name}" for hook, name, _ in found)
-        plugin = Plugin(source.name, source.distribution, source.version, provides)
+        plugin = Plugin(source.name, source.distribution, source.version, source.module, provides)
         for hook, name, item in found:
             self._items[hook][name] = (item, plugin)
         return plugin
@@ -180,6 +192,18 @@ def pick(kind: str, name: str, known: Mapping[str, _Item]) -> _Item:
     if name not in known:
         raise UnknownName(kind, name, known)
     return known[name]
+
+
+def _python_files(package: str) -> list[Path]:
+    """The files of a top-level package or module, without importing it."""
+    spec = importlib.util.find_spec(package)
+    if spec is None:
+        return []
+    folders = [Path(folder) for folder in spec.submodule_search_locations or ()]
+    files = [path for folder in folders for path in folder.rglob("*.py")]
+    if not folders and spec.origin:
+        files = [Path(spec.origin)]
+    return sorted(files)
 
 
 def _kind(hook: str) -> str:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from .components import DenoiserSpec
 from .images import Bytes, to_bytes
+from .watch import Diverged
 
 Denoise = Callable[[Tensor, Tensor], Tensor]  # (x (N, C, H, W), t ()) -> the denoiser's output
 Sample = Callable[[Denoise, Tensor, int], Tensor]  # (denoise, noise, steps) -> x_0
@@ -74,7 +75,10 @@ def generate(
     seed: int,
     device: torch.device,
 ) -> Iterator[Batch]:
-    """Sample `count` images with balanced labels, batch by batch, without guidance."""
+    """Sample `count` images with balanced labels, batch by batch, without guidance.
+
+    Raises `Diverged` if a sample is infinite or NaN.
+    """
     labels = balanced_labels(count, spec.classes)
     shape = (spec.channels, spec.resolution, spec.resolution)
     denoiser.eval()
@@ -85,6 +89,8 @@ def generate(
         y = torch.from_numpy(labels[indices]).to(device)
         with torch.inference_mode():
             x = sample(_bind(denoiser, spec, y), noise, steps)
+        if not bool(x.isfinite().all()):
+            raise Diverged("a sample became infinite or NaN")
         pixels = to_bytes(x).cpu().numpy()  # the copy to the host waits for the device
         yield Batch(pixels, labels[indices], time.perf_counter() - began)
 

@@ -11,6 +11,8 @@ import filelock
 
 from .errors import DitbenchError, RunBusy
 
+LOCK_FILE = ".lock"
+
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     """Let `write` fill a temporary file beside `path`, flush it to the disk, then rename it into place.
@@ -67,15 +69,17 @@ def make_writable(directory: Path) -> None:
 @contextmanager
 def sole_writer(directory: Path) -> Iterator[None]:
     """Hold the directory's lock, or raise `RunBusy` at once. The lock dies with the process."""
-    directory.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(directory / ".lock", timeout=0)
+    lock = filelock.FileLock(directory / LOCK_FILE, timeout=0)
     try:
+        directory.mkdir(parents=True, exist_ok=True)
         lock.acquire()
-    except filelock.Timeout:
+    except filelock.Timeout:  # an OSError, too: it comes first
         raise RunBusy(
             f"The run directory {str(directory)!r} is being written by another ditbench command. "
             "Wait for it, stop it, or choose another folder with --out."
         ) from None
+    except OSError as error:
+        raise DitbenchError(f"The run directory {str(directory)!r} can't be written ({error.strerror}).") from None
     try:
         yield
     finally:

@@ -68,9 +68,9 @@ class SamplerChoice(Frozen):
 class Evaluation(Frozen):
     """What is measured on the samples."""
 
-    samples: Positive  # labels are balanced: image i has class i mod classes
+    samples: Annotated[int, Field(ge=20)]  # labels are balanced: image i has class i mod classes
     features: str  # name of a feature extractor in features.py
-    metrics: tuple[str, ...]  # the first one ranks
+    metrics: Annotated[tuple[str, ...], Field(min_length=1)]  # the first one ranks
 
 
 class Track(Frozen):
@@ -120,8 +120,11 @@ class RunConfig(Frozen):
     architecture: str
     size: str
     options: dict[str, Value] = {}  # only what differs from the architecture's defaults
+    settings: dict[str, Value | None]  # everything the network is built with
+    paper: str = ""
     distribution: str
     distribution_version: str
+    source_sha256: str  # of the plugin's Python files: an edited block is another run
     budget: str
     seed: Annotated[int, Field(ge=0, lt=2**32)]
     device: str  # "cpu", "cuda", "cuda:1"
@@ -141,12 +144,9 @@ class RunConfig(Frozen):
     @property
     def hash(self) -> str:
         """Identity of the run: whatever may change its result. Prose and what is merely kept stay out."""
-        content = self.model_dump(
-            mode="json", exclude={"track", "keep_samples", "checkpoint_seconds", "device", "budget"}
-        )
-        budget = Budget.parse(self.budget)
+        out = {"track", "paper", "device", "keep_samples", "checkpoint_seconds"}
         kind = self.device.partition(":")[0]
-        return digest([content, self.track.name, self.track.hash, budget.amount, budget.unit, kind], 12)
+        return digest([self.model_dump(mode="json", exclude=out), self.track.hash, kind], 12)
 
     @property
     def run_id(self) -> str:

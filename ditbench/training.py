@@ -11,9 +11,9 @@ import copy
 import json
 import math
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -24,47 +24,16 @@ from torch import Tensor, nn
 from . import checkpoint
 from .budget import Budget, BudgetClock
 from .components import DenoiserSpec
-from .errors import DitbenchError
 from .images import Bytes, from_bytes
 from .objectives import DiffusionObjective
+from .record import TrainingFacts
 from .track import Recipe
+from .watch import Diverged, Progress, Watch
 
 CURVE_FILE = "curve.jsonl"
 CURVE_POINTS = 100  # intervals of the loss curve over a budget
+REPORT_SECONDS = 0.5  # of training time between two reports, at least
 MAX_STEP_TIMES = 1024  # raw step times kept; longer runs keep every 2nd, 4th, ...
-
-
-class Diverged(DitbenchError):
-    """The loss became infinite or NaN."""
-
-
-class Interrupted(DitbenchError):
-    """The run was asked to stop; its checkpoint is saved."""
-
-
-@dataclass(frozen=True)
-class Progress:
-    """What a run tells while it goes."""
-
-    stage: str  # "train", "sample", "measure"
-    done: float  # share of the stage, in [0, 1]
-    step: int = 0
-    images_per_second: float | None = None
-    loss: float | None = None
-    seconds_left: float | None = None
-
-
-@dataclass
-class Watch:
-    """How a run talks to whoever started it: it reports, and asks whether it should stop."""
-
-    report: Callable[[Progress], None] = lambda progress: None
-    should_stop: Callable[[], bool] = lambda: False
-
-    def check(self) -> None:
-        """Raise `Interrupted` if the run should stop."""
-        if self.should_stop():
-            raise Interrupted("stopped on request")
 
 
 @dataclass
@@ -145,7 +114,10 @@ class Trainer:
         self._interval_start = (0, 0.0)  # images and seconds at the curve's last point
 
     def step(self) -> float:
-        """One optimiser step; returns its loss and advances the clock."""
+        """One optimiser step; returns its loss and advances the clock.
+
+        The clock counts batch, forward, backward and optimiser; the EMA's update comes after it.
+        """
         began = time.perf_counter()
         torch.manual_seed(_step_seed(self.seed, self.clock.steps, stream=1))  # for what the network draws
         draw = torch.Generator(self.device).manual_seed(_step_seed(self.seed, self.clock.steps, stream=2))
@@ -210,6 +182,19 @@ class Trainer:
         self._interval, self._interval_start = [], (self.clock.images, self.clock.seconds)
         return True
 
+    def facts(self) -> TrainingFacts:
+        """What training did, for the record."""
+        return TrainingFacts(
+            batch_size=self.recipe.batch_size,
+            steps=self.clock.steps,
+            images=self.clock.images,
+            seconds=self.clock.seconds,
+            final_loss=self.curve[-1]["loss"] if self.curve else None,
+            step_seconds=[round(seconds, 6) for seconds in self.times.seconds],
+            step_stride=self.times.stride,
+            resumed=self.resumed,
+        )
+
     def state(self) -> dict[str, Any]:
         """All that the next step depends on, and the curve."""
         return {
@@ -250,7 +235,7 @@ def train(trainer: Trainer, directory: Path, run_hash: str, checkpoint_seconds: 
 
     curve = directory / CURVE_FILE
     curve.write_text("".join(json.dumps(point) + "\n" for point in trainer.curve), encoding="utf-8")
-    saved_at = trainer.clock.seconds
+    saved_at = reported_at = trainer.clock.seconds
     with curve.open("a", encoding="utf-8", buffering=1) as file:
         while not trainer.clock.done:
             if watch.should_stop():
@@ -259,16 +244,19 @@ def train(trainer: Trainer, directory: Path, run_hash: str, checkpoint_seconds: 
             loss = trainer.step()
             if trainer.note(loss):
                 file.write(json.dumps(trainer.curve[-1]) + "\n")
-                watch.report(_progress(trainer))
+            if trainer.clock.seconds - reported_at >= REPORT_SECONDS or trainer.clock.done:
+                watch.report(_progress(trainer, loss))
+                reported_at = trainer.clock.seconds
             if trainer.clock.seconds - saved_at >= checkpoint_seconds:
                 keep()
                 saved_at = trainer.clock.seconds
     keep()
 
 
-def _progress(trainer: Trainer) -> Progress:
-    point, clock = trainer.curve[-1], trainer.clock
-    return Progress("train", clock.progress, clock.steps, point["images_per_second"], point["loss"], clock.seconds_left)
+def _progress(trainer: Trainer, loss: float) -> Progress:
+    clock = trainer.clock
+    rate = trainer.recipe.batch_size / median(trainer.times.seconds[-10:])
+    return Progress("train", clock.progress, clock.steps, rate, loss, clock.seconds_left)
 
 
 def lr_factor(recipe: Recipe, progress: float) -> float:

@@ -8,6 +8,7 @@ from ditbench.record import (
     Environment,
     Measurement,
     Memory,
+    PeakMemory,
     Record,
     SamplingFacts,
     TrainingFacts,
@@ -39,12 +40,12 @@ def finished(label="dit:nano", fid=1.0, seed=0, track=TRACK, **changes):
         seed=seed, device="cpu",
         architecture=ArchitectureFacts(
             name=name, size=size, options={}, label=label, settings={"width": 96}, distribution=f"ditbench-{name}",
-            distribution_version="0.1.0", paper="arXiv:0000.00000",
+            distribution_version="0.1.0", source_sha256="e" * 64, paper="arXiv:0000.00000",
         ),
         environment=ENVIRONMENT,
         cost=Cost(
             parameters=2_000_000, trainable_parameters=1_900_000, train_only_parameters=500_000,
-            macs_per_image=7_560_192,
+            macs_per_image=7_560_192, training_macs_per_image=22_000_000,
         ),
         training=TrainingFacts(
             batch_size=100, steps=3, images=300, seconds=10.3, final_loss=0.5, step_seconds=[0.1, 0.2, 10.0],
@@ -54,13 +55,12 @@ def finished(label="dit:nano", fid=1.0, seed=0, track=TRACK, **changes):
             sampler="euler", steps=25, evaluations=25, weights="ema", labels_sha256="a" * 64, images_sha256="b" * 64,
             batch_images=[250, 250, 100], batch_seconds=[1.0, 0.5, 0.4],
         ),
-        memory=Memory(
-            training_peak_resident=2**30, sampling_peak_resident=2**30, resident_at_start=2**29,
-            training_peak_allocated=None, training_peak_reserved=None, sampling_peak_allocated=None,
-            sampling_peak_reserved=None,
-        ),
+        memory=Memory(resident_at_start=2**29, training=PeakMemory(resident=2**30), sampling=PeakMemory()),
         data_sha256="d" * 64,
-        metrics=[measurement("fid", fid), measurement("is", 5.0, higher=True)],
+        metrics=[
+            measurement("fid", fid), measurement("kid", 0.01), measurement("is", 5.0, higher=True),
+            measurement("knn", 0.9, higher=True),
+        ],
         floors=[measurement("fid", 0.1, samples=898), measurement("is", 5.1, higher=True, samples=898)],
     )  # fmt: skip
     return record.model_copy(update=changes)

@@ -1,6 +1,7 @@
 """The command line as a person meets it: the whole tiny run, lists, bad input, exit codes, no torch."""
 
 import getpass
+import io
 import json
 import os
 import signal
@@ -11,6 +12,14 @@ import time
 
 import pytest
 from PIL import Image
+from records import ENVIRONMENT, unfinished
+from rich.console import Console
+
+from ditbench.display import Live
+from ditbench.executors import Job
+from ditbench.plan import make_plan
+from ditbench.registry import Plugin, Registry
+from ditbench.watch import Progress
 
 pytestmark = pytest.mark.timeout(240)
 DITBENCH = [sys.executable, "-m", "ditbench.cli"]
@@ -37,7 +46,7 @@ def test_the_whole_tiny_run_of_the_four_architectures(toy, tmp_path):
         with Image.open(path.parent / "samples.png") as grid:
             assert grid.width > 300 and grid.height > 600
     assert {path.name for path in folder.iterdir() if path.is_file()} == {"leaderboard.md", "leaderboard.csv"}
-    for word in ("[4/4] diffit:nano seed 0: training", "images/s", "loss", "left", "fid40/", "real data"):
+    for word in ("[4/4] diffit:nano seed 0: training", "images/s", "loss", "left", "fid40/", "Real images"):
         assert word in out
     assert "\x1b" not in out  # plain lines when the output is no terminal
     page = (folder / "leaderboard.md").read_text()
@@ -47,6 +56,23 @@ def test_the_whole_tiny_run_of_the_four_architectures(toy, tmp_path):
     assert "training" not in again and "dit:nano" in again
     shown = ditbench("leaderboard", "build", str(folder), "--out", str(tmp_path / "board"))
     assert "4 records" in shown and (tmp_path / "board" / "README.md").read_text() == page
+
+
+def test_the_live_display_shows_bars_and_escapes_names(tmp_path):
+    console = Console(width=100, force_terminal=True, file=io.StringIO(), color_system=None)
+    display = Live(console)
+    (config,) = make_plan(Registry.installed(), "digits", ["dit"], (0,), None, "cpu")
+    job = Job(config, tmp_path / "runs" / config.run_id, ENVIRONMENT)
+    display.preparing([Plugin("bad", "ditbench-bad", "1", fault="[bold]oh[/bold]")])
+    display.planned([job], [])
+    display.started(config)
+    display.progress(config, Progress("train", 0.5, 250, 1234.5, 0.4321, 61))
+    display.bars.refresh()
+    display.ended(unfinished().model_copy(update={"run_id": config.run_id}))
+    display.close()
+    shown = console.file.getvalue()
+    for words in ("[bold]oh[/bold]", "dit:nano seed 0", "step 250  1,234 images/s  loss 0.4321  1:01 left", "diverged"):
+        assert words in shown, words
 
 
 def test_a_failing_run_ends_with_code_1_and_a_row(toy, tmp_path):

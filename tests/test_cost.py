@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from ditbench import Architecture, DenoiserSpec
 from ditbench.components import load
-from ditbench.cost import cost_of, macs, peak_resident, resident
+from ditbench.cost import cost_of, macs, peak_resident, resident, training_macs
 from ditbench.registry import Registry
 from ditbench.testing import DIGITS_SPEC
 
@@ -43,7 +43,30 @@ def test_counts_match_hand_arithmetic():
     assert cost.parameters == 60 + 36 + 30 + 6 + 7 + 11
     assert cost.trainable_parameters == 60 + 36 + 30 + 6
     assert cost.train_only_parameters == 30
-    assert cost.macs_per_image == 64 * 6 * 9 + 64 * 36 + 2 * 64 * 64 * 6
+    forward = 64 * 6 * 9 + 64 * 36 + 2 * 64 * 64 * 6
+    assert cost.macs_per_image == forward
+    # backward: the convolution's weights, the linear's both sides, and attention's five products for its two
+    assert cost.training_macs_per_image == forward + 64 * 6 * 9 + 2 * 64 * 36 + 5 * 64 * 64 * 6
+
+
+def test_training_counts_every_forward_of_the_denoisers_own_loss():
+    class Twice(OneOfEach):
+        def training_loss(self, loss):
+            return loss() + loss()
+
+    assert training_macs(Twice(), DIGITS_SPEC) == 2 * training_macs(OneOfEach(), DIGITS_SPEC)
+
+
+def test_counting_leaves_the_denoiser_and_the_generator_alone():
+    class Counted(OneOfEach):
+        def forward(self, x, t, y):
+            self.table += 1
+            return super().forward(x, t, y) + torch.rand(1)
+
+    denoiser, before = Counted(), torch.get_rng_state()
+    cost_of(denoiser, DIGITS_SPEC)
+    assert denoiser.training and not denoiser.table.any() and denoiser.linear.weight.grad is None
+    assert torch.equal(before, torch.get_rng_state())
 
 
 @pytest.mark.parametrize("device", ["meta", "cpu"])

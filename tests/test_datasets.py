@@ -26,16 +26,6 @@ def test_the_hash_sees_pixels_labels_and_shape():
     assert len(hashes) == 3
 
 
-def test_halves_are_disjoint_and_balanced():
-    digits = load_digits()
-    one, other = digits.halves()
-    assert len(one) + len(other) == len(digits)
-    difference = np.bincount(one.labels) - np.bincount(other.labels)
-    assert np.abs(difference).max() <= 1
-    rows = {row.tobytes() for row in one.pixels}
-    assert np.mean([row.tobytes() in rows for row in other.pixels]) < 0.01  # but for true duplicates
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [

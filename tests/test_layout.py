@@ -13,25 +13,27 @@ ARROWS = {
     "__init__": {"campaign", "components", "errors", "hookspecs", "record"},
     "bench": {
         "budget", "components", "cost", "datasets", "environment", "errors", "features", "images", "objectives",
-        "quality", "record", "registry", "sampling", "storage", "track", "training",
+        "quality", "record", "registry", "sampling", "storage", "track", "training", "watch",
     },
     "budget": {"errors"},
     "builtins": {"components", "hookspecs"},
-    "campaign": {"components", "executors", "leaderboard", "plan", "record", "registry", "storage", "track"},
+    "campaign": {
+        "builtins", "components", "executors", "leaderboard", "plan", "record", "registry", "storage", "track", "watch",
+    },
     "checkpoint": {"errors", "storage"},
     "cli": {
-        "campaign", "components", "console", "display", "errors", "leaderboard", "plan", "record", "registry",
-        "storage",
+        "builtins", "campaign", "components", "console", "display", "errors", "leaderboard", "plan", "record",
+        "registry", "storage",
     },
     "components": {"errors"},
     "console": set(),
     "cost": {"components", "record"},
     "datasets": {"errors"},
-    "display": {"campaign", "console", "executors", "leaderboard", "record", "track"},
     "digits_cnn": {"datasets", "images", "storage"},
+    "display": {"campaign", "console", "executors", "leaderboard", "record", "registry", "track", "watch"},
     "environment": {"record"},
     "errors": set(),
-    "executors": {"errors", "record", "registry", "storage", "track"},
+    "executors": {"errors", "record", "registry", "storage", "track", "watch"},
     "features": {"digits_cnn", "errors", "images", "registry"},
     "hookspecs": {"components"},
     "images": {"storage"},
@@ -42,15 +44,18 @@ ARROWS = {
     "quality": {"components", "features", "record"},
     "record": {"components", "errors", "storage", "track"},
     "registry": {"builtins", "components", "errors", "hookspecs"},
-    "sampling": {"components", "images"},
+    "sampling": {"components", "images", "watch"},
     "storage": {"errors"},
     "testing": {"components"},
     "track": {"budget", "components", "errors"},
-    "training": {"budget", "checkpoint", "components", "errors", "images", "objectives", "track"},
+    "training": {
+        "budget", "checkpoint", "components", "images", "objectives", "record", "track", "watch",
+    },
+    "watch": set(),
 }  # fmt: skip
 LATE_IMPORTS = {"cli"}  # the only module that may import inside functions
 LIGHT = ("__init__", "budget", "builtins", "cli", "components", "console", "display", "executors", "leaderboard",
-         "plan", "campaign", "record", "registry", "storage", "track")  # fmt: skip
+         "plan", "campaign", "record", "watch", "registry", "storage", "track")  # fmt: skip
 HEAVY = {"torch", "diffusers", "torchmetrics", "sklearn", "safetensors", "PIL"}
 PLUGIN_DOORS = {"ditbench", "ditbench.layers", "ditbench.testing"}
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from records import ENVIRONMENT, TRACK, finished, unfinished
 
-from ditbench.leaderboard import boards, csv, entries, markdown, table
+from ditbench.leaderboard import boards, csv, entries, floor, markdown, on_the_boards_of, table
 from ditbench.record import read_records
 
 COMMITTED = Path(__file__).parent.parent / "leaderboard"
@@ -23,8 +23,8 @@ def test_rows_are_ranked_by_the_first_metric_and_failures_come_last():
     board = only([finished("dit:nano", 2.0), unfinished("mdt:nano"), finished("uvit:nano", 1.0)])
     assert [entry.label for entry in entries(board)] == ["uvit:nano", "dit:nano", "mdt:nano"]
     frame = table(board)
-    assert frame["rank"].tolist() == ["1", "2", "", ""]
-    assert frame["status"].tolist()[:3] == ["finished", "finished", "diverged: the loss became nan at step 3"]
+    assert frame["rank"].tolist() == ["1", "2", ""]
+    assert frame["status"].tolist() == ["finished", "finished", "diverged: the loss became nan at step 3"]
 
 
 def test_numbers_come_from_raw_times_and_carry_full_names():
@@ -33,13 +33,28 @@ def test_numbers_come_from_raw_times_and_carry_full_names():
     assert row["train img/s"] == "500.0"  # 100 images at the median step of 0.2 s, not at the mean
     assert row["sample img/s"] == "250.0"  # the median of 250, 500 and 250 images/s
     assert row["params (M)"] == "1.500"  # without what only training uses
-    assert row["MACs (M)"] == "7.560" and row["peak MiB"] == "1,024"
+    assert row["MACs (M)"] == "7.560" and row["train MACs (M)"] == "22.00" and row["peak MiB"] == "1,024"
 
 
-def test_the_floor_stands_below():
-    last = table(only([finished()])).iloc[-1]
-    assert (last["architecture"], last["fid1k/digits-cnn ↓"]) == ("real data", "0.1000")
-    assert "898" in last["status"]
+def test_the_floor_is_a_line_of_its_own_under_its_own_protocol():
+    board = only([finished()])
+    assert "fid898/digits-cnn 0.1000" in floor(board) and floor(board) in markdown([finished()])
+    assert table(board)["architecture"].tolist() == ["dit:nano"]
+
+
+def test_two_versions_of_a_plugin_are_two_rows_not_two_seeds():
+    newer = finished(fid=3.0)
+    newer = newer.model_copy(update={"architecture": newer.architecture.model_copy(update={"source_sha256": "9" * 64})})
+    rows = table(only([finished(fid=1.0), newer]))
+    assert rows["architecture"].tolist() == [
+        "dit:nano (ditbench-dit 0.1.0, eeeeee)", "dit:nano (ditbench-dit 0.1.0, 999999)",
+    ]  # fmt: skip
+    assert rows["seeds"].tolist() == ["1", "1"]
+
+
+def test_a_command_shows_the_boards_it_ran_on():
+    mine, other, elsewhere = finished("mine:nano"), finished("dit:nano"), finished("dit:nano", budget="1k-images")
+    assert on_the_boards_of([mine], [mine, other, elsewhere]) == [mine, other]
 
 
 def test_seeds_give_mean_and_spread_and_every_seed_counts():
@@ -81,9 +96,16 @@ def test_no_records_make_an_empty_page():
 
 def test_the_committed_leaderboard_is_what_its_records_say():
     records = read_records(COMMITTED / "records")
-    assert len(records) >= 4
     assert (COMMITTED / "README.md").read_text(encoding="utf-8") == markdown(records)
     assert (COMMITTED / "leaderboard.csv").read_text(encoding="utf-8") == csv(records)
+
+
+def test_the_committed_digits_run_meets_the_quality_bar():
+    records = {record.architecture.name: record for record in read_records(COMMITTED / "records" / "digits")}
+    assert records.keys() >= {"dit", "uvit", "mdt", "diffit"}
+    for record in records.values():
+        (accuracy,) = [m.value for m in record.metrics if m.protocol == "knn1k/raw-pixels"]
+        assert record.status == "finished" and accuracy >= 0.85, record.architecture.label
 
 
 def test_building_it_imports_no_torch(tmp_path):

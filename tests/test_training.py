@@ -16,17 +16,8 @@ from ditbench.errors import BadFile
 from ditbench.objectives import Flow
 from ditbench.registry import Registry
 from ditbench.track import Recipe
-from ditbench.training import (
-    MAX_STEP_TIMES,
-    Diverged,
-    Interrupted,
-    Shuffle,
-    StepTimes,
-    Trainer,
-    Watch,
-    lr_factor,
-    train,
-)
+from ditbench.training import MAX_STEP_TIMES, Shuffle, StepTimes, Trainer, lr_factor, train
+from ditbench.watch import Diverged, Interrupted, Watch
 
 SPEC = DenoiserSpec(channels=1, resolution=8, classes=10, space="pixel")
 RECIPE = Recipe(

@@ -8,13 +8,13 @@ SIZES: dict[str, dict[str, int | str]] = {
     "B/2":  {"depth": 12, "width":  768, "heads": 12, "patch_size": 2},
     "L/2":  {"depth": 24, "width": 1024, "heads": 16, "patch_size": 2},
     "XL/2": {"depth": 28, "width": 1152, "heads": 16, "patch_size": 2},
-    # image model; one width per resolution, the finest first
-    "cifar10": {"widths": "256,256,256",     "blocks": 4, "window": 4, "head_width": 32, "time_width": 512},
-    "ffhq64":  {"widths": "128,256,256,256", "blocks": 4, "window": 8, "head_width": 32, "time_width": 512},
-    # both
+    # image model; widths and blocks per resolution, the finest first
+    "cifar10": {"widths": "128,256,256",     "blocks": "4,4,4",   "window": 4, "head_width": 32, "time_width": 512},
+    "ffhq64":  {"widths": "128,256,256,256", "blocks": "4,4,4,4", "window": 8, "head_width": 32, "time_width": 512},
+    # both models, each with as many MACs as dit:nano
     "nano": {
         "depth": 4, "width": 96, "heads": 4, "patch_size": 2,
-        "widths": "32,64", "blocks": 1, "window": 4, "head_width": 16, "time_width": 128,
+        "widths": "32,64", "blocks": "1,2", "window": 4, "head_width": 16, "time_width": 256,
     },
 }  # fmt: skip
 

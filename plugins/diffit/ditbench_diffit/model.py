@@ -15,8 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ditbench.components import DenoiserSpec
-from ditbench.errors import BadValue
+from ditbench import BadValue, DenoiserSpec
 from ditbench.layers import (
     LabelEmbedder,
     Mlp,
@@ -71,7 +70,7 @@ class TimeAttention(nn.Module):
         """The bias of the logits, gathered from the table: (H, T, T), per image if it depends on time."""
         table = self.relative_position_bias_table
         if self.time == "bias":
-            tables = table + self.bias_temb(c).reshape(-1, *table.shape)  # (N, rows, H)
+            tables: Tensor = table + self.bias_temb(c).reshape(-1, *table.shape)  # (N, rows, H)
             return tables[:, index].permute(0, 3, 1, 2).repeat_interleave(windows, dim=0)
         bias: Tensor = F.embedding(index, table).permute(2, 0, 1)
         return F.pad(bias, (0, 1)) if self.time == "token" else bias  # the time is nowhere: bias 0
@@ -198,19 +197,22 @@ def group_norm(width: int) -> nn.GroupNorm:
 
 
 def to_windows(x: Tensor, window: int) -> Tensor:
-    """Cut a map (N, D, size, size) into windows of tokens, without shifting: (N, W, T, D)."""
+    """Cut a map (N, D, size, size) into windows of tokens, without shifting: (N, W, T, D).
+
+    Channels go last first, and `from_windows` leaves them there: a map that is one window costs no copy.
+    """
     n, width, size, _ = x.shape
     side = size // window
-    x = x.reshape(n, width, side, window, side, window).permute(0, 2, 4, 3, 5, 1)
-    return x.reshape(n, side * side, window * window, width)
+    x = x.permute(0, 2, 3, 1).reshape(n, side, window, side, window, width)
+    return x.transpose(2, 3).reshape(n, side * side, window * window, width)
 
 
 def from_windows(x: Tensor, size: int) -> Tensor:
     """Lay windows (N, W, T, D) back out as a map (N, D, size, size)."""
     n, windows, count, width = x.shape
     side, window = math.isqrt(windows), math.isqrt(count)
-    x = x.reshape(n, side, side, window, window, width).permute(0, 5, 1, 3, 2, 4)
-    return x.reshape(n, width, size, size)
+    x = x.reshape(n, side, side, window, window, width).transpose(2, 3)
+    return x.reshape(n, size, size, width).permute(0, 3, 1, 2)
 
 
 class Stage(nn.Module):
@@ -235,7 +237,7 @@ class Stage(nn.Module):
 class ImageDiffiT(Denoiser):
     """The U-shaped model: stages at falling, then at rising resolution, joined where resolutions are equal.
 
-    `widths` has one entry per resolution, the finest first.
+    `widths` and `blocks` (the paper's L1, L2, ...) have one entry per resolution, the finest first.
     """
 
     def __init__(
@@ -243,7 +245,7 @@ class ImageDiffiT(Denoiser):
         spec: DenoiserSpec,
         *,
         widths: str,
-        blocks: int,
+        blocks: str,
         window: int,
         head_width: int,
         time_width: int,
@@ -251,15 +253,15 @@ class ImageDiffiT(Denoiser):
         checkpointing: bool = False,
     ) -> None:
         super().__init__(spec, time_width)
-        plan = [int(width) for width in widths.split(",")]
+        plan, depths = numbers(widths), numbers(blocks)
         sizes = [spec.resolution >> level for level in range(len(plan))]
-        check_windows(spec.resolution, sizes, window)
+        check_plan(plan, depths, sizes, window, head_width)
 
         def stage(inputs: int, level: int) -> Stage:
             return Stage(
                 inputs,
                 plan[level],
-                blocks,
+                depths[level],
                 min(window, sizes[level]),
                 checkpointing=checkpointing,
                 head_width=head_width,
@@ -276,6 +278,8 @@ class ImageDiffiT(Denoiser):
         head = nn.Conv2d(plan[0], spec.out_channels, 3, padding=1)
         self.head = nn.Sequential(group_norm(plan[0]), head)
         init_weights(self, head)
+        if self.y_embedder is not None:  # the paper's image models have no labels; see the README
+            nn.init.normal_(self.y_embedder.embedding_table.weight)
 
     def forward(self, x: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
         c = self.condition(t, y)
@@ -289,12 +293,22 @@ class ImageDiffiT(Denoiser):
         return self.head(x)  # type: ignore[no-any-return]
 
 
-def check_windows(resolution: int, sizes: list[int], window: int) -> None:
-    """Every halving must come out even and every map must hold whole windows."""
-    for size in sizes:
-        if size << sizes.index(size) != resolution or size % min(window, size):
+def numbers(text: str) -> list[int]:
+    """ "128,256" -> [128, 256]."""
+    return [int(number) for number in text.split(",")]
+
+
+def check_plan(plan: list[int], depths: list[int], sizes: list[int], window: int, head_width: int) -> None:
+    """Every stage has its width and blocks, whole heads, and a map that halves evenly into whole windows."""
+    if len(plan) != len(depths):
+        raise BadValue(f"diffit: {len(plan)} widths but blocks for {len(depths)} resolutions; name as many of both.")
+    for width in plan:
+        if width % head_width or width % 4:
+            raise BadValue(f"diffit: width {width} does not split into heads of {head_width} and groups of 4 channels.")
+    for level, size in enumerate(sizes):
+        if size << level != sizes[0] or size % min(window, max(1, size)):
             raise BadValue(
-                f"diffit: windows of {window} do not tile resolution {resolution} halved {len(sizes) - 1} times; "
+                f"diffit: resolution {sizes[0]} halved {len(sizes) - 1} times does not split into windows of {window}; "
                 "choose another size or resolution."
             )
 

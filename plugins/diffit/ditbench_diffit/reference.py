@@ -8,8 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ditbench.components import DenoiserSpec, Value
-from ditbench.errors import BadValue
+from ditbench import BadValue, DenoiserSpec, Value
 
 KNOWN = re.compile(
     r"pos_embed"

@@ -8,8 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ditbench import DenoiserSpec
-from ditbench.errors import BadValue
+from ditbench import BadValue, DenoiserSpec
 
 KNOWN = re.compile(
     r"pos_embed|y_embedder\.embedding_table\.weight"

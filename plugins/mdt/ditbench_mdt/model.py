@@ -14,8 +14,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from ditbench import DenoiserSpec
-from ditbench.errors import BadValue
+from ditbench import BadValue, DenoiserSpec
 from ditbench.layers import (
     AdaLNHead,
     AdaLNZeroBlock,
@@ -173,7 +172,7 @@ class MaskedDiT(nn.Module):
         count = len(self.index)
         if low == high:
             return int((1 - low) * count)
-        ratio = low + (high - low) * torch.rand(()).item()
+        ratio = low + (high - low) * torch.rand((), device="cpu").item()
         step = max(1, count // LENGTHS)
         return max(1, round((1 - ratio) * count / step)) * step
 

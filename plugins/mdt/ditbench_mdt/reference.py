@@ -8,8 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ditbench import DenoiserSpec
-from ditbench.errors import BadValue
+from ditbench import BadValue, DenoiserSpec
 
 BLOCKS = {  # by architecture: the published name of each list of blocks -> ours
     "mdt": {"blocks": "blocks"},

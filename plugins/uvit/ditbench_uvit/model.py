@@ -14,8 +14,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from ditbench.components import DenoiserSpec
-from ditbench.errors import BadValue
+from ditbench import BadValue, DenoiserSpec
 from ditbench.layers import (
     Attention,
     Mlp,

@@ -8,8 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ditbench.components import DenoiserSpec, Value
-from ditbench.errors import BadValue
+from ditbench import BadValue, DenoiserSpec, Value
 
 BLOCK = r"(norm1|norm2|attn\.qkv|attn\.proj|mlp\.fc1|mlp\.fc2)"
 KNOWN = re.compile(

@@ -14,7 +14,7 @@ from ditbench.components import load
 from ditbench.cost import cost_of
 from ditbench.errors import BadValue
 from ditbench.testing import DIGITS_SPEC, check_architecture, example_batch
-from ditbench_uvit import ARCHITECTURE, OPTIONS, SIZES
+from ditbench_uvit import ARCHITECTURE, OPTIONS
 from ditbench_uvit.model import LongSkip
 from ditbench_uvit.reference import convert_reference, from_reference_config
 
@@ -209,7 +209,7 @@ def test_published_settings():
     assert (spec.classes, settings["conv"], settings["skip"]) == (1000, "none", "none")
     with pytest.raises(BadValue, match="'hidden' is no argument of the published U-ViT"):
         from_reference_config({"hidden": 3})
-    with pytest.raises(BadValue, match="'qk_scale' 0.5 is not supported"):
+    with pytest.raises(BadValue, match=r"'qk_scale' 0\.5 is not supported"):
         from_reference_config({"qk_scale": 0.5})
 
 

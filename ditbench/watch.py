@@ -1,0 +1,42 @@
+"""How a run and whoever started it talk: the run reports progress, and asks whether it should stop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+Stage = Literal["train", "sample", "measure"]
+
+
+class Diverged(Exception):
+    """The loss, or a sample, became infinite or NaN."""
+
+
+class Interrupted(Exception):
+    """The run was asked to stop; its checkpoint is saved."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a run tells while it goes."""
+
+    stage: Stage
+    done: float  # share of the stage, in [0, 1]
+    step: int = 0
+    images_per_second: float | None = None
+    loss: float | None = None
+    seconds_left: float | None = None
+
+
+@dataclass(frozen=True)
+class Watch:
+    """The run's end of the line."""
+
+    report: Callable[[Progress], None] = lambda progress: None
+    should_stop: Callable[[], bool] = lambda: False
+
+    def check(self) -> None:
+        """Raise `Interrupted` if the run should stop."""
+        if self.should_stop():
+            raise Interrupted("stopped on request")
