@@ -133,7 +133,7 @@ def test_faulty_plugins_are_reported_and_fatal_only_when_strict(install, tmp_pat
     ("kind", "words"),
     [
         ("architectures", ["dit", "uvit", "mdt", "mdtv2", "diffit", "nano", "XL/2", "conditioning=", "arXiv:"]),
-        ("tracks", ["digits", "64k-images"]),
+        ("tracks", ["digits", "56k-images"]),
         ("datasets", ["digits", "1,797"]),
         ("metrics", ["fid", "kid", "is", "knn"]),
         ("samplers", ["euler"]),

@@ -13,7 +13,10 @@ SIZES: dict[str, dict[str, int | float | str]] = {
     "H/2":      {"depth": 29, "width": 1152, "heads": 16, "patch_size": 2, "conv": "none"},
     "H/4":      {"depth": 29, "width": 1152, "heads": 16, "patch_size": 4, "conv": "none"},
     # for the digits track: as many MACs as dit:nano, and a start that 500 steps suffice for (see the README)
-    "nano":     {"depth":  3, "width":  104, "heads":  4, "patch_size": 2, "init_std": 0.1, "position_std": 0.5},
+    "nano": {
+        "depth": 3, "width": 104, "heads": 4, "patch_size": 2,
+        "init_std": 0.1, "position_std": 0.5, "conv_identity": True,
+    },
 }  # fmt: skip
 
 OPTIONS = {

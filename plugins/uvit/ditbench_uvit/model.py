@@ -126,6 +126,7 @@ class UViT(nn.Module):
         qkv_bias: bool = False,
         init_std: float = 0.02,
         position_std: float = 0.02,
+        conv_identity: bool = False,
         skip: str = "concat",
         time: str = "token",
         conv: str = "after",
@@ -165,6 +166,8 @@ class UViT(nn.Module):
             nn.Conv2d(spec.out_channels, spec.out_channels, 3, padding=1) if conv == "after" else nn.Identity()
         )
         self.apply(partial(init_weights, std=init_std))
+        if conv_identity and isinstance(self.final_layer, nn.Conv2d):
+            nn.init.dirac_(self.final_layer.weight)
 
     def set_positions(self, position: str, width: int, std: float) -> None:
         """One table over the whole sequence; fixed sinusoids leave the label and time tokens at zero."""

@@ -170,8 +170,10 @@ def test_initialisation():
     assert not shift.any()
 
 
-def test_nano_starts_wider():
+def test_nano_starts_elsewhere():
     net = build()
+    image = torch.randn(2, 1, 8, 8)
+    torch.testing.assert_close(net.final_layer(image), image + net.final_layer.bias)
     assert net.mid_block.mlp.fc1.weight.std().item() == pytest.approx(0.1, rel=0.02)
     assert net.pos_embed.std().item() == pytest.approx(0.5, rel=0.05)
 
