@@ -96,8 +96,8 @@ def run(
         )
     except KeyboardInterrupt:
         listener.close()
-        without = " without --force" if force else ""
-        typer.echo(f"Interrupted. The same command{without} resumes where it stopped.", err=True)
+        how = "without --force" if force else "again"
+        typer.echo(f"Interrupted. The same command {how} resumes where it stopped.", err=True)
         raise typer.Exit(EXIT_INTERRUPTED) from None
     finally:
         listener.close()
