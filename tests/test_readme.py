@@ -2,12 +2,14 @@
 
 import re
 import shlex
+import tomllib
 from pathlib import Path
 
 import pytest
 import typer
 
 from ditbench.cli import app
+from ditbench.registry import Registry
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -33,6 +35,15 @@ def test_the_main_job_and_the_tests_are_one_line_each():
     (test,) = [line for line in LINES if line.endswith("; uv run pytest")]
     assert "pip install -q --target .uv uv" in run and run.rpartition(";")[0] == test.rpartition(";")[0]
     assert test in (ROOT / ".ci" / "run").read_text().splitlines()
+
+
+def test_its_plugin_is_one(install):
+    (source,) = [block for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "hookimpl" in block]
+    assert tomllib.loads(re.findall(r"```toml\n(.*?)```", README, re.DOTALL)[0])["project"]["name"] == "ditbench-mine"
+    install("ditbench-mine", "ditbench_mine", source, entry="mine")
+    registry = Registry.installed(strict=True)
+    assert registry.provider("mine").distribution == "ditbench-mine"
+    assert registry.architectures["mine"].settings("nano", {}) == {"skip": True, "width": 96, "depth": 4}
 
 
 def test_every_file_it_names_exists():
