@@ -1,4 +1,4 @@
-"""The bundled digits, their hash and their halves."""
+"""The bundled digits and their hash; bad data is refused."""
 
 import dataclasses
 

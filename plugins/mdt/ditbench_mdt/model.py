@@ -9,6 +9,7 @@ Letters in shapes: N images, T tokens, K kept tokens, D width, H heads, C channe
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import torch
@@ -54,7 +55,7 @@ class MDTBlock(AdaLNZeroBlock):
         return super().forward(x, c, bias)
 
 
-class MaskedDiT(nn.Module):
+class MaskedDiT(nn.Module, ABC):
     """What v1 and v2 share: all but the blocks of encoder and decoder."""
 
     index: Tensor
@@ -110,17 +111,17 @@ class MaskedDiT(nn.Module):
         if self.mask_token is not None:
             nn.init.normal_(self.mask_token, std=0.02)
 
+    @abstractmethod
     def add_blocks(self, block: Callable[..., MDTBlock], depth: int, decoder: int) -> None:
         """Make the blocks of encoder and decoder."""
-        raise NotImplementedError
 
+    @abstractmethod
     def encode(self, x: Tensor, c: Tensor, index: Tensor) -> Tensor:
         """Encoder blocks on the visible tokens (N, K, D)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def decode(self, x: Tensor, c: Tensor, tokens: Tensor) -> Tensor:
         """Decoder blocks on all tokens (N, T, D); `tokens` (N, T, D) are the embedded patches."""
-        raise NotImplementedError
 
     def forward(
         self,
