@@ -24,6 +24,7 @@ from ditbench.layers import (
     attend,
     initialize_as_dit,
     merge_heads,
+    position_bias,
     relative_position_index,
     run_block,
     sincos_positions,
@@ -70,9 +71,10 @@ class TimeAttention(nn.Module):
         """The bias of the logits, gathered from the table: (H, T, T), per image if it depends on time."""
         table = self.relative_position_bias_table
         if self.time == "bias":
-            tables: Tensor = table + self.bias_temb(c).reshape(-1, *table.shape)  # (N, rows, H)
-            return tables[:, index].permute(0, 3, 1, 2).repeat_interleave(windows, dim=0)
-        bias: Tensor = F.embedding(index, table).permute(2, 0, 1)
+            moved: Tensor = table.t() + self.bias_temb(c).unflatten(1, (-1, len(table)))  # (N, H, rows)
+            biases = moved.index_select(2, index.flatten()).unflatten(2, index.shape)  # (N, H, T, T)
+            return biases.repeat_interleave(windows, dim=0)
+        bias = position_bias(table, index)
         return F.pad(bias, (0, 1)) if self.time == "token" else bias  # the time is nowhere: bias 0
 
 
