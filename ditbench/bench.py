@@ -93,7 +93,7 @@ def resolve(config: RunConfig, registry: Registry) -> Parts:
     for metric in metrics:
         load(metric.measure)
     return Parts(
-        architecture=pick("architecture", config.architecture, registry.architectures),
+        architecture=_architecture(config, registry),
         spec=DenoiserSpec(
             channels=data.pixels.shape[1],
             resolution=data.pixels.shape[2],
@@ -109,6 +109,14 @@ def resolve(config: RunConfig, registry: Registry) -> Parts:
         extractor=extractor,
         device=find_device(config.device),
     )
+
+
+def _architecture(config: RunConfig, registry: Registry) -> Architecture:
+    """The architecture that was planned; edited since then, it would be another one under the same name."""
+    known, name = registry.architectures, config.architecture
+    if name not in known or registry.source_sha256(name) != config.source_sha256:
+        raise BadFile(f"The source of {name!r} changed after this run was planned; give the command again.")
+    return known[name]
 
 
 def _objective(config: RunConfig, registry: Registry) -> DiffusionObjective:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from .registry import Registry
+    from .sizes import Size
 
 app = typer.Typer(
     add_completion=False,
@@ -39,6 +40,28 @@ class Kind(StrEnum):
     samplers = "samplers"
     metrics = "metrics"
     executors = "executors"
+
+
+class SpaceName(StrEnum):
+    """Where a denoiser works."""
+
+    pixel = "pixel"
+    latent = "latent"
+
+
+class WeightsName(StrEnum):
+    """The two sets of weights in a training checkpoint."""
+
+    ema = "ema"
+    raw = "raw"
+
+
+# What differs from the input that a size was made for; shared by `sizes` and `import`.
+Resolution = Annotated[int | None, typer.Option(min=1, help="Pixels or latent cells per side.")]
+Channels = Annotated[int | None, typer.Option(min=1, help="Channels of the image or latent.")]
+Classes = Annotated[int | None, typer.Option(min=0, help="Classes, the null label not counted; 0: unconditional.")]
+SpaceOption = Annotated[SpaceName | None, typer.Option(help="Where the denoiser works.")]
+LearnVariance = Annotated[bool | None, typer.Option(help="Whether the output has the variance's channels, too.")]
 
 
 def main() -> None:
@@ -147,6 +170,61 @@ def plugins(
         raise typer.Exit(EXIT_BAD_INPUT)
 
 
+@app.command()
+def sizes(
+    plugins: Annotated[
+        str, typer.Argument(help="name[:size][+option=value], separated by commas; all sizes if none is named.")
+    ] = "",
+    resolution: Resolution = None,
+    channels: Channels = None,
+    classes: Classes = None,
+    space: SpaceOption = None,
+    learn_variance: LearnVariance = None,
+) -> None:
+    """Show what architectures cost: parameters and multiply-accumulates, counted here and now.
+
+    Each size is counted on the input that it was made for, unless told otherwise.
+    """
+    from .console import make_console, make_table, plain
+    from .registry import Registry
+    from .sizes import sizes
+
+    registry, console = Registry.installed(), make_console()
+    changes = _changes(resolution, channels, classes, space, learn_variance)
+    table = make_table("size", "for", "parameters", "without train-only", "MACs", "training MACs")
+    for text in plugins.split(",") if plugins else registry.architectures:
+        with console.status(f"Counting {plain(text)}"):
+            for size in sizes(registry, text, changes):
+                table.add_row(*map(plain, _size_cells(size)))
+    console.print(table)
+
+
+@app.command(name="import")
+def import_(
+    architecture: Annotated[str, typer.Argument(help="What the checkpoint is of: name:size[+option=value]...")],
+    checkpoint: Annotated[Path, typer.Argument(help="A published file: safetensors, or what torch.save wrote.")],
+    out: Annotated[Path, typer.Option(help="The safetensors file to write.")],
+    weights: Annotated[
+        WeightsName | None, typer.Option(help="Which weights of a training checkpoint; ema if not said.")
+    ] = None,
+    resolution: Resolution = None,
+    channels: Channels = None,
+    classes: Classes = None,
+    space: SpaceOption = None,
+    learn_variance: LearnVariance = None,
+) -> None:
+    """Turn a published checkpoint into weights of ours; every tensor must be there, in its shape."""
+    from .plan import select
+    from .published import import_checkpoint
+    from .registry import Registry
+
+    selection = select(Registry.installed(), architecture)
+    spec = selection.spec(_changes(resolution, channels, classes, space, learn_variance))
+    done = import_checkpoint(selection, spec, checkpoint, out, weights.value if weights else None)
+    stated = f"{done.weights} weights" if done.weights != "unstated" else "weights (EMA or raw: the file does not say)"
+    typer.echo(f"{done.label}: {done.parameters:,} numbers, {stated} -> {out}")
+
+
 @leaderboard_app.command()
 def build(
     records: Annotated[Path, typer.Argument(help="Folder with records, searched through and through.")],
@@ -168,6 +246,35 @@ def _parse_seeds(text: str) -> list[int]:
         return [int(part) for part in text.split(",")]
     except ValueError:
         raise BadValue(f"--seeds {text!r} is no list of whole numbers such as 0,1,2.") from None
+
+
+def _changes(
+    resolution: int | None, channels: int | None, classes: int | None, space: str | None, learn_variance: bool | None
+) -> dict[str, int | str]:
+    given = {
+        "resolution": resolution,
+        "channels": channels,
+        "classes": classes,
+        "space": space and str(space),
+        "learn_variance": learn_variance,
+    }
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _size_cells(size: Size) -> tuple[str, ...]:
+    cost = size.cost
+    return (
+        size.label,
+        str(size.spec),
+        f"{cost.parameters:,}",
+        f"{cost.parameters - cost.train_only_parameters:,}",
+        _macs(cost.macs_per_image),
+        _macs(cost.training_macs_per_image),
+    )
+
+
+def _macs(count: int) -> str:
+    return f"{count / 1e9:.3f} G" if count >= 1e8 else f"{count / 1e6:.3f} M"
 
 
 def _architectures(registry: Registry) -> Table:

@@ -67,6 +67,12 @@ class DenoiserSpec:
         """Channels of the denoiser's output."""
         return self.channels * (2 if self.learn_variance else 1)
 
+    def __str__(self) -> str:
+        """E.g. ``32x32x4 latent, 1000 classes, learned variance``."""
+        classes = f"{self.classes} classes" if self.classes else "no classes"
+        variance = ", learned variance" if self.learn_variance else ""
+        return f"{self.resolution}x{self.resolution}x{self.channels} {self.space}, {classes}{variance}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Option:
@@ -116,12 +122,17 @@ class Architecture:
 
     ``build(spec, **settings)`` returns an ``nn.Module`` that keeps the contract in `ditbench.testing`;
     the settings are the options' defaults, overridden by the size, overridden by what the user chose.
+
+    ``convert_reference(state_dict)`` gives the state dict of a published checkpoint our names, and raises
+    `BadValue` on a key that it does not know.
     """
 
     name: str
     build: Reference
     sizes: Mapping[str, Mapping[str, Value]]
+    specs: Mapping[str, DenoiserSpec] = field(default_factory=dict)  # size -> what it was made for
     options: Mapping[str, Option] = field(default_factory=dict)
+    convert_reference: Reference | None = None
     paper: str = ""  # e.g. "arXiv:2212.09748"
     licence: str = ""
     description: str = ""
@@ -129,11 +140,15 @@ class Architecture:
     def __post_init__(self) -> None:
         check_name("architecture", self.name)
         check_reference("architecture", self.name, self.build)
+        if self.convert_reference is not None:
+            check_reference("architecture", self.name, self.convert_reference)
         if not self.sizes:
             raise BadValue(f"architecture {self.name!r} has no sizes.")
         for size in self.sizes:
             if not isinstance(size, str) or not _SIZE.fullmatch(size):
                 raise BadValue(f"architecture {self.name!r}: {size!r} can't name a size.")
+        for size in self.specs.keys() - self.sizes.keys():
+            raise BadValue(f"architecture {self.name!r} has a spec for {size!r}, which is none of its sizes.")
         for option in self.options:
             check_name(f"option of {self.name}", option)
 
@@ -141,6 +156,43 @@ class Architecture:
         """Everything `build` gets beside the spec."""
         defaults = {name: option.default for name, option in self.options.items()}
         return {**defaults, **self.sizes[size], **chosen}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """An architecture as a user chose it: ``name[:size][+option=value]...``."""
+
+    architecture: Architecture
+    size: str
+    options: Mapping[str, Value] = field(default_factory=dict)  # only what differs from the size's settings
+
+    @property
+    def label(self) -> str:
+        """As the command line spells it, e.g. ``dit:S/2+conditioning=adaln``."""
+        return label(self.architecture.name, self.size, self.options)
+
+    @property
+    def settings(self) -> dict[str, Value | None]:
+        """Everything `build` gets beside the spec."""
+        return self.architecture.settings(self.size, self.options)
+
+    def spec(self, changes: Mapping[str, Any] | None = None) -> DenoiserSpec:
+        """What the size was made for, with `changes` to its fields; `BadValue` if that leaves fields unknown."""
+        made_for = self.architecture.specs.get(self.size)
+        known = {**(vars(made_for) if made_for else {}), **(changes or {})}
+        missing = [name for name in ("channels", "resolution", "classes", "space") if name not in known]
+        if missing:
+            raise BadValue(f"{self.label} was made for no particular input; give its {', '.join(missing)}.")
+        return DenoiserSpec(**known)
+
+    def build(self, spec: DenoiserSpec) -> Any:
+        """The denoiser, an ``nn.Module``, initialised from torch's global generator."""
+        return load(self.architecture.build)(spec, **self.settings)
+
+
+def label(name: str, size: str, options: Mapping[str, Value]) -> str:
+    """A choice of architecture, size and options as the command line spells it."""
+    return f"{name}:{size}" + "".join(f"+{key}={spell(value)}" for key, value in sorted(options.items()))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .budget import Budget
-from .components import Architecture, Value
+from .components import Selection, Value
 from .errors import BadValue
 from .registry import Registry, pick
 from .track import RunConfig, Track, check_seeds, load_track
@@ -40,15 +40,16 @@ def make_plan(
         raise BadValue(f"Checkpoints every {checkpoint_seconds} s: choose a positive number of seconds.")
     selections = [select(registry, text, chosen.size) for text in architectures]
     runs: list[RunConfig] = []
-    for architecture, size, options in selections:
+    for selection in selections:
+        architecture = selection.architecture
         plugin = registry.provider(architecture.name)
         runs += [
             RunConfig(
                 track=chosen,
                 architecture=architecture.name,
-                size=size,
-                options=options,
-                settings=architecture.settings(size, options),
+                size=selection.size,
+                options=dict(selection.options),
+                settings=selection.settings,
                 paper=architecture.paper,
                 distribution=plugin.distribution,
                 distribution_version=plugin.version,
@@ -86,12 +87,14 @@ def resolve_track(registry: Registry, name: str) -> Track:
     return track
 
 
-def select(registry: Registry, text: str, default_size: str) -> tuple[Architecture, str, dict[str, Value]]:
-    """Parse ``name[:size][+option=value]...`` into an architecture, a size and the options that differ."""
+def select(registry: Registry, text: str, default_size: str = "") -> Selection:
+    """Parse ``name[:size][+option=value]...``; without a default the size must be named."""
     head, *pairs = text.strip().split("+")
     name, _, size = head.partition(":")
     architecture = pick("architecture", name, registry.architectures)
     size = size or default_size
+    if not size:
+        raise BadValue(f"{text!r} names no size: write {name}:SIZE, with one of {', '.join(architecture.sizes)}.")
     pick(f"size of {name}", size, architecture.sizes)
     settings = architecture.settings(size, {})
     options: dict[str, Value] = {}
@@ -106,4 +109,5 @@ def select(registry: Registry, text: str, default_size: str) -> tuple[Architectu
             options[key] = option.parse(spelled)
         except BadValue as fault:
             raise BadValue(f"Option {key!r} of {name}: {fault}") from None
-    return architecture, size, {key: value for key, value in options.items() if value != settings[key]}
+    differing = {key: value for key, value in options.items() if value != settings[key]}
+    return Selection(architecture=architecture, size=size, options=differing)

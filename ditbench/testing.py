@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .components import Architecture, DenoiserSpec, Value, load
+from .components import Architecture, DenoiserSpec, Selection, Value
 
 DIGITS_SPEC = DenoiserSpec(channels=1, resolution=8, classes=10, space="pixel")
 _BATCH = 7
@@ -35,13 +35,7 @@ def check_architecture(
 
     The parameters are perturbed first, because many networks start as the zero function.
     """
-    settings = architecture.settings(size, options or {})
-
-    def build() -> nn.Module:
-        torch.manual_seed(0)
-        return load(architecture.build)(spec, **settings)  # type: ignore[no-any-return]
-
-    denoiser = build()
+    denoiser = build_denoiser(architecture, size, spec, **(options or {}))
     perturb(denoiser)
     x, t, y = example_batch(spec, _BATCH)
     _check_output(denoiser, spec, x, t, y)
@@ -51,7 +45,15 @@ def check_architecture(
         _check_determinism(denoiser, x, t, y)
         _check_dependence(denoiser, spec, x, t, y)
         _check_batch_independence(denoiser, spec)
-        _check_state_dict(denoiser, build(), x, t, y)
+        _check_state_dict(denoiser, build_denoiser(architecture, size, spec, **(options or {})), x, t, y)
+
+
+def build_denoiser(
+    architecture: Architecture, size: str = "nano", spec: DenoiserSpec = DIGITS_SPEC, **options: Value
+) -> nn.Module:
+    """A denoiser as the harness builds it, initialised from seed 0."""
+    torch.manual_seed(0)
+    return Selection(architecture=architecture, size=size, options=options).build(spec)  # type: ignore[no-any-return]
 
 
 def example_batch(spec: DenoiserSpec, count: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -15,7 +15,7 @@ import pydantic
 from pydantic import ConfigDict, Field
 
 from .budget import Budget
-from .components import Space, Value, spell
+from .components import Space, Value, label
 from .errors import BadFile, BadValue
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -134,12 +134,7 @@ class RunConfig(Frozen):
     @property
     def label(self) -> str:
         """The architecture as the command line spells it, e.g. ``dit:S/2+conditioning=adaln``."""
-        return (
-            self.architecture
-            + ":"
-            + self.size
-            + "".join(f"+{name}={spell(value)}" for name, value in sorted(self.options.items()))
-        )
+        return label(self.architecture, self.size, self.options)
 
     @property
     def hash(self) -> str:

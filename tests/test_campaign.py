@@ -193,6 +193,10 @@ def test_an_edited_plugin_is_another_run(tmp_path, install):
     (site / "edited_net.py").write_text(source.replace("0.1)", "0.2)"))
     second = run(tmp_path, "edited", budget="3-steps")[0]
     assert first.run_id != second.run_id and second.status == "finished"
+    (config,) = make_plan(Registry.installed(), "tiny", ["edited"], (0,), "4-steps", "cpu")
+    (site / "edited_net.py").write_text(source)  # while the run waits for its turn
+    late = carry_out(Job(config, tmp_path / "tiny" / config.run_id, first.environment), Watch())
+    assert late.status == "failed" and "The source of 'edited' changed after this run was planned" in late.reason
 
 
 def test_a_broken_network_fails_alone(tmp_path, install):

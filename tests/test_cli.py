@@ -1,5 +1,6 @@
 """The command line as a person meets it: the whole tiny run, lists, bad input, exit codes, no torch."""
 
+import argparse
 import getpass
 import io
 import json
@@ -11,14 +12,17 @@ import sys
 import time
 
 import pytest
+import torch
 from PIL import Image
 from records import ENVIRONMENT, unfinished
 from rich.console import Console
+from safetensors.torch import load_file
 
 from ditbench.display import Live
 from ditbench.executors import Job
 from ditbench.plan import make_plan
 from ditbench.registry import Plugin, Registry
+from ditbench.testing import build_denoiser
 from ditbench.watch import Progress
 
 pytestmark = pytest.mark.timeout(240)
@@ -118,6 +122,26 @@ def test_bad_input_is_one_line_and_code_2(tmp_path, arguments, message):
     errors = ditbench("run", *arguments, code=2, cwd=tmp_path)
     assert message in errors and errors.count("\n") == 1
     assert not (tmp_path / "runs").exists()
+
+
+def test_sizes_counts_what_was_asked():
+    out = ditbench("sizes", "dit:XL/2+conditioning=adaln,mdt:nano", "--resolution", "16", "--no-learn-variance")
+    assert "dit:XL/2+conditioning=adaln  16x16x4 latent, 1000 classes" in out
+    assert "16x16x1 pixel, 10 classes" in next(line for line in out.splitlines() if "mdt:nano" in line)
+
+
+def test_import_writes_weights_and_says_which(tmp_path):
+    network = build_denoiser(Registry.installed().architectures["dit"])
+    torch.save({"ema": network.state_dict(), "args": argparse.Namespace(lr=1)}, tmp_path / "published.pt")
+    arguments = ("import", "dit:nano", "published.pt", "--out", "new/weights.safetensors")
+    shown = ditbench(*arguments, cwd=tmp_path)
+    assert shown == "dit:nano: 725,380 numbers, ema weights -> new/weights.safetensors\n"
+    assert load_file(tmp_path / "new" / "weights.safetensors").keys() == network.state_dict().keys()
+    errors = ditbench("import", "dit:S/2", "published.pt", "--out", "other.safetensors", code=2, cwd=tmp_path)
+    assert errors.startswith(
+        "ditbench: 'published.pt' is no dit:S/2 for 32x32x4 latent, 1000 classes, learned variance"
+    )
+    assert errors.count("\n") == 1 and not (tmp_path / "other.safetensors").exists()
 
 
 def test_faulty_plugins_are_reported_and_fatal_only_when_strict(install, tmp_path):

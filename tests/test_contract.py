@@ -3,11 +3,20 @@
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from toy_net import Toy
 
 from ditbench import Architecture, DenoiserSpec
 from ditbench.registry import Registry
-from ditbench.testing import ContractBroken, check_architecture
+from ditbench.testing import (
+    DIGITS_SPEC,
+    ContractBroken,
+    build_denoiser,
+    check_architecture,
+    example_batch,
+    perturb,
+    training_loss,
+)
 
 INSTALLED = Registry.installed().architectures
 LEARNED = DenoiserSpec(channels=4, resolution=8, classes=3, space="latent", learn_variance=True)
@@ -23,6 +32,49 @@ def test_on_the_digits_track(name):
 @pytest.mark.parametrize("spec", [LEARNED, UNCONDITIONAL], ids=["learned-variance", "unconditional"])
 def test_on_other_tracks(name, spec):
     check_architecture(INSTALLED[name], spec)
+
+
+VARIANTS = [(name, {}) for name in INSTALLED] + [
+    (name, {option: value})
+    for name, architecture in INSTALLED.items()
+    for option, axis in architecture.options.items()
+    for value in axis.choices or ((False, True) if isinstance(axis.default, bool) else ())
+    if value != axis.default
+]
+EVERY_VARIANT = pytest.mark.parametrize(("name", "options"), VARIANTS, ids=str)
+
+
+@EVERY_VARIANT
+def test_compiles_as_one_graph(name, options):
+    torch._dynamo.reset()
+    denoiser = build_denoiser(INSTALLED[name], **options)
+    perturb(denoiser)
+    batch = example_batch(DIGITS_SPEC, 3)
+    compiled = torch.compile(denoiser, fullgraph=True, backend="eager")
+    torch.testing.assert_close(compiled(*batch), denoiser(*batch))
+
+
+class MatrixProducts(TorchDispatchMode):
+    """Notes the type of every matrix product and convolution."""
+
+    def __init__(self):
+        super().__init__()
+        self.types = set()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        if any(part in str(function) for part in ("mm", "conv", "attention")):
+            self.types |= {arg.dtype for arg in args if isinstance(arg, torch.Tensor)}
+        return function(*args, **(kwargs or {}))
+
+
+@EVERY_VARIANT
+def test_no_float32_detours_under_autocast(name, options):
+    denoiser = build_denoiser(INSTALLED[name], **options)
+    with torch.autocast("cpu", dtype=torch.bfloat16), MatrixProducts() as seen:
+        training_loss(denoiser, *example_batch(DIGITS_SPEC, 3))
+        with torch.no_grad():  # attention takes another path
+            denoiser(*example_batch(DIGITS_SPEC, 3))
+    assert seen.types == {torch.bfloat16}
 
 
 def test_the_toy_keeps_it(toy):

@@ -52,7 +52,7 @@ def test_network_equals_reference(path: Path, record_property: pytest.RecordProp
     reference = reference_module(build.__module__)
     spec, settings = reference.from_reference_config(json.loads(metadata["config"]), architecture)
     net = build(spec, **settings)
-    converted = reference.convert_reference(weights, architecture)
+    converted = load(record.convert_reference)(weights)
     net.load_state_dict({name: tensor.detach() for name, tensor in converted.items()}, strict=True)
 
     x = tensors["x"].requires_grad_()

@@ -17,8 +17,12 @@ def plan(registry, *architectures, track="tiny", seeds=(0,), budget=None, device
 
 
 def test_a_selection_names_size_and_options(registry):
-    architecture, size, options = select(registry, "toy:big/2+fault=nan+bias=off", "nano")
-    assert (architecture.name, size, options) == ("toy", "big/2", {"fault": "nan", "bias": False})
+    chosen = select(registry, "toy:big/2+fault=nan+bias=off", "nano")
+    assert (chosen.architecture.name, chosen.size, chosen.options) == ("toy", "big/2", {"fault": "nan", "bias": False})
+    assert chosen.label == "toy:big/2+bias=off+fault=nan"
+    assert chosen.settings == {"width": 64, "fault": "nan", "depth": 1, "bias": False}
+    with pytest.raises(BadValue, match="'toy' names no size: write toy:SIZE, with one of nano, big/2"):
+        select(registry, "toy")
 
 
 def test_what_equals_the_default_is_the_same_run(registry):

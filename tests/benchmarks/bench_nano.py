@@ -7,12 +7,11 @@ import pytest
 import torch
 
 from ditbench.budget import Budget
-from ditbench.components import load
 from ditbench.datasets import load_digits
 from ditbench.objectives import Flow
 from ditbench.registry import Registry
 from ditbench.sampling import euler, generate
-from ditbench.testing import DIGITS_SPEC
+from ditbench.testing import DIGITS_SPEC, build_denoiser
 from ditbench.track import load_track
 from ditbench.training import Trainer
 
@@ -22,22 +21,16 @@ CPU = torch.device("cpu")
 BUDGET = Budget.parse("1M-steps")  # never reached
 
 
-def denoiser(name):
-    torch.manual_seed(0)
-    architecture = REGISTRY.architectures[name]
-    return load(architecture.build)(DIGITS_SPEC, **architecture.settings("nano", {}))
-
-
 @pytest.mark.parametrize("name", sorted(REGISTRY.architectures))
 def test_training_step(benchmark, name):
     """One optimiser step at the track's batch size, all of the harness's work included."""
     digits = load_digits()
     trainer = Trainer(
-        denoiser(name),
+        build_denoiser(REGISTRY.architectures[name]),
         DIGITS_SPEC,
         Flow(),
         TRACK.recipe,
-        Budget.parse("1M-steps"),
+        BUDGET,
         digits.pixels,
         digits.labels,
         0,
@@ -49,7 +42,7 @@ def test_training_step(benchmark, name):
 @pytest.mark.parametrize("name", sorted(REGISTRY.architectures))
 def test_sampling_a_batch(benchmark, name):
     """250 images in 25 Euler steps."""
-    network = denoiser(name)
+    network = build_denoiser(REGISTRY.architectures[name])
 
     def sample():
         return list(generate(network, DIGITS_SPEC, euler, 25, 250, 250, 0, CPU))

@@ -18,6 +18,12 @@ SIZES: dict[str, dict[str, int | str]] = {
     },
 }  # fmt: skip
 
+DIGITS = ditbench.DenoiserSpec(channels=1, resolution=8, classes=10, space="pixel")
+CIFAR_10 = ditbench.DenoiserSpec(channels=3, resolution=32, classes=0, space="pixel")
+FFHQ_64 = ditbench.DenoiserSpec(channels=3, resolution=64, classes=0, space="pixel")
+IMAGENET_256 = ditbench.DenoiserSpec(channels=4, resolution=32, classes=1000, space="latent", learn_variance=True)
+SPECS = {size: {"nano": DIGITS, "cifar10": CIFAR_10, "ffhq64": FFHQ_64}.get(size, IMAGENET_256) for size in SIZES}
+
 OPTIONS = {
     "model": ditbench.Option(
         default=None, choices=("latent", "image"), doc="isotropic or U-shaped; by default as the space asks"
@@ -34,7 +40,9 @@ ARCHITECTURE = ditbench.Architecture(
     name="diffit",
     build="ditbench_diffit.model:build",
     sizes=SIZES,
+    specs=SPECS,
     options=OPTIONS,
+    convert_reference="ditbench_diffit.reference:convert_reference",
     paper="arXiv:2312.02139",
     licence="Apache-2.0",
     description="DiffiT: time-dependent self-attention; isotropic on latents, U-shaped on pixels",

@@ -33,14 +33,14 @@ DEFAULTS: dict[str, Any] = {
 }
 
 
-def convert_reference(state_dict: Mapping[str, Tensor], name: str = "diffit") -> dict[str, Tensor]:
+def convert_reference(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The published state dict under our names, which are the same; index tables are made anew."""
     converted = {}
     for key, tensor in state_dict.items():
         if DERIVED.fullmatch(key):
             continue
         if not KNOWN.fullmatch(key):
-            raise BadValue(f"{name}: {key!r} is no parameter of the published latent DiffiT; pass its bare state dict.")
+            raise BadValue(f"diffit: {key!r} is no parameter of the published latent DiffiT; pass its bare state dict.")
         converted[key] = tensor
     return converted
 

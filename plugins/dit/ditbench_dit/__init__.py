@@ -19,6 +19,10 @@ SIZES: dict[str, dict[str, int]] = {
     "XL/8": {"depth": 28, "width": 1152, "heads": 16, "patch_size": 8},
 }  # fmt: skip
 
+DIGITS = ditbench.DenoiserSpec(channels=1, resolution=8, classes=10, space="pixel")
+IMAGENET_256 = ditbench.DenoiserSpec(channels=4, resolution=32, classes=1000, space="latent", learn_variance=True)
+SPECS = {size: DIGITS if size == "nano" else IMAGENET_256 for size in SIZES}
+
 OPTIONS = {
     "conditioning": ditbench.Option(
         default="adaln-zero",
@@ -32,7 +36,9 @@ ARCHITECTURE = ditbench.Architecture(
     name="dit",
     build="ditbench_dit.model:DiT",
     sizes=SIZES,
+    specs=SPECS,
     options=OPTIONS,
+    convert_reference="ditbench_dit.reference:convert_reference",
     paper="arXiv:2212.09748",
     licence="Apache-2.0",
     description="DiT: a plain transformer on patches, its norms modulated and its branches gated by time and label",

@@ -30,11 +30,11 @@ DEFAULTS: dict[str, Any] = {
 }
 
 
-def convert_reference(state_dict: Mapping[str, Tensor], name: str = "dit") -> dict[str, Tensor]:
+def convert_reference(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The published state dict under our names, which are the same."""
     for key in state_dict:
         if not KNOWN.fullmatch(key):
-            raise BadValue(f"{name}: {key!r} is no parameter of a published DiT; pass its bare state dict.")
+            raise BadValue(f"dit: {key!r} is no parameter of a published DiT; pass its bare state dict.")
     return dict(state_dict)
 
 

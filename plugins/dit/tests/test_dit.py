@@ -10,10 +10,9 @@ import pytest
 import torch
 
 from ditbench import DenoiserSpec
-from ditbench.components import load
 from ditbench.cost import cost_of
 from ditbench.errors import BadValue
-from ditbench.testing import DIGITS_SPEC, check_architecture, example_batch, perturb
+from ditbench.testing import DIGITS_SPEC, build_denoiser, check_architecture, example_batch, perturb
 from ditbench_dit import ARCHITECTURE, OPTIONS, SIZES
 from ditbench_dit.reference import convert_reference, from_reference_config
 
@@ -26,8 +25,7 @@ def latent(resolution: int = 32) -> DenoiserSpec:
 
 
 def build(size="nano", spec=DIGITS_SPEC, **options):
-    torch.manual_seed(0)
-    return load(ARCHITECTURE.build)(spec, **ARCHITECTURE.settings(size, options))
+    return build_denoiser(ARCHITECTURE, size, spec, **options)
 
 
 def cost(size, spec, **options):

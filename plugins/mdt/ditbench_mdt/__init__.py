@@ -19,6 +19,10 @@ SIZES_V2: dict[str, dict[str, int]] = {
     "XL/2": {"depth": 28, "width": 1152, "heads": 16, "patch_size": 2, "decoder": 4},
 }  # fmt: skip
 
+DIGITS = ditbench.DenoiserSpec(channels=1, resolution=8, classes=10, space="pixel")
+IMAGENET_256 = ditbench.DenoiserSpec(channels=4, resolution=32, classes=1000, space="latent", learn_variance=True)
+SPECS = {size: DIGITS if size == "nano" else IMAGENET_256 for size in SIZES_V1}
+
 OPTIONS = {
     "mask": ditbench.Option(default=True, doc="the second, masked forward pass of every training step"),
     "side": ditbench.Option(default=True, doc="the side block that fills in the masked tokens"),
@@ -41,7 +45,9 @@ MDT = ditbench.Architecture(
     name="mdt",
     build="ditbench_mdt.model:MDT",
     sizes=SIZES_V1,
+    specs=SPECS,
     options=OPTIONS,
+    convert_reference="ditbench_mdt.reference:convert_mdt",
     paper="arXiv:2303.14389",
     licence="Apache-2.0",
     description="MDT v1: DiT with relative position bias that also learns to fill in masked tokens",
@@ -51,7 +57,9 @@ MDT_V2 = ditbench.Architecture(
     name="mdtv2",
     build="ditbench_mdt.model:MDTv2",
     sizes=SIZES_V2,
+    specs=SPECS,
     options=OPTIONS_V2,
+    convert_reference="ditbench_mdt.reference:convert_mdtv2",
     paper="arXiv:2303.14389",
     licence="Apache-2.0",
     description="MDT v2: MDT with long skips in the encoder and the input fed to every decoder block",

@@ -44,8 +44,17 @@ DEFAULTS: dict[str, Any] = {
 DECODER = {"mdt": 2, "mdtv2": 4}  # where the settings don't name it
 
 
-def convert_reference(state_dict: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
-    """The published state dict under our names."""
+def convert_mdt(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The published state dict of v1 under our names; `BadValue` names a key that it does not have."""
+    return _convert(state_dict, "mdt")
+
+
+def convert_mdtv2(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The published state dict of v2 under our names; `BadValue` names a key that it does not have."""
+    return _convert(state_dict, "mdtv2")
+
+
+def _convert(state_dict: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
     return {
         ours: tensor
         for key, tensor in state_dict.items()

@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
+import functools
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from torch._dynamo.testing import CompileCounter
 
 from ditbench import DenoiserSpec
 from ditbench.components import load
 from ditbench.cost import cost_of
 from ditbench.errors import BadValue
-from ditbench.testing import DIGITS_SPEC, check_architecture, example_batch, perturb, training_loss
+from ditbench.testing import DIGITS_SPEC, build_denoiser, check_architecture, example_batch, perturb, training_loss
 from ditbench_mdt import MDT, MDT_V2
-from ditbench_mdt.reference import convert_reference, from_reference_config
+from ditbench_mdt.reference import from_reference_config
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 BOTH = pytest.mark.parametrize("architecture", [MDT, MDT_V2], ids=["v1", "v2"])
 LATENT = DenoiserSpec(channels=4, resolution=32, classes=1000, space="latent", learn_variance=True)
 
 
-def build(architecture, size="nano", spec=DIGITS_SPEC, **options):
-    torch.manual_seed(0)
-    return load(architecture.build)(spec, **architecture.settings(size, options))
-
-
 def perturbed(architecture, **options):
-    net = build(architecture, **options)
+    net = build_denoiser(architecture, **options)
     perturb(net)
     return net
 
@@ -48,7 +46,7 @@ def perturbed(architecture, **options):
 )
 def test_size(architecture, size, parameters, gmacs):
     with torch.device("meta"):
-        found = cost_of(build(architecture, size, LATENT), LATENT)
+        found = cost_of(build_denoiser(architecture, size, LATENT), LATENT)
     assert found.parameters == parameters
     assert found.macs_per_image == pytest.approx(gmacs * 1e9, rel=1e-3)
     without_side = found.parameters - found.train_only_parameters
@@ -59,7 +57,7 @@ def test_size(architecture, size, parameters, gmacs):
 
 @BOTH
 def test_nano_costs_what_dit_nano_costs(architecture):
-    assert cost_of(build(architecture), DIGITS_SPEC).macs_per_image == pytest.approx(7_560_192, rel=0.03)
+    assert cost_of(build_denoiser(architecture), DIGITS_SPEC).macs_per_image == pytest.approx(7_560_192, rel=0.03)
 
 
 @BOTH
@@ -125,10 +123,10 @@ def test_drawn_masks_differ_from_image_to_image(architecture):
 
 
 def test_number_of_kept_tokens():
-    assert build(MDT, "S/2", LATENT).draw_kept() == 179  # int(0.7 * 256)
-    assert build(MDT).draw_kept() == 11
+    assert build_denoiser(MDT, "S/2", LATENT).draw_kept() == 179  # int(0.7 * 256)
+    assert build_denoiser(MDT).draw_kept() == 11
     with torch.device("meta"):
-        v2 = build(MDT_V2, "S/2", LATENT)
+        v2 = build_denoiser(MDT_V2, "S/2", LATENT)
     lengths = [v2.draw_kept() for _ in range(2000)]
     assert set(lengths) == {128, 136, 144, 152, 160, 168, 176}
     assert sum(lengths) / 2000 == pytest.approx(0.6 * 256, rel=0.01)
@@ -138,7 +136,7 @@ def test_number_of_kept_tokens():
 def test_two_forwards_a_step(architecture):
     def calls(**options):
         seen = []
-        build(architecture, **options).training_loss(lambda **extra: seen.append(extra) or torch.zeros(()))
+        build_denoiser(architecture, **options).training_loss(lambda **extra: seen.append(extra) or torch.zeros(()))
         return seen
 
     whole, masked = calls()
@@ -155,10 +153,10 @@ def test_side_block_is_only_trained(architecture):
     for name in net.train_only:
         setattr(net, name, None)
     assert torch.equal(net(*batch), before)
-    assert build(architecture, side=False).train_only == ("mask_token",)
-    assert build(architecture, mask=False).train_only == ()
+    assert build_denoiser(architecture, side=False).train_only == ("mask_token",)
+    assert build_denoiser(architecture, mask=False).train_only == ()
     with pytest.raises(BadValue, match="mask=off"):
-        build(architecture, mask=False)(*batch, keep=8)
+        build_denoiser(architecture, mask=False)(*batch, keep=8)
 
 
 @BOTH
@@ -175,7 +173,7 @@ def test_checkpointing_changes_no_gradient(architecture):
 
 @BOTH
 def test_initialisation(architecture):
-    net = build(architecture, "S/2", LATENT)
+    net = build_denoiser(architecture, "S/2", LATENT)
     table = net.side_block.bias_table
     assert table.shape == (31**2 + 3, 6)
     assert table.std().item() == pytest.approx(0.02, rel=0.05)
@@ -183,46 +181,81 @@ def test_initialisation(architecture):
     assert torch.equal(net.pos_embed, net.decoder_pos_embed)
     assert net.pos_embed.requires_grad
     assert net.decoder_pos_embed.requires_grad
-    fixed = build(architecture, position="fixed")
+    fixed = build_denoiser(architecture, position="fixed")
     assert not fixed.pos_embed.requires_grad
     assert not fixed.decoder_pos_embed.requires_grad
     assert not net.side_block.adaLN_modulation[1].weight.any()
     weight = net.side_block.attn.qkv.weight
     assert weight.std().item() == pytest.approx((2 / sum(weight.shape)) ** 0.5, rel=0.01)  # Xavier
-    assert not build(architecture)(*example_batch(DIGITS_SPEC, 3)).any()
+    assert not build_denoiser(architecture)(*example_batch(DIGITS_SPEC, 3)).any()
 
 
 @BOTH
 def test_bad_settings(architecture):
     with pytest.raises(BadValue, match="decoder 6 does not fit into depth 4"):
-        build(architecture, decoder=6)
+        build_denoiser(architecture, decoder=6)
     with pytest.raises(BadValue, match=r"mask ratios from 1\.5"):
-        build(architecture, mask_ratio=1.5)
+        build_denoiser(architecture, mask_ratio=1.5)
     spec = DenoiserSpec(channels=1, resolution=9, classes=0, space="pixel")
     with pytest.raises(BadValue, match=f"{architecture.name}: patch size 2 does not divide the resolution 9"):
-        build(architecture, spec=spec)
+        build_denoiser(architecture, spec=spec)
 
 
 def test_odd_encoder():
-    build(MDT, decoder=1)
+    build_denoiser(MDT, decoder=1)
     with pytest.raises(BadValue, match="decoder 3 leaves an odd encoder"):
-        build(MDT_V2, decoder=3)
+        build_denoiser(MDT_V2, decoder=3)
 
 
-def test_published_checkpoint():
-    converted = convert_reference(
-        {
-            "en_inblocks.0.attn.rel_pos_bias.relative_position_index": torch.zeros(1),
-            "en_inblocks.1.attn.rel_pos_bias.relative_position_bias_table": torch.zeros(1),
-            "de_blocks.0.skip_linear.weight": torch.zeros(1),
-            "sideblocks.0.mlp.fc1.bias": torch.zeros(1),
-        },
-        "mdtv2",
-    )
-    assert list(converted) == ["in_blocks.1.bias_table", "decoder_blocks.0.fuse.weight", "side_block.mlp.fc1.bias"]
-    for key, name in [("blocks.0.mlp.fc1.bias", "mdtv2"), ("en_inblocks.0.mlp.fc1.bias", "mdt"), ("ema", "mdt")]:
-        with pytest.raises(BadValue, match=f"{name}: '{key}' is no parameter of a published {name}"):
-            convert_reference({key: torch.zeros(1)}, name)
+def published(architecture):
+    """The state dict of a nano network as the authors' code would name it, index tables included."""
+    names = [
+        (r"^in_blocks\.", "en_inblocks."),
+        (r"^out_blocks\.", "en_outblocks."),
+        (r"^decoder_blocks\.", "de_blocks."),
+        (r"^side_block\.", "sideblocks.0."),
+        (r"\.bias_table$", ".attn.rel_pos_bias.relative_position_bias_table"),
+        (r"\.fuse\.", ".skip_linear."),
+    ]
+    state = {}
+    for ours, tensor in build_denoiser(architecture).state_dict().items():
+        theirs = functools.reduce(lambda name, pair: re.sub(*pair, name), names, ours)
+        state[theirs] = tensor
+        if theirs.endswith("bias_table"):
+            state[theirs.replace("bias_table", "index")] = torch.zeros(1)
+    return state
+
+
+@BOTH
+def test_published_checkpoint(architecture):
+    convert, net = load(architecture.convert_reference), build_denoiser(architecture)
+    net.load_state_dict(convert(published(architecture)), strict=True)
+    other = "en_inblocks.0.mlp.fc1.bias" if architecture is MDT else "blocks.0.mlp.fc1.bias"
+    for key in (other, "ema"):
+        with pytest.raises(
+            BadValue, match=f"{architecture.name}: '{key}' is no parameter of a published {architecture.name}"
+        ):
+            convert({key: torch.zeros(1)})
+
+
+@BOTH
+def test_masked_pass_compiles_for_all_lengths(architecture):
+    torch._dynamo.reset()
+    graphs = CompileCounter()
+    net = perturbed(architecture)
+    compiled = torch.compile(net, fullgraph=True, backend=graphs)
+    batch = example_batch(DIGITS_SPEC, 3)
+
+    def lengths():
+        for keep in (8, 9, 10, 11):
+            compiled(*batch)
+            compiled(*batch, keep=keep)
+        return graphs.frame_count
+
+    assert lengths() <= 3  # whole, masked, masked with any length
+    assert lengths() <= 3
+    kept = torch.rand(3, 16).argsort(dim=1)[:, :9]
+    torch.testing.assert_close(compiled(*batch, keep_ids=kept), net(*batch, keep_ids=kept))
 
 
 def test_published_settings():

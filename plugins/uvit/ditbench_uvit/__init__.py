@@ -19,6 +19,18 @@ SIZES: dict[str, dict[str, int | float | str]] = {
     },
 }  # fmt: skip
 
+SPECS = {
+    "S/2": ditbench.DenoiserSpec(channels=3, resolution=32, classes=0, space="pixel"),  # CIFAR-10
+    "S/4": ditbench.DenoiserSpec(channels=3, resolution=64, classes=0, space="pixel"),  # CelebA
+    "S/2-deep": ditbench.DenoiserSpec(channels=4, resolution=32, classes=1000, space="latent"),
+    "M/4": ditbench.DenoiserSpec(channels=3, resolution=64, classes=999, space="pixel"),  # ImageNet 64: no null label
+    "L/2": ditbench.DenoiserSpec(channels=4, resolution=32, classes=1000, space="latent"),  # ImageNet 256
+    "L/4": ditbench.DenoiserSpec(channels=4, resolution=64, classes=1000, space="latent"),  # ImageNet 512
+    "H/2": ditbench.DenoiserSpec(channels=4, resolution=32, classes=1000, space="latent"),
+    "H/4": ditbench.DenoiserSpec(channels=4, resolution=64, classes=1000, space="latent"),
+    "nano": ditbench.DenoiserSpec(channels=1, resolution=8, classes=10, space="pixel"),
+}
+
 OPTIONS = {
     "skip": ditbench.Option(
         default="concat",
@@ -41,7 +53,9 @@ ARCHITECTURE = ditbench.Architecture(
     name="uvit",
     build="ditbench_uvit.model:UViT",
     sizes=SIZES,
+    specs=SPECS,
     options=OPTIONS,
+    convert_reference="ditbench_uvit.reference:convert_reference",
     paper="arXiv:2209.12152",
     licence="Apache-2.0",
     description="U-ViT: time, label and patches as tokens, long skips between shallow and deep layers",

@@ -33,12 +33,12 @@ DEFAULTS: dict[str, Any] = {
 IRRELEVANT = {"qk_scale", "norm_layer", "use_checkpoint"}
 
 
-def convert_reference(state_dict: Mapping[str, Tensor], name: str = "uvit") -> dict[str, Tensor]:
+def convert_reference(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The published state dict under our names: only the Linear of a long skip is called otherwise."""
     converted = {}
     for key, tensor in state_dict.items():
         if not KNOWN.fullmatch(key):
-            raise BadValue(f"{name}: {key!r} is no parameter of a published U-ViT; pass its bare state dict.")
+            raise BadValue(f"uvit: {key!r} is no parameter of a published U-ViT; pass its bare state dict.")
         converted[key.replace(".skip_linear.", ".skip.linear.")] = tensor
     return converted
 
