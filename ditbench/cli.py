@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from .registry import Registry
-    from .sizes import Size
+    from .sizes import Size, Unfit
 
 app = typer.Typer(
     add_completion=False,
@@ -42,25 +42,11 @@ class Kind(StrEnum):
     executors = "executors"
 
 
-class SpaceName(StrEnum):
-    """Where a denoiser works."""
-
-    pixel = "pixel"
-    latent = "latent"
-
-
-class WeightsName(StrEnum):
-    """The two sets of weights in a training checkpoint."""
-
-    ema = "ema"
-    raw = "raw"
-
-
 # What differs from the input that a size was made for; shared by `sizes` and `import`.
 Resolution = Annotated[int | None, typer.Option(min=1, help="Pixels or latent cells per side.")]
 Channels = Annotated[int | None, typer.Option(min=1, help="Channels of the image or latent.")]
 Classes = Annotated[int | None, typer.Option(min=0, help="Classes, the null label not counted; 0: unconditional.")]
-SpaceOption = Annotated[SpaceName | None, typer.Option(help="Where the denoiser works.")]
+SpaceOption = Annotated[Literal["pixel", "latent"] | None, typer.Option(help="Where the denoiser works.")]
 LearnVariance = Annotated[bool | None, typer.Option(help="Whether the output has the variance's channels, too.")]
 
 
@@ -135,11 +121,8 @@ def run(
 def list_(kind: Annotated[Kind, typer.Argument(help="What to list.")] = Kind.architectures) -> None:
     """Show what is installed."""
     from .console import make_console, make_table, plain
-    from .registry import Registry
 
-    console, registry = make_console(), Registry.installed()
-    for plugin in registry.faults:
-        typer.echo(f"ditbench: left out {plugin.label}: {plugin.fault}", err=True)
+    registry, console = _registry(), make_console()
     if kind is Kind.architectures:
         console.print(_architectures(registry))
     elif kind is Kind.tracks:
@@ -186,15 +169,14 @@ def sizes(
     Each size is counted on the input that it was made for, unless told otherwise.
     """
     from .console import make_console, make_table, plain
-    from .registry import Registry
-    from .sizes import sizes
+    from .sizes import count_sizes
 
-    registry, console = Registry.installed(), make_console()
+    registry, console = _registry(), make_console()
     changes = _changes(resolution, channels, classes, space, learn_variance)
     table = make_table("size", "for", "parameters", "without train-only", "MACs", "training MACs")
     for text in plugins.split(",") if plugins else registry.architectures:
         with console.status(f"Counting {plain(text)}"):
-            for size in sizes(registry, text, changes):
+            for size in count_sizes(registry, text, changes):
                 table.add_row(*map(plain, _size_cells(size)))
     console.print(table)
 
@@ -205,7 +187,7 @@ def import_(
     checkpoint: Annotated[Path, typer.Argument(help="A published file: safetensors, or what torch.save wrote.")],
     out: Annotated[Path, typer.Option(help="The safetensors file to write.")],
     weights: Annotated[
-        WeightsName | None, typer.Option(help="Which weights of a training checkpoint; ema if not said.")
+        Literal["ema", "raw"] | None, typer.Option(help="Which weights of a training checkpoint; ema if not said.")
     ] = None,
     resolution: Resolution = None,
     channels: Channels = None,
@@ -216,11 +198,10 @@ def import_(
     """Turn a published checkpoint into weights of ours; every tensor must be there, in its shape."""
     from .plan import select
     from .published import import_checkpoint
-    from .registry import Registry
 
-    selection = select(Registry.installed(), architecture)
+    selection = select(_registry(), architecture)
     spec = selection.spec(_changes(resolution, channels, classes, space, learn_variance))
-    done = import_checkpoint(selection, spec, checkpoint, out, weights.value if weights else None)
+    done = import_checkpoint(selection, spec, checkpoint, out, weights)
     stated = f"{done.weights} weights" if done.weights != "unstated" else "weights (EMA or raw: the file does not say)"
     typer.echo(f"{done.label}: {done.parameters:,} numbers, {stated} -> {out}")
 
@@ -241,6 +222,16 @@ def build(
     typer.echo(f"{len(found)} records -> {out / MARKDOWN_FILE}, {out / CSV_FILE}")
 
 
+def _registry() -> Registry:
+    """What is installed; what is faulty is told."""
+    from .registry import Registry
+
+    registry = Registry.installed()
+    for plugin in registry.faults:
+        typer.echo(f"ditbench: left out {plugin.label}: {plugin.fault}", err=True)
+    return registry
+
+
 def _parse_seeds(text: str) -> list[int]:
     try:
         return [int(part) for part in text.split(",")]
@@ -255,13 +246,17 @@ def _changes(
         "resolution": resolution,
         "channels": channels,
         "classes": classes,
-        "space": space and str(space),
+        "space": space,
         "learn_variance": learn_variance,
     }
     return {name: value for name, value in given.items() if value is not None}
 
 
-def _size_cells(size: Size) -> tuple[str, ...]:
+def _size_cells(size: Size | Unfit) -> tuple[str, ...]:
+    from .sizes import Unfit
+
+    if isinstance(size, Unfit):
+        return size.label, size.reason
     cost = size.cost
     return (
         size.label,

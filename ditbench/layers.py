@@ -59,6 +59,11 @@ def unpatchify(tokens: Tensor, channels: int, patch: int) -> Tensor:
     return torch.einsum("nhwpqc->nchpwq", tokens).reshape(n, channels, grid * patch, grid * patch)
 
 
+def plain_norm(width: int) -> nn.LayerNorm:
+    """The layer norm of DiT, MDT and DiffiT: without weights."""
+    return nn.LayerNorm(width, elementwise_affine=False, eps=1e-6)
+
+
 class TimestepEmbedder(nn.Module):
     """t (N,) -> sinusoids -> two-layer MLP -> (N, D)."""
 
@@ -175,9 +180,9 @@ class AdaLNZeroBlock(nn.Module):
 
     def __init__(self, width: int, heads: int, mlp_ratio: float = 4.0) -> None:
         super().__init__()
-        self.norm1 = nn.LayerNorm(width, elementwise_affine=False, eps=1e-6)
+        self.norm1 = plain_norm(width)
         self.attn = Attention(width, heads)
-        self.norm2 = nn.LayerNorm(width, elementwise_affine=False, eps=1e-6)
+        self.norm2 = plain_norm(width)
         self.mlp = Mlp(width, mlp_ratio)
         self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 6 * width))
 
@@ -192,7 +197,7 @@ class AdaLNHead(nn.Module):
 
     def __init__(self, width: int, patch: int, channels: int) -> None:
         super().__init__()
-        self.norm_final = nn.LayerNorm(width, elementwise_affine=False, eps=1e-6)
+        self.norm_final = plain_norm(width)
         self.linear = nn.Linear(width, patch * patch * channels)
         self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 2 * width))
 

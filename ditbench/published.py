@@ -8,6 +8,8 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import re
+import warnings
 import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -25,6 +27,11 @@ from .storage import make_writable, write_atomically
 
 Weights = Literal["ema", "raw"]
 _ENTRIES: Mapping[Weights, str] = {"ema": "ema", "raw": "model"}  # of a training checkpoint, as DiT's
+_TYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+_FORBIDDEN = re.compile(r"GLOBAL (\S+) was not an allowed global")  # in torch's message
+_ANOTHER = (
+    "Is it of another size, or with another +option=value, --resolution, --channels, --classes or --learn-variance?"
+)
 
 
 @dataclass(frozen=True)
@@ -49,23 +56,22 @@ def import_checkpoint(
         raise BadValue(f"{selection.architecture.name} can't import: its plugin names no convert_reference.")
     if out.exists():
         raise BadValue(f"{str(out)!r} exists; choose another file with --out.")
-    make_writable(out.parent)
     published, stated = read_published(checkpoint, weights)
     converted = load(selection.architecture.convert_reference)(published)
+    with torch.device("meta"):
+        expected = selection.build(spec).state_dict()
     try:
-        check(converted, selection, spec)
+        check_weights(converted, expected, {id(tensor): key for key, tensor in published.items()})
     except BadValue as fault:
-        raise BadFile(
-            f"{str(checkpoint)!r} is no {selection.label} for {spec}: {fault} "
-            "Is it of another size, or made for another --resolution, --channels or --classes?"
-        ) from None
+        raise BadFile(f"{str(checkpoint)!r} is no {selection.label} for {spec}: {fault}") from None
     metadata = {
         "architecture": selection.label,
         "spec": json.dumps(asdict(spec)),
         "weights": stated,
         "source_sha256": _sha256(checkpoint),
     }
-    tensors = {name: tensor.contiguous() for name, tensor in converted.items()}
+    tensors = {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in converted.items()}
+    make_writable(out.parent)
     write_atomically(out, lambda temporary: save_file(tensors, temporary, metadata))
     return Imported(selection.label, spec, stated, sum(tensor.numel() for tensor in tensors.values()))
 
@@ -76,7 +82,12 @@ def read_published(path: Path, weights: Weights | None = None) -> tuple[dict[str
     The file is safetensors, or what torch.save wrote: a bare state dict, or a training checkpoint that holds
     one as ``ema`` and one as ``model``. No code of the file runs; `BadFile` says what is wrong with it.
     """
-    content = _unpickle(path) if path.suffix != ".safetensors" else _load_safetensors(path)
+    try:
+        with path.open("rb") as file:
+            start = file.read(9)
+    except OSError as error:
+        raise BadFile(f"The checkpoint {str(path)!r} can't be read: {error.strerror}.") from None
+    content = _load_safetensors(path) if start[8:] == b"{" else _unpickle(path)
     if not isinstance(content, dict) or not content:
         raise BadFile(f"{str(path)!r} holds no state dict.")
     if _is_state_dict(content):
@@ -92,45 +103,50 @@ def read_published(path: Path, weights: Weights | None = None) -> tuple[dict[str
     return chosen, stated
 
 
-def check(converted: Mapping[str, Tensor], selection: Selection, spec: DenoiserSpec) -> None:
-    """Every tensor of the denoiser is there, in its shape and finite, and nothing else; `BadValue` names one."""
-    with torch.device("meta"):
-        expected: Mapping[str, Tensor] = selection.build(spec).state_dict()
-    for name in expected:
-        if name not in converted:
-            raise BadValue(f"{name!r} is missing.")
+def check_weights(
+    converted: Mapping[str, Tensor], expected: Mapping[str, Tensor], published: Mapping[int, str]
+) -> None:
+    """Every expected tensor is there, in its shape, dense and finite, and nothing else; `BadValue` names one.
+
+    `published` has the key that a tensor, by its id, had in the published file; messages use it.
+    """
+
+    def named(name: str) -> str:
+        return repr(published.get(id(converted[name]), name))
+
+    for name in expected.keys() - converted.keys():
+        raise BadValue(f"{name!r} (our name) is missing. {_ANOTHER}")
     for name, tensor in converted.items():
         if name not in expected:
-            raise BadValue(f"{name!r} is one too many.")
+            raise BadValue(f"{named(name)} is one too many. {_ANOTHER}")
         if tensor.shape != expected[name].shape:
-            raise BadValue(f"{name!r} has shape {tuple(tensor.shape)}, not {tuple(expected[name].shape)}.")
-        if tensor.is_floating_point() != expected[name].is_floating_point():
-            raise BadValue(f"{name!r} has type {tensor.dtype}, not {expected[name].dtype}.")
+            raise BadValue(
+                f"{named(name)} has shape {tuple(tensor.shape)}, not {tuple(expected[name].shape)}. {_ANOTHER}"
+            )
+        if tensor.layout != torch.strided or tensor.dtype not in _TYPES:
+            raise BadValue(f"{named(name)} is {tensor.dtype} in layout {tensor.layout}; save it as plain floats.")
         if not bool(tensor.isfinite().all()):
-            raise BadValue(f"{name!r} is not finite.")
+            raise BadValue(f"{named(name)} is not finite.")
 
 
 def _unpickle(path: Path) -> Any:
     try:
-        with torch.serialization.safe_globals([argparse.Namespace]):  # DiT keeps its arguments beside the weights
+        with warnings.catch_warnings(), torch.serialization.safe_globals([argparse.Namespace]):
+            warnings.simplefilter("ignore")  # about pickle protocols: it reads them, or it raises
             return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except FileNotFoundError:
-        raise BadFile(f"There is no checkpoint {str(path)!r}.") from None
     except Exception as error:  # a damaged or a hostile file can fail anywhere inside the unpickler
-        raise BadFile(f"The checkpoint {str(path)!r} can't be read safely: {_first_line(error)}") from None
+        culprit = _FORBIDDEN.search(str(error))
+        reason = f"it holds {culprit[1]}, which is code" if culprit else "it is damaged, or not from torch.save"
+        raise BadFile(
+            f"The checkpoint {str(path)!r} can't be read safely: {reason}. Get it anew, or save its bare state dict."
+        ) from None
 
 
 def _load_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
-    except FileNotFoundError:
-        raise BadFile(f"There is no checkpoint {str(path)!r}.") from None
     except (OSError, SafetensorError) as error:
-        raise BadFile(f"The checkpoint {str(path)!r} can't be read: {_first_line(error)}") from None
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise BadFile(f"The checkpoint {str(path)!r} is no whole safetensors file: {error}.") from None
 
 
 def _is_state_dict(content: object) -> TypeGuard[dict[str, Tensor]]:

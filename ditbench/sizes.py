@@ -10,6 +10,7 @@ import torch
 
 from .components import DenoiserSpec, Selection
 from .cost import cost_of
+from .errors import BadValue
 from .plan import select
 from .record import Cost
 from .registry import Registry, pick
@@ -24,21 +25,34 @@ class Size:
     cost: Cost
 
 
-def sizes(registry: Registry, text: str, changes: Mapping[str, Any] | None = None) -> Iterator[Size]:
+@dataclass(frozen=True)
+class Unfit:
+    """A row without numbers: a size that can't be built on the input, and why."""
+
+    label: str
+    reason: str
+
+
+def count_sizes(registry: Registry, text: str, changes: Mapping[str, Any] | None = None) -> Iterator[Size | Unfit]:
     """The sizes that ``name[:size][+option=value]...`` stands for: all of the architecture if it names none.
 
-    `changes` are fields of the input that differ from what a size was made for.
+    `changes` are fields of the input that differ from what a size was made for. A size that was named must fit
+    them, or `BadValue` says why; of all sizes some may be `Unfit`.
     """
-    for selection in _choices(registry, text):
-        spec = selection.spec(changes)
-        with torch.device("meta"):
-            denoiser = selection.build(spec)
-        yield Size(selection.label, spec, cost_of(denoiser, spec))
-
-
-def _choices(registry: Registry, text: str) -> list[Selection]:
     name, plus, options = text.strip().partition("+")
     if ":" in name:
-        return [select(registry, text)]
-    architecture = pick("architecture", name, registry.architectures)
-    return [select(registry, f"{name}:{size}{plus}{options}") for size in architecture.sizes]
+        yield _count(select(registry, text), changes)
+        return
+    for size in pick("architecture", name, registry.architectures).sizes:
+        selection = select(registry, f"{name}:{size}{plus}{options}")
+        try:
+            yield _count(selection, changes)
+        except BadValue as reason:
+            yield Unfit(selection.label, str(reason))
+
+
+def _count(selection: Selection, changes: Mapping[str, Any] | None) -> Size:
+    spec = selection.spec(changes)
+    with torch.device("meta"):
+        denoiser = selection.build(spec)
+    return Size(selection.label, spec, cost_of(denoiser, spec))

@@ -41,6 +41,7 @@ VARIANTS = [(name, {}) for name in INSTALLED] + [
     for value in axis.choices or ((False, True) if isinstance(axis.default, bool) else ())
     if value != axis.default
 ]
+VARIANTS += [("diffit", {"model": "latent", "time": time}) for time in ("bias", "mlp", "token")]
 EVERY_VARIANT = pytest.mark.parametrize(("name", "options"), VARIANTS, ids=str)
 
 
@@ -52,6 +53,24 @@ def test_compiles_as_one_graph(name, options):
     batch = example_batch(DIGITS_SPEC, 3)
     compiled = torch.compile(denoiser, fullgraph=True, backend="eager")
     torch.testing.assert_close(compiled(*batch), denoiser(*batch))
+
+
+@pytest.mark.parametrize("name", INSTALLED)
+def test_trains_compiled(name):
+    """Its own loss, MDT's masked pass included, and the backward pass through it."""
+    torch._dynamo.reset()
+
+    def gradients(backend):
+        denoiser = build_denoiser(INSTALLED[name])
+        perturb(denoiser)
+        if backend:
+            denoiser.compile(fullgraph=True, backend=backend)
+        torch.manual_seed(3)
+        training_loss(denoiser, *example_batch(DIGITS_SPEC, 3)).backward()
+        return [parameter.grad for parameter in denoiser.parameters()]
+
+    for compiled, eager in zip(gradients("aot_eager"), gradients(None), strict=True):
+        torch.testing.assert_close(compiled, eager)
 
 
 class MatrixProducts(TorchDispatchMode):

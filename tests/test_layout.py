@@ -46,7 +46,7 @@ ARROWS = {
     "record": {"components", "errors", "storage", "track"},
     "registry": {"builtins", "components", "errors", "hookspecs"},
     "sampling": {"components", "images", "watch"},
-    "sizes": {"components", "cost", "plan", "record", "registry"},
+    "sizes": {"components", "cost", "errors", "plan", "record", "registry"},
     "storage": {"errors"},
     "testing": {"components"},
     "track": {"budget", "components", "errors"},

@@ -5,13 +5,13 @@ import pytest
 from ditbench import BadValue, DenoiserSpec
 from ditbench.errors import UnknownName
 from ditbench.registry import Registry
-from ditbench.sizes import sizes
+from ditbench.sizes import Unfit, count_sizes
 
 REGISTRY = Registry.installed()
 
 
 def test_all_sizes_of_an_architecture_each_on_its_own_input():
-    found = {size.label: size for size in sizes(REGISTRY, "uvit")}
+    found = {size.label: size for size in count_sizes(REGISTRY, "uvit")}
     assert list(found) == [f"uvit:{size}" for size in REGISTRY.architectures["uvit"].sizes]
     assert str(found["uvit:S/2"].spec) == "32x32x3 pixel, no classes"
     assert found["uvit:S/2"].cost.parameters == 44_255_328
@@ -19,7 +19,7 @@ def test_all_sizes_of_an_architecture_each_on_its_own_input():
 
 
 def test_one_size_with_options_on_another_input():
-    (found,) = sizes(REGISTRY, "dit:XL/2+conditioning=in-context", {"resolution": 64})
+    (found,) = count_sizes(REGISTRY, "dit:XL/2+conditioning=in-context", {"resolution": 64})
     assert found.label == "dit:XL/2+conditioning=in-context"
     assert str(found.spec) == "64x64x4 latent, 1000 classes, learned variance"
     assert found.cost.parameters == 449_162_528 + 1024 * 1152  # the position table is not in the printed count
@@ -33,14 +33,24 @@ def test_every_size_of_the_reference_architectures_knows_its_input():
 def test_a_size_that_was_made_for_nothing_needs_an_input(toy):
     registry = Registry.installed()
     with pytest.raises(BadValue, match="toy:nano was made for no particular input; give its channels, resolution"):
-        list(sizes(registry, "toy:nano", {"classes": 3}))
+        list(count_sizes(registry, "toy:nano", {"classes": 3}))
     spec = DenoiserSpec(channels=3, resolution=16, classes=3, space="pixel")
-    nano, big = sizes(registry, "toy", vars(spec))
+    nano, big = count_sizes(registry, "toy", vars(spec))
     assert nano.spec == spec and big.cost.parameters > nano.cost.parameters
+
+
+def test_sizes_that_do_not_fit_are_rows_unless_one_was_asked_for(toy):
+    found = list(count_sizes(REGISTRY, "dit+conditioning=adaln", {"resolution": 12}))
+    unfit = {size.label: size.reason for size in found if isinstance(size, Unfit)}
+    assert unfit.keys() == {f"dit:{size}/8+conditioning=adaln" for size in ("S", "B", "L", "XL")}
+    assert len(found) == 13 and "patch size 8 does not divide the resolution 12" in unfit["dit:S/8+conditioning=adaln"]
+    with pytest.raises(BadValue, match="patch size 8 does not divide"):
+        list(count_sizes(REGISTRY, "dit:S/8", {"resolution": 12}))
+    assert all(isinstance(size, Unfit) for size in count_sizes(Registry.installed(), "toy"))
 
 
 def test_what_is_not_there_is_named():
     with pytest.raises(UnknownName, match=r"No size of dit named 'XL/3'. Did you mean"):
-        list(sizes(REGISTRY, "dit:XL/3"))
+        list(count_sizes(REGISTRY, "dit:XL/3"))
     with pytest.raises(UnknownName, match="No architecture named 'dti'"):
-        list(sizes(REGISTRY, "dti+conditioning=adaln"))
+        list(count_sizes(REGISTRY, "dti+conditioning=adaln"))

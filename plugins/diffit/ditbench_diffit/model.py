@@ -24,6 +24,7 @@ from ditbench.layers import (
     attend,
     initialize_as_dit,
     merge_heads,
+    plain_norm,
     position_bias,
     relative_position_index,
     run_block,
@@ -105,11 +106,6 @@ class Block(nn.Module):
         x = x + self.attn(self.norm1(x), c, index)
         h = self.norm2(x)
         return x + (self.mlp(h, c) if isinstance(self.mlp, TimeMlp) else self.mlp(h))  # type: ignore[no-any-return]
-
-
-def plain_norm(width: int) -> nn.LayerNorm:
-    """Layer norm without weights."""
-    return nn.LayerNorm(width, elementwise_affine=False, eps=1e-6)
 
 
 class Denoiser(nn.Module):

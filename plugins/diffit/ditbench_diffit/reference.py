@@ -52,12 +52,12 @@ def from_reference_config(config: Mapping[str, Any], name: str = "diffit") -> tu
     """
     unknown = config.keys() - DEFAULTS.keys()
     if unknown:
-        raise BadValue(f"{name}: {sorted(unknown)[0]!r} is no argument of the published latent DiffiT.")
+        raise BadValue(f"{name}: {min(unknown)!r} is no argument of the published latent DiffiT.")
     given = {**DEFAULTS, **config}
     spec = DenoiserSpec(
         channels=given["in_channels"],
         resolution=given["input_size"],
-        classes=given["num_classes"] - (0 if given["class_dropout_prob"] > 0 else 1),
+        classes=given["num_classes"] - (given["class_dropout_prob"] <= 0),
         space="latent",
         learn_variance=given["learn_sigma"],
     )

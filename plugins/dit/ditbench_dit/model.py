@@ -25,6 +25,7 @@ from ditbench.layers import (
     initialize_as_dit,
     merge_heads,
     modulate,
+    plain_norm,
     run_block,
     sincos_positions,
     tokens_per_side,
@@ -37,9 +38,9 @@ class AdaLNBlock(nn.Module):
 
     def __init__(self, width: int, heads: int, mlp_ratio: float = 4.0) -> None:
         super().__init__()
-        self.norm1 = nn.LayerNorm(width, elementwise_affine=False, eps=1e-6)
+        self.norm1 = plain_norm(width)
         self.attn = Attention(width, heads)
-        self.norm2 = nn.LayerNorm(width, elementwise_affine=False, eps=1e-6)
+        self.norm2 = plain_norm(width)
         self.mlp = Mlp(width, mlp_ratio)
         self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 4 * width))
 

@@ -49,7 +49,7 @@ class MDTBlock(AdaLNZeroBlock):
         self, x: Tensor, c: Tensor, index: Tensor, skip: Tensor | None = None
     ) -> Tensor:
         """x (N, T, D), c (N, D), skip (N, T, D); index (T, T) or (N, T, T) into the bias table."""
-        if self.fuse is not None and skip is not None:
+        if self.fuse is not None:
             x = self.fuse(torch.cat([x, skip], dim=-1))
         bias = None if self.bias_table is None else position_bias(self.bias_table, index)
         return super().forward(x, c, bias)
@@ -80,9 +80,11 @@ class MaskedDiT(nn.Module, ABC):
     ) -> None:
         super().__init__()
         self.mask, self.checkpointing = mask, checkpointing
-        self.mask_ratios = check_ratios(mask_ratio, mask_ratio if mask_ratio_max is None else mask_ratio_max)
+        self.mask_ratios = (mask_ratio, mask_ratio if mask_ratio_max is None else mask_ratio_max)
         self.patch_size, self.out_channels = patch_size, spec.out_channels
-        grid = tokens_per_side(type(self).__name__.lower(), spec.resolution, patch_size)
+        name = type(self).__name__.lower()
+        grid = tokens_per_side(name, spec.resolution, patch_size)
+        check_masking(name, mask, side, *self.mask_ratios, grid**2)
         rows = (2 * grid - 1) ** 2 + 3 if bias else 0  # BEiT's table: its last 3 rows are for a class token
 
         def block(fuse: bool = False) -> MDTBlock:
@@ -138,6 +140,8 @@ class MaskedDiT(nn.Module, ABC):
         if self.y_embedder is not None:
             c = c + self.y_embedder(y)
         if keep is not None:
+            if keep_ids is not None:
+                raise BadValue("mdt: keep and keep_ids both say what to keep; give one.")
             keep_ids = torch.rand(tokens.shape[:2], device=x.device).argsort(dim=1)[:, :keep]
         if keep_ids is None:
             latent = self.encode(tokens, c, self.index) + self.decoder_pos_embed
@@ -171,11 +175,12 @@ class MaskedDiT(nn.Module, ABC):
         """
         low, high = self.mask_ratios
         count = len(self.index)
+        most, fewest = int((1 - low) * count), int((1 - high) * count)
         if low == high:
-            return int((1 - low) * count)
+            return most
         ratio = low + (high - low) * torch.rand((), device="cpu").item()
         step = max(1, count // LENGTHS)
-        return max(1, round((1 - ratio) * count / step)) * step
+        return min(max(round((1 - ratio) * count / step) * step, fewest), most)
 
     def run(self, block: nn.Module, *inputs: Tensor) -> Tensor:
         """One block, its activations kept or recomputed."""
@@ -231,11 +236,14 @@ class MDTv2(MaskedDiT):
         return x
 
 
-def check_ratios(low: float, high: float) -> tuple[float, float]:
-    """Refuse mask ratios that leave no token or no sense."""
+def check_masking(name: str, mask: bool, side: bool, low: float, high: float, tokens: int) -> None:
+    """Refuse mask ratios that make no sense or leave no token, and to leave out a side block that nothing uses."""
     if not 0 < low <= high < 1:
-        raise BadValue(f"mdt: mask ratios from {low} to {high}; choose 0 < smallest <= largest < 1.")
-    return low, high
+        raise BadValue(f"{name}: mask ratios from {low} to {high}; choose 0 < mask_ratio <= mask_ratio_max < 1.")
+    if int((1 - high) * tokens) < 1:
+        raise BadValue(f"{name}: mask ratio {high} leaves none of {tokens} tokens; choose a smaller one.")
+    if not (mask or side):
+        raise BadValue(f"{name}: mask=off has no side block anyway; leave out side=off.")
 
 
 def check_decoder(name: str, depth: int, decoder: int) -> None:

@@ -130,6 +130,10 @@ def test_number_of_kept_tokens():
     lengths = [v2.draw_kept() for _ in range(2000)]
     assert set(lengths) == {128, 136, 144, 152, 160, 168, 176}
     assert sum(lengths) / 2000 == pytest.approx(0.6 * 256, rel=0.01)
+    odd = DenoiserSpec(channels=4, resolution=28, classes=0, space="latent")  # 196 tokens: 98 to 137 are kept
+    with torch.device("meta"):
+        v2 = build_denoiser(MDT_V2, "S/2", odd)
+    assert {v2.draw_kept() for _ in range(2000)} == {98, *range(102, 138, 6), 137}
 
 
 @BOTH
@@ -194,8 +198,15 @@ def test_initialisation(architecture):
 def test_bad_settings(architecture):
     with pytest.raises(BadValue, match="decoder 6 does not fit into depth 4"):
         build_denoiser(architecture, decoder=6)
-    with pytest.raises(BadValue, match=r"mask ratios from 1\.5"):
+    with pytest.raises(BadValue, match=rf"{architecture.name}: mask ratios from 1\.5"):
         build_denoiser(architecture, mask_ratio=1.5)
+    high = {"mask_ratio": 0.95} if architecture is MDT else {"mask_ratio": 0.9, "mask_ratio_max": 0.95}
+    with pytest.raises(BadValue, match=r"mask ratio 0\.95 leaves none of 16 tokens"):
+        build_denoiser(architecture, **high)
+    with pytest.raises(BadValue, match="leave out side=off"):
+        build_denoiser(architecture, mask=False, side=False)
+    with pytest.raises(BadValue, match="give one"):
+        build_denoiser(architecture)(*example_batch(DIGITS_SPEC, 2), keep=3, keep_ids=torch.zeros(2, 3))
     spec = DenoiserSpec(channels=1, resolution=9, classes=0, space="pixel")
     with pytest.raises(BadValue, match=f"{architecture.name}: patch size 2 does not divide the resolution 9"):
         build_denoiser(architecture, spec=spec)

@@ -46,6 +46,9 @@ OPTIONS = {
     "patch": ditbench.Option(default="linear", choices=("linear", "conv-stack"), doc="how pixels become tokens"),
     "position": ditbench.Option(default="learned", choices=("learned", "sincos", "none"), doc="position embedding"),
     "time_mlp": ditbench.Option(default=False, doc="a two-layer MLP behind the sinusoids of the time"),
+    "init_std": ditbench.Option(default=0.02, doc="standard deviation that Linears start with"),
+    "position_std": ditbench.Option(default=0.02, doc="standard deviation that the position table starts with"),
+    "conv_identity": ditbench.Option(default=False, doc="whether the last convolution starts as the identity"),
     "checkpointing": ditbench.Option(default=False, doc="recompute activations in the backward pass"),
 }
 

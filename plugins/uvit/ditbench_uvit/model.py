@@ -136,7 +136,7 @@ class UViT(nn.Module):
         checkpointing: bool = False,
     ) -> None:
         super().__init__()
-        check(depth, width, heads)
+        check_settings(depth, width, heads, init_std, position_std)
         self.patch_size, self.out_channels, self.checkpointing = patch_size, spec.out_channels, checkpointing
         self.adaln = time == "adaln"
         self.extras = int(spec.classes > 0) + int(not self.adaln)  # label and time tokens, in this order
@@ -214,12 +214,14 @@ class UViT(nn.Module):
         return self.final_layer(image)  # type: ignore[no-any-return]
 
 
-def check(depth: int, width: int, heads: int) -> None:
+def check_settings(depth: int, width: int, heads: int, init_std: float, position_std: float) -> None:
     """Refuse what can't be built, in one line."""
     if depth % 2 == 0:
         raise BadValue(f"uvit: depth {depth} is even; long skips need a middle layer, so make it odd.")
     if width % heads:
         raise BadValue(f"uvit: {heads} heads do not divide the width {width}; choose others.")
+    if min(init_std, position_std) <= 0:
+        raise BadValue(f"uvit: start with init_std {init_std} and position_std {position_std}; both must be above 0.")
 
 
 def init_weights(module: nn.Module, std: float) -> None:

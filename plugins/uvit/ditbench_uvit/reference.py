@@ -50,7 +50,7 @@ def from_reference_config(config: Mapping[str, Any], name: str = "uvit") -> tupl
     """
     unknown = config.keys() - DEFAULTS.keys() - IRRELEVANT
     if unknown:
-        raise BadValue(f"{name}: {sorted(unknown)[0]!r} is no argument of the published U-ViT.")
+        raise BadValue(f"{name}: {min(unknown)!r} is no argument of the published U-ViT.")
     given = {**DEFAULTS, **config}
     if given.get("qk_scale") is not None:
         raise BadValue(f"{name}: 'qk_scale' {given['qk_scale']} is not supported; leave it out.")

@@ -24,7 +24,11 @@ LATENT_512 = DenoiserSpec(channels=4, resolution=64, classes=1000, space="latent
 CIFAR = DenoiserSpec(channels=3, resolution=32, classes=0, space="pixel")
 CELEBA = DenoiserSpec(channels=3, resolution=64, classes=0, space="pixel")
 IMAGENET_64 = DenoiserSpec(channels=3, resolution=64, classes=999, space="pixel")  # 1000 rows, none to spare
-VARIANTS = [(name, value) for name, option in OPTIONS.items() for value in option.choices or (False, True)]
+VARIANTS = [
+    (name, value)
+    for name, option in OPTIONS.items()
+    for value in option.choices or ((False, True) if isinstance(option.default, bool) else (0.05,))
+]
 
 
 def build(size="nano", spec=DIGITS_SPEC, **options):
@@ -178,6 +182,7 @@ def test_nano_starts_elsewhere():
         ({"heads": 3}, "uvit: 3 heads do not divide the width 32"),
         ({"patch_size": 3}, "uvit: patch size 3 does not divide the resolution 8"),
         ({"patch": "conv-stack", "patch_size": 3, "resolution": 9}, "patch_size 3 must be a power of 2"),
+        ({"init_std": 0.0}, r"uvit: start with init_std 0\.0 and position_std 0\.02"),
         ({"position": "sincos", "width": 30, "heads": 2}, "needs a width divisible by 4, not 30"),
     ],
 )
