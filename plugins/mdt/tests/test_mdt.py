@@ -57,7 +57,11 @@ def test_size(architecture, size, parameters, gmacs):
 
 @BOTH
 def test_nano_costs_what_dit_nano_costs(architecture):
-    assert cost_of(build_denoiser(architecture), DIGITS_SPEC).macs_per_image == pytest.approx(7_560_192, rel=0.03)
+    found = cost_of(build_denoiser(architecture), DIGITS_SPEC)
+    assert found.macs_per_image == pytest.approx(7_560_192, rel=0.03)
+    without_side = found.parameters - found.train_only_parameters
+    told = f"{found.parameters:,} parameters ({without_side:,} without side) and {found.macs_per_image / 1e6:.3f} MMACs"
+    assert f"`{architecture.name}:nano` has {told}" in " ".join(README.split())
 
 
 @BOTH
