@@ -37,6 +37,7 @@ from .record import (
     identity,
 )
 from .registry import Registry, pick
+from .samplers import Sample
 from .storage import write_atomically
 from .track import RunConfig
 from .training import Trainer, train
@@ -57,7 +58,7 @@ class Parts:
     data: Images
     objective: DiffusionObjective
     sampler: Sampler
-    sample: sampling.Sample
+    sample: Sample
     metrics: tuple[Metric, ...]
     extractor: Extractor
     device: torch.device
@@ -121,9 +122,9 @@ def _architecture(config: RunConfig, registry: Registry) -> Architecture:
 
 def _objective(config: RunConfig, registry: Registry) -> DiffusionObjective:
     chosen = config.track.objective
-    make = load(pick("objective", chosen.name, registry.objectives).make)
+    objective = pick("objective", chosen.name, registry.objectives)
     try:
-        return make(**chosen.settings)  # type: ignore[no-any-return]
+        return load(objective.make)(**{**objective.settings, **chosen.settings})  # type: ignore[no-any-return]
     except TypeError as error:
         raise BadValue(f"Objective {chosen.name!r} of track {config.track.name!r}: {error}.") from None
 
@@ -221,9 +222,8 @@ def _sample(config: RunConfig, parts: Parts, denoiser: nn.Module, watch: Watch) 
     choice, count = config.track.sampler, config.track.evaluation.samples
     batches: list[sampling.Batch] = []
     done = 0
-    for batch in sampling.generate(
-        denoiser, parts.spec, parts.sample, choice.steps, count, choice.batch_size, config.seed, parts.device
-    ):
+    plan = sampling.Plan(parts.sample, parts.objective, choice.steps, config.seed, choice.guidance)
+    for batch in sampling.generate(denoiser, parts.spec, plan, count, choice.batch_size, parts.device):
         watch.check()
         batches.append(batch)
         done += len(batch.labels)
@@ -233,7 +233,7 @@ def _sample(config: RunConfig, parts: Parts, denoiser: nn.Module, watch: Watch) 
     facts = SamplingFacts(
         sampler=parts.sampler.name,
         steps=choice.steps,
-        evaluations=choice.steps * parts.sampler.evaluations_per_step,
+        evaluations=batches[0].evaluations,
         weights="ema",
         labels_sha256=sampling.labels_sha256(labels),
         images_sha256=hashlib.sha256(pixels.tobytes()).hexdigest(),

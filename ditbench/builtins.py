@@ -7,6 +7,7 @@ from .components import Dataset, Executor, Metric, Objective, Sampler
 from .hookspecs import hookimpl
 
 REFERENCE_ARCHITECTURES = ("dit", "uvit", "mdt", "diffit")  # what a run compares unless told otherwise
+_DISCRETE = ("iddpm", "ddpm", "ddpm-sd")
 _TRACKS = Path(__file__).parent / "tracks"
 
 
@@ -28,7 +29,30 @@ def ditbench_objectives() -> Iterable[Objective]:
             name="flow",
             make="ditbench.objectives:Flow",
             description="straight path from data to noise, velocity regressed (rectified flow)",
-        )
+        ),
+        Objective(
+            name="iddpm",
+            make="ditbench.objectives:Noise",
+            settings={"schedule": "linear", "learn_variance": True},
+            description="noise regressed, variance learned by the variational bound, linear betas (iDDPM; DiT, MDT)",
+        ),
+        Objective(
+            name="ddpm",
+            make="ditbench.objectives:Noise",
+            settings={"schedule": "linear"},
+            description="noise regressed, linear betas (DDPM)",
+        ),
+        Objective(
+            name="ddpm-sd",
+            make="ditbench.objectives:Noise",
+            settings={"schedule": "scaled-linear"},
+            description="noise regressed, scaled-linear betas (Stable Diffusion; U-ViT on latents)",
+        ),
+        Objective(
+            name="edm",
+            make="ditbench.objectives:EDM",
+            description="preconditioned denoiser, log-normal noise levels (EDM; DiffiT on pixels)",
+        ),
     ]
 
 
@@ -37,10 +61,40 @@ def ditbench_samplers() -> Iterable[Sampler]:
     return [
         Sampler(
             name="euler",
-            sample="ditbench.sampling:euler",
+            sample="ditbench.samplers:euler",
             objectives=("flow",),
             description="Euler steps along the flow, equally spaced in time",
-        )
+        ),
+        Sampler(
+            name="heun",
+            sample="ditbench.samplers:heun",
+            objectives=("flow",),
+            description="Heun steps along the flow, two evaluations each",
+        ),
+        Sampler(
+            name="ddpm",
+            sample="ditbench.samplers:ddpm",
+            objectives=_DISCRETE,
+            description="ancestral sampling over respaced steps, with the learned variance if there is one",
+        ),
+        Sampler(
+            name="ddim",
+            sample="ditbench.samplers:ddim",
+            objectives=_DISCRETE,
+            description="deterministic DDIM over respaced steps",
+        ),
+        Sampler(
+            name="dpm-solver++",
+            sample="ditbench.samplers:dpm_solver",
+            objectives=_DISCRETE,
+            description="DPM-Solver++, multistep of order 2",
+        ),
+        Sampler(
+            name="edm-heun",
+            sample="ditbench.samplers:edm_heun",
+            objectives=("edm",),
+            description="Heun steps over EDM's noise levels, two evaluations each",
+        ),
     ]
 
 

@@ -20,6 +20,7 @@ Value = str | int | float | bool
 Space = Literal["pixel", "latent"]
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
+_PLUSSED = re.compile(_NAME.pattern + r"\+*")  # samplers: dpm-solver++
 _SIZE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]*")
 _REFERENCE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
@@ -41,7 +42,8 @@ def module_of(reference: Reference) -> str:
 
 def check_name(kind: str, name: object) -> None:
     """Names reach file names and tables, so they are short, lower-case and free of separators."""
-    if not isinstance(name, str) or not _NAME.fullmatch(name) or len(name) > 64:
+    pattern = _PLUSSED if kind == "sampler" else _NAME
+    if not isinstance(name, str) or not pattern.fullmatch(name) or len(name) > 64:
         raise BadValue(f"{name!r} can't be the name of this {kind}: use up to 64 of a-z, 0-9, '.', '_', '-'.")
 
 
@@ -210,10 +212,14 @@ class Dataset:
 
 @dataclass(frozen=True, kw_only=True)
 class Objective:
-    """How x_t is made and what is regressed. ``make(**settings)`` returns an objective of `objectives.py`."""
+    """How x_t is made and what is regressed. ``make(**settings)`` returns an objective of `objectives.py`.
+
+    A track's settings override those of the record.
+    """
 
     name: str
     make: Reference
+    settings: Mapping[str, Value] = field(default_factory=dict)
     description: str = ""
 
     def __post_init__(self) -> None:
@@ -223,12 +229,11 @@ class Objective:
 
 @dataclass(frozen=True, kw_only=True)
 class Sampler:
-    """A way to walk from noise to an image; ``sample(denoise, noise, steps)`` as in `sampling.py`."""
+    """A way to walk from noise to an image; ``sample(walk)`` as in `samplers.py`."""
 
     name: str
     sample: Reference
     objectives: tuple[str, ...]  # the objectives whose denoisers it can drive
-    evaluations_per_step: int = 1
     description: str = ""
 
     def __post_init__(self) -> None:

@@ -82,6 +82,9 @@ def resolve_track(registry: Registry, name: str) -> Track:
             f"Track {name!r}: sampler {sampler.name!r} can't drive objective {objective.name!r}, "
             f"only {', '.join(sampler.objectives)}."
         )
+    guidance = track.sampler.guidance
+    if guidance is not None and track.recipe.label_dropout == 0:
+        raise BadValue(f"Track {name!r}: guidance needs a label_dropout above 0, or no null label is trained.")
     for metric in track.evaluation.metrics:
         pick("metric", metric, registry.metrics)
     return track

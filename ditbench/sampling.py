@@ -1,24 +1,23 @@
-"""From a trained denoiser to images: samplers over diffusers' schedulers, one random stream per image."""
+"""From a trained denoiser to images: labels, guidance, and one random stream per image."""
 
 from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 from torch import Tensor, nn
 
 from .components import DenoiserSpec
+from .guidance import Guidance
 from .images import Bytes, to_bytes
+from .objectives import DiffusionObjective
+from .samplers import Sample, Walk
 from .watch import Diverged
-
-Denoise = Callable[[Tensor, Tensor], Tensor]  # (x (N, C, H, W), t ()) -> the denoiser's output
-Sample = Callable[[Denoise, Tensor, int], Tensor]  # (denoise, noise, steps) -> x_0
 
 _STREAM = 0x0D17  # keeps the images' streams apart from any other use of (seed, index)
 
@@ -30,16 +29,18 @@ class Batch:
     pixels: Bytes  # (N, C, H, W)
     labels: npt.NDArray[np.int64]  # (N,)
     seconds: float  # noise to bytes, synchronised
+    evaluations: int  # of the denoiser per image (NFE), guidance's second ones included
 
 
-def euler(denoise: Denoise, noise: Tensor, steps: int) -> Tensor:
-    """Euler's method along the flow from s = 1 to 0 in equal steps; one evaluation each."""
-    scheduler = FlowMatchEulerDiscreteScheduler(num_train_timesteps=1000)
-    scheduler.set_timesteps(sigmas=np.linspace(1, 1 / steps, steps).tolist(), device=noise.device)
-    x = noise
-    for t in scheduler.timesteps:
-        x = scheduler.step(denoise(x, t), t, x).prev_sample
-    return x
+@dataclass(frozen=True)
+class Plan:
+    """How to sample, the same for every batch."""
+
+    sample: Sample
+    objective: DiffusionObjective
+    steps: int
+    seed: int
+    guidance: Guidance | None = None
 
 
 def initial_noise(seed: int, indices: npt.NDArray[np.int64], shape: tuple[int, ...]) -> Tensor:
@@ -55,6 +56,12 @@ def initial_noise(seed: int, indices: npt.NDArray[np.int64], shape: tuple[int, .
     return torch.from_numpy(np.stack([draw.standard_normal(shape, dtype=np.float32) for draw in draws]))
 
 
+def streams(seed: int, indices: npt.NDArray[np.int64]) -> list[torch.Generator]:
+    """One generator per image, keyed as its initial noise is, for samplers that draw noise on the way."""
+    seeds = [np.random.SeedSequence([seed, index, _STREAM]).generate_state(1, np.uint64) for index in indices.tolist()]
+    return [torch.Generator().manual_seed(int(state[0])) for state in seeds]
+
+
 def balanced_labels(count: int, classes: int) -> npt.NDArray[np.int64]:
     """Image i has class i mod `classes`: equal shares, a fixed order. Without classes: all 0."""
     return np.arange(count, dtype=np.int64) % max(1, classes)
@@ -66,16 +73,9 @@ def labels_sha256(labels: npt.NDArray[np.int64]) -> str:
 
 
 def generate(
-    denoiser: nn.Module,
-    spec: DenoiserSpec,
-    sample: Sample,
-    steps: int,
-    count: int,
-    batch_size: int,
-    seed: int,
-    device: torch.device,
+    denoiser: nn.Module, spec: DenoiserSpec, plan: Plan, count: int, batch_size: int, device: torch.device
 ) -> Iterator[Batch]:
-    """Sample `count` images with balanced labels, batch by batch, without guidance.
+    """Sample `count` images with balanced labels, batch by batch.
 
     Raises `Diverged` if a sample is infinite or NaN.
     """
@@ -85,21 +85,39 @@ def generate(
     for start in range(0, count, batch_size):
         indices = np.arange(start, min(count, start + batch_size), dtype=np.int64)
         began = time.perf_counter()
-        noise = initial_noise(seed, indices, shape).to(device)
-        y = torch.from_numpy(labels[indices]).to(device)
+        noise = initial_noise(plan.seed, indices, shape).to(device)
+        ask = Ask(denoiser, spec, torch.from_numpy(labels[indices]).to(device), plan.guidance)
         with torch.inference_mode():
-            x = sample(_bind(denoiser, spec, y), noise, steps)
+            x = plan.sample(Walk(ask, plan.objective, noise, plan.steps, streams(plan.seed, indices)))
         if not bool(x.isfinite().all()):
             raise Diverged("a sample became infinite or NaN")
         pixels = to_bytes(x).cpu().numpy()  # the copy to the host waits for the device
-        yield Batch(pixels, labels[indices], time.perf_counter() - began)
+        yield Batch(pixels, labels[indices], time.perf_counter() - began, ask.evaluations)
 
 
-def _bind(denoiser: nn.Module, spec: DenoiserSpec, y: Tensor) -> Denoise:
-    """The denoiser with its labels fixed, its time broadcast and its variance channels left out."""
+class Ask:
+    """The denoiser as a sampler sees it: labels fixed, time broadcast, guided, and every evaluation counted."""
 
-    def denoise(x: Tensor, t: Tensor) -> Tensor:
-        out: Tensor = denoiser(x, t.to(x.dtype).expand(len(x)), y)
-        return out[:, : spec.channels]
+    def __init__(self, denoiser: nn.Module, spec: DenoiserSpec, y: Tensor, guidance: Guidance | None = None) -> None:
+        self.denoiser, self.spec, self.y, self.guidance = denoiser, spec, y, guidance
+        self.evaluations = 0  # per image
 
-    return denoise
+    def __call__(self, x: Tensor, t: Tensor) -> Tensor:
+        """The output (N, out_channels, H, W) at x (N, C, H, W) and time t ()."""
+        weight = 1.0 if self.guidance is None else self.guidance.weight(float(t))
+        times = t.to(x.dtype).expand(len(x))
+        if weight == 1:
+            self.evaluations += 1
+            return self.denoiser(x, times, self.y)  # type: ignore[no-any-return]
+        self.evaluations += 2
+        null = torch.full_like(self.y, self.spec.classes)
+        both = self.denoiser(x.repeat(2, 1, 1, 1), times.repeat(2), torch.cat([self.y, null]))
+        with_label, without = both.chunk(2)
+        return self._guided(with_label, without, weight)
+
+    def _guided(self, with_label: Tensor, without: Tensor, weight: float) -> Tensor:
+        """u + w (c - u) on the guided channels; the others, and the variance's, are those with the label."""
+        assert self.guidance is not None
+        guided = self.guidance.channels or self.spec.channels
+        c, u = with_label[:, :guided], without[:, :guided]
+        return torch.cat([u + weight * (c - u), with_label[:, guided:]], dim=1)

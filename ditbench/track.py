@@ -17,6 +17,7 @@ from pydantic import ConfigDict, Field
 from .budget import Budget
 from .components import Space, Value, label
 from .errors import BadFile, BadValue
+from .guidance import Guidance
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
@@ -58,11 +59,12 @@ class Recipe(Frozen):
 
 
 class SamplerChoice(Frozen):
-    """How images are sampled for evaluation. No guidance."""
+    """How images are sampled for evaluation."""
 
     name: str
     steps: Positive
     batch_size: Positive
+    guidance: Guidance | None = None
 
 
 class Evaluation(Frozen):
@@ -91,7 +93,8 @@ class Track(Frozen):
     @property
     def hash(self) -> str:
         """Over all that has a meaning: the prose and the defaults that a run overrides stay out."""
-        return digest(self.model_dump(mode="json", exclude={"description", "size", "budget"}), 12)
+        prose = {"description", "size", "budget"}
+        return digest(self.model_dump(mode="json", exclude=prose, exclude_none=True), 12)
 
 
 def load_track(path: Path) -> Track:

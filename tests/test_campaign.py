@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import re
 import shutil
 import signal
 import sys
@@ -197,6 +198,22 @@ def test_an_edited_plugin_is_another_run(tmp_path, install):
     (site / "edited_net.py").write_text(source)  # while the run waits for its turn
     late = carry_out(Job(config, tmp_path / "tiny" / config.run_id, first.environment), Watch())
     assert late.status == "failed" and "The source of 'edited' changed after this run was planned" in late.reason
+
+
+def test_a_track_with_another_objective_sampler_and_guidance(tmp_path, install):
+    tiny = (Path(__file__).parent / "tiny.toml").read_text().replace('name = "tiny"', 'name = "guided"', 1)
+    tiny = re.sub(r"\[objective\].*?\[recipe\]", '[objective]\nname = "iddpm"\n[recipe]', tiny, flags=re.DOTALL)
+    tiny = re.sub(r'name = "euler"\nsteps = \d+', 'name = "ddpm"\nsteps = 7', tiny)
+    tiny += '[sampler.guidance]\nscale = 1.5\nschedule = "power-cosine"\nchannels = 1\n'
+    (tmp_path / "guided.toml").write_text(tiny)
+    hook = "import ditbench, pathlib\n\n@ditbench.hookimpl\ndef ditbench_tracks():\n    return [pathlib.Path(PATH)]\n"
+    install("ditbench-guided", "guided", hook.replace("PATH", repr(str(tmp_path / "guided.toml"))))
+    (record,) = campaign.run("guided", ["toy"], out=tmp_path, device="cpu", budget="5-steps", executor="inline")
+    assert record.status == "finished", record.reason
+    assert record.sampling.evaluations == 13  # the first step, at t = 999, has weight 1
+    assert record.sampling.sampler == "ddpm"
+    guidance = read_record(tmp_path / "guided" / record.run_id / "record.json").track.sampler.guidance
+    assert (guidance.formula, guidance.scale, guidance.channels) == ("u + w(c - u)", 1.5, 1)
 
 
 def test_a_broken_network_fails_alone(tmp_path, install):

@@ -1,5 +1,7 @@
 """The contract over everything installed, and proof that the checks catch what they should."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -7,7 +9,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from toy_net import Toy
 
 from ditbench import Architecture, DenoiserSpec
+from ditbench.guidance import Guidance
+from ditbench.objectives import EDM, Flow, Noise
 from ditbench.registry import Registry
+from ditbench.samplers import ddpm, dpm_solver, edm_heun, euler
+from ditbench.sampling import Plan, generate
 from ditbench.testing import (
     DIGITS_SPEC,
     ContractBroken,
@@ -94,6 +100,33 @@ def test_no_float32_detours_under_autocast(name, options):
         with torch.no_grad():  # attention takes another path
             denoiser(*example_batch(DIGITS_SPEC, 3))
     assert seen.types == {torch.bfloat16}
+
+
+OBJECTIVES = {
+    "flow": (Flow(), euler),
+    "iddpm": (Noise(learn_variance=True), ddpm),
+    "ddpm-sd": (Noise("scaled-linear", min_snr_gamma=5), dpm_solver),
+    "edm": (EDM(), edm_heun),
+}
+
+
+@pytest.mark.parametrize("name", INSTALLED)
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_trains_and_samples_with_every_objective(name, objective):
+    objective, sampler = OBJECTIVES[objective]
+    spec = replace(DIGITS_SPEC, learn_variance=objective.learn_variance)
+    denoiser = build_denoiser(INSTALLED[name], spec=spec)
+    draw = torch.Generator().manual_seed(0)
+    x0, noise = torch.rand(2, 4, 1, 8, 8, generator=draw)
+    t, y = objective.sample_time(4, draw), torch.arange(4)
+
+    def loss(**extra):
+        return objective.loss(denoiser(objective.corrupt(x0, noise, t), t, y, **extra), x0, noise, t).mean()
+
+    getattr(denoiser, "training_loss", lambda loss: loss())(loss).backward()
+    assert all(p.grad.isfinite().all() for p in denoiser.parameters() if p.grad is not None)
+    (batch,) = generate(denoiser, spec, Plan(sampler, objective, 3, 0, Guidance(scale=1.5)), 4, 4, torch.device("cpu"))
+    assert batch.pixels.shape == (4, 1, 8, 8)
 
 
 def test_the_toy_keeps_it(toy):

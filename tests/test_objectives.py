@@ -1,10 +1,13 @@
-"""The flow objective against its equations."""
+"""Objectives against their equations, and against the published iDDPM's tensors."""
+
+from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from ditbench.errors import BadValue
-from ditbench.objectives import Flow
+from ditbench.objectives import EDM, Flow, Noise
 
 
 def draw(seed=0):
@@ -41,3 +44,88 @@ def test_uniform_time_is_uniform():
 def test_an_unknown_time_is_refused():
     with pytest.raises(BadValue, match="logit-normal"):
         Flow("lognormal")
+
+
+GOLDEN = load_file(Path(__file__).parent / "goldens" / "diffusion_visible.safetensors")
+IDDPM = Noise(learn_variance=True)
+
+
+def far(ours, theirs):
+    return float((ours - theirs).double().norm() / theirs.double().norm())
+
+
+def test_iddpm_equals_the_reference():
+    x0, noise, t, out = (GOLDEN[name] for name in ("x0", "noise", "t", "model_out"))
+    t = t.float()
+    assert far(IDDPM.corrupt(x0, noise, t), GOLDEN["x_t"]) < 1e-5
+    assert far(Noise().loss(out, x0, noise, t), GOLDEN["mse"]) < 1e-5
+    assert far(IDDPM.bound(out, x0, noise, t), GOLDEN["vb"]) < 1e-5
+    assert far(IDDPM.loss(out, x0, noise, t), GOLDEN["loss"]) < 1e-5
+
+
+def test_the_bound_teaches_the_variance_and_not_the_mean():
+    out = GOLDEN["model_out"].clone().requires_grad_()
+    IDDPM.bound(out, GOLDEN["x0"], GOLDEN["noise"], GOLDEN["t"].float()).sum().backward()
+    mean, variance = out.grad.chunk(2, dim=1)
+    assert not mean.any() and variance.isfinite().all() and variance.abs().sum() > 0
+
+
+@pytest.mark.parametrize(
+    ("schedule", "first", "middle", "last"),
+    [("linear", 1e-4, 0.01005, 0.02), ("scaled-linear", 0.00085, 0.004809, 0.012)],
+)
+def test_schedules(schedule, first, middle, last):
+    noise = Noise(schedule)
+    assert noise.betas[[0, -1]].tolist() == pytest.approx([first, last])
+    assert float(noise.betas[499:501].mean()) == pytest.approx(middle, rel=1e-3)
+    assert len(noise.betas) == 1000 and noise.alpha_bars[-1] < 5e-3
+
+
+def test_min_snr_weighs_clean_images_down():
+    out, x0, noise = torch.randn(3, 3, 1, 8, 8, generator=draw()).unbind()
+    t = torch.tensor([0.0, 100.0, 999.0])
+    plain, weighted = Noise().loss(out, x0, noise, t), Noise(min_snr_gamma=5).loss(out, x0, noise, t)
+    snr = Noise().alpha_bars[t.long()] / (1 - Noise().alpha_bars[t.long()])
+    torch.testing.assert_close(weighted / plain, (5 / snr).clamp(max=1).float())
+    assert weighted[2] == plain[2] and weighted[0] < 0.01 * plain[0]
+
+
+def test_discrete_times_are_all_there():
+    t = Noise().sample_time(200_000, draw())
+    assert sorted(set(t.tolist())) == list(range(1000))
+
+
+def test_edm_sees_unit_variance_and_its_loss_is_the_papers():
+    edm = EDM()
+    x0 = 0.5 * torch.randn(50_000, 1, 1, 1, generator=draw())
+    noise = torch.randn(50_000, 1, 1, 1, generator=draw(1))
+    out = torch.randn(50_000, 1, 1, 1, generator=draw(2))
+    for sigma in (0.01, 0.5, 50.0):
+        s = torch.full((50_000, 1, 1, 1), sigma)
+        t = edm.time_of(s.flatten())
+        assert float(edm.corrupt(x0, noise, t).square().mean()) == pytest.approx(1, abs=0.02)
+        weight = (sigma**2 + 0.25) / (sigma * 0.5) ** 2
+        error = weight * (edm.denoised(out, x0 + sigma * noise, s) - x0).square().flatten()
+        torch.testing.assert_close(edm.loss(out, x0, noise, t), error, rtol=5e-3, atol=1e-3)
+
+
+def test_edm_times():
+    edm = EDM()
+    assert edm.time_of(torch.tensor([0.002, 0.4, 80.0])).tolist() == pytest.approx([0, 500, 1000], abs=1e-2)
+    t = edm.sample_time(100_000, draw())
+    assert t.min() >= 0 and t.max() <= 1000
+    logs = edm.sigma_of(t).log()
+    assert float(logs.mean()) == pytest.approx(-1.2, abs=0.02) and float(logs.std()) == pytest.approx(1.2, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Noise("cosine"), "schedule 'cosine' is none of linear, scaled-linear"),
+        (lambda: Noise(min_snr_gamma=-1), "min_snr_gamma -1 must be 0 or positive"),
+        (lambda: EDM(sigma_data=0), r"sigma_data 0 and std 1\.2 must be positive"),
+    ],
+)
+def test_settings_that_make_no_sense(make, message):
+    with pytest.raises(BadValue, match=message):
+        make()

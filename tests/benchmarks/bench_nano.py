@@ -10,7 +10,8 @@ from ditbench.budget import Budget
 from ditbench.datasets import load_digits
 from ditbench.objectives import Flow
 from ditbench.registry import Registry
-from ditbench.sampling import euler, generate
+from ditbench.samplers import euler
+from ditbench.sampling import Plan, generate
 from ditbench.testing import DIGITS_SPEC, build_denoiser
 from ditbench.track import load_track
 from ditbench.training import Trainer
@@ -45,7 +46,7 @@ def test_sampling_a_batch(benchmark, name):
     network = build_denoiser(REGISTRY.architectures[name])
 
     def sample():
-        return list(generate(network, DIGITS_SPEC, euler, 25, 250, 250, 0, CPU))
+        return list(generate(network, DIGITS_SPEC, Plan(euler, Flow(), 25, 0), 250, 250, CPU))
 
     benchmark.pedantic(sample, rounds=3, warmup_rounds=1)
 

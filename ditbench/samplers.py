@@ -1,0 +1,137 @@
+"""Samplers over diffusers' schedulers: from noise to x_0.
+
+A sampler walks back in time and asks the denoiser at every stop. Those that draw noise on the way take it from
+one stream per image, so that an image does not depend on its batch.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
+from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
+from diffusers.schedulers.scheduling_edm_euler import EDMEulerScheduler
+from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
+from torch import Tensor
+
+from .objectives import STEPS
+
+Denoise = Callable[[Tensor, Tensor], Tensor]  # (x (N, C, H, W), t ()) -> the denoiser's output
+
+
+@dataclass(frozen=True, eq=False)
+class Walk:
+    """What a sampler is given."""
+
+    denoise: Denoise
+    objective: Any  # the `DiffusionObjective` that the denoiser was trained with
+    noise: Tensor  # standard normal (N, C, H, W)
+    steps: int
+    streams: list[torch.Generator]  # one per image, on the CPU
+
+
+Sample = Callable[[Walk], Tensor]
+
+
+def euler(walk: Walk) -> Tensor:
+    """Euler's method along the flow from s = 1 to 0 in equal steps; one evaluation each."""
+    scheduler = FlowMatchEulerDiscreteScheduler(num_train_timesteps=STEPS)
+    scheduler.set_timesteps(sigmas=np.linspace(1, 1 / walk.steps, walk.steps).tolist(), device=walk.noise.device)
+    return _follow(walk, scheduler)
+
+
+def heun(walk: Walk) -> Tensor:
+    """Heun's method along the flow from s = 1 to 0 in equal steps; two evaluations each, one in the last.
+
+    Not diffusers' scheduler, which stops at s = 0.001 in between and there divides by s.
+    """
+    stops = torch.linspace(1, 0, walk.steps + 1, dtype=torch.float64, device=walk.noise.device)
+    return _heun(walk.noise, stops, lambda x, s: _mean(walk.denoise(x, STEPS * s), x))
+
+
+def ddpm(walk: Walk) -> Tensor:
+    """Ancestral sampling (Ho et al., 2020) over equally spaced steps, with the variance that was learned.
+
+    The steps are rounded equal parts of 0..999, as iDDPM respaces them. Without a learned variance it is that of
+    the posterior. x_0 is not clipped. One evaluation a step.
+    """
+    scheduler = DDPMScheduler(
+        STEPS,
+        trained_betas=walk.objective.betas.numpy(),
+        variance_type="learned_range" if walk.objective.learn_variance else "fixed_small",
+        timestep_spacing="linspace",
+        clip_sample=False,
+    )
+    scheduler.set_timesteps(walk.steps, device=walk.noise.device)
+    x = walk.noise
+    for t in scheduler.timesteps:
+        x = scheduler.step(walk.denoise(x, t), t, x, generator=walk.streams).prev_sample
+    return x
+
+
+def ddim(walk: Walk) -> Tensor:
+    """Deterministic DDIM (Song et al., 2021, Eq. 12, eta = 0) over the steps of `ddpm`; one evaluation a step.
+
+    Each step leads to the next of the list. (diffusers' own scheduler counts down by a fixed number instead.)
+    """
+    times = np.linspace(0, STEPS - 1, walk.steps).round().astype(np.int64)[::-1].copy()
+    kept = [*walk.objective.alpha_bars[times].tolist(), 1.0]
+    x = walk.noise
+    for i, t in enumerate(torch.from_numpy(times)):
+        epsilon = _mean(walk.denoise(x, t.to(x.device)), x)
+        x0 = (x - (1 - kept[i]) ** 0.5 * epsilon) / kept[i] ** 0.5
+        x = kept[i + 1] ** 0.5 * x0 + (1 - kept[i + 1]) ** 0.5 * epsilon
+    return x
+
+
+def dpm_solver(walk: Walk) -> Tensor:
+    """DPM-Solver++ (Lu et al., 2022), multistep of order 2, deterministic; one evaluation a step."""
+    scheduler = DPMSolverMultistepScheduler(
+        STEPS, trained_betas=walk.objective.betas.numpy(), algorithm_type="dpmsolver++", solver_order=2
+    )
+    scheduler.set_timesteps(walk.steps, device=walk.noise.device)
+    return _follow(walk, scheduler)
+
+
+def edm_heun(walk: Walk) -> Tensor:
+    """Karras et al. (2022), Algorithm 1: Heun's method over falling noise levels, in float64.
+
+    Noise levels from 80 to 0.002 with rho = 7, then 0; two evaluations a step, one in the last.
+    """
+    edm = walk.objective
+    scheduler = EDMEulerScheduler(*edm.sigma_range, sigma_data=edm.sigma_data)
+    scheduler.set_timesteps(walk.steps)
+    sigmas = scheduler.sigmas.double().to(walk.noise.device)
+
+    def slope(x: Tensor, sigma: Tensor) -> Tensor:
+        seen = (edm.scale_in(sigma) * x).to(walk.noise.dtype)
+        out = _mean(walk.denoise(seen, edm.time_of(sigma)), x).double()
+        return (x - edm.denoised(out, x, sigma)) / sigma  # type: ignore[no-any-return]
+
+    return _heun(sigmas[0] * walk.noise.double(), sigmas, slope).to(walk.noise.dtype)
+
+
+def _heun(x: Tensor, stops: Tensor, slope: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """Heun's method from stop to falling stop; the step to 0 is Euler's."""
+    for here, there in itertools.pairwise(stops):
+        step, first = (there - here).to(x.dtype), slope(x, here)
+        ahead = x + step * first
+        x = x + step * (first + slope(ahead, there)) / 2 if there > 0 else ahead
+    return x
+
+
+def _follow(walk: Walk, scheduler: Any) -> Tensor:
+    """A deterministic scheduler's own steps; what the denoiser says of the variance is left out."""
+    x = walk.noise
+    for t in scheduler.timesteps:
+        x = scheduler.step(_mean(walk.denoise(x, t), x), t, x).prev_sample
+    return x
+
+
+def _mean(out: Tensor, x: Tensor) -> Tensor:
+    return out[:, : x.shape[1]]
