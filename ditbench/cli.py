@@ -206,6 +206,26 @@ def import_(
     typer.echo(f"{done.label}: {done.parameters:,} numbers, {stated} -> {out}")
 
 
+@app.command()
+def diff(
+    one: Annotated[Path, typer.Argument(help="A record.")],
+    other: Annotated[Path, typer.Argument(help="Another record.")],
+) -> None:
+    """Show what two runs did not do alike, most suspicious first: why their numbers may differ."""
+    from .console import make_console, make_table, plain
+    from .difference import differences
+    from .record import read_record
+
+    found = differences(read_record(one), read_record(other))
+    if not found:
+        typer.echo("The two records name the same protocol.")
+        return
+    table = make_table("field", str(one), str(other))
+    for difference in found:
+        table.add_row(*map(plain, (difference.field, _value(difference.one), _value(difference.other))))
+    make_console().print(table)
+
+
 @leaderboard_app.command()
 def build(
     records: Annotated[Path, typer.Argument(help="Folder with records, searched through and through.")],
@@ -266,6 +286,11 @@ def _size_cells(size: Size | Unfit) -> tuple[str, ...]:
         _macs(cost.macs_per_image),
         _macs(cost.training_macs_per_image),
     )
+
+
+def _value(value: object) -> str:
+    text = "-" if value is None else str(value)
+    return text if len(text) < 64 else f"{text[:12]}..."  # a hash
 
 
 def _macs(count: int) -> str:

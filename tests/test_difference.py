@@ -1,0 +1,45 @@
+"""Why the numbers of two records differ: every field of the protocol, the most suspicious first."""
+
+from records import ENVIRONMENT, TRACK, finished
+
+from ditbench.difference import SUSPECTS, differences
+from ditbench.guidance import Guidance
+
+
+def fields(one, other):
+    return [difference.field for difference in differences(one, other)]
+
+
+def test_the_same_protocol_has_no_differences_whatever_came_out():
+    assert fields(finished(fid=1.0), finished(fid=2.0)) == []
+
+
+def test_the_most_suspicious_comes_first():
+    sampler = TRACK.sampler.model_copy(update={"steps": 50, "guidance": Guidance(scale=1.5)})
+    track = TRACK.model_copy(update={"sampler": sampler})
+    one = finished()
+    other = finished(track=track, seed=3, environment=ENVIRONMENT.model_copy(update={"torch": "2.11.0", "gpu": "H100"}))
+    found = differences(one, other)
+    names = [difference.field for difference in found]
+    assert names[0].startswith("track.sampler.guidance")
+    assert names.index("track.sampler.steps") < names.index("seed") < names.index("environment.gpu")
+    assert names.index("environment.gpu") < names.index("environment.torch")
+    by_name = {difference.field: difference for difference in found}
+    assert (by_name["track.sampler.steps"].one, by_name["track.sampler.steps"].other) == (25, 50)
+    assert by_name["track.sampler.guidance.scale"].one is None
+
+
+def test_a_metric_of_another_extractor_is_the_first_suspect():
+    one, other = finished(), finished()
+    metrics = [
+        metric.model_copy(update={"features_sha256": "0" * 64, "protocol": "fid1k/other"})
+        for metric in other.metrics[:1]
+    ]
+    other = other.model_copy(update={"metrics": [*metrics, *other.metrics[1:]], "seed": 1})
+    assert fields(one, other) == ["metric.fid.features_sha256", "metric.fid.protocol", "seed"]
+
+
+def test_every_field_of_the_protocol_has_its_rank():
+    one = finished()
+    other = finished("uvit:nano", seed=1, budget="1-steps", device="cuda", data_sha256="0" * 64)
+    assert {name.partition(".")[0] for name in fields(one, other)} <= {name.partition(".")[0] for name in SUSPECTS}
