@@ -109,6 +109,27 @@ def ditbench_metrics() -> Iterable[Metric]:
             description="Fréchet distance between Gaussian fits of the features (Heusel et al., 2017)",
         ),
         Metric(
+            name="fid-infinity",
+            measure="ditbench.quality:frechet_infinity",
+            higher_is_better=False,
+            sees="features",
+            description="FID extrapolated to infinitely many samples (Chong & Forsyth, 2020)",
+        ),
+        Metric(
+            name="precision",
+            measure="ditbench.manifold:precision",
+            higher_is_better=True,
+            sees="features",
+            description="share of samples within the real images' manifold, k = 3 (Kynkäänniemi et al., 2019)",
+        ),
+        Metric(
+            name="recall",
+            measure="ditbench.manifold:recall",
+            higher_is_better=True,
+            sees="features",
+            description="share of real images within the samples' manifold, k = 3 (Kynkäänniemi et al., 2019)",
+        ),
+        Metric(
             name="kid",
             measure="ditbench.quality:kernel_distance",
             higher_is_better=False,

@@ -22,6 +22,7 @@ from .record import Measurement
 
 KID_SUBSETS, KID_SUBSET_SIZE = 100, 500
 IS_SPLITS = 10
+INFINITY_SIZES = 15
 NEIGHBOURS = 3
 METRIC_SEED = 0  # every random subset or split is drawn from this
 
@@ -81,6 +82,18 @@ def frechet_distance(fake: Features, real: Features) -> Score:
     metric.update(real.features.double(), real=True)
     metric.update(fake.features.double(), real=False)
     return Score(float(metric.compute()))
+
+
+def frechet_infinity(fake: Features, real: Features) -> Score:
+    """FID of infinitely many samples (Chong & Forsyth, 2020): FID is linear in 1 / N, so draw the line on to 0.
+
+    Over random subsets of the samples, of equally spaced sizes from a tenth to all of them, against all real images.
+    """
+    sizes = np.linspace(len(fake) / 10, len(fake), INFINITY_SIZES).round().astype(int)
+    order = np.random.default_rng(METRIC_SEED)
+    found = [frechet_distance(fake.subset(order.permutation(len(fake))[:size]), real).value for size in sizes]
+    line = np.polynomial.Polynomial.fit(1 / sizes, found, 1).convert()
+    return Score(float(line.coef[0]), settings={"sizes": INFINITY_SIZES, "smallest": int(sizes[0])})
 
 
 def kernel_distance(fake: Features, real: Features) -> Score:

@@ -41,6 +41,7 @@ ARROWS = {
     "images": {"storage"},
     "layers": {"errors"},
     "leaderboard": {"record", "storage"},
+    "manifold": {"features", "quality"},
     "objectives": {"errors"},
     "plan": {"budget", "components", "errors", "registry", "track"},
     "published": {"components", "errors", "storage"},

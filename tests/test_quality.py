@@ -6,7 +6,7 @@ import torch
 import torch_fidelity
 from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 
-from ditbench import quality
+from ditbench import manifold, quality
 from ditbench.components import Metric
 from ditbench.datasets import load_digits
 from ditbench.digits_cnn import SEEN, DigitsCNN
@@ -44,6 +44,29 @@ def test_fid_of_gaussians_is_the_closed_form():
     fid = quality.frechet_distance(given(other * scale + shift), given(one))
     assert fid.value == pytest.approx(expected, rel=0.02)
     assert quality.frechet_distance(given(one), given(one)).value == pytest.approx(0, abs=1e-6)
+
+
+def test_fid_of_infinitely_many_samples_has_no_bias():
+    draw = torch.Generator().manual_seed(0)
+    samples = given(torch.randn(500, 16, generator=draw, dtype=torch.float64))
+    reference = given(torch.randn(200_000, 16, generator=draw, dtype=torch.float64))
+    finite, infinite = quality.frechet_distance(samples, reference), quality.frechet_infinity(samples, reference)
+    assert finite.value > 0.1 and abs(infinite.value) < finite.value / 3
+    assert infinite.settings == {"sizes": 15, "smallest": 50}
+    assert quality.frechet_infinity(samples, reference) == infinite
+
+
+def test_precision_and_recall():
+    """Samples in one of two far clusters: all of them real, half of the real ones reached."""
+    draw = torch.Generator().manual_seed(0)
+    near, far = torch.randn(2, 300, 4, generator=draw)
+    real = given(torch.cat([near, far + 100]))
+    samples = given(torch.randn(300, 4, generator=draw))
+    assert manifold.precision(samples, real).value > 0.8
+    assert 0.4 < manifold.recall(samples, real).value < 0.5
+    assert manifold.precision(real, real).value == manifold.recall(real, real).value == 1
+    nowhere = given(near - 1000)
+    assert manifold.precision(nowhere, real).value == manifold.recall(nowhere, real).value == 0
 
 
 def test_kid_and_is_are_seeded(halves):
