@@ -207,6 +207,62 @@ def import_(
 
 
 @app.command()
+def profile(
+    architectures: Annotated[list[str], typer.Argument(help="name:size[+option=value]...")],
+    batch_size: Annotated[int, typer.Option(min=1)] = 8,
+    steps: Annotated[int, typer.Option(min=4, help="Timed steps of each kind.")] = 20,
+    warmup: Annotated[int, typer.Option(min=0, help="Steps before them, besides the first.")] = 5,
+    precision: Annotated[Literal["float32", "bfloat16"], typer.Option(help="bfloat16: autocast.")] = "float32",
+    compile_: Annotated[bool, typer.Option("--compile", help="torch.compile, as one graph.")] = False,
+    device: Annotated[Literal["cpu", "cuda"], typer.Option(help="Where.")] = "cpu",
+    out: Annotated[Path, typer.Option(help="Folder for records and table.")] = Path("profiles"),
+    resolution: Resolution = None,
+    channels: Channels = None,
+    classes: Classes = None,
+    space: SpaceOption = None,
+    learn_variance: LearnVariance = None,
+) -> None:
+    """Time architectures in training and inference: throughput, peak memory, FLOPs, MFU. Needs no data.
+
+    One clean process each, in random order. Exit code 1: some could not be timed.
+    """
+    from .console import make_console, make_table, plain
+    from .plan import select
+    from .profile import Setup, run_profiles, table, write_profile, write_table
+    from .storage import make_writable
+
+    registry, console = _registry(), make_console()
+    chosen = [select(registry, text) for text in architectures]
+    changes = _changes(resolution, channels, classes, space, learn_variance)
+    setups = [
+        Setup(
+            spec=selection.spec(changes),
+            batch_size=batch_size,
+            steps=steps,
+            warmup=warmup,
+            precision=precision,
+            compile=compile_,
+            device=device,
+        )
+        for selection in chosen
+    ]
+    make_writable(out)
+    profiles = []
+    for number, found in enumerate(run_profiles(chosen, setups), start=1):
+        path = write_profile(found, out)
+        typer.echo(f"[{number}/{len(chosen)}] {found.label}: {found.reason or path}")
+        profiles.append(found)
+    frame = table(profiles)
+    shown = make_table(*(str(column) for column in frame.columns))
+    for row in frame.itertuples(index=False):
+        shown.add_row(*map(plain, row))
+    console.print(shown)
+    write_table(frame, setups[0], out)
+    if any(found.reason for found in profiles):
+        raise typer.Exit(EXIT_FAILED)
+
+
+@app.command()
 def diff(
     one: Annotated[Path, typer.Argument(help="A record.")],
     other: Annotated[Path, typer.Argument(help="Another record.")],

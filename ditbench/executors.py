@@ -89,7 +89,7 @@ def execute_in_process(jobs: Sequence[Job], listener: Listener) -> Iterator[Reco
     """Every run in a process of its own, in turn. Ctrl-C lets the current one save, then stops."""
     for job in jobs:
         listener.started(job.config)
-        worker = _Worker(_serve_run, job)
+        worker = Worker(_serve_run, job)
         interrupted = worker.listen(lambda progress, config=job.config: listener.progress(config, progress))  # type: ignore[misc]
         yield _outcome(job, worker)
         if interrupted:
@@ -102,7 +102,7 @@ def preflight(configs: Sequence[RunConfig]) -> tuple[list[RunConfig], Environmen
     Raises the first `DitbenchError`. It also starts the server, so the imports are paid here.
     """
     answers: list[Any] = []
-    worker = _Worker(_serve_preflight, configs)
+    worker = Worker(_serve_preflight, configs)
     if worker.listen(answers.append):
         raise KeyboardInterrupt
     if not answers:
@@ -168,7 +168,7 @@ def _unfinished(job: Job, status: Status, reason: str) -> Record:
     return Record(**identity(job.config), status=status, reason=reason, environment=job.environment)
 
 
-def _outcome(job: Job, worker: _Worker) -> Record:
+def _outcome(job: Job, worker: Worker) -> Record:
     """The record that the run's process wrote, or one that says how the process died without writing it."""
     path = job.directory / FILE_NAME
     if worker.busy is not None:  # the directory is another command's: this row is told, not written
@@ -183,7 +183,7 @@ def _outcome(job: Job, worker: _Worker) -> Record:
     return record
 
 
-class _Worker:
+class Worker:
     """A process forked from the server that answers through a pipe."""
 
     def __init__(self, serve: Callable[..., None], task: Any) -> None:

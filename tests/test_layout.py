@@ -23,7 +23,7 @@ ARROWS = {
     "checkpoint": {"errors", "storage"},
     "cli": {
         "builtins", "campaign", "components", "console", "difference", "display", "errors", "leaderboard", "plan",
-        "published", "record", "registry", "sizes", "storage",
+        "profile", "published", "record", "registry", "sizes", "storage",
     },
     "components": {"errors"},
     "console": set(),
@@ -44,6 +44,7 @@ ARROWS = {
     "manifold": {"features", "quality"},
     "objectives": {"errors"},
     "plan": {"budget", "components", "errors", "registry", "track"},
+    "profile": {"components", "errors", "executors", "plan", "record", "registry", "storage", "track"},
     "published": {"components", "errors", "storage"},
     "quality": {"components", "features", "record"},
     "record": {"components", "errors", "storage", "track"},
@@ -51,6 +52,7 @@ ARROWS = {
     "samplers": {"objectives"},
     "sampling": {"components", "guidance", "images", "objectives", "samplers", "watch"},
     "sizes": {"components", "cost", "errors", "plan", "record", "registry"},
+    "stopwatch": {"components", "cost", "environment", "profile"},
     "storage": {"errors"},
     "testing": {"components"},
     "track": {"budget", "components", "errors", "guidance"},
@@ -61,7 +63,7 @@ ARROWS = {
 }  # fmt: skip
 LATE_IMPORTS = {"cli"}  # the only module that may import inside functions
 LIGHT = ("__init__", "budget", "builtins", "cli", "components", "console", "display", "executors", "leaderboard",
-         "plan", "campaign", "record", "watch", "registry", "storage", "track")  # fmt: skip
+         "plan", "profile", "campaign", "record", "watch", "registry", "storage", "track")  # fmt: skip
 HEAVY = {"torch", "diffusers", "torchmetrics", "sklearn", "safetensors", "PIL"}
 PLUGIN_DOORS = {"ditbench", "ditbench.layers", "ditbench.testing"}
 
