@@ -120,7 +120,8 @@ def serve(outbox: Connection, task: tuple[str, Setup]) -> None:
 def table(profiles: Sequence[Profile]) -> pd.DataFrame:
     """One row per profile, by training speed; what failed comes last with its reason."""
     ranked = sorted(profiles, key=lambda p: (p.training is None, -_speed(p), p.label))
-    return pd.DataFrame([_row(profile) for profile in ranked]).fillna("")
+    frame = pd.DataFrame([_row(profile) for profile in ranked]).fillna("")
+    return frame.loc[:, (frame != "").any()]  # on an unknown device, no MFU; without failures, no notes
 
 
 def write_table(frame: pd.DataFrame, setup: Setup, folder: Path) -> None:

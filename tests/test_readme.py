@@ -39,7 +39,8 @@ def test_the_main_job_and_the_tests_are_one_line_each():
 
 def test_its_plugin_is_one(install):
     (source,) = [block for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "hookimpl" in block]
-    assert tomllib.loads(re.findall(r"```toml\n(.*?)```", README, re.DOTALL)[0])["project"]["name"] == "ditbench-mine"
+    (project,) = [block for block in re.findall(r"```toml\n(.*?)```", README, re.DOTALL) if "[project]" in block]
+    assert tomllib.loads(project)["project"]["name"] == "ditbench-mine"
     install("ditbench-mine", "ditbench_mine", source, entry="mine")
     registry = Registry.installed(strict=True)
     assert registry.provider("mine").distribution == "ditbench-mine"

@@ -1,4 +1,4 @@
-"""Time of the main job's parts, on demand: uv run pytest tests/benchmarks/bench_nano.py"""
+"""Time of the main job's parts, on demand: uv run pytest -n 0 tests/benchmarks/bench_nano.py"""
 
 import subprocess
 import sys

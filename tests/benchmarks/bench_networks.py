@@ -1,4 +1,4 @@
-"""Time of every network at S/2 on latents, batch 8: uv run pytest tests/benchmarks/bench_networks.py
+"""Time of every network at S/2 on latents, batch 8: uv run pytest -n 0 tests/benchmarks/bench_networks.py
 
 Forward as in sampling, and forward and backward of the network's own loss, as in training (MDT passes twice); eager
 and compiled; on the CPU, and on the GPU if there is one. Compiling happens before the clock starts.
