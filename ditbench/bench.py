@@ -86,6 +86,12 @@ def resolve(config: RunConfig, registry: Registry) -> Parts:
     """Find, load and check every part; any mistake of the user's ends here, before training."""
     track = config.track
     data: Images = load(pick("dataset", track.dataset, registry.datasets).load)()
+    guidance = track.sampler.guidance
+    if guidance is not None and (not data.class_names or (guidance.channels or 0) > data.pixels.shape[1]):
+        raise BadValue(
+            f"Track {track.name!r}: guidance on {guidance.channels or 'all'} channels does not fit images of "
+            f"{data.pixels.shape[1]} channels and {len(data.class_names)} classes."
+        )
     objective = _objective(config, registry)
     extractor = find_extractor(track.evaluation.features, data.pixels.shape[1:])
     extractor.load()
@@ -125,8 +131,8 @@ def _objective(config: RunConfig, registry: Registry) -> DiffusionObjective:
     objective = pick("objective", chosen.name, registry.objectives)
     try:
         return load(objective.make)(**{**objective.settings, **chosen.settings})  # type: ignore[no-any-return]
-    except TypeError as error:
-        raise BadValue(f"Objective {chosen.name!r} of track {config.track.name!r}: {error}.") from None
+    except (TypeError, BadValue) as error:
+        raise BadValue(f"Objective {chosen.name!r} of track {config.track.name!r}: {str(error).rstrip('.')}.") from None
 
 
 def find_device(name: str) -> torch.device:

@@ -75,18 +75,21 @@ def ditbench_samplers() -> Iterable[Sampler]:
             name="ddpm",
             sample="ditbench.samplers:ddpm",
             objectives=_DISCRETE,
+            max_steps=1000,
             description="ancestral sampling over respaced steps, with the learned variance if there is one",
         ),
         Sampler(
             name="ddim",
             sample="ditbench.samplers:ddim",
             objectives=_DISCRETE,
+            max_steps=1000,
             description="deterministic DDIM over respaced steps",
         ),
         Sampler(
             name="dpm-solver++",
             sample="ditbench.samplers:dpm_solver",
             objectives=_DISCRETE,
+            max_steps=1000,
             description="DPM-Solver++, multistep of order 2",
         ),
         Sampler(

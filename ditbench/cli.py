@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -15,8 +16,8 @@ from .errors import BadValue, DitbenchError
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from .profile import Profile
     from .registry import Registry
-    from .sizes import Size, Unfit
 
 app = typer.Typer(
     add_completion=False,
@@ -169,15 +170,15 @@ def sizes(
     Each size is counted on the input that it was made for, unless told otherwise.
     """
     from .console import make_console, make_table, plain
-    from .sizes import count_sizes
+    from .sizes import HEADERS, count_sizes
 
     registry, console = _registry(), make_console()
     changes = _changes(resolution, channels, classes, space, learn_variance)
-    table = make_table("size", "for", "parameters", "without train-only", "MACs", "training MACs")
+    table = make_table(*HEADERS)
     for text in plugins.split(",") if plugins else registry.architectures:
         with console.status(f"Counting {plain(text)}"):
             for size in count_sizes(registry, text, changes):
-                table.add_row(*map(plain, _size_cells(size)))
+                table.add_row(*map(plain, size.cells))
     console.print(table)
 
 
@@ -233,6 +234,9 @@ def profile(
 
     registry, console = _registry(), make_console()
     chosen = [select(registry, text) for text in architectures]
+    labels = [selection.label for selection in chosen]
+    if len(set(labels)) < len(labels):
+        raise BadValue(f"One architecture stands twice: {', '.join(labels)}.")
     changes = _changes(resolution, channels, classes, space, learn_variance)
     setups = [
         Setup(
@@ -247,17 +251,22 @@ def profile(
         for selection in chosen
     ]
     make_writable(out)
-    profiles = []
-    for number, found in enumerate(run_profiles(chosen, setups), start=1):
-        path = write_profile(found, out)
-        typer.echo(f"[{number}/{len(chosen)}] {found.label}: {found.reason or path}")
-        profiles.append(found)
+    profiles: list[Profile] = []
+    try:
+        for found in run_profiles(chosen, setups):
+            path = write_profile(found, out)
+            profiles.append(found)
+            typer.echo(f"[{len(profiles)}/{len(chosen)}] {found.label}: {found.reason or path}")
+    except KeyboardInterrupt:
+        typer.echo("Interrupted. What was timed before is kept.", err=True)
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+    finally:
+        write_table(out, setups[0])
     frame = table(profiles)
     shown = make_table(*(str(column) for column in frame.columns))
     for row in frame.itertuples(index=False):
         shown.add_row(*map(plain, row))
     console.print(shown)
-    write_table(frame, setups[0], out)
     if any(found.reason for found in profiles):
         raise typer.Exit(EXIT_FAILED)
 
@@ -276,7 +285,7 @@ def diff(
     if not found:
         typer.echo("The two records name the same protocol.")
         return
-    table = make_table("field", str(one), str(other))
+    table = make_table("field", plain(one), plain(other))
     for difference in found:
         table.add_row(*map(plain, (difference.field, _value(difference.one), _value(difference.other))))
     make_console().print(table)
@@ -328,29 +337,9 @@ def _changes(
     return {name: value for name, value in given.items() if value is not None}
 
 
-def _size_cells(size: Size | Unfit) -> tuple[str, ...]:
-    from .sizes import Unfit
-
-    if isinstance(size, Unfit):
-        return size.label, size.reason
-    cost = size.cost
-    return (
-        size.label,
-        str(size.spec),
-        f"{cost.parameters:,}",
-        f"{cost.parameters - cost.train_only_parameters:,}",
-        _macs(cost.macs_per_image),
-        _macs(cost.training_macs_per_image),
-    )
-
-
 def _value(value: object) -> str:
     text = "-" if value is None else str(value)
-    return text if len(text) < 64 else f"{text[:12]}..."  # a hash
-
-
-def _macs(count: int) -> str:
-    return f"{count / 1e9:.3f} G" if count >= 1e8 else f"{count / 1e6:.3f} M"
+    return f"{text[:12]}..." if re.fullmatch("[0-9a-f]{40,64}", text) else text
 
 
 def _architectures(registry: Registry) -> Table:

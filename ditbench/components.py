@@ -234,6 +234,7 @@ class Sampler:
     name: str
     sample: Reference
     objectives: tuple[str, ...]  # the objectives whose denoisers it can drive
+    max_steps: int | None = None
     description: str = ""
 
     def __post_init__(self) -> None:

@@ -175,9 +175,7 @@ def _outcome(job: Job, worker: Worker) -> Record:
         return _unfinished(job, "interrupted", str(worker.busy))
     if worker.exitcode == 0 and path.exists():
         return read_record(path)
-    code = worker.exitcode or 0
-    how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"its process ended with exit code {code}"
-    record = _unfinished(job, "interrupted", how)
+    record = _unfinished(job, "interrupted", worker.how_it_ended)
     with sole_writer(job.directory):
         write_record(record, path)
     return record
@@ -200,6 +198,12 @@ class Worker:
     @property
     def exitcode(self) -> int | None:
         return self._process.exitcode
+
+    @property
+    def how_it_ended(self) -> str:
+        """The end of a process that did not answer, in words."""
+        code = self.exitcode or 0
+        return f"killed by {signal.Signals(-code).name}" if code < 0 else f"its process ended with exit code {code}"
 
     def listen(self, hear: Callable[[Any], None]) -> bool:
         """Pass on what the process says until it ends; True if Ctrl-C came meanwhile.

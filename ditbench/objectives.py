@@ -51,7 +51,7 @@ class Flow:
     learn_variance: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
-        _require_one_of("flow", "time", self.time, ("logit-normal", "uniform"))
+        _require_one_of("time", self.time, ("logit-normal", "uniform"))
 
     def sample_time(self, count: int, generator: torch.Generator) -> Tensor:
         device = generator.device
@@ -83,9 +83,9 @@ class Noise:
     min_snr_gamma: float = 0.0  # 0: all times weigh the same
 
     def __post_init__(self) -> None:
-        _require_one_of("noise", "schedule", self.schedule, ("linear", "scaled-linear"))
+        _require_one_of("schedule", self.schedule, ("linear", "scaled-linear"))
         if not 0 <= self.min_snr_gamma < math.inf:
-            raise BadValue(f"Objective 'noise': min_snr_gamma {self.min_snr_gamma} must be 0 or positive.")
+            raise BadValue(f"min_snr_gamma {self.min_snr_gamma} must be 0 or positive.")
 
     @property
     def beta_range(self) -> tuple[float, float]:
@@ -155,7 +155,7 @@ class Noise:
 
     def _at(self, table: Tensor, t: Tensor) -> Tensor:
         """Entries of a float64 table, rounded once: (N, 1, 1, 1) float32."""
-        return _per_image(table.to(t.device)[t.long()].float())
+        return _per_image(table.float().to(t.device, non_blocking=True)[t.long()])
 
 
 @dataclass(frozen=True)
@@ -176,7 +176,7 @@ class EDM:
 
     def __post_init__(self) -> None:
         if self.sigma_data <= 0 or self.std <= 0:
-            raise BadValue(f"Objective 'edm': sigma_data {self.sigma_data} and std {self.std} must be positive.")
+            raise BadValue(f"sigma_data {self.sigma_data} and std {self.std} must be positive.")
 
     def sample_time(self, count: int, generator: torch.Generator) -> Tensor:
         draw = torch.randn(count, generator=generator, device=generator.device)
@@ -240,6 +240,6 @@ def _per_image(value: Tensor) -> Tensor:
     return value[:, None, None, None]
 
 
-def _require_one_of(objective: str, name: str, value: str, known: tuple[str, ...]) -> None:
+def _require_one_of(name: str, value: str, known: tuple[str, ...]) -> None:
     if value not in known:
-        raise BadValue(f"Objective {objective!r}: {name} {value!r} is none of {', '.join(known)}.")
+        raise BadValue(f"{name} {value!r} is none of {', '.join(known)}.")

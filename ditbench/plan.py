@@ -82,6 +82,8 @@ def resolve_track(registry: Registry, name: str) -> Track:
             f"Track {name!r}: sampler {sampler.name!r} can't drive objective {objective.name!r}, "
             f"only {', '.join(sampler.objectives)}."
         )
+    if sampler.max_steps is not None and track.sampler.steps > sampler.max_steps:
+        raise BadValue(f"Track {name!r}: sampler {sampler.name!r} has at most {sampler.max_steps} steps.")
     guidance = track.sampler.guidance
     if guidance is not None and track.recipe.label_dropout == 0:
         raise BadValue(f"Track {name!r}: guidance needs a label_dropout above 0, or no null label is trained.")

@@ -8,7 +8,10 @@ from __future__ import annotations
 import math
 import pkgutil
 import random
+import signal
+import traceback
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import median, quantiles
@@ -25,10 +28,10 @@ from .plan import select
 from .record import Cost, Environment, PeakMemory
 from .registry import Registry
 from .storage import write_text
-from .track import Frozen, first_fault
+from .track import Frozen, digest, first_fault
 
-PEAKS_VERSION = "2026-11"
-# Dense peaks in FLOP/s as the vendors' data sheets state them. float32 is without TF32, as torch's default is.
+SUFFIX = ".profile.json"
+# Dense peaks in FLOP/s as the vendors' data sheets state them, November 2026; float32 is without TF32.
 PEAKS: dict[str, dict[str, float]] = {
     "NVIDIA H100 80GB HBM3": {"bfloat16": 989.4e12, "float32": 66.9e12},
     "NVIDIA H200": {"bfloat16": 989.4e12, "float32": 66.9e12},
@@ -39,7 +42,7 @@ Positive = Annotated[int, Field(gt=0)]
 
 
 class Setup(Frozen):
-    """How to time: the same for every denoiser of a table."""
+    """How one denoiser is timed."""
 
     spec: DenoiserSpec
     batch_size: Positive
@@ -48,6 +51,12 @@ class Setup(Frozen):
     precision: Literal["float32", "bfloat16"]
     compile: bool
     device: str
+
+    @property
+    def mode(self) -> str:
+        """All but the input, for file names and titles."""
+        device, how = self.device.replace(":", ""), "compiled" if self.compile else "eager"
+        return f"{device}-b{self.batch_size}-{self.precision}-{how}"
 
 
 class Phase(Frozen):
@@ -71,10 +80,12 @@ class Profile(Frozen):
     label: str
     setup: Setup
     environment: Environment | None = None
+    resident_at_start: int | None = None  # bytes: libraries, before the network is built
     cost: Cost | None = None
     inference: Phase | None = None
     training: Phase | None = None
     reason: str | None = None
+    position: int | None = None  # when its turn came; the order is drawn anew each time
 
     @pydantic.model_validator(mode="after")
     def _whole(self) -> Profile:
@@ -84,7 +95,10 @@ class Profile(Frozen):
         return self
 
     def utilisation(self) -> float | None:
-        """MFU: the model's FLOPs in training, recomputation included, over the device's dense peak."""
+        """MFU: the FLOPs of training over the device's dense peak; None where that is not known.
+
+        With checkpointing the recomputed FLOPs count, too. MDT v2's are those of one drawn mask ratio.
+        """
         if self.training is None or self.cost is None or self.environment is None:
             return None
         peak = PEAKS.get(self.environment.gpu or "", {}).get(self.setup.precision)
@@ -92,28 +106,58 @@ class Profile(Frozen):
         return flops / median(self.training.step_seconds) / peak if peak else None
 
 
-def run_profiles(selections: Sequence[Selection], setups: Sequence[Setup], seed: int = 0) -> Iterator[Profile]:
-    """Time each selection in a clean process, in an order drawn from `seed`, so that no one always comes first."""
-    tasks = list(zip(selections, setups, strict=True))
-    random.Random(seed).shuffle(tasks)
-    for selection, setup in tasks:
+def run_profiles(selections: Sequence[Selection], setups: Sequence[Setup]) -> Iterator[Profile]:
+    """Time each selection in a clean process, in random order, so that no one always comes first.
+
+    Raises `DitbenchError` at once if a network can't be built or the device is not here. Ctrl-C stops the one
+    that is being timed; those before it have been yielded.
+    """
+    tasks = list(zip((selection.label for selection in selections), setups, strict=True))
+    _check(tasks)
+    random.shuffle(tasks)
+    for position, (label, setup) in enumerate(tasks):
         answers: list[Profile] = []
-        worker = Worker(serve, (selection.label, setup))
+        worker = Worker(_serve, (label, setup))
         if worker.listen(answers.append):
             raise KeyboardInterrupt
-        died = Profile(label=selection.label, setup=setup, reason=f"its process ended with exit code {worker.exitcode}")
-        yield answers[0] if answers else died
+        found = answers[0] if answers else Profile(label=label, setup=setup, reason=worker.how_it_ended)
+        yield found.model_copy(update={"position": position})
 
 
-def serve(outbox: Connection, task: tuple[str, Setup]) -> None:
+def _check(tasks: Sequence[tuple[str, Setup]]) -> None:
+    answers: list[DitbenchError | None] = []
+    worker = Worker(_serve_check, tasks)
+    if worker.listen(answers.append):
+        raise KeyboardInterrupt
+    if not answers:
+        raise RuntimeError(f"the process that checks was {worker.how_it_ended}")
+    if answers[0] is not None:
+        raise answers[0]
+
+
+def _serve_check(outbox: Connection, tasks: Sequence[tuple[str, Setup]]) -> None:
+    """In a process of its own: the user's mistake, or None."""
+    try:
+        pkgutil.resolve_name("ditbench.stopwatch:check")(
+            [(select(Registry.installed(), label), setup) for label, setup in tasks]
+        )
+        outbox.send(None)
+    except DitbenchError as error:
+        outbox.send(error)
+
+
+def _serve(outbox: Connection, task: tuple[str, Setup]) -> None:
     """In a process of its own: time, and answer with the profile, or with one that says why there is none."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # the server it was forked from ignores Ctrl-C
     label, setup = task
     try:
         selection = select(Registry.installed(), label)
         outbox.send(pkgutil.resolve_name("ditbench.stopwatch:profile")(selection, setup))
+    except KeyboardInterrupt:
+        return
     except Exception as error:
-        text = " ".join(str(error).split())[:300]
-        reason = text if isinstance(error, DitbenchError) else f"{type(error).__name__}: {text}"
+        traceback.print_exc()
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
         outbox.send(Profile(label=label, setup=setup, reason=reason))
 
 
@@ -124,11 +168,18 @@ def table(profiles: Sequence[Profile]) -> pd.DataFrame:
     return frame.loc[:, (frame != "").any()]  # on an unknown device, no MFU; without failures, no notes
 
 
-def write_table(frame: pd.DataFrame, setup: Setup, folder: Path) -> None:
-    """The table as Markdown, with how it was timed."""
-    mode = f"batch {setup.batch_size}, {setup.precision}, {'compiled' if setup.compile else 'eager'}, {setup.device}"
-    text = f"# Profile: {mode}\n\n{frame.to_markdown(index=False)}\n\nMedian over {setup.steps} steps (quartiles).\n"
-    write_text(folder / "profile.md", text)
+def write_table(folder: Path, setup: Setup) -> None:
+    """The table of all profiles in a folder that were taken like this one, as Markdown."""
+    profiles = [read_profile(path) for path in sorted(folder.glob(f"*-{setup.mode}{SUFFIX}"))]
+    machines = sorted({f"{p.environment.gpu or p.environment.cpu}, torch {p.environment.torch}" for p in profiles
+                       if p.environment})  # fmt: skip
+    page = [
+        f"# Profile: {setup.mode.replace('-', ', ')}",
+        table(profiles).to_markdown(index=False),
+        f"Medians (first to third quartile) of synchronised steps on {'; '.join(machines) or 'no machine'}. "
+        "One MAC is two FLOPs. On a CPU memory is the resident set of the process, its libraries included.",
+    ]
+    write_text(folder / f"profile-{setup.mode}.md", "\n\n".join(page) + "\n")
 
 
 def _speed(profile: Profile) -> float:
@@ -145,7 +196,7 @@ def _row(profile: Profile) -> dict[str, str]:
         **head,
         "params (M)": f"{cost.parameters / 1e6:.2f}",
         "without train-only (M)": f"{(cost.parameters - cost.train_only_parameters) / 1e6:.2f}",
-        "GFLOPs": f"{2 * cost.macs_per_image / 1e9:.3g}",
+        "GMACs": f"{cost.macs_per_image / 1e9:.4g}",
         "train img/s": _quartiles(profile.training, setup.batch_size),
         "infer img/s": _quartiles(profile.inference, setup.batch_size),
         "train MiB": _mebibytes(profile.training.peak),
@@ -167,11 +218,11 @@ def _mebibytes(peak: PeakMemory) -> str:
 
 
 def write_profile(profile: Profile, folder: Path) -> Path:
-    """Write one profile as JSON, atomically, under a name that says what it is of."""
+    """Write one profile as JSON, atomically, under a name that says what it is of and how it was taken."""
     name = "".join(c if c.isalnum() or c in "._=" else "-" for c in profile.label)
-    setup = profile.setup
-    mode = f"b{setup.batch_size}-{setup.precision}{'-compiled' if setup.compile else ''}"
-    path = folder / f"{name}-{mode}.json"
+    spec = profile.setup.spec
+    shape = f"{spec.resolution}x{spec.resolution}x{spec.channels}-{digest(asdict(spec), 4)}"
+    path = folder / f"{name}-{shape}-{profile.setup.mode}{SUFFIX}"
     write_text(path, profile.model_dump_json(indent=1) + "\n")
     return path
 

@@ -1,4 +1,4 @@
-"""Quality metrics over one shared feature pass. The arithmetic is torchmetrics' and scikit-learn's."""
+"""Quality metrics over one shared feature pass. The arithmetic is the libraries' where they have it."""
 
 from __future__ import annotations
 
@@ -87,11 +87,13 @@ def frechet_distance(fake: Features, real: Features) -> Score:
 def frechet_infinity(fake: Features, real: Features) -> Score:
     """FID of infinitely many samples (Chong & Forsyth, 2020): FID is linear in 1 / N, so draw the line on to 0.
 
-    Over random subsets of the samples, of equally spaced sizes from a tenth to all of them, against all real images.
+    Over random subsets of the samples against all real images, whose number stays finite. Their sizes are equally
+    spaced from a tenth of the samples, or twice the features' width if that is more, but at most half, to all.
     """
-    sizes = np.linspace(len(fake) / 10, len(fake), INFINITY_SIZES).round().astype(int)
-    order = np.random.default_rng(METRIC_SEED)
-    found = [frechet_distance(fake.subset(order.permutation(len(fake))[:size]), real).value for size in sizes]
+    width, count = fake.features.shape[1], len(fake)
+    sizes = np.linspace(min(max(count / 10, 2 * width), count / 2), count, INFINITY_SIZES).round().astype(int)
+    draw = np.random.default_rng(METRIC_SEED)
+    found = [frechet_distance(fake.subset(draw.permutation(count)[:size]), real).value for size in sizes]
     line = np.polynomial.Polynomial.fit(1 / sizes, found, 1).convert()
     return Score(float(line.coef[0]), settings={"sizes": INFINITY_SIZES, "smallest": int(sizes[0])})
 

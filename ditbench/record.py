@@ -46,6 +46,9 @@ class Environment(Frozen):
     torch: str
     diffusers: str
     torchmetrics: str
+    torch_fidelity: str | None = None  # None: a record from before it was noted
+    scikit_learn: str | None = None
+    numpy: str | None = None
     cuda: str | None  # the toolkit torch was built with, when the run used a GPU
     gpu: str | None
     gpu_driver: str | None
@@ -203,10 +206,10 @@ def read_record(path: Path) -> Record:
 
 
 def read_records(folder: Path) -> list[Record]:
-    """Every committed record: all ``*.json`` below `folder`."""
+    """Every committed record: all ``*.json`` below `folder`, profiles left out."""
     if not folder.is_dir():
         raise BadFile(f"The records folder {str(folder)!r} does not exist.")
-    return [read_record(path) for path in sorted(folder.rglob("*.json"))]
+    return [read_record(path) for path in sorted(folder.rglob("*.json")) if not path.name.endswith(".profile.json")]
 
 
 def read_runs(folder: Path) -> list[Record]:

@@ -19,7 +19,7 @@ from diffusers.schedulers.scheduling_edm_euler import EDMEulerScheduler
 from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 from torch import Tensor
 
-from .objectives import STEPS
+from .objectives import STEPS, TIME_SCALE
 
 Denoise = Callable[[Tensor, Tensor], Tensor]  # (x (N, C, H, W), t ()) -> the denoiser's output
 
@@ -32,7 +32,7 @@ class Walk:
     objective: Any  # the `DiffusionObjective` that the denoiser was trained with
     noise: Tensor  # standard normal (N, C, H, W)
     steps: int
-    streams: list[torch.Generator]  # one per image, on the CPU
+    streams: Callable[[], list[torch.Generator]]  # makes one per image, on the CPU
 
 
 Sample = Callable[[Walk], Tensor]
@@ -50,8 +50,8 @@ def heun(walk: Walk) -> Tensor:
 
     Not diffusers' scheduler, which stops at s = 0.001 in between and there divides by s.
     """
-    stops = torch.linspace(1, 0, walk.steps + 1, dtype=torch.float64, device=walk.noise.device)
-    return _heun(walk.noise, stops, lambda x, s: _mean(walk.denoise(x, STEPS * s), x))
+    stops = torch.linspace(1, 0, walk.steps + 1, dtype=torch.float64)
+    return _heun(walk.noise, stops, lambda x, s: _prediction(walk.denoise(x, TIME_SCALE * s), x))
 
 
 def ddpm(walk: Walk) -> Tensor:
@@ -68,9 +68,9 @@ def ddpm(walk: Walk) -> Tensor:
         clip_sample=False,
     )
     scheduler.set_timesteps(walk.steps, device=walk.noise.device)
-    x = walk.noise
+    x, streams = walk.noise, walk.streams()
     for t in scheduler.timesteps:
-        x = scheduler.step(walk.denoise(x, t), t, x, generator=walk.streams).prev_sample
+        x = scheduler.step(walk.denoise(x, t), t, x, generator=streams).prev_sample
     return x
 
 
@@ -83,7 +83,7 @@ def ddim(walk: Walk) -> Tensor:
     kept = [*walk.objective.alpha_bars[times].tolist(), 1.0]
     x = walk.noise
     for i, t in enumerate(torch.from_numpy(times)):
-        epsilon = _mean(walk.denoise(x, t.to(x.device)), x)
+        epsilon = _prediction(walk.denoise(x, t.to(x.device)), x)
         x0 = (x - (1 - kept[i]) ** 0.5 * epsilon) / kept[i] ** 0.5
         x = kept[i + 1] ** 0.5 * x0 + (1 - kept[i + 1]) ** 0.5 * epsilon
     return x
@@ -106,18 +106,18 @@ def edm_heun(walk: Walk) -> Tensor:
     edm = walk.objective
     scheduler = EDMEulerScheduler(*edm.sigma_range, sigma_data=edm.sigma_data)
     scheduler.set_timesteps(walk.steps)
-    sigmas = scheduler.sigmas.double().to(walk.noise.device)
+    sigmas = scheduler.sigmas.double()
 
     def slope(x: Tensor, sigma: Tensor) -> Tensor:
         seen = (edm.scale_in(sigma) * x).to(walk.noise.dtype)
-        out = _mean(walk.denoise(seen, edm.time_of(sigma)), x).double()
+        out = _prediction(walk.denoise(seen, edm.time_of(sigma)), x).double()
         return (x - edm.denoised(out, x, sigma)) / sigma  # type: ignore[no-any-return]
 
     return _heun(sigmas[0] * walk.noise.double(), sigmas, slope).to(walk.noise.dtype)
 
 
 def _heun(x: Tensor, stops: Tensor, slope: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    """Heun's method from stop to falling stop; the step to 0 is Euler's."""
+    """Heun's method from stop to falling stop, which are on the CPU; the step to 0 is Euler's."""
     for here, there in itertools.pairwise(stops):
         step, first = (there - here).to(x.dtype), slope(x, here)
         ahead = x + step * first
@@ -129,9 +129,10 @@ def _follow(walk: Walk, scheduler: Any) -> Tensor:
     """A deterministic scheduler's own steps; what the denoiser says of the variance is left out."""
     x = walk.noise
     for t in scheduler.timesteps:
-        x = scheduler.step(_mean(walk.denoise(x, t), x), t, x).prev_sample
+        x = scheduler.step(_prediction(walk.denoise(x, t), x), t, x).prev_sample
     return x
 
 
-def _mean(out: Tensor, x: Tensor) -> Tensor:
+def _prediction(out: Tensor, x: Tensor) -> Tensor:
+    """The output without the channels of the variance."""
     return out[:, : x.shape[1]]

@@ -6,6 +6,7 @@ import hashlib
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -57,9 +58,12 @@ def initial_noise(seed: int, indices: npt.NDArray[np.int64], shape: tuple[int, .
 
 
 def streams(seed: int, indices: npt.NDArray[np.int64]) -> list[torch.Generator]:
-    """One generator per image, keyed as its initial noise is, for samplers that draw noise on the way."""
-    seeds = [np.random.SeedSequence([seed, index, _STREAM]).generate_state(1, np.uint64) for index in indices.tolist()]
-    return [torch.Generator().manual_seed(int(state[0])) for state in seeds]
+    """One generator per image, for samplers that draw noise on the way.
+
+    torch's CPU generator has 2**32 seeds; counting on from one makes those of a run differ for certain.
+    """
+    first = int(np.random.SeedSequence([seed, _STREAM]).generate_state(1)[0])
+    return [torch.Generator().manual_seed((first + index) % 2**32) for index in indices.tolist()]
 
 
 def balanced_labels(count: int, classes: int) -> npt.NDArray[np.int64]:
@@ -88,7 +92,7 @@ def generate(
         noise = initial_noise(plan.seed, indices, shape).to(device)
         ask = Ask(denoiser, spec, torch.from_numpy(labels[indices]).to(device), plan.guidance)
         with torch.inference_mode():
-            x = plan.sample(Walk(ask, plan.objective, noise, plan.steps, streams(plan.seed, indices)))
+            x = plan.sample(Walk(ask, plan.objective, noise, plan.steps, partial(streams, plan.seed, indices)))
         if not bool(x.isfinite().all()):
             raise Diverged("a sample became infinite or NaN")
         pixels = to_bytes(x).cpu().numpy()  # the copy to the host waits for the device
@@ -105,7 +109,7 @@ class Ask:
     def __call__(self, x: Tensor, t: Tensor) -> Tensor:
         """The output (N, out_channels, H, W) at x (N, C, H, W) and time t ()."""
         weight = 1.0 if self.guidance is None else self.guidance.weight(float(t))
-        times = t.to(x.dtype).expand(len(x))
+        times = t.to(x).expand(len(x))
         if weight == 1:
             self.evaluations += 1
             return self.denoiser(x, times, self.y)  # type: ignore[no-any-return]

@@ -15,6 +15,8 @@ from .plan import select
 from .record import Cost
 from .registry import Registry, pick
 
+HEADERS = ("size", "for", "parameters", "without train-only", "MACs", "training MACs")
+
 
 @dataclass(frozen=True)
 class Size:
@@ -24,6 +26,13 @@ class Size:
     spec: DenoiserSpec
     cost: Cost
 
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """The row under `HEADERS`."""
+        lasting = self.cost.parameters - self.cost.train_only_parameters
+        macs = (_macs(self.cost.macs_per_image), _macs(self.cost.training_macs_per_image))
+        return self.label, str(self.spec), f"{self.cost.parameters:,}", f"{lasting:,}", *macs
+
 
 @dataclass(frozen=True)
 class Unfit:
@@ -31,6 +40,11 @@ class Unfit:
 
     label: str
     reason: str
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """The row under `HEADERS`, as far as it goes."""
+        return self.label, self.reason
 
 
 def count_sizes(registry: Registry, text: str, changes: Mapping[str, Any] | None = None) -> Iterator[Size | Unfit]:
@@ -56,3 +70,7 @@ def _count(selection: Selection, changes: Mapping[str, Any] | None) -> Size:
     with torch.device("meta"):
         denoiser = selection.build(spec)
     return Size(selection.label, spec, cost_of(denoiser, spec))
+
+
+def _macs(count: int) -> str:
+    return f"{count / 1e9:.3f} G" if count >= 1e8 else f"{count / 1e6:.3f} M"

@@ -3,29 +3,36 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
 
 from .components import DenoiserSpec, Selection
-from .cost import cost_of, peak_memory, reset_peak
+from .cost import cost_of, peak_memory, reset_peak, resident
 from .environment import describe
+from .errors import BadValue
 from .profile import Phase, Profile, Setup
+from .record import Cost
+from .testing import perturb
 
 Clock = Callable[[], float]
 
 
 def profile(selection: Selection, setup: Setup) -> Profile:
-    """Time one denoiser in this process, which should be a clean one. Inference comes first: its peak is smaller.
+    """Time one denoiser in this process, which should be a clean one.
 
-    Training is forward and backward of the network's own loss against noise, and a step of AdamW.
+    Inference comes first and counting last, because on a CPU a peak can't be reset. Training is forward and
+    backward of the network's own loss against fixed noise, and a step of AdamW. The parameters are perturbed,
+    because some networks start as the zero function, and zeros cost a GPU less than numbers do.
     """
+    at_start = resident()
     device, spec = torch.device(setup.device), setup.spec
     torch.manual_seed(0)
-    denoiser: nn.Module = selection.build(spec).to(device)
-    cost = cost_of(denoiser, spec)
+    denoiser: nn.Module = selection.build(spec)
+    perturb(denoiser)
+    denoiser.to(device)
     if setup.compile:
         denoiser.compile(fullgraph=True)
     x, t, y = _batch(spec, setup.batch_size, device)
@@ -38,14 +45,34 @@ def profile(selection: Selection, setup: Setup) -> Profile:
     denoiser.eval()
     inference = time_steps(infer, device, setup.warmup, setup.steps)
     denoiser.train()
+    training = time_steps(training_step(denoiser, x, t, y, cast), device, setup.warmup, setup.steps)
     return Profile(
         label=selection.label,
         setup=setup,
         environment=describe(device),
-        cost=cost,
+        resident_at_start=at_start,
         inference=inference,
-        training=time_steps(training_step(denoiser, x, t, y, cast), device, setup.warmup, setup.steps),
+        training=training,
+        cost=_count(selection, spec),
     )
+
+
+def _count(selection: Selection, spec: DenoiserSpec) -> Cost:
+    with torch.device("meta"):
+        return cost_of(selection.build(spec), spec)
+
+
+def check(tasks: Sequence[tuple[Selection, Setup]]) -> None:
+    """The device is here, and every network can be built for its input; `DitbenchError` says what can't."""
+    for selection, setup in tasks:
+        device = torch.device(setup.device)
+        if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+            raise BadValue(
+                f"Device {setup.device!r} is not here: torch sees {torch.cuda.device_count()} CUDA devices. "
+                "Try --device cpu."
+            )
+        with torch.device("meta"):
+            selection.build(setup.spec)
 
 
 def training_step(
@@ -54,8 +81,11 @@ def training_step(
     """A whole optimiser step on noise."""
     optimizer = torch.optim.AdamW(denoiser.parameters(), lr=1e-4, fused=x.is_cuda)
 
+    target = torch.randn(x.shape, generator=torch.Generator().manual_seed(1)).to(x.device)
+
     def loss(**extra: object) -> Tensor:
-        return (denoiser(x, t, y, **extra).float()).square().mean()  # type: ignore[no-any-return]
+        out: Tensor = denoiser(x, t, y, **extra)[:, : x.shape[1]]
+        return (out.float() - target).square().mean()
 
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)
@@ -70,7 +100,9 @@ def training_step(
 def time_steps(
     step: Callable[[], None], device: torch.device, warmup: int, count: int, clock: Clock = time.perf_counter
 ) -> Phase:
-    """Time the first step (which compiles), the other warm-up steps together, and `count` more one by one.
+    """Time the first step (which allocates and compiles), the other warm-up steps together, and `count` more.
+
+    A network whose shapes change from step to step, as MDT v2's do, compiles again in its first few steps.
 
     The device has finished before the clock is read. The peak is that of all these steps.
     """

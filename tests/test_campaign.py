@@ -214,6 +214,19 @@ def test_a_track_with_another_objective_sampler_and_guidance(tmp_path, install):
     assert record.sampling.sampler == "ddpm"
     guidance = read_record(tmp_path / "guided" / record.run_id / "record.json").track.sampler.guidance
     assert (guidance.formula, guidance.scale, guidance.channels) == ("u + w(c - u)", 1.5, 1)
+    for old, new, message in (
+        ("channels = 1", "channels = 3", "guidance on 3 channels does not fit images of 1 channels"),
+        ("steps = 7", "steps = 1001", "sampler 'ddpm' has at most 1000 steps"),
+        (
+            'name = "iddpm"',
+            'name = "iddpm"\nsettings = { schedule = "cosine" }',
+            "'iddpm' .* schedule 'cosine' is none of",
+        ),
+        ("label_dropout = 0.1", "label_dropout = 0.0", "guidance needs a label_dropout above 0"),
+    ):
+        (tmp_path / "guided.toml").write_text(tiny.replace(old, new))
+        with pytest.raises(BadValue, match=message):
+            campaign.run("guided", ["toy"], out=tmp_path, device="cpu")
 
 
 def test_a_broken_network_fails_alone(tmp_path, install):

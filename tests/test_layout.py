@@ -52,7 +52,7 @@ ARROWS = {
     "samplers": {"objectives"},
     "sampling": {"components", "guidance", "images", "objectives", "samplers", "watch"},
     "sizes": {"components", "cost", "errors", "plan", "record", "registry"},
-    "stopwatch": {"components", "cost", "environment", "profile"},
+    "stopwatch": {"components", "cost", "environment", "errors", "profile", "record", "testing"},
     "storage": {"errors"},
     "testing": {"components"},
     "track": {"budget", "components", "errors", "guidance"},

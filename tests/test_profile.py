@@ -1,19 +1,21 @@
 """Time and memory of denoisers: exact with a fake clock, whole with real processes."""
 
 import json
+from contextlib import nullcontext
+from dataclasses import replace
 from statistics import median
 
 import pytest
 import torch
 from records import ENVIRONMENT, finished
 
-from ditbench.errors import BadFile
+from ditbench.errors import BadFile, BadValue
 from ditbench.plan import select
 from ditbench.profile import Phase, Profile, Setup, read_profile, run_profiles, table, write_profile, write_table
-from ditbench.record import PeakMemory
+from ditbench.record import PeakMemory, read_records
 from ditbench.registry import Registry
-from ditbench.stopwatch import time_steps
-from ditbench.testing import DIGITS_SPEC
+from ditbench.stopwatch import time_steps, training_step
+from ditbench.testing import DIGITS_SPEC, build_denoiser, example_batch, perturb
 
 SETUP = Setup(spec=DIGITS_SPEC, batch_size=8, steps=4, warmup=1, precision="float32", compile=False, device="cpu")
 
@@ -54,14 +56,21 @@ def test_the_table_ranks_by_training_speed_and_keeps_failures(tmp_path):
     assert frame["train img/s"].tolist() == ["16 (16 to 16)", "8 (8 to 8)", ""]
     assert frame["without train-only (M)"][0] == "1.50" and frame["train MiB"][0] == "100" and "MFU" not in frame
     assert frame["note"].tolist() == ["", "", "OutOfMemoryError: too much"]
-    write_table(frame, SETUP, tmp_path)
-    assert "batch 8, float32, eager, cpu" in (tmp_path / "profile.md").read_text()
+    for one in (failed, slow, fast):
+        write_profile(one, tmp_path)
+    write_profile(profile("diffit:nano", setup=SETUP.model_copy(update={"compile": True})), tmp_path)
+    write_table(tmp_path, SETUP)
+    page = (tmp_path / "profile-cpu-b8-float32-eager.md").read_text()
+    assert "# Profile: cpu, b8, float32, eager" in page and "A processor, torch 2.15.0" in page
+    assert "mdt:nano" in page and "OutOfMemoryError" in page and "diffit:nano" not in page
+    assert read_records(tmp_path) == []  # a leaderboard's folder may hold profiles
 
 
 def test_a_profile_is_read_as_it_was_written(tmp_path):
     one = profile("dit:S/2+conditioning=adaln")
     path = write_profile(one, tmp_path)
-    assert path.name == "dit-S-2-conditioning=adaln-b8-float32.json" and read_profile(path) == one
+    assert path.name.startswith("dit-S-2-conditioning=adaln-8x8x1-") and read_profile(path) == one
+    assert path.name.endswith("-cpu-b8-float32-eager.profile.json")
     content = json.loads(path.read_text())
     content["training"]["step_seconds"] = [0.1]
     path.write_text(json.dumps(content))
@@ -74,12 +83,33 @@ def test_a_profile_is_read_as_it_was_written(tmp_path):
 @pytest.mark.timeout(240)
 def test_each_is_timed_in_a_process_of_its_own(toy):
     registry = Registry.installed()
-    selections = [select(registry, "mdt:nano"), select(registry, "toy:nano+fault=raise")]
-    setups = [SETUP.model_copy(update={"precision": "bfloat16"}), SETUP]
-    found = {profile.label: profile for profile in run_profiles(selections, setups)}
+    names = ("mdt:nano", "toy:nano+fault=raise", "toy:nano+fault=kill")
+    setups = [SETUP.model_copy(update={"precision": "bfloat16"}), SETUP, SETUP]
+    found = {profile.label: profile for profile in run_profiles([select(registry, name) for name in names], setups)}
+    assert sorted(profile.position for profile in found.values()) == [0, 1, 2]
     assert found["toy:nano+fault=raise"].reason == "RuntimeError: the toy broke, as ordered"
+    assert found["toy:nano+fault=kill"].reason == "killed by SIGKILL"
     mdt = found["mdt:nano"]
     assert mdt.reason is None and len(mdt.training.step_seconds) == 4
     assert median(mdt.training.step_seconds) > median(mdt.inference.step_seconds) > 0
     assert mdt.training.peak.resident >= mdt.inference.peak.resident > 1 << 20
-    assert mdt.cost.train_only_parameters > 0
+    assert mdt.cost.train_only_parameters > 0 and mdt.resident_at_start < mdt.inference.peak.resident
+
+
+def test_what_can_not_be_timed_is_said_before_anything_is(toy):
+    selection = select(Registry.installed(), "dit:S/8")
+    with pytest.raises(BadValue, match="Device 'cuda:99' is not here"):
+        next(run_profiles([selection], [SETUP.model_copy(update={"device": "cuda:99"})]))
+    spec = replace(DIGITS_SPEC, resolution=12)
+    with pytest.raises(BadValue, match="patch size 8 does not divide the resolution 12"):
+        next(run_profiles([selection], [SETUP.model_copy(update={"spec": spec})]))
+
+
+@pytest.mark.parametrize("name", ["dit", "diffit", "mdt", "uvit"])
+def test_no_gradient_of_a_timed_step_is_zero(name):
+    """Networks that start as the zero function would be timed on zeros."""
+    denoiser = build_denoiser(Registry.installed().architectures[name])
+    perturb(denoiser)
+    x, t, y = example_batch(DIGITS_SPEC, 4)
+    training_step(denoiser, x, t, y, nullcontext())()
+    assert all(p.grad.abs().sum() > 0 for p in denoiser.parameters() if p.requires_grad)

@@ -34,6 +34,13 @@ def test_streams_differ_between_images_and_seeds():
     assert abs(float(noise.mean())) < 0.02 and abs(float(noise.std()) - 1) < 0.02
 
 
+def test_streams_on_the_way_differ_between_images_and_seeds():
+    draws = [s.initial_seed() for seed in (0, 1) for s in streams(seed, np.arange(2000))]
+    assert len(set(draws)) == 4000
+    again = streams(1, np.array([17]))[0]
+    assert torch.equal(torch.randn(3, generator=again), torch.randn(3, generator=streams(1, np.arange(64))[17]))
+
+
 def test_labels_are_balanced_and_fixed():
     assert np.bincount(balanced_labels(1000, 10)).tolist() == [100] * 10
     assert balanced_labels(3, 0).tolist() == [0, 0, 0]
@@ -41,7 +48,7 @@ def test_labels_are_balanced_and_fixed():
 
 
 def walk(denoise, noise, steps, objective=None):
-    return Walk(denoise, objective or Flow(), noise, steps, streams(0, np.arange(len(noise))))
+    return Walk(denoise, objective or Flow(), noise, steps, lambda: streams(0, np.arange(len(noise))))
 
 
 @pytest.mark.parametrize("sampler", [euler, heun])
