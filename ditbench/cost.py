@@ -11,6 +11,7 @@ from typing import Any
 import psutil
 import torch
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from .components import DenoiserSpec
@@ -54,14 +55,18 @@ def macs(denoiser: nn.Module, spec: DenoiserSpec) -> int:
 
 
 def training_macs(denoiser: nn.Module, spec: DenoiserSpec) -> int:
-    """Multiply-accumulates per training image: every forward of the denoiser's own loss, and the backward."""
+    """Multiply-accumulates per training image: every forward of the denoiser's own loss, and the backward.
+
+    Attention is taken apart, so that the count is the same on every device: fused kernels compute the logits once
+    more in the backward pass, and some of them say so.
+    """
     denoiser.train()
     x, t, y = _one_image(denoiser, spec)
 
     def once(**extra: Any) -> torch.Tensor:
         return denoiser(x, t, y, **extra).square().mean()  # type: ignore[no-any-return]
 
-    with FlopCounterMode(display=False) as counter:
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         getattr(denoiser, "training_loss", lambda loss: loss())(once).backward()
     return int(counter.get_total_flops()) // 2
 
