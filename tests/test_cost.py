@@ -45,7 +45,7 @@ def test_counts_match_hand_arithmetic():
     assert cost.train_only_parameters == 30
     forward = 64 * 6 * 9 + 64 * 36 + 2 * 64 * 64 * 6
     assert cost.macs_per_image == forward
-    # backward: the convolution's weights, the linear's both sides, and attention's five products for its two
+    # backward: the convolution's weights, the linear's both sides, and attention's four products for its two
     assert cost.training_macs_per_image == forward + 64 * 6 * 9 + 2 * 64 * 36 + 4 * 64 * 64 * 6
 
 
