@@ -261,7 +261,8 @@ def profile(
         typer.echo("Interrupted. What was timed before is kept.", err=True)
         raise typer.Exit(EXIT_INTERRUPTED) from None
     finally:
-        write_table(out, setups[0])
+        if profiles:
+            write_table(out, setups[0])
     frame = table(profiles)
     shown = make_table(*(str(column) for column in frame.columns))
     for row in frame.itertuples(index=False):

@@ -114,8 +114,9 @@ def check_weights(
     def named(name: str) -> str:
         return repr(published.get(id(converted[name]), name))
 
-    for name in expected.keys() - converted.keys():
-        raise BadValue(f"{name!r} (our name) is missing. {_ANOTHER}")
+    for name in expected:
+        if name not in converted:
+            raise BadValue(f"{name!r} (our name) is missing. {_ANOTHER}")
     for name, tensor in converted.items():
         if name not in expected:
             raise BadValue(f"{named(name)} is one too many. {_ANOTHER}")
