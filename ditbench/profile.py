@@ -22,13 +22,13 @@ import pydantic
 from pydantic import Field
 
 from .components import DenoiserSpec, Selection
-from .errors import BadFile, DitbenchError
+from .errors import DitbenchError
 from .executors import Worker
 from .plan import select
-from .record import Cost, Environment, PeakMemory
+from .record import Cost, Environment, PeakMemory, read_checked
 from .registry import Registry
 from .storage import write_text
-from .track import Frozen, digest, first_fault
+from .track import Frozen, digest
 
 SUFFIX = ".profile.json"
 # Dense peaks in FLOP/s as the vendors' data sheets state them, November 2026; float32 is without TF32.
@@ -229,9 +229,4 @@ def write_profile(profile: Profile, folder: Path) -> Path:
 
 def read_profile(path: Path) -> Profile:
     """Read and check a profile; `BadFile` names the file and the field."""
-    try:
-        return Profile.model_validate_json(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadFile(f"The profile {str(path)!r} can't be read: {error}.") from None
-    except pydantic.ValidationError as error:
-        raise BadFile(f"The profile {str(path)!r} is wrong: {first_fault(error)}.") from None
+    return read_checked(Profile, path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import pydantic
 from pydantic import Field
@@ -17,6 +17,7 @@ from .track import Frozen, Name, RunConfig, Track, first_fault
 FILE_NAME = "record.json"
 SAMPLES_FILE = "samples.npz"
 
+Model = TypeVar("Model", bound=Frozen)
 Status = Literal["finished", "failed", "diverged", "interrupted"]
 Count = Annotated[int, Field(ge=0)]
 
@@ -197,12 +198,18 @@ def write_record(record: Record, path: Path) -> None:
 
 def read_record(path: Path) -> Record:
     """Read and check a record; `BadFile` names the file and the field."""
+    return read_checked(Record, path)
+
+
+def read_checked(model: type[Model], path: Path) -> Model:
+    """Read and check a JSON file of one kind; `BadFile` names the kind, the file and the field."""
+    kind = model.__name__.lower()
     try:
-        return Record.model_validate_json(path.read_text(encoding="utf-8"))
+        return model.model_validate_json(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise BadFile(f"The record {str(path)!r} can't be read: {error}.") from None
+        raise BadFile(f"The {kind} {str(path)!r} can't be read: {error}.") from None
     except pydantic.ValidationError as error:
-        raise BadFile(f"The record {str(path)!r} is wrong: {first_fault(error)}.") from None
+        raise BadFile(f"The {kind} {str(path)!r} is wrong: {first_fault(error)}.") from None
 
 
 def read_records(folder: Path) -> list[Record]:
