@@ -18,7 +18,7 @@ from .budget import Budget
 from .components import Architecture, DenoiserSpec, Metric, Sampler, load
 from .cost import cost_of, peak_memory, reset_peak, resident
 from .datasets import Images
-from .environment import describe
+from .environment import describe, find_device
 from .errors import BadFile, BadValue, DitbenchError
 from .features import Extractor, extract, find_extractor
 from .images import Bytes, write_grid, write_samples
@@ -133,18 +133,6 @@ def _objective(config: RunConfig, registry: Registry) -> DiffusionObjective:
         return load(objective.make)(**{**objective.settings, **chosen.settings})  # type: ignore[no-any-return]
     except (TypeError, BadValue) as error:
         raise BadValue(f"Objective {chosen.name!r} of track {config.track.name!r}: {str(error).rstrip('.')}.") from None
-
-
-def find_device(name: str) -> torch.device:
-    """``auto`` is the first GPU if there is one; a named device must exist."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    device = torch.device(name)
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise BadValue(
-            f"Device {name!r} is not here: torch sees {torch.cuda.device_count()} CUDA devices. Try --device cpu."
-        )
-    return device
 
 
 def build(parts: Parts, config: RunConfig) -> nn.Module:

@@ -43,7 +43,7 @@ class Kind(StrEnum):
     executors = "executors"
 
 
-# What differs from the input that a size was made for; shared by `sizes` and `import`.
+# What differs from the input that a size was made for; shared by `sizes`, `import` and `profile`.
 Resolution = Annotated[int | None, typer.Option(min=1, help="Pixels or latent cells per side.")]
 Channels = Annotated[int | None, typer.Option(min=1, help="Channels of the image or latent.")]
 Classes = Annotated[int | None, typer.Option(min=0, help="Classes, the null label not counted; 0: unconditional.")]
@@ -204,7 +204,7 @@ def import_(
     spec = selection.spec(_changes(resolution, channels, classes, space, learn_variance))
     done = import_checkpoint(selection, spec, checkpoint, out, weights)
     stated = f"{done.weights} weights" if done.weights != "unstated" else "weights (EMA or raw: the file does not say)"
-    typer.echo(f"{done.label}: {done.parameters:,} numbers, {stated} -> {out}")
+    typer.echo(f"{selection.label}: {done.parameters:,} numbers, {stated} -> {out}")
 
 
 @app.command()
@@ -223,7 +223,7 @@ def profile(
     space: SpaceOption = None,
     learn_variance: LearnVariance = None,
 ) -> None:
-    """Time architectures in training and inference: throughput, peak memory, FLOPs, MFU. Needs no data.
+    """Time architectures in training and inference: throughput, peak memory, MACs, MFU. Needs no data.
 
     One clean process each, in random order. Exit code 1: some could not be timed.
     """

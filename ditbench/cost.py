@@ -14,7 +14,8 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from .components import DenoiserSpec
+from .components import DenoiserSpec, Selection
+from .objectives import loss_of
 from .record import Cost, PeakMemory
 
 
@@ -42,6 +43,12 @@ def cost_of(denoiser: nn.Module, spec: DenoiserSpec) -> Cost:
     )
 
 
+def cost_of_selection(selection: Selection, spec: DenoiserSpec) -> Cost:
+    """The same of a denoiser that is not built yet, on the meta device: it takes no memory."""
+    with torch.device("meta"):
+        return cost_of(selection.build(spec), spec)
+
+
 def macs(denoiser: nn.Module, spec: DenoiserSpec) -> int:
     """Multiply-accumulates of one inference forward at batch 1, attention's products included.
 
@@ -67,7 +74,7 @@ def training_macs(denoiser: nn.Module, spec: DenoiserSpec) -> int:
         return denoiser(x, t, y, **extra).square().mean()  # type: ignore[no-any-return]
 
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        getattr(denoiser, "training_loss", lambda loss: loss())(once).backward()
+        loss_of(denoiser, once).backward()  # type: ignore[no-untyped-call]
     return int(counter.get_total_flops()) // 2
 
 

@@ -1,4 +1,4 @@
-"""Facts about the machine and the software that a reader needs beside a number."""
+"""The machine: the device that a user names, and the facts that a reader needs beside a number."""
 
 from __future__ import annotations
 
@@ -11,7 +11,20 @@ from pathlib import Path
 import psutil
 import torch
 
+from .errors import BadValue
 from .record import Environment
+
+
+def find_device(name: str) -> torch.device:
+    """``auto`` is the first GPU if there is one; a named device must exist."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise BadValue(
+            f"Device {name!r} is not here: torch sees {torch.cuda.device_count()} CUDA devices. Try --device cpu."
+        )
+    return device
 
 
 def describe(device: torch.device) -> Environment:

@@ -101,16 +101,21 @@ def preflight(configs: Sequence[RunConfig]) -> tuple[list[RunConfig], Environmen
 
     Raises the first `DitbenchError`. It also starts the server, so the imports are paid here.
     """
+    device, environment = answer_of(_serve_preflight, configs)
+    return [config.model_copy(update={"device": device}) for config in configs], environment
+
+
+def answer_of(serve: Callable[..., None], task: Any) -> Any:
+    """What a forked process answers to one task; an exception that it answers is raised."""
     answers: list[Any] = []
-    worker = Worker(_serve_preflight, configs)
+    worker = Worker(serve, task)
     if worker.listen(answers.append):
         raise KeyboardInterrupt
     if not answers:
-        raise RuntimeError(f"the preflight process ended with exit code {worker.exitcode} and said nothing")
+        raise RuntimeError(f"a forked process gave no answer: {worker.how_it_ended}")
     if isinstance(answers[0], Exception):
         raise answers[0]
-    device, environment = answers[0]
-    return [config.model_copy(update={"device": device}) for config in configs], environment
+    return answers[0]
 
 
 def carry_out(job: Job, watch: Watch) -> Record:

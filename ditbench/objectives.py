@@ -9,12 +9,13 @@ Letters in shapes: N images, C channels, H and W.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .errors import BadValue
 
@@ -37,6 +38,12 @@ class DiffusionObjective(Protocol):
 
     def loss(self, out: Tensor, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         """The loss of each image: (N,)."""
+
+
+def loss_of(denoiser: nn.Module, once: Callable[..., Tensor]) -> Tensor:
+    """The denoiser's own `training_loss`, if it has one, of the loss of one forward; else that one."""
+    own: Callable[[Callable[..., Tensor]], Tensor] | None = getattr(denoiser, "training_loss", None)
+    return once() if own is None else own(once)
 
 
 @dataclass(frozen=True)

@@ -23,14 +23,13 @@ from pydantic import Field
 
 from .components import DenoiserSpec, Selection
 from .errors import DitbenchError
-from .executors import Worker
+from .executors import Worker, answer_of
 from .plan import select
-from .record import Cost, Environment, PeakMemory, read_checked
+from .record import PROFILE_SUFFIX, Cost, Environment, PeakMemory, read_checked
 from .registry import Registry
 from .storage import write_text
-from .track import Frozen, digest
+from .track import Frozen, Positive, digest
 
-SUFFIX = ".profile.json"
 # Dense peaks in FLOP/s as the vendors' data sheets state them, November 2026; float32 is without TF32.
 PEAKS: dict[str, dict[str, float]] = {
     "NVIDIA H100 80GB HBM3": {"bfloat16": 989.4e12, "float32": 66.9e12},
@@ -38,7 +37,6 @@ PEAKS: dict[str, dict[str, float]] = {
     "NVIDIA A100-SXM4-40GB": {"bfloat16": 312e12, "float32": 19.5e12},
     "NVIDIA A100-SXM4-80GB": {"bfloat16": 312e12, "float32": 19.5e12},
 }
-Positive = Annotated[int, Field(gt=0)]
 
 
 class Setup(Frozen):
@@ -113,7 +111,7 @@ def run_profiles(selections: Sequence[Selection], setups: Sequence[Setup]) -> It
     that is being timed; those before it have been yielded.
     """
     tasks = list(zip((selection.label for selection in selections), setups, strict=True))
-    _check(tasks)
+    answer_of(_serve_check, tasks)
     random.shuffle(tasks)
     for position, (label, setup) in enumerate(tasks):
         answers: list[Profile] = []
@@ -122,17 +120,6 @@ def run_profiles(selections: Sequence[Selection], setups: Sequence[Setup]) -> It
             raise KeyboardInterrupt
         found = answers[0] if answers else Profile(label=label, setup=setup, reason=worker.how_it_ended)
         yield found.model_copy(update={"position": position})
-
-
-def _check(tasks: Sequence[tuple[str, Setup]]) -> None:
-    answers: list[DitbenchError | None] = []
-    worker = Worker(_serve_check, tasks)
-    if worker.listen(answers.append):
-        raise KeyboardInterrupt
-    if not answers:
-        raise RuntimeError(f"the process that checks was {worker.how_it_ended}")
-    if answers[0] is not None:
-        raise answers[0]
 
 
 def _serve_check(outbox: Connection, tasks: Sequence[tuple[str, Setup]]) -> None:
@@ -170,7 +157,7 @@ def table(profiles: Sequence[Profile]) -> pd.DataFrame:
 
 def write_table(folder: Path, setup: Setup) -> None:
     """The table of all profiles in a folder that were taken like this one, as Markdown."""
-    profiles = [read_profile(path) for path in sorted(folder.glob(f"*-{setup.mode}{SUFFIX}"))]
+    profiles = [read_profile(path) for path in sorted(folder.glob(f"*-{setup.mode}{PROFILE_SUFFIX}"))]
     machines = sorted({f"{p.environment.gpu or p.environment.cpu}, torch {p.environment.torch}" for p in profiles
                        if p.environment})  # fmt: skip
     page = [
@@ -222,7 +209,7 @@ def write_profile(profile: Profile, folder: Path) -> Path:
     name = "".join(c if c.isalnum() or c in "._=" else "-" for c in profile.label)
     spec = profile.setup.spec
     shape = f"{spec.resolution}x{spec.resolution}x{spec.channels}-{digest(asdict(spec), 4)}"
-    path = folder / f"{name}-{shape}-{profile.setup.mode}{SUFFIX}"
+    path = folder / f"{name}-{shape}-{profile.setup.mode}{PROFILE_SUFFIX}"
     write_text(path, profile.model_dump_json(indent=1) + "\n")
     return path
 

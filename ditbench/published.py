@@ -38,8 +38,6 @@ _ANOTHER = (
 class Imported:
     """What was written."""
 
-    label: str
-    spec: DenoiserSpec
     weights: str  # "ema", "raw", or "unstated": a bare state dict does not say
     parameters: int
 
@@ -73,7 +71,7 @@ def import_checkpoint(
     tensors = {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in converted.items()}
     make_writable(out.parent)
     write_atomically(out, lambda temporary: save_file(tensors, temporary, metadata))
-    return Imported(selection.label, spec, stated, sum(tensor.numel() for tensor in tensors.values()))
+    return Imported(stated, sum(tensor.numel() for tensor in tensors.values()))
 
 
 def read_published(path: Path, weights: Weights | None = None) -> tuple[dict[str, Tensor], str]:

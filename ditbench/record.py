@@ -16,6 +16,7 @@ from .track import Frozen, Name, RunConfig, Track, first_fault
 
 FILE_NAME = "record.json"
 SAMPLES_FILE = "samples.npz"
+PROFILE_SUFFIX = ".profile.json"  # what `profile.py` writes, which may lie among records
 
 Model = TypeVar("Model", bound=Frozen)
 Status = Literal["finished", "failed", "diverged", "interrupted"]
@@ -216,7 +217,7 @@ def read_records(folder: Path) -> list[Record]:
     """Every committed record: all ``*.json`` below `folder`, profiles left out."""
     if not folder.is_dir():
         raise BadFile(f"The records folder {str(folder)!r} does not exist.")
-    return [read_record(path) for path in sorted(folder.rglob("*.json")) if not path.name.endswith(".profile.json")]
+    return [read_record(path) for path in sorted(folder.rglob("*.json")) if not path.name.endswith(PROFILE_SUFFIX)]
 
 
 def read_runs(folder: Path) -> list[Record]:

@@ -1,4 +1,4 @@
-"""Samplers over diffusers' schedulers: from noise to x_0.
+"""Samplers, over diffusers' schedulers where those do what the papers say: from noise to x_0.
 
 A sampler walks back in time and asks the denoiser at every stop. Those that draw noise on the way take it from
 one stream per image, so that an image does not depend on its batch.

@@ -6,10 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from .components import DenoiserSpec, Selection
-from .cost import cost_of
+from .cost import cost_of_selection
 from .errors import BadValue
 from .plan import select
 from .record import Cost
@@ -67,9 +65,7 @@ def count_sizes(registry: Registry, text: str, changes: Mapping[str, Any] | None
 
 def _count(selection: Selection, changes: Mapping[str, Any] | None) -> Size:
     spec = selection.spec(changes)
-    with torch.device("meta"):
-        denoiser = selection.build(spec)
-    return Size(selection.label, spec, cost_of(denoiser, spec))
+    return Size(selection.label, spec, cost_of_selection(selection, spec))
 
 
 def _macs(count: int) -> str:

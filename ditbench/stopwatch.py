@@ -9,13 +9,12 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor, nn
 
-from .components import DenoiserSpec, Selection
-from .cost import cost_of, peak_memory, reset_peak, resident
-from .environment import describe
-from .errors import BadValue
+from .components import Selection
+from .cost import cost_of_selection, peak_memory, reset_peak, resident
+from .environment import describe, find_device
+from .objectives import loss_of
 from .profile import Phase, Profile, Setup
-from .record import Cost
-from .testing import perturb
+from .testing import example_batch, perturb
 
 Clock = Callable[[], float]
 
@@ -28,14 +27,14 @@ def profile(selection: Selection, setup: Setup) -> Profile:
     because some networks start as the zero function, and zeros cost a GPU less than numbers do.
     """
     at_start = resident()
-    device, spec = torch.device(setup.device), setup.spec
+    device, spec = find_device(setup.device), setup.spec
     torch.manual_seed(0)
     denoiser: nn.Module = selection.build(spec)
     perturb(denoiser)
     denoiser.to(device)
     if setup.compile:
         denoiser.compile(fullgraph=True)
-    x, t, y = _batch(spec, setup.batch_size, device)
+    x, t, y = (part.to(device) for part in example_batch(spec, setup.batch_size))
     cast = torch.autocast(device.type, torch.bfloat16) if setup.precision == "bfloat16" else nullcontext()
 
     def infer() -> None:
@@ -53,24 +52,14 @@ def profile(selection: Selection, setup: Setup) -> Profile:
         resident_at_start=at_start,
         inference=inference,
         training=training,
-        cost=_count(selection, spec),
+        cost=cost_of_selection(selection, spec),
     )
-
-
-def _count(selection: Selection, spec: DenoiserSpec) -> Cost:
-    with torch.device("meta"):
-        return cost_of(selection.build(spec), spec)
 
 
 def check(tasks: Sequence[tuple[Selection, Setup]]) -> None:
     """The device is here, and every network can be built for its input; `DitbenchError` says what can't."""
     for selection, setup in tasks:
-        device = torch.device(setup.device)
-        if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-            raise BadValue(
-                f"Device {setup.device!r} is not here: torch sees {torch.cuda.device_count()} CUDA devices. "
-                "Try --device cpu."
-            )
+        find_device(setup.device)
         with torch.device("meta"):
             selection.build(setup.spec)
 
@@ -80,7 +69,6 @@ def training_step(
 ) -> Callable[[], None]:
     """A whole optimiser step on noise."""
     optimizer = torch.optim.AdamW(denoiser.parameters(), lr=1e-4, fused=x.is_cuda)
-
     target = torch.randn(x.shape, generator=torch.Generator().manual_seed(1)).to(x.device)
 
     def loss(**extra: object) -> Tensor:
@@ -90,8 +78,8 @@ def training_step(
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)
         with cast:
-            value = getattr(denoiser, "training_loss", lambda loss: loss())(loss)
-        value.backward()
+            value = loss_of(denoiser, loss)
+        value.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
 
     return step
@@ -119,10 +107,3 @@ def time_steps(
     warm = sum(timed() for _ in range(warmup))
     steps = [timed() for _ in range(count)]
     return Phase(first_seconds=first, warmup_seconds=warm, step_seconds=steps, peak=peak_memory(device))
-
-
-def _batch(spec: DenoiserSpec, count: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    draw = torch.Generator().manual_seed(0)
-    x = torch.randn(count, spec.channels, spec.resolution, spec.resolution, generator=draw)
-    y = torch.arange(count) % max(1, spec.classes)
-    return x.to(device), (1000 * torch.rand(count, generator=draw)).to(device), y.to(device)

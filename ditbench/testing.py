@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from .components import Architecture, DenoiserSpec, Selection, Value
+from .objectives import loss_of
 
 DIGITS_SPEC = DenoiserSpec(channels=1, resolution=8, classes=10, space="pixel")
 _BATCH = 7
@@ -81,8 +82,7 @@ def training_loss(denoiser: nn.Module, x: Tensor, t: Tensor, y: Tensor) -> Tenso
     def once(**extra: Any) -> Tensor:
         return denoiser(x, t, y, **extra).square().mean()  # type: ignore[no-any-return]
 
-    own = getattr(denoiser, "training_loss", None)
-    return once() if own is None else own(once)
+    return loss_of(denoiser, once)
 
 
 def _check_output(denoiser: nn.Module, spec: DenoiserSpec, x: Tensor, t: Tensor, y: Tensor) -> None:

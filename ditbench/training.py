@@ -25,7 +25,7 @@ from . import checkpoint
 from .budget import Budget, BudgetClock
 from .components import DenoiserSpec
 from .images import Bytes, from_bytes
-from .objectives import DiffusionObjective
+from .objectives import DiffusionObjective, loss_of
 from .record import TrainingFacts
 from .track import Recipe
 from .watch import Diverged, Progress, Watch
@@ -153,8 +153,7 @@ class Trainer:
             out = self.denoiser(self.objective.corrupt(x0, noise, t), t, y, **extra)
             return self.objective.loss(out, x0, noise, t).mean()
 
-        own = getattr(self.denoiser, "training_loss", None)
-        return once() if own is None else own(once)
+        return loss_of(self.denoiser, once)
 
     @torch.no_grad()
     def _update_ema(self, spent: float) -> None:
