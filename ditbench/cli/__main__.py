@@ -1,0 +1,5 @@
+"""``python -m ditbench.cli``."""
+
+from . import main
+
+main()

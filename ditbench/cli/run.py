@@ -1,0 +1,77 @@
+"""`ditbench run`: the main job."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..builtins import REFERENCE_ARCHITECTURES
+from ..errors import BadValue
+from .app import EXIT_FAILED, EXIT_INTERRUPTED, app
+
+
+@app.command()
+def run(
+    plugins: Annotated[
+        str, typer.Option(help="Architectures: name[:size][+option=value], separated by commas.")
+    ] = ",".join(REFERENCE_ARCHITECTURES),
+    track: Annotated[str, typer.Option(help="Track; see `ditbench list tracks`.")] = "digits",
+    budget: Annotated[str | None, typer.Option(help="2000-steps, 50k-images or 90s instead of the track's.")] = None,
+    seeds: Annotated[str, typer.Option(help="Training seeds, separated by commas.")] = "0",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    out: Annotated[Path, typer.Option(help="Folder for runs and leaderboard.")] = Path("runs"),
+    keep_samples: Annotated[bool, typer.Option("--keep-samples", help="Write samples.npz (ADM layout).")] = False,
+    checkpoint_every: Annotated[float, typer.Option(help="Seconds of training between checkpoints.")] = 20.0,
+    force: Annotated[bool, typer.Option("--force", help="Start finished and interrupted runs over.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="A faulty plugin is an error.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress, only the table.")] = False,
+    executor: Annotated[str, typer.Option(help="process, or inline for debugging.")] = "process",
+) -> None:
+    """Train, sample, measure and rank architectures on a track.
+
+    Finished runs are skipped and interrupted ones resumed. Exit code 1: some run did not finish.
+    """
+    from .. import campaign
+    from ..console import make_console
+    from ..display import Lines, Live, print_boards
+    from ..leaderboard import on_the_boards_of
+    from ..record import read_runs
+
+    console = make_console()
+    listener = campaign.Silent() if quiet else Live(console) if console.is_terminal else Lines(console)
+    try:
+        records = campaign.run(
+            track,
+            plugins.split(","),
+            _parse_seeds(seeds),
+            budget=budget,
+            device=device,
+            out=out,
+            checkpoint_seconds=checkpoint_every,
+            keep_samples=keep_samples,
+            force=force,
+            strict=strict,
+            executor=executor,
+            listener=listener,
+        )
+    except KeyboardInterrupt:
+        listener.close()
+        how = "without --force" if force else "again"
+        typer.echo(f"Interrupted. The same command {how} resumes where it stopped.", err=True)
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+    finally:
+        listener.close()
+    folder = out / records[0].track.name
+    print_boards(console, on_the_boards_of(records, read_runs(folder)))
+    typer.echo(f"Records, grids and leaderboard.md in {folder}")
+    if any(record.status != "finished" for record in records):
+        raise typer.Exit(EXIT_FAILED)
+
+
+def _parse_seeds(text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise BadValue(f"--seeds {text!r} is no list of whole numbers such as 0,1,2.") from None
