@@ -39,7 +39,7 @@ from .record import (
 from .registry import Registry, pick
 from .samplers import Sample
 from .storage import write_atomically
-from .track import RunConfig
+from .track import RunConfig, Track
 from .training import Trainer, train
 from .watch import Progress, Watch
 
@@ -85,14 +85,13 @@ def check(configs: Sequence[RunConfig], registry: Registry) -> tuple[str, Enviro
 def resolve(config: RunConfig, registry: Registry) -> Parts:
     """Find, load and check every part; any mistake of the user's ends here, before training."""
     track = config.track
-    data: Images = load(pick("dataset", track.dataset, registry.datasets).load)()
+    data, objective = _data(track, registry), _objective(track, registry)
     guidance = track.sampler.guidance
     if guidance is not None and (not data.class_names or (guidance.channels or 0) > data.pixels.shape[1]):
         raise BadValue(
             f"Track {track.name!r}: guidance on {guidance.channels or 'all'} channels does not fit images of "
             f"{data.pixels.shape[1]} channels and {len(data.class_names)} classes."
         )
-    objective = _objective(config, registry)
     extractor = find_extractor(track.evaluation.features, data.pixels.shape[1:])
     extractor.load()
     sampler = pick("sampler", track.sampler.name, registry.samplers)
@@ -101,13 +100,7 @@ def resolve(config: RunConfig, registry: Registry) -> Parts:
         load(metric.measure)
     return Parts(
         architecture=_architecture(config, registry),
-        spec=DenoiserSpec(
-            channels=data.pixels.shape[1],
-            resolution=data.pixels.shape[2],
-            classes=len(data.class_names),
-            space=track.space,
-            learn_variance=objective.learn_variance,
-        ),
+        spec=_spec(track, data, objective),
         data=data,
         objective=objective,
         sampler=sampler,
@@ -118,6 +111,25 @@ def resolve(config: RunConfig, registry: Registry) -> Parts:
     )
 
 
+def spec_of(track: Track, registry: Registry) -> DenoiserSpec:
+    """What a track asks of its denoisers; the data set is loaded for its shape."""
+    return _spec(track, _data(track, registry), _objective(track, registry))
+
+
+def _spec(track: Track, data: Images, objective: DiffusionObjective) -> DenoiserSpec:
+    return DenoiserSpec(
+        channels=data.pixels.shape[1],
+        resolution=data.pixels.shape[2],
+        classes=len(data.class_names),
+        space=track.space,
+        learn_variance=objective.learn_variance,
+    )
+
+
+def _data(track: Track, registry: Registry) -> Images:
+    return load(pick("dataset", track.dataset, registry.datasets).load)()  # type: ignore[no-any-return]
+
+
 def _architecture(config: RunConfig, registry: Registry) -> Architecture:
     """The architecture that was planned; edited since then, it would be another one under the same name."""
     known, name = registry.architectures, config.architecture
@@ -126,13 +138,13 @@ def _architecture(config: RunConfig, registry: Registry) -> Architecture:
     return known[name]
 
 
-def _objective(config: RunConfig, registry: Registry) -> DiffusionObjective:
-    chosen = config.track.objective
+def _objective(track: Track, registry: Registry) -> DiffusionObjective:
+    chosen = track.objective
     objective = pick("objective", chosen.name, registry.objectives)
     try:
         return load(objective.make)(**{**objective.settings, **chosen.settings})  # type: ignore[no-any-return]
     except (TypeError, BadValue) as error:
-        raise BadValue(f"Objective {chosen.name!r} of track {config.track.name!r}: {str(error).rstrip('.')}.") from None
+        raise BadValue(f"Objective {chosen.name!r} of track {track.name!r}: {str(error).rstrip('.')}.") from None
 
 
 def build(parts: Parts, config: RunConfig) -> nn.Module:

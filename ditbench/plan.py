@@ -32,8 +32,7 @@ def make_plan(
     """
     chosen = resolve_track(registry, track)
     amount = str(Budget.parse(budget or chosen.budget))
-    if not _DEVICE.fullmatch(device):
-        raise BadValue(f"No device named {device!r}. Known: auto, cpu, cuda, cuda:0, cuda:1, ...")
+    check_device(device)
     if not architectures:
         raise BadValue("No architecture chosen. Name some with --plugins dit,uvit or see ditbench list.")
     if not 0 < checkpoint_seconds < float("inf"):
@@ -67,6 +66,12 @@ def make_plan(
         if labels.count((label, seed)) > 1:
             raise BadValue(f"Architecture {label!r} stands twice in the selection.")
     return runs
+
+
+def check_device(device: str) -> None:
+    """Whether it is spelled like one; only the process that computes can tell whether it is there."""
+    if not _DEVICE.fullmatch(device):
+        raise BadValue(f"No device named {device!r}. Known: auto, cpu, cuda, cuda:0, cuda:1, ...")
 
 
 def resolve_track(registry: Registry, name: str) -> Track:
