@@ -229,7 +229,7 @@ def _sample(config: RunConfig, parts: Parts, denoiser: nn.Module, watch: Watch) 
     batches: list[sampling.Batch] = []
     done = 0
     plan = sampling.Plan(parts.sample, parts.objective, choice.steps, config.seed, choice.guidance)
-    for batch in sampling.generate(denoiser, parts.spec, plan, count, choice.batch_size, parts.device):
+    for batch in sampling.generate(denoiser, parts.spec, plan, range(count), choice.batch_size, parts.device):
         watch.check()
         batches.append(batch)
         done += len(batch.labels)

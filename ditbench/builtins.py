@@ -46,7 +46,7 @@ def ditbench_objectives() -> Iterable[Objective]:
             name="ddpm-sd",
             make="ditbench.objectives:Noise",
             settings={"schedule": "scaled-linear"},
-            description="noise regressed, scaled-linear betas (Stable Diffusion; U-ViT on latents)",
+            description="noise regressed, scaled-linear betas (Stable Diffusion; U-ViT-H)",
         ),
         Objective(
             name="edm",
@@ -89,7 +89,7 @@ def ditbench_samplers() -> Iterable[Sampler]:
             name="dpm-solver++",
             sample="ditbench.samplers:dpm_solver",
             objectives=_DISCRETE,
-            max_steps=1000,
+            max_steps=999,  # 1000 would ask for the same time twice
             description="DPM-Solver++, multistep of order 2",
         ),
         Sampler(

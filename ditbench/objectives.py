@@ -11,8 +11,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Protocol
+from functools import cache, cached_property
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -75,14 +75,28 @@ class Flow:
         return _mean((out.float() - (noise - x0)).square())
 
 
+class AtTime(NamedTuple):
+    """What `Noise`'s equations take from t: (N, 1, 1, 1) float32 each, rounded once."""
+
+    signal: Tensor  # x_t = signal x_0 + noise epsilon
+    noise: Tensor
+    inverse_signal: Tensor  # x_0 = inverse_signal x_t - noise_over_signal epsilon
+    noise_over_signal: Tensor
+    of_image: Tensor  # q(x_{t-1} | x_t, x_0) has the mean of_image x_0 + of_x_t x_t
+    of_x_t: Tensor
+    least_log_variance: Tensor  # of the same; at t = 0, where its variance is 0, that of t = 1
+    most_log_variance: Tensor
+    weight: Tensor  # of the squared error
+
+
 @dataclass(frozen=True)
 class Noise:
     """Discrete-time diffusion of 1000 steps that regresses the noise (Ho et al., 2020); t is one of 0, 1, ..., 999.
 
     ``schedule="linear"``: betas from 1e-4 to 0.02; ``"scaled-linear"``: their roots are linear, from 0.00085 to
-    0.012 (Stable Diffusion; U-ViT's latent models). With ``learn_variance`` the output's second half places the
-    log variance between its two bounds and the variational bound in bits is added, its mean detached (Nichol &
-    Dhariwal, 2021; DiT). ``min_snr_gamma`` weights the squared error with min(SNR, gamma) / SNR (Hang et al., 2023).
+    0.012 (Stable Diffusion; U-ViT-H). With ``learn_variance`` the output's second half places the log variance
+    between its two bounds and the variational bound in bits is added, its mean detached (Nichol & Dhariwal, 2021;
+    DiT). ``min_snr_gamma`` weights the squared error with min(SNR, gamma) / SNR (Hang et al., 2023).
     """
 
     schedule: str = "linear"
@@ -94,18 +108,12 @@ class Noise:
         if not 0 <= self.min_snr_gamma < math.inf:
             raise BadValue(f"min_snr_gamma {self.min_snr_gamma} must be 0 or positive.")
 
-    @property
-    def beta_range(self) -> tuple[float, float]:
-        """The first and the last beta."""
-        return (1e-4, 0.02) if self.schedule == "linear" else (0.00085, 0.012)
-
     @cached_property
     def betas(self) -> Tensor:
         """beta_t, in float64: (1000,)."""
-        first, last = self.beta_range
         if self.schedule == "linear":
-            return torch.linspace(first, last, STEPS, dtype=torch.float64)
-        return torch.linspace(first**0.5, last**0.5, STEPS, dtype=torch.float64).square()
+            return torch.linspace(1e-4, 0.02, STEPS, dtype=torch.float64)
+        return torch.linspace(0.00085**0.5, 0.012**0.5, STEPS, dtype=torch.float64).square()
 
     @cached_property
     def alpha_bars(self) -> Tensor:
@@ -116,14 +124,13 @@ class Noise:
         return torch.randint(STEPS, (count,), generator=generator, device=generator.device).float()
 
     def corrupt(self, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-        return self._at(self.alpha_bars.sqrt(), t) * x0 + self._at((1 - self.alpha_bars).sqrt(), t) * noise
+        at = self._at(t)
+        return at.signal * x0 + at.noise * noise
 
     def loss(self, out: Tensor, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         squared = _mean((out[:, : x0.shape[1]].float() - noise).square())
         if self.min_snr_gamma:
-            alpha_bar = self.alpha_bars.to(t.device)[t.long()]
-            snr = alpha_bar / (1 - alpha_bar)
-            squared = squared * (snr.clamp(max=self.min_snr_gamma) / snr).float()
+            squared = squared * self._at(t).weight.flatten()
         return squared + self.bound(out, x0, noise, t) if self.learn_variance else squared
 
     def bound(self, out: Tensor, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
@@ -133,36 +140,40 @@ class Noise:
         reaches the predicted noise.
         """
         epsilon, v = out.float().chunk(2, dim=1)
-        epsilon, x_t = epsilon.detach(), self.corrupt(x0, noise, t)
-        of_image, of_x_t = (self._at(weight, t) for weight in self.posterior_weights)
-        alpha_bars = self.alpha_bars
-        guess = self._at(alpha_bars.rsqrt(), t) * x_t - self._at((1 / alpha_bars - 1).sqrt(), t) * epsilon  # of x_0
-        true_mean, mean = of_image * x0 + of_x_t * x_t, of_image * guess + of_x_t * x_t
-        least, most = self._at(self.least_log_variances, t), self._at(self.betas.log(), t)
-        share = (v + 1) / 2
-        log_variance = share * most + (1 - share) * least
+        at, x_t = self._at(t), self.corrupt(x0, noise, t)
+        guess = at.inverse_signal * x_t - at.noise_over_signal * epsilon.detach()  # of x_0
+        true_mean, mean = at.of_image * x0 + at.of_x_t * x_t, at.of_image * guess + at.of_x_t * x_t
+        least, share = at.least_log_variance, (v + 1) / 2
+        log_variance = share * at.most_log_variance + (1 - share) * least
         gap = (true_mean - mean).square() * (-log_variance).exp()
         divergence = 0.5 * (log_variance - least + (least - log_variance).exp() - 1 + gap)
-        first = (t == 0)[:, None, None, None]
+        first = _per_image(t == 0)
         nats = torch.where(first, -_log_likelihood_of_pixels(x0, mean, log_variance), divergence)
         return _mean(nats) / math.log(2)
 
-    @cached_property
-    def posterior_weights(self) -> tuple[Tensor, Tensor]:
-        """The mean of q(x_{t-1} | x_t, x_0) is the first times x_0 plus the second times x_t: (1000,) each."""
-        before = torch.cat([torch.ones(1, dtype=torch.float64), self.alpha_bars[:-1]])
-        rest = 1 - self.alpha_bars
-        return self.betas * before.sqrt() / rest, (1 - before) * (1 - self.betas).sqrt() / rest
+    def _at(self, t: Tensor) -> AtTime:
+        return AtTime(*_table(self, t.device)[:, t.long(), None, None, None].unbind())
 
-    @cached_property
-    def least_log_variances(self) -> Tensor:
-        """log variance of q(x_{t-1} | x_t, x_0); at t = 0, where it is 0, that of t = 1: (1000,)."""
-        variances = self.betas[1:] * (1 - self.alpha_bars[:-1]) / (1 - self.alpha_bars[1:])
-        return torch.cat([variances[:1], variances]).log()
 
-    def _at(self, table: Tensor, t: Tensor) -> Tensor:
-        """Entries of a float64 table, rounded once: (N, 1, 1, 1) float32."""
-        return _per_image(table.float().to(t.device, non_blocking=True)[t.long()])
+@cache  # made and copied once per device, not at every training step
+def _table(of: Noise, device: torch.device) -> Tensor:
+    """The fields of `AtTime` at every t, in float64 until the end: (9, 1000) float32."""
+    betas, alpha_bars = of.betas, of.alpha_bars
+    before, rest = torch.cat([torch.ones(1, dtype=torch.float64), alpha_bars[:-1]]), 1 - alpha_bars
+    variances = betas[1:] * (1 - alpha_bars[:-1]) / rest[1:]
+    snr = alpha_bars / rest
+    fields = AtTime(
+        signal=alpha_bars.sqrt(),
+        noise=rest.sqrt(),
+        inverse_signal=alpha_bars.rsqrt(),
+        noise_over_signal=(1 / alpha_bars - 1).sqrt(),
+        of_image=betas * before.sqrt() / rest,
+        of_x_t=(1 - before) * (1 - betas).sqrt() / rest,
+        least_log_variance=torch.cat([variances[:1], variances]).log(),
+        most_log_variance=betas.log(),
+        weight=snr.clamp(max=of.min_snr_gamma or math.inf) / snr,
+    )
+    return torch.stack(fields).float().to(device)
 
 
 @dataclass(frozen=True)
@@ -171,7 +182,8 @@ class EDM:
 
     D(x; sigma) = c_skip x + c_out F(c_in x, t) with their four coefficients; F is the denoiser. Their weighting
     makes the loss the plain squared error of F against (x_0 - c_skip x) / c_out. The denoiser is told
-    t = 1000 (ln sigma - ln 0.002) / (ln 80 - ln 0.002), which is their ln(sigma) / 4 on ditbench's scale.
+    t = 1000 (ln sigma - ln 0.002) / (ln 80 - ln 0.002), which is their ln(sigma) / 4 on ditbench's scale; of a million
+    draws 16 lie beyond these ends and are moved to them.
     """
 
     sigma_data: float = 0.5
@@ -182,8 +194,9 @@ class EDM:
     sigma_range = (0.002, 80.0)
 
     def __post_init__(self) -> None:
-        if self.sigma_data <= 0 or self.std <= 0:
-            raise BadValue(f"sigma_data {self.sigma_data} and std {self.std} must be positive.")
+        if not (0 < self.sigma_data < math.inf and 0 < self.std < math.inf and math.isfinite(self.mean)):
+            values = f"sigma_data {self.sigma_data}, std {self.std} and mean {self.mean}"
+            raise BadValue(f"{values} must be finite, the first two positive.")
 
     def sample_time(self, count: int, generator: torch.Generator) -> Tensor:
         draw = torch.randn(count, generator=generator, device=generator.device)

@@ -1,7 +1,8 @@
 """Samplers, over diffusers' schedulers where those do what the papers say: from noise to x_0.
 
 A sampler walks back in time and asks the denoiser at every stop. Those that draw noise on the way take it from
-one stream per image, so that an image does not depend on its batch.
+one stream per image, so that an image does not depend on its batch. Times and coefficients stay on the CPU, so that a
+step reads nothing back from the device.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ from diffusers.schedulers.scheduling_edm_euler import EDMEulerScheduler
 from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 from torch import Tensor
 
-from .objectives import STEPS, TIME_SCALE
+from .objectives import STEPS, TIME_SCALE, Noise
 
-Denoise = Callable[[Tensor, Tensor], Tensor]  # (x (N, C, H, W), t ()) -> the denoiser's output
+Denoise = Callable[[Tensor, Tensor], Tensor]  # (x (N, C, H, W), t () on the CPU) -> the denoiser's output
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +42,7 @@ Sample = Callable[[Walk], Tensor]
 def euler(walk: Walk) -> Tensor:
     """Euler's method along the flow from s = 1 to 0 in equal steps; one evaluation each."""
     scheduler = FlowMatchEulerDiscreteScheduler(num_train_timesteps=STEPS)
-    scheduler.set_timesteps(sigmas=np.linspace(1, 1 / walk.steps, walk.steps).tolist(), device=walk.noise.device)
+    scheduler.set_timesteps(sigmas=np.linspace(1, 1 / walk.steps, walk.steps).tolist())
     return _follow(walk, scheduler)
 
 
@@ -55,35 +56,49 @@ def heun(walk: Walk) -> Tensor:
 
 
 def ddpm(walk: Walk) -> Tensor:
-    """Ancestral sampling (Ho et al., 2020) over equally spaced steps, with the variance that was learned.
+    """Ancestral sampling (Ho et al., 2020) over `respaced` steps; one evaluation each.
 
-    The steps are rounded equal parts of 0..999, as iDDPM respaces them. Without a learned variance it is that of
-    the posterior. x_0 is not clipped. One evaluation a step.
+    The variance is the learned one, else that of the posterior. x_0 is not clipped.
     """
-    scheduler = DDPMScheduler(
-        STEPS,
-        trained_betas=walk.objective.betas.numpy(),
-        variance_type="learned_range" if walk.objective.learn_variance else "fixed_small",
-        timestep_spacing="linspace",
-        clip_sample=False,
-    )
-    scheduler.set_timesteps(walk.steps, device=walk.noise.device)
-    x, streams = walk.noise, walk.streams()
+    scheduler, streams = ancestral(walk.objective, walk.steps), walk.streams()
+    x = walk.noise
     for t in scheduler.timesteps:
         x = scheduler.step(walk.denoise(x, t), t, x, generator=streams).prev_sample
     return x
 
 
+def ancestral(objective: Noise, steps: int) -> Any:
+    """diffusers' `DDPMScheduler`, as `ddpm` steps through it."""
+    scheduler = DDPMScheduler(
+        STEPS,
+        trained_betas=objective.betas.numpy(),
+        variance_type="learned_range" if objective.learn_variance else "fixed_small",
+        clip_sample=False,
+    )
+    scheduler.alphas_cumprod = objective.alpha_bars  # its own float32 ones have 3 digits of 1 - alpha_bar at t = 0
+    scheduler.set_timesteps(timesteps=respaced(steps))
+    return scheduler
+
+
+def respaced(steps: int) -> list[int]:
+    """Times from 999 to 0 in equal parts, rounded as iDDPM rounds them.
+
+    It adds up the stride. Multiplying would put some times of odd counts one off, 500 for 499 among 21.
+    """
+    stride = (STEPS - 1) / max(1, steps - 1)
+    return [round(t) for t in itertools.accumulate([stride] * (steps - 1), initial=0.0)][::-1]
+
+
 def ddim(walk: Walk) -> Tensor:
-    """Deterministic DDIM (Song et al., 2021, Eq. 12, eta = 0) over the steps of `ddpm`; one evaluation a step.
+    """Deterministic DDIM (Song et al., 2021, Eq. 12, eta = 0) over `respaced` steps; one evaluation each.
 
     Each step leads to the next of the list. (diffusers' own scheduler counts down by a fixed number instead.)
     """
-    times = np.linspace(0, STEPS - 1, walk.steps).round().astype(np.int64)[::-1].copy()
+    times = torch.tensor(respaced(walk.steps))
     kept = [*walk.objective.alpha_bars[times].tolist(), 1.0]
     x = walk.noise
-    for i, t in enumerate(torch.from_numpy(times)):
-        epsilon = _prediction(walk.denoise(x, t.to(x.device)), x)
+    for i, t in enumerate(times):
+        epsilon = _prediction(walk.denoise(x, t), x)
         x0 = (x - (1 - kept[i]) ** 0.5 * epsilon) / kept[i] ** 0.5
         x = kept[i + 1] ** 0.5 * x0 + (1 - kept[i + 1]) ** 0.5 * epsilon
     return x
@@ -94,7 +109,7 @@ def dpm_solver(walk: Walk) -> Tensor:
     scheduler = DPMSolverMultistepScheduler(
         STEPS, trained_betas=walk.objective.betas.numpy(), algorithm_type="dpmsolver++", solver_order=2
     )
-    scheduler.set_timesteps(walk.steps, device=walk.noise.device)
+    scheduler.set_timesteps(walk.steps)
     return _follow(walk, scheduler)
 
 

@@ -66,9 +66,9 @@ def streams(seed: int, indices: npt.NDArray[np.int64]) -> list[torch.Generator]:
     return [torch.Generator().manual_seed((first + index) % 2**32) for index in indices.tolist()]
 
 
-def balanced_labels(count: int, classes: int) -> npt.NDArray[np.int64]:
+def balanced_labels(indices: npt.NDArray[np.int64], classes: int) -> npt.NDArray[np.int64]:
     """Image i has class i mod `classes`: equal shares, a fixed order. Without classes: all 0."""
-    return np.arange(count, dtype=np.int64) % max(1, classes)
+    return indices % max(1, classes)
 
 
 def labels_sha256(labels: npt.NDArray[np.int64]) -> str:
@@ -77,26 +77,33 @@ def labels_sha256(labels: npt.NDArray[np.int64]) -> str:
 
 
 def generate(
-    denoiser: nn.Module, spec: DenoiserSpec, plan: Plan, count: int, batch_size: int, device: torch.device
+    denoiser: nn.Module,
+    spec: DenoiserSpec,
+    plan: Plan,
+    indices: range | npt.NDArray[np.int64],
+    batch_size: int,
+    device: torch.device,
 ) -> Iterator[Batch]:
-    """Sample `count` images with balanced labels, batch by batch.
+    """Sample the images of these numbers, in this order, batch by batch.
 
+    An image's label and noise follow from its index, so processes can share the work: each takes some indices.
     Raises `Diverged` if a sample is infinite or NaN.
     """
-    labels = balanced_labels(count, spec.classes)
+    images = np.asarray(indices, dtype=np.int64)
     shape = (spec.channels, spec.resolution, spec.resolution)
     denoiser.eval()
-    for start in range(0, count, batch_size):
-        indices = np.arange(start, min(count, start + batch_size), dtype=np.int64)
+    for start in range(0, len(images), batch_size):
+        batch = images[start : start + batch_size]
+        labels = balanced_labels(batch, spec.classes)
         began = time.perf_counter()
-        noise = initial_noise(plan.seed, indices, shape).to(device)
-        ask = Ask(denoiser, spec, torch.from_numpy(labels[indices]).to(device), plan.guidance)
+        noise = initial_noise(plan.seed, batch, shape).to(device)
+        ask = Ask(denoiser, spec, torch.from_numpy(labels).to(device), plan.guidance)
         with torch.inference_mode():
-            x = plan.sample(Walk(ask, plan.objective, noise, plan.steps, partial(streams, plan.seed, indices)))
+            x = plan.sample(Walk(ask, plan.objective, noise, plan.steps, partial(streams, plan.seed, batch)))
         if not bool(x.isfinite().all()):
             raise Diverged("a sample became infinite or NaN")
         pixels = to_bytes(x).cpu().numpy()  # the copy to the host waits for the device
-        yield Batch(pixels, labels[indices], time.perf_counter() - began, ask.evaluations)
+        yield Batch(pixels, labels, time.perf_counter() - began, ask.evaluations)
 
 
 class Ask:
@@ -107,9 +114,9 @@ class Ask:
         self.evaluations = 0  # per image
 
     def __call__(self, x: Tensor, t: Tensor) -> Tensor:
-        """The output (N, out_channels, H, W) at x (N, C, H, W) and time t ()."""
+        """The output (N, out_channels, H, W) at x (N, C, H, W) and time t (), which is on the CPU."""
         weight = 1.0 if self.guidance is None else self.guidance.weight(float(t))
-        times = t.to(x).expand(len(x))
+        times = x.new_full((len(x),), float(t))
         if weight == 1:
             self.evaluations += 1
             return self.denoiser(x, times, self.y)  # type: ignore[no-any-return]

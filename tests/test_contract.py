@@ -125,7 +125,8 @@ def test_trains_and_samples_with_every_objective(name, objective):
 
     loss_of(denoiser, loss).backward()
     assert all(p.grad.isfinite().all() for p in denoiser.parameters() if p.grad is not None)
-    (batch,) = generate(denoiser, spec, Plan(sampler, objective, 3, 0, Guidance(scale=1.5)), 4, 4, torch.device("cpu"))
+    plan = Plan(sampler, objective, 3, 0, Guidance(scale=1.5))
+    (batch,) = generate(denoiser, spec, plan, range(4), 4, torch.device("cpu"))
     assert batch.pixels.shape == (4, 1, 8, 8)
 
 

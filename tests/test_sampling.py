@@ -1,16 +1,19 @@
-"""One random stream per image, balanced labels, guidance, and samplers that do what their papers say."""
+"""One random stream per image, balanced labels, guidance, and samplers that do what their papers say.
 
-from pathlib import Path
+`test_goldens.py` has whole trajectories of the published iDDPM, and MDT's guidance weights.
+"""
+
+import multiprocessing
 
 import numpy as np
 import pytest
 import torch
-from diffusers.schedulers import scheduling_ddpm
-from safetensors.torch import load_file
 from torch import nn
 from toy_net import Toy
 
-from ditbench.components import DenoiserSpec
+from ditbench.builtins import ditbench_samplers
+from ditbench.components import DenoiserSpec, load
+from ditbench.executors import PRELOAD
 from ditbench.guidance import Guidance
 from ditbench.objectives import EDM, Flow, Noise
 from ditbench.samplers import Walk, ddim, ddpm, dpm_solver, edm_heun, euler, heun
@@ -42,9 +45,10 @@ def test_streams_on_the_way_differ_between_images_and_seeds():
 
 
 def test_labels_are_balanced_and_fixed():
-    assert np.bincount(balanced_labels(1000, 10)).tolist() == [100] * 10
-    assert balanced_labels(3, 0).tolist() == [0, 0, 0]
-    assert labels_sha256(balanced_labels(10, 10)) != labels_sha256(balanced_labels(10, 5))
+    assert np.bincount(balanced_labels(np.arange(1000), 10)).tolist() == [100] * 10
+    assert balanced_labels(np.array([17, 3, 20]), 10).tolist() == [7, 3, 0]
+    assert balanced_labels(np.arange(3), 0).tolist() == [0, 0, 0]
+    assert labels_sha256(balanced_labels(np.arange(10), 10)) != labels_sha256(balanced_labels(np.arange(10), 5))
 
 
 def walk(denoise, noise, steps, objective=None):
@@ -79,12 +83,11 @@ def test_heun_is_of_second_order():
     assert error(10) / error(20) == pytest.approx(4, rel=0.25)
 
 
-GOLDEN = load_file(Path(__file__).parent / "goldens" / "diffusion_visible.safetensors")
 IDDPM = Noise(learn_variance=True)
 
 
-def golden_denoiser(x, t):
-    """The analytic model of the golden file's metadata."""
+def analytic(x, t):
+    """A denoiser of known shape, with a variance."""
     rest = (1 - IDDPM.alpha_bars[int(t)].float()).sqrt()
     return torch.cat([0.9 * rest * x + 0.05 * x.tanh(), 0.3 * x.tanh()], dim=1)
 
@@ -93,30 +96,32 @@ def far(ours, theirs):
     return float((ours - theirs).double().norm() / theirs.double().norm())
 
 
-@pytest.mark.parametrize(("sampler", "steps"), [(ddpm, 250), (ddpm, 50), (ddim, 50)])
-def test_whole_trajectories_equal_the_reference(monkeypatch, sampler, steps):
-    monkeypatch.setattr(scheduling_ddpm, "randn_tensor", lambda *_, **__: GOLDEN["step_noise"])
-    x0 = sampler(walk(golden_denoiser, GOLDEN["xT"], steps, IDDPM))
-    assert far(x0, GOLDEN[f"{sampler.__name__}{steps}.x_0"]) < 1e-4
-
-
-def test_the_respaced_steps_are_those_of_the_reference():
+@pytest.mark.parametrize("sampler", [ddpm, ddim])
+@pytest.mark.parametrize(("steps", "middle"), [(3, [500]), (4, [666, 333]), (21, [549, 499, 450])])
+def test_steps_are_respaced_as_iddpm_does(sampler, steps, middle):
+    """Of 21 steps the middle one is at 499.5, to which iDDPM comes by adding 49.95 ten times: a little less."""
     times = []
 
     def denoise(x, t):
         times.append(int(t))
-        return golden_denoiser(x, t)
+        return analytic(x, t)
 
-    for sampler in (ddpm, ddim):
-        times.clear()
-        sampler(walk(denoise, GOLDEN["xT"], 250, IDDPM))
-        assert times == sorted(GOLDEN["respaced250.timesteps"].tolist(), reverse=True)
+    sampler(walk(denoise, torch.zeros(1, 1, 2, 2), steps, IDDPM))
+    half = (steps - len(middle)) // 2
+    assert len(times) == steps and (times[0], times[-1]) == (999, 0) and times[half : half + len(middle)] == middle
 
 
 def test_dpm_solver_reaches_the_image_of_ddim_in_fewer_steps():
-    target = ddim(walk(golden_denoiser, GOLDEN["xT"], 1000, IDDPM))
-    assert far(dpm_solver(walk(golden_denoiser, GOLDEN["xT"], 50, IDDPM)), target) < 3e-3
-    assert far(ddim(walk(golden_denoiser, GOLDEN["xT"], 50, IDDPM)), target) > 3e-3
+    noise = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    target = ddim(walk(analytic, noise, 1000, IDDPM))
+    assert far(dpm_solver(walk(analytic, noise, 50, IDDPM)), target) < 3e-3
+    assert far(ddim(walk(analytic, noise, 50, IDDPM)), target) > 3e-3
+
+
+@pytest.mark.parametrize("sampler", [s for s in ditbench_samplers() if s.max_steps], ids=lambda sampler: sampler.name)
+def test_all_the_steps_that_a_sampler_allows(sampler):
+    noise = torch.randn(1, 1, 2, 2, generator=torch.Generator().manual_seed(0))
+    assert load(sampler.sample)(walk(analytic, noise, sampler.max_steps, IDDPM)).isfinite().all()
 
 
 def test_edm_heun_reaches_normal_data_exactly():
@@ -138,44 +143,83 @@ def test_edm_heun_reaches_normal_data_exactly():
     assert max(powers) / min(powers) == pytest.approx(1, rel=0.01)  # the denoiser sees the same variance at all times
 
 
-@pytest.mark.parametrize(
-    ("sampler", "objective", "spec"),
-    [
-        (euler, Flow(), SPEC),
-        (heun, Flow(), SPEC),
-        (ddpm, Noise(), SPEC),
-        (ddpm, IDDPM, LEARNED),
-        (ddim, IDDPM, LEARNED),
-        (dpm_solver, Noise("scaled-linear"), SPEC),
-        (edm_heun, EDM(), SPEC),
-    ],
-)
-def test_samples_do_not_depend_on_the_batch_size(sampler, objective, spec):
+SAMPLERS = [
+    (euler, Flow(), SPEC),
+    (heun, Flow(), SPEC),
+    (ddpm, Noise(), SPEC),
+    (ddpm, IDDPM, LEARNED),
+    (ddim, IDDPM, LEARNED),
+    (dpm_solver, Noise("scaled-linear"), SPEC),
+    (edm_heun, EDM(), SPEC),
+]
+
+
+def sample(sampler, objective, spec, indices, batch_size):
+    """Noise, images before rounding, and labels of a perturbed toy."""
     torch.manual_seed(0)
     toy = Toy(spec, width=16)
     perturb(toy)
-    noises = {}
+    noise, images = [], []
 
-    def images(batch_size):
-        floats = []
+    def kept(walk):
+        noise.append(walk.noise)
+        images.append(sampler(walk))
+        return images[-1]
 
-        def kept(walk):
-            floats.append(sampler(walk))
-            noises.setdefault(batch_size, []).append(walk.noise)
-            return floats[-1]
+    plan = Plan(kept, objective, 5, 3, Guidance(scale=2.0))
+    batches = list(generate(toy, spec, plan, indices, batch_size, torch.device("cpu")))
+    assert all(batch.seconds > 0 for batch in batches)
+    return torch.cat(noise).numpy(), torch.cat(images).numpy(), np.concatenate([batch.labels for batch in batches])
 
-        plan = Plan(kept, objective, 5, 3, Guidance(scale=2.0))
-        batches = list(generate(toy, spec, plan, 64, batch_size, torch.device("cpu")))
-        assert all(batch.seconds > 0 for batch in batches)
-        return torch.cat(floats), np.concatenate([batch.labels for batch in batches])
 
-    whole, labels = images(64)
-    assert labels.tolist() == balanced_labels(64, 10).tolist()
+def assert_same(one, other):
+    """Noise bit for bit, images within 1e-4, the same labels."""
+    assert np.array_equal(one[0], other[0]) and np.array_equal(one[2], other[2])
+    assert np.abs(one[1] - other[1]).max() < 1e-4 * max(1, np.abs(other[1]).max())
+
+
+@pytest.mark.parametrize(("sampler", "objective", "spec"), SAMPLERS)
+def test_samples_do_not_depend_on_the_batch_size(sampler, objective, spec):
+    whole = sample(sampler, objective, spec, range(64), 64)
+    assert whole[2].tolist() == balanced_labels(np.arange(64), 10).tolist()
     for batch_size in (1, 7):
-        floats, same = images(batch_size)
-        assert np.array_equal(labels, same)
-        assert torch.equal(torch.cat(noises[batch_size]), noises[64][0])  # bit for bit
-        assert float((floats - whole).abs().max()) < 1e-4 * max(1, float(whole.abs().max()))
+        assert_same(sample(sampler, objective, spec, range(64), batch_size), whole)
+
+
+SHARED = {"euler": (euler, Flow(), SPEC), "ddpm": (ddpm, IDDPM, LEARNED)}  # one draws no noise on the way, one does
+
+
+def make_share(start, path):
+    """What one of two processes does: every second image."""
+    torch.set_num_threads(1)
+    shares = {name: sample(*made_of, range(start, 64, 2), 5) for name, made_of in SHARED.items()}
+    np.savez(path, **{f"{name}{i}": part for name, share in shares.items() for i, part in enumerate(share)})
+
+
+def test_two_processes_share_the_images_of_one(tmp_path):
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(PRELOAD))  # a test process has one server, which other tests use too
+    paths = [tmp_path / "even.npz", tmp_path / "odd.npz"]
+    processes = [context.Process(target=make_share, args=share) for share in enumerate(paths)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+        assert process.exitcode == 0
+    whole = {name: sample(*made_of, range(64), 64) for name, made_of in SHARED.items()}
+    for start, path in enumerate(paths):
+        with np.load(path) as share:
+            for name, parts in whole.items():
+                assert_same([share[f"{name}{i}"] for i in range(3)], [part[start::2] for part in parts])
+
+
+@pytest.mark.parametrize(("sampler", "objective", "spec"), SAMPLERS)
+def test_a_step_reads_nothing_back_from_the_device(sampler, objective, spec):
+    """It would wait for it. On the meta device numbers have no value, so reading one raises."""
+    denoiser = Toy(spec, width=16).to("meta")
+    ask = Ask(denoiser, spec, torch.zeros(4, dtype=torch.int64, device="meta"), Guidance(scale=2.0))
+    noise = torch.empty(4, 1, 8, 8, device="meta")
+    assert sampler(walk(ask, noise, 5, objective)).device == noise.device
 
 
 class Labelled(nn.Module):
@@ -207,16 +251,6 @@ def test_guidance(guidance, channels, evaluations):
     assert ask.evaluations == evaluations
 
 
-def test_power_cosine_equals_the_reference():
-    tables = {name: table for name, table in GOLDEN.items() if name.startswith("power_cosine.scale")}
-    assert len(tables) == 3
-    for name, table in tables.items():
-        scale, power = name.removeprefix("power_cosine.scale").split(".pow")
-        guidance = Guidance(scale=float(scale), schedule="power-cosine", power=float(power))
-        weights = [guidance.weight(t) for t in GOLDEN["power_cosine.t"].tolist()]
-        assert weights == pytest.approx(table.tolist(), abs=1e-6)
-
-
 def test_an_interval_must_make_sense():
     with pytest.raises(ValueError, match=r"interval 500\.0 to 400\.0 does not lie in 0\.\.1000"):
         Guidance(scale=2.0, schedule="interval", interval=(500, 400))
@@ -225,9 +259,10 @@ def test_an_interval_must_make_sense():
 def test_evaluations_are_counted():
     toy = Toy(SPEC, width=16)
     for sampler, objective, expected in ((euler, Flow(), 10), (heun, Flow(), 19), (edm_heun, EDM(), 19)):
-        (batch,) = generate(toy, SPEC, Plan(sampler, objective, 10, 0), 4, 4, torch.device("cpu"))
+        (batch,) = generate(toy, SPEC, Plan(sampler, objective, 10, 0), range(4), 4, torch.device("cpu"))
         assert batch.evaluations == expected
-        (batch,) = generate(toy, SPEC, Plan(sampler, objective, 10, 0, Guidance(scale=3)), 4, 4, torch.device("cpu"))
+        guided = Plan(sampler, objective, 10, 0, Guidance(scale=3))
+        (batch,) = generate(toy, SPEC, guided, range(4), 4, torch.device("cpu"))
         assert batch.evaluations == 2 * expected
 
 
@@ -238,5 +273,5 @@ def test_the_variance_half_of_the_output_is_left_out():
         def forward(self, x, t, y):
             return torch.cat([torch.zeros_like(x), torch.full_like(x, torch.nan)], dim=1)
 
-    (batch,) = generate(Double(), spec, Plan(euler, Flow(), 2, 0), 4, 4, torch.device("cpu"))
+    (batch,) = generate(Double(), spec, Plan(euler, Flow(), 2, 0), range(4), 4, torch.device("cpu"))
     assert batch.pixels.std() > 10

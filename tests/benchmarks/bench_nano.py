@@ -46,7 +46,7 @@ def test_sampling_a_batch(benchmark, name):
     network = build_denoiser(REGISTRY.architectures[name])
 
     def sample():
-        return list(generate(network, DIGITS_SPEC, Plan(euler, Flow(), 25, 0), 250, 250, CPU))
+        return list(generate(network, DIGITS_SPEC, Plan(euler, Flow(), 25, 0), range(250), 250, CPU))
 
     benchmark.pedantic(sample, rounds=3, warmup_rounds=1)
 
