@@ -12,11 +12,13 @@ from .components import (
     Dataset,
     DenoiserSpec,
     Executor,
+    Extractor,
     Metric,
     Objective,
     Option,
     Sampler,
     Value,
+    Weights,
 )
 from .errors import BadValue, DitbenchError
 from .hookspecs import hookimpl
@@ -32,12 +34,14 @@ __all__ = [
     "DenoiserSpec",
     "DitbenchError",
     "Executor",
+    "Extractor",
     "Metric",
     "Objective",
     "Option",
     "Record",
     "Sampler",
     "Value",
+    "Weights",
     "hookimpl",
     "run",
 ]

@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 from . import sampling
 from .budget import Budget
-from .components import Architecture, DenoiserSpec, Metric, Sampler, load
+from .components import Architecture, DenoiserSpec, Extractor, Metric, Sampler, load
 from .cost import cost_of, peak_memory, reset_peak, resident
 from .datasets import Images
 from .environment import describe, find_device
 from .errors import BadFile, BadValue, DitbenchError
-from .features import Extractor, extract, find_extractor
+from .features import BATCH_SIZE, Features, check_shape, extract, load_extractor
+from .image_sets import in_memory
 from .images import Bytes, write_grid, write_samples
 from .objectives import DiffusionObjective
-from .quality import floor, measure
+from .quality import floor, measure, outputs_for
 from .record import (
     SAMPLES_FILE,
     Cost,
@@ -31,11 +34,13 @@ from .record import (
     Measurement,
     Memory,
     PeakMemory,
+    RawWeights,
     Record,
     SamplingFacts,
     TrainingFacts,
     identity,
 )
+from .reference import Reference, source_of
 from .registry import Registry, pick
 from .samplers import Sample
 from .storage import write_atomically
@@ -44,7 +49,7 @@ from .training import Trainer, train
 from .watch import Progress, Watch
 
 GRID_FILE = "samples.png"
-WEIGHTS_FILE = "ema.safetensors"
+WEIGHTS_FILE, RAW_WEIGHTS_FILE = "ema.safetensors", "raw.safetensors"
 FLOOR_SPLITS = 5
 Labels = npt.NDArray[np.int64]
 
@@ -59,8 +64,7 @@ class Parts:
     objective: DiffusionObjective
     sampler: Sampler
     sample: Sample
-    metrics: tuple[Metric, ...]
-    extractor: Extractor
+    metrics: tuple[tuple[Metric, Extractor], ...]
     device: torch.device
 
 
@@ -72,6 +76,7 @@ def check(configs: Sequence[RunConfig], registry: Registry) -> tuple[str, Enviro
     device = find_device(configs[0].device)
     for config in configs:
         parts = resolve(config, registry)
+        load_networks(parts)
         try:
             with torch.device("meta"):
                 build(parts, config)
@@ -92,12 +97,14 @@ def resolve(config: RunConfig, registry: Registry) -> Parts:
             f"Track {track.name!r}: guidance on {guidance.channels or 'all'} channels does not fit images of "
             f"{data.pixels.shape[1]} channels and {len(data.class_names)} classes."
         )
-    extractor = find_extractor(track.evaluation.features, data.pixels.shape[1:])
-    extractor.load()
-    sampler = pick("sampler", track.sampler.name, registry.samplers)
-    metrics = tuple(pick("metric", name, registry.metrics) for name in track.evaluation.metrics)
-    for metric in metrics:
+    device, sampler = find_device(config.device), pick("sampler", track.sampler.name, registry.samplers)
+    metrics = tuple(
+        (pick("metric", metric, registry.metrics), pick("extractor", extractor, registry.extractors))
+        for metric, extractor in track.evaluation.choices
+    )
+    for metric, extractor in metrics:
         load(metric.measure)
+        check_shape(extractor, data.pixels.shape[1:])
     return Parts(
         architecture=_architecture(config, registry),
         spec=_spec(track, data, objective),
@@ -106,8 +113,7 @@ def resolve(config: RunConfig, registry: Registry) -> Parts:
         sampler=sampler,
         sample=load(sampler.sample),
         metrics=metrics,
-        extractor=extractor,
-        device=find_device(config.device),
+        device=device,
     )
 
 
@@ -156,25 +162,25 @@ def build(parts: Parts, config: RunConfig) -> nn.Module:
 def run(config: RunConfig, directory: Path, environment: Environment, registry: Registry, watch: Watch) -> Record:
     """Carry out one run in its directory and return its finished record.
 
-    Resumes from the directory's checkpoint. Leaves ``curve.jsonl``, ``ema.safetensors`` and ``samples.png``
-    there, and ``samples.npz`` when asked to keep the samples. Raises `Diverged` or `Interrupted`.
+    Resumes from the directory's checkpoint. Leaves ``curve.jsonl``, ``ema.safetensors``, ``raw.safetensors`` and
+    ``samples.png`` there, and ``samples.npz`` when asked to keep the samples. Raises `Diverged` or `Interrupted`.
     """
     parts = resolve(config, registry)
-    at_start = resident()
+    networks, at_start = load_networks(parts), resident()
 
     ema, cost, training, training_peak = _train(config, parts, directory, watch)
-    weights = {name: tensor.contiguous().cpu() for name, tensor in ema.state_dict().items()}
-    write_atomically(directory / WEIGHTS_FILE, lambda temporary: save_file(weights, temporary))
 
     reset_peak(parts.device)
-    pixels, labels, facts = _sample(config, parts, ema, watch)
+    pixels, labels, facts = _sample(config, parts, ema, watch, "ema")
     sampling_peak = peak_memory(parts.device) if parts.device.type == "cuda" else PeakMemory()
     write_grid(directory / GRID_FILE, pixels, labels.tolist(), parts.data.class_names)
     if config.keep_samples:
         write_samples(directory / SAMPLES_FILE, pixels, labels)
 
     watch.report(Progress("measure", 0.0))
-    metrics, floors = _measure(parts, pixels, labels)
+    features = _features(parts, networks, pixels, labels)
+    metrics, floors = _measure(parts, features), _floors(parts, features)
+    raw = _raw(config, parts, networks, directory, watch) if config.raw_weights else None
     return Record(
         **identity(config),
         status="finished",
@@ -186,24 +192,53 @@ def run(config: RunConfig, directory: Path, environment: Environment, registry: 
         data_sha256=parts.data.sha256,
         metrics=metrics,
         floors=floors,
+        raw=raw,
     )
 
 
-def sample_again(config: RunConfig, directory: Path, record: Record, registry: Registry, watch: Watch) -> None:
-    """Write ``samples.npz`` of a finished run from its weights; `BadFile` if they no longer give its images."""
+def supplement(config: RunConfig, directory: Path, record: Record, registry: Registry, watch: Watch) -> Record:
+    """What was asked for after a run had finished: its ``samples.npz``, its raw weights' metrics.
+
+    Raises `BadFile` if the weights in the directory are gone, or no longer give the record's images.
+    """
     parts = resolve(config, registry)
+    if config.keep_samples and not (directory / SAMPLES_FILE).exists():
+        denoiser = load_denoiser(config, parts, directory / WEIGHTS_FILE)
+        pixels, labels, facts = _sample(config, parts, denoiser, watch, "ema")
+        if record.sampling is None or facts.images_sha256 != record.sampling.images_sha256:
+            raise BadFile(f"The weights in {directory.name!r} no longer give the images of its record. Use --force.")
+        write_samples(directory / SAMPLES_FILE, pixels, labels)
+    if config.raw_weights and record.raw is None:
+        return record.model_copy(update={"raw": _raw(config, parts, load_networks(parts), directory, watch)})
+    return record
+
+
+def load_networks(parts: Parts) -> dict[str, nn.Module]:
+    """The extractors' networks, by name; `DitbenchError` if their weights are missing or are others."""
+    extractors = {extractor.name: extractor for _, extractor in parts.metrics}
+    return {name: load_extractor(extractor, device=parts.device) for name, extractor in extractors.items()}
+
+
+def load_denoiser(config: RunConfig, parts: Parts, weights: Path) -> nn.Module:
+    """The run's denoiser with the weights of a safetensors file; `BadFile` if they are not its own."""
     denoiser = build(parts, config).to(parts.device)
-    denoiser.load_state_dict(load_file(directory / WEIGHTS_FILE))
-    pixels, labels, facts = _sample(config, parts, denoiser, watch)
-    if record.sampling is None or facts.images_sha256 != record.sampling.images_sha256:
-        raise BadFile(f"The weights in {directory.name!r} no longer give the images of its record. Use --force.")
-    write_samples(directory / SAMPLES_FILE, pixels, labels)
+    try:
+        denoiser.load_state_dict(load_file(weights))
+    except (OSError, SafetensorError) as error:
+        raise BadFile(f"The weights {str(weights)!r} can't be read ({' '.join(str(error).split())}).") from None
+    except RuntimeError as error:  # names or shapes
+        reason = " ".join(str(error).split())[:200]
+        raise BadFile(f"The weights {str(weights)!r} are not of {config.label} for {parts.spec}: {reason}.") from None
+    return denoiser
 
 
 def _train(
     config: RunConfig, parts: Parts, directory: Path, watch: Watch
 ) -> tuple[nn.Module, Cost, TrainingFacts, PeakMemory]:
-    """Train to the end of the budget: the EMA network, and what it took. All else is freed on return."""
+    """Train to the end of the budget and write both weights: the EMA network, and what it took.
+
+    All else is freed on return.
+    """
     reset_peak(parts.device)
     denoiser = build(parts, config).to(parts.device)
     cost = cost_of(denoiser, parts.spec)
@@ -220,16 +255,31 @@ def _train(
         parts.device,
     )
     train(trainer, directory, config.hash, config.checkpoint_seconds, watch)
+    _write_weights(directory / WEIGHTS_FILE, trainer.ema)
+    _write_weights(directory / RAW_WEIGHTS_FILE, denoiser)
     return trainer.ema, cost, trainer.facts(), peak_memory(parts.device)
 
 
-def _sample(config: RunConfig, parts: Parts, denoiser: nn.Module, watch: Watch) -> tuple[Bytes, Labels, SamplingFacts]:
+def _write_weights(path: Path, network: nn.Module) -> None:
+    weights = {name: tensor.contiguous().cpu() for name, tensor in network.state_dict().items()}
+    write_atomically(path, lambda temporary: save_file(weights, temporary))
+
+
+def sample_batches(config: RunConfig, parts: Parts, denoiser: nn.Module) -> Iterator[sampling.Batch]:
+    """The track's samples, batch by batch."""
+    choice, indices = config.track.sampler, range(config.track.evaluation.samples)
+    plan = sampling.Plan(parts.sample, parts.objective, choice.steps, config.seed, choice.guidance)
+    return sampling.generate(denoiser, parts.spec, plan, indices, choice.batch_size, parts.device)
+
+
+def _sample(
+    config: RunConfig, parts: Parts, denoiser: nn.Module, watch: Watch, weights: Literal["ema", "raw"]
+) -> tuple[Bytes, Labels, SamplingFacts]:
     """The track's samples, their labels, and how they came about."""
-    choice, count = config.track.sampler, config.track.evaluation.samples
+    count = config.track.evaluation.samples
     batches: list[sampling.Batch] = []
     done = 0
-    plan = sampling.Plan(parts.sample, parts.objective, choice.steps, config.seed, choice.guidance)
-    for batch in sampling.generate(denoiser, parts.spec, plan, range(count), choice.batch_size, parts.device):
+    for batch in sample_batches(config, parts, denoiser):
         watch.check()
         batches.append(batch)
         done += len(batch.labels)
@@ -238,9 +288,9 @@ def _sample(config: RunConfig, parts: Parts, denoiser: nn.Module, watch: Watch) 
     labels = np.concatenate([batch.labels for batch in batches])
     facts = SamplingFacts(
         sampler=parts.sampler.name,
-        steps=choice.steps,
+        steps=config.track.sampler.steps,
         evaluations=batches[0].evaluations,
-        weights="ema",
+        weights=weights,
         labels_sha256=sampling.labels_sha256(labels),
         images_sha256=hashlib.sha256(pixels.tobytes()).hexdigest(),
         batch_images=[len(batch.labels) for batch in batches],
@@ -249,11 +299,49 @@ def _sample(config: RunConfig, parts: Parts, denoiser: nn.Module, watch: Watch) 
     return pixels, labels, facts
 
 
-def _measure(parts: Parts, pixels: Bytes, labels: Labels) -> tuple[list[Measurement], list[Measurement]]:
-    """The metrics of the samples against all real images, and of random halves of the real ones."""
-    network = parts.extractor.load()
-    real = extract(network, parts.data.pixels, parts.data.labels)
-    fake = extract(network, pixels, labels)
-    metrics = [measure(metric, fake, real, parts.extractor) for metric in parts.metrics]
-    floors = [floor(metric, real, parts.extractor, FLOOR_SPLITS) for metric in parts.metrics]
-    return metrics, floors
+def _raw(
+    config: RunConfig, parts: Parts, networks: Mapping[str, nn.Module], directory: Path, watch: Watch
+) -> RawWeights:
+    """The same samples and metrics of the weights as training left them."""
+    denoiser = load_denoiser(config, parts, directory / RAW_WEIGHTS_FILE)
+    pixels, labels, facts = _sample(config, parts, denoiser, watch, "raw")
+    return RawWeights(sampling=facts, metrics=_measure(parts, _features(parts, networks, pixels, labels)))
+
+
+def _features(
+    parts: Parts, networks: Mapping[str, nn.Module], pixels: Bytes, labels: Labels
+) -> dict[str, tuple[Features, Reference]]:
+    """What each extractor makes of the samples and of all real images."""
+    return {name: _seen_by(parts, name, network, pixels, labels) for name, network in networks.items()}
+
+
+def _seen_by(
+    parts: Parts, name: str, network: nn.Module, pixels: Bytes, labels: Labels
+) -> tuple[Features, Reference]:
+    data = parts.data
+    extractor = next(extractor for _, extractor in parts.metrics if extractor.name == name)
+    metrics = [metric for metric, chosen in parts.metrics if chosen is extractor]
+    images = in_memory("", pixels, "")
+    fake = extract(network, images.batches(BATCH_SIZE), outputs_for(metrics), device=parts.device)
+    source = source_of(in_memory(data.name, data.pixels, data.sha256))
+    real = source.read(extractor, network, metrics, parts.device)
+    with_pixels = replace(real.features, pixels=data.pixels, labels=data.labels)
+    return replace(fake, pixels=pixels, labels=labels), replace(real, features=with_pixels)
+
+
+def _measure(parts: Parts, features: Mapping[str, tuple[Features, Reference]]) -> list[Measurement]:
+    """The metrics of the samples against all real images."""
+    found = []
+    for metric, extractor in parts.metrics:
+        fake, real = features[extractor.name]
+        found.append(measure(metric, fake, real.features, extractor, real.sha256))
+    return found
+
+
+def _floors(parts: Parts, features: Mapping[str, tuple[Features, Reference]]) -> list[Measurement]:
+    """The metrics between random halves of the real images."""
+    found = []
+    for metric, extractor in parts.metrics:
+        real = features[extractor.name][1]
+        found.append(floor(metric, real.features, extractor, FLOOR_SPLITS, real.sha256))
+    return found

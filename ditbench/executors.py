@@ -50,10 +50,10 @@ class Job:
         record = read_record(path)
         return record if record.status in ("finished", "diverged") else None
 
-    @property
-    def lacks_samples(self) -> bool:
-        """The samples should be kept but were not when the run finished."""
-        return self.config.keep_samples and not (self.directory / SAMPLES_FILE).exists()
+    def lacks(self, record: Record) -> bool:
+        """A finished run is asked for more than was kept of it: its samples, or what its raw weights score."""
+        samples = self.config.keep_samples and not (self.directory / SAMPLES_FILE).exists()
+        return record.status == "finished" and (samples or (self.config.raw_weights and record.raw is None))
 
 
 class Listener(Protocol):
@@ -106,15 +106,15 @@ def preflight(configs: Sequence[RunConfig]) -> tuple[list[RunConfig], Environmen
 
 
 def answer_of(serve: Callable[..., None], task: Any) -> Any:
-    """What a forked process answers to one task; an exception that it answers is raised."""
+    """What a forked process answers to one task; a `DitbenchError` that it answers is raised."""
     answers: list[Any] = []
     worker = Worker(serve, task)
     if worker.listen(answers.append):
         raise KeyboardInterrupt
+    if worker.fault is not None:
+        raise worker.fault
     if not answers:
         raise RuntimeError(f"a forked process gave no answer: {worker.how_it_ended}")
-    if isinstance(answers[0], Exception):
-        raise answers[0]
     return answers[0]
 
 
@@ -129,13 +129,12 @@ def carry_out(job: Job, watch: Watch) -> Record:
         try:
             if record is None:
                 record = bench.run(job.config, job.directory, job.environment, Registry.installed(), watch)
-            elif record.status == "finished" and job.lacks_samples:
-                bench.sample_again(job.config, job.directory, record, Registry.installed(), watch)
-                return record
+            elif job.lacks(record):
+                record = bench.supplement(job.config, job.directory, record, Registry.installed(), watch)
             else:
                 return record
         except BaseException as error:
-            if record is not None:  # a finished run stays finished, whatever happened to the extra samples
+            if record is not None:  # a finished run stays finished, whatever happened to what was asked for later
                 raise
             record = _unfinished(job, *_ending(error, job.directory))
         write_record(record, job.directory / FILE_NAME)
@@ -176,8 +175,10 @@ def _unfinished(job: Job, status: Status, reason: str) -> Record:
 def _outcome(job: Job, worker: Worker) -> Record:
     """The record that the run's process wrote, or one that says how the process died without writing it."""
     path = job.directory / FILE_NAME
-    if worker.busy is not None:  # the directory is another command's: this row is told, not written
-        return _unfinished(job, "interrupted", str(worker.busy))
+    if isinstance(worker.fault, RunBusy):  # the directory is another command's: this row is told, not written
+        return _unfinished(job, "interrupted", str(worker.fault))
+    if worker.fault is not None:  # what was asked of a finished run can't be had: its record stays as it is
+        raise worker.fault
     if worker.exitcode == 0 and path.exists():
         return read_record(path)
     record = _unfinished(job, "interrupted", worker.how_it_ended)
@@ -198,7 +199,7 @@ class Worker:
         self._process = context.Process(target=serve, args=(outbox, task), daemon=False)
         self._process.start()
         outbox.close()
-        self.busy: RunBusy | None = None
+        self.fault: DitbenchError | None = None
 
     @property
     def exitcode(self) -> int | None:
@@ -228,8 +229,8 @@ class Worker:
         return bool(presses)
 
     def _take(self, message: Any, hear: Callable[[Any], None]) -> None:
-        if isinstance(message, RunBusy):
-            self.busy = message
+        if isinstance(message, DitbenchError):
+            self.fault = message
         else:
             hear(message)
 
@@ -287,7 +288,7 @@ def _serve_run(outbox: Connection, job: Job) -> None:
     _redirect_output(job.directory / LOG_FILE)
     try:
         carry_out(job, Watch(report, lambda: bool(stopping)))
-    except RunBusy as error:
+    except DitbenchError as error:
         outbox.send(error)
 
 

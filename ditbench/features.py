@@ -1,95 +1,159 @@
-"""Feature extractors for quality metrics, named and pinned by the sha256 of their weights. They fail closed."""
+"""From images to what metrics compare: one pass of a pinned network over a stream of batches."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+import io
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import safetensors.torch
 import torch
-from safetensors.torch import load
 from torch import Tensor, nn
+from torchmetrics.image.fid import FrechetInceptionDistance
 
-from .digits_cnn import DigitsCNN
+from .components import Extractor, Output, load
 from .errors import BadFile, BadValue
 from .images import Bytes
-from .registry import pick
+from .weights import check_weights, weights_path
 
-_WEIGHTS = Path(__file__).parent / "weights"
-
-
-@dataclass(frozen=True)
-class Extractor:
-    """A network that maps uint8 pixels (N, C, H, W) to (features (N, F), logits (N, classes))."""
-
-    name: str
-    network: Callable[[], nn.Module]
-    weights: Path
-    sha256: str
-    image_shape: tuple[int, int, int]  # the only (C, H, W) it understands
-
-    def load(self) -> nn.Module:
-        """The network with its pinned weights; another file in their place is refused."""
-        try:
-            content = self.weights.read_bytes()
-        except OSError as error:
-            fault = f"{str(self.weights)!r} can't be read ({error.strerror})"
-            raise BadFile(f"Weights of {self.name!r}: {fault}. Install ditbench again.") from None
-        found = hashlib.sha256(content).hexdigest()
-        if found != self.sha256:
-            raise BadFile(
-                f"Weights of {self.name!r}: {str(self.weights)!r} has sha256 {found[:12]}..., "
-                f"not {self.sha256[:12]}... Install ditbench again."
-            )
-        network = self.network()
-        network.load_state_dict(load(content))
-        return network.eval().requires_grad_(False)
+BATCH_SIZE = 100
+_WITH_MOMENTS: tuple[Output, ...] = ("features", "spatial")  # what Fréchet distances compare
+Report = Callable[[int], None]  # hears of the images done so far
 
 
-EXTRACTORS: Mapping[str, Extractor] = {
-    "digits-cnn": Extractor(
-        name="digits-cnn",
-        network=DigitsCNN,
-        weights=_WEIGHTS / "digits-cnn.safetensors",
-        sha256="901f43288be1a993ad01c127a8618f5dd0445dee3f52095dcec0de8428099380",
-        image_shape=(1, 8, 8),
-    )
-}
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """Mean (F,) and unbiased covariance (F, F) of features, float64, and of how many images; 0: not known."""
+
+    count: int
+    mean: Tensor
+    covariance: Tensor
 
 
 @dataclass(frozen=True, eq=False)
 class Features:
-    """What metrics see of a set of images: one pass of the extractor, shared by all of them."""
+    """What metrics see of a set of images."""
 
-    pixels: Bytes  # (N, C, H, W)
-    labels: npt.NDArray[np.int64]  # (N,)
-    features: Tensor  # (N, F) float32
-    logits: Tensor  # (N, classes) float32
+    count: int  # images in the set; 0: not known
+    outputs: Mapping[Output, Tensor]  # (N, width) float32, of all images or of `N` drawn from them
+    moments: Mapping[Output, Moments]  # over all images
+    pixels: Bytes | None = None  # (N, C, H, W)
+    labels: npt.NDArray[np.int64] | None = None  # (N,)
 
     def __len__(self) -> int:
-        return len(self.labels)
+        """Images whose own outputs are here; 0 if only their moments are."""
+        return next((len(output) for output in self.outputs.values()), 0)
 
     def subset(self, index: npt.NDArray[np.int64]) -> Features:
         """The images at these places."""
-        return Features(self.pixels[index], self.labels[index], self.features[index], self.logits[index])
+        outputs = {name: output[index] for name, output in self.outputs.items()}
+        return Features(
+            len(index),
+            outputs,
+            {name: moments_of([outputs[name]]) for name in self.moments},
+            None if self.pixels is None else self.pixels[index],
+            None if self.labels is None else self.labels[index],
+        )
 
 
-def find_extractor(name: str, image_shape: tuple[int, ...]) -> Extractor:
-    """The extractor of that name, if it understands images of that (C, H, W)."""
-    extractor = pick("feature extractor", name, EXTRACTORS)
-    if extractor.image_shape != tuple(image_shape):
-        raise BadValue(f"Feature extractor {name!r} takes images of {extractor.image_shape}, not {tuple(image_shape)}.")
-    return extractor
+@dataclass(eq=False)
+class _RunningMoments:
+    """Sums over batches in float64; torchmetrics does the adding."""
+
+    sums: FrechetInceptionDistance | None = field(default=None, init=False)
+
+    def add(self, batch: Tensor) -> None:
+        if self.sums is None:
+            identity = nn.Identity()
+            identity.__dict__["num_features"] = batch.shape[1]  # where torchmetrics looks for it
+            self.sums = FrechetInceptionDistance(feature=identity)
+        self.sums.update(batch.double(), real=True)
+
+    def moments(self) -> Moments:
+        assert self.sums is not None
+        count = int(self.sums.real_features_num_samples)
+        mean = self.sums.real_features_sum / count
+        return Moments(count, mean, (self.sums.real_features_cov_sum - count * mean.outer(mean)) / (count - 1))
+
+
+def moments_of(batches: Iterable[Tensor]) -> Moments:
+    """The moments of features that come in batches (n, F)."""
+    running = _RunningMoments()
+    for batch in batches:
+        running.add(batch)
+    return running.moments()
+
+
+def load_extractor(extractor: Extractor, given: Path | None = None, device: torch.device | None = None) -> nn.Module:
+    """The network with its pinned weights, from `given` or from where they belong.
+
+    Raises `BadFile` if they are missing or are others, `BadValue` if the extractor's library is not installed.
+    """
+    path = weights_path(extractor, given)
+    check_weights(extractor, path)
+    try:
+        build = load(extractor.build)
+    except ModuleNotFoundError as error:
+        extra = f"pip install 'ditbench[{extractor.extra}]'" if extractor.extra else f"pip install {error.name}"
+        raise BadValue(f"Feature extractor {extractor.name!r} needs {error.name!r}: {extra}.") from None
+    content = path.read_bytes()
+    if path.suffix == ".safetensors":
+        weights = safetensors.torch.load(content)
+    else:
+        weights = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    network: nn.Module = build(weights)
+    return network.eval().requires_grad_(False).to(device or "cpu")
+
+
+def check_shape(extractor: Extractor, image_shape: Sequence[int]) -> None:
+    """`BadValue` if the extractor does not understand images of that (C, H, W)."""
+    if extractor.image_shape is not None and extractor.image_shape != tuple(image_shape):
+        raise BadValue(
+            f"Feature extractor {extractor.name!r} takes images of {extractor.image_shape}, not {tuple(image_shape)}."
+        )
+    if image_shape[0] not in (1, 3):
+        raise BadValue(f"Feature extractor {extractor.name!r} takes grey or RGB images, not {image_shape[0]} channels.")
+
+
+def extract(
+    network: nn.Module,
+    batches: Iterable[Bytes],
+    outputs: Sequence[Output],
+    keep: npt.NDArray[np.int64] | None = None,
+    device: torch.device | None = None,
+    report: Report = lambda done: None,
+) -> Features:
+    """Run the extractor over batches (n, C, H, W) uint8 and gather `outputs`, those of the images `keep` or of all.
+
+    Nothing else is kept of an image: 4 bytes per number of its outputs, e.g. 8,192 for Inception's features. Float32
+    without TF32; moments in float64. Raises `BadFile` if fewer than two images come.
+    """
+    kept: dict[Output, list[Tensor]] = {name: [] for name in outputs}
+    running = {name: _RunningMoments() for name in outputs if name in _WITH_MOMENTS}
+    done = 0
+    for batch in batches:
+        found = _run(network, torch.from_numpy(batch), device or torch.device("cpu"))
+        here = slice(None) if keep is None else keep[(keep >= done) & (keep < done + len(batch))] - done
+        for name in outputs:
+            kept[name].append(found[name][here])
+        for name, sums in running.items():
+            sums.add(found[name])
+        done += len(batch)
+        report(done)
+    if done < 2:
+        raise BadFile("There are fewer than two images to extract features from.")
+    return Features(
+        done,
+        {name: torch.cat(parts) for name, parts in kept.items()},
+        {name: sums.moments() for name, sums in running.items()},
+    )
 
 
 @torch.inference_mode()
-def extract(network: nn.Module, pixels: Bytes, labels: npt.NDArray[np.int64], batch_size: int = 500) -> Features:
-    """Run the extractor over the images on the CPU, in batches."""
-    outputs: Iterable[tuple[Tensor, Tensor]] = [
-        network(torch.from_numpy(pixels[start : start + batch_size])) for start in range(0, len(pixels), batch_size)
-    ]
-    features, logits = zip(*outputs, strict=True)
-    return Features(pixels, labels, torch.cat(features), torch.cat(logits))
+def _run(network: nn.Module, pixels: Tensor, device: torch.device) -> dict[Output, Tensor]:
+    with torch.backends.cudnn.flags(allow_tf32=False):
+        found: dict[Output, Tensor] = network(pixels.to(device))
+    return {name: output.float().cpu() for name, output in found.items()}

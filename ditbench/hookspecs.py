@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pluggy
 
-from .components import Architecture, Dataset, Executor, Metric, Objective, Sampler
+from .components import Architecture, Dataset, Executor, Extractor, Metric, Objective, Sampler
 
 hookspec = pluggy.HookspecMarker("ditbench")
 hookimpl = pluggy.HookimplMarker("ditbench")
@@ -36,6 +36,11 @@ def ditbench_samplers() -> Iterable[Sampler]:  # type: ignore[empty-body]
 @hookspec
 def ditbench_metrics() -> Iterable[Metric]:  # type: ignore[empty-body]
     """Measures of how close generated images are to real ones."""
+
+
+@hookspec
+def ditbench_extractors() -> Iterable[Extractor]:  # type: ignore[empty-body]
+    """Networks, pinned by the hash of their weights, whose features the metrics compare."""
 
 
 @hookspec

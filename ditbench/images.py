@@ -29,6 +29,11 @@ def from_bytes(pixels: Tensor) -> Tensor:
     return pixels.float() / 127.5 - 1
 
 
+def as_rgb(pixels: Tensor) -> Tensor:
+    """Images (N, 1 or 3, H, W) with three channels: grey ones three times over."""
+    return pixels.expand(-1, 3, -1, -1)
+
+
 def write_grid(path: Path, pixels: Bytes, labels: Sequence[int], class_names: Sequence[str]) -> None:
     """Write a PNG with one row of samples per class, its name at the left.
 

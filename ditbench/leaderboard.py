@@ -89,11 +89,11 @@ def entries(board: Board) -> list[Entry]:
     for (label, distribution, version, source), group in groups.items():
         full = label if labels[label] == 1 else f"{label} ({distribution} {version}, {source[:6]})"
         found.append(Entry(full, tuple(sorted(group, key=lambda record: record.seed))))
-    return sorted(found, key=lambda entry: _rank_key(entry, board.records[0].track.evaluation.metrics[0]))
+    return sorted(found, key=_rank_key)
 
 
-def _rank_key(entry: Entry, metric: str) -> tuple[float, str]:
-    values = [_metric(record, metric) for record in entry.finished]
+def _rank_key(entry: Entry) -> tuple[float, str]:
+    values = [record.metrics[0] for record in entry.finished]
     if not values:
         return float("inf"), entry.label
     sign = -1 if values[0].higher_is_better else 1
@@ -105,10 +105,6 @@ def _device_name(record: Record) -> str:
     if record.environment is None:
         return record.device.partition(":")[0]
     return record.environment.gpu or "cpu"
-
-
-def _metric(record: Record, name: str) -> Measurement:
-    return next(measurement for measurement in record.metrics if measurement.metric == name)
 
 
 def table(board: Board) -> pd.DataFrame:
@@ -133,9 +129,12 @@ def _row(rank: int, entry: Entry) -> dict[str, str]:
         "architecture": entry.label,
         "seeds": str(len(records)),
     }
-    for measurement in records[0].metrics if records else ():
-        values = [_metric(record, measurement.metric).value for record in records]
+    for place, measurement in enumerate(records[0].metrics if records else ()):  # all runs of a track have the same
+        values = [record.metrics[place].value for record in records]
         row[f"{measurement.protocol} {_arrow(measurement)}"] = _mean(values)
+    raw = [record.raw.metrics[0] for record in records if record.raw is not None]
+    if raw and len(raw) == len(records):
+        row[f"raw weights' {raw[0].protocol} {_arrow(raw[0])}"] = _mean([measurement.value for measurement in raw])
     for header, read in _COST_COLUMNS.items():
         row[header] = _mean([read(record) for record in records]) if records else ""
     row["status"] = entry.status
@@ -271,6 +270,7 @@ def csv(records: Sequence[Record]) -> str:
             "status": record.status,
             "reason": record.reason,
             **{measurement.protocol: measurement.value for measurement in record.metrics},
+            **{f"raw {m.protocol}": m.value for m in (record.raw.metrics if record.raw else ())},
             **({header: read(record) for header, read in _COST_COLUMNS.items()} if record.metrics else {}),
         }
         for record in sorted(records, key=lambda r: (r.track.name, r.track_hash, r.budget, r.run_id))

@@ -24,6 +24,7 @@ def make_plan(
     device: str,
     keep_samples: bool = False,
     checkpoint_seconds: float = 20.0,
+    raw_weights: bool = False,
 ) -> list[RunConfig]:
     """One `RunConfig` for each architecture and seed, in the order given, seeds innermost.
 
@@ -57,6 +58,7 @@ def make_plan(
                 seed=seed,
                 device=device,
                 keep_samples=keep_samples,
+                raw_weights=raw_weights,
                 checkpoint_seconds=checkpoint_seconds,
             )
             for seed in check_seeds(seeds)
@@ -92,8 +94,11 @@ def resolve_track(registry: Registry, name: str) -> Track:
     guidance = track.sampler.guidance
     if guidance is not None and track.recipe.label_dropout == 0:
         raise BadValue(f"Track {name!r}: guidance needs a label_dropout above 0, or no null label is trained.")
-    for metric in track.evaluation.metrics:
-        pick("metric", metric, registry.metrics)
+    choices = track.evaluation.choices
+    for metric, extractor in choices:
+        pick("metric", metric, registry.metrics).check_fits(pick("extractor", extractor, registry.extractors))
+    if len(set(choices)) < len(choices):
+        raise BadValue(f"Track {name!r} names a metric twice: {', '.join(track.evaluation.metrics)}.")
     return track
 
 

@@ -1,30 +1,29 @@
-"""Quality metrics over one shared feature pass. The arithmetic is the libraries' where they have it."""
+"""Quality metrics over one shared feature pass. The arithmetic is torch-fidelity's where it has it."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from statistics import fmean, stdev
 
 import numpy as np
-import torch
 from sklearn.neighbors import KNeighborsClassifier
-from torch import nn
-from torchmetrics.image.fid import FrechetInceptionDistance
-from torchmetrics.image.inception import InceptionScore
-from torchmetrics.image.kid import KernelInceptionDistance
+from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_statistics_to_metric
+from torch_fidelity.metric_isc import KEY_METRIC_ISC_MEAN, KEY_METRIC_ISC_STD, isc_features_to_metric
+from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, KEY_METRIC_KID_STD, kid_features_to_metric
+from torch_fidelity.metric_prc import prc_features_to_metric
 
-from .components import Metric, Value, load
-from .features import Extractor, Features
+from .components import Extractor, Metric, Output, Value, load
+from .features import Features
 from .record import Measurement
 
-KID_SUBSETS, KID_SUBSET_SIZE = 100, 500
+KID_SUBSETS, KID_SUBSET_SIZE = 100, 1000  # torch-fidelity's defaults, as the next two
 IS_SPLITS = 10
+SEED = 2020  # every random subset or split is drawn from this
 INFINITY_SIZES = 15
 NEIGHBOURS = 3
-METRIC_SEED = 0  # every random subset or split is drawn from this
+RAW_PIXELS = "raw-pixels"  # in place of an extractor's name
 
 
 @dataclass(frozen=True)
@@ -36,25 +35,40 @@ class Score:
     settings: Mapping[str, Value] = field(default_factory=dict)
 
 
-def measure(metric: Metric, fake: Features, real: Features, extractor: Extractor) -> Measurement:
-    """One metric of `fake` against `real`, under its full protocol name."""
-    with _seeded():
-        score: Score = load(metric.measure)(fake, real)
+def outputs_for(metrics: Sequence[Metric]) -> tuple[Output, ...]:
+    """What an extractor has to put out for these metrics."""
+    return tuple(dict.fromkeys(metric.sees for metric in metrics if metric.sees != "pixels"))
+
+
+def measure(
+    metric: Metric,
+    fake: Features,
+    real: Features,
+    extractor: Extractor,
+    reference_sha256: str | None = None,
+    marks: str = "",
+) -> Measurement:
+    """One metric of `fake` against `real`, under its full protocol name; `marks` become part of the name."""
+    score: Score = load(metric.measure)(fake, real)
+    seen = {"images": len(real), "moments": real.count or None, "nothing": None}[metric.against]
     on_pixels = metric.sees == "pixels"
     return Measurement(
-        protocol=protocol(metric.name, len(fake), "raw-pixels" if on_pixels else extractor.name),
+        protocol=protocol(metric.name, fake.count, RAW_PIXELS if on_pixels else extractor.name, marks),
         metric=metric.name,
         value=score.value,
         spread=score.spread,
         higher_is_better=metric.higher_is_better,
-        samples=len(fake),
-        reference_samples=len(real),
-        features_sha256=None if on_pixels else extractor.sha256,
+        samples=fake.count,
+        reference_samples=seen,
+        reference_sha256=None if metric.against == "nothing" else reference_sha256,
+        features_sha256=None if on_pixels else extractor.weights.sha256,
         settings=dict(score.settings),
     )
 
 
-def floor(metric: Metric, real: Features, extractor: Extractor, splits: int) -> Measurement:
+def floor(
+    metric: Metric, real: Features, extractor: Extractor, splits: int, reference_sha256: str | None = None
+) -> Measurement:
     """The metric between random halves of the real images: mean, and standard deviation over the splits.
 
     What a perfect model would score with that few samples; FID's bias grows as they get fewer, so it is no
@@ -62,26 +76,37 @@ def floor(metric: Metric, real: Features, extractor: Extractor, splits: int) -> 
     """
     found = []
     for split in range(splits):
-        order = np.random.default_rng([METRIC_SEED, split]).permutation(len(real))
+        order = np.random.default_rng([SEED, split]).permutation(len(real))
         one, other = np.array_split(order, 2)
-        found.append(measure(metric, real.subset(other), real.subset(one), extractor))
+        found.append(measure(metric, real.subset(other), real.subset(one), extractor, reference_sha256))
     values = [measurement.value for measurement in found]
     settings = {**found[0].settings, "random_halves": splits}
-    return found[0].model_copy(update={"value": fmean(values), "spread": stdev(values), "settings": settings})
+    spread = stdev(values) if splits > 1 else None
+    return found[0].model_copy(update={"value": fmean(values), "spread": spread, "settings": settings})
 
 
-def protocol(metric: str, samples: int, features: str) -> str:
+def protocol(metric: str, samples: int, features: str, marks: str = "") -> str:
     """A metric's full name: ``protocol("fid", 50_000, "x") == "fid50k/x"``."""
     count = f"{samples // 1000}k" if samples % 1000 == 0 else str(samples)
-    return f"{metric}{count}/{features}"
+    return f"{metric}{count}{marks}/{features}"
 
 
 def frechet_distance(fake: Features, real: Features) -> Score:
     """FID (Heusel et al., 2017), statistics and square root in float64."""
-    metric = FrechetInceptionDistance(feature=_given(real.features.shape[1])).set_dtype(torch.float64)
-    metric.update(real.features.double(), real=True)
-    metric.update(fake.features.double(), real=False)
-    return Score(float(metric.compute()))
+    return Score(_frechet("features", fake, real))
+
+
+def spatial_frechet_distance(fake: Features, real: Features) -> Score:
+    """sFID (Nash et al., 2021): the same of the extractor's spatial output."""
+    return Score(_frechet("spatial", fake, real))
+
+
+def _frechet(output: Output, fake: Features, real: Features) -> float:
+    both = [
+        {"mu": moments.mean.numpy(), "sigma": moments.covariance.numpy()}
+        for moments in (fake.moments[output], real.moments[output])
+    ]
+    return float(fid_statistics_to_metric(*both, verbose=False)[KEY_METRIC_FID])
 
 
 def frechet_infinity(fake: Features, real: Features) -> Score:
@@ -90,10 +115,10 @@ def frechet_infinity(fake: Features, real: Features) -> Score:
     Over random subsets of the samples against all real images, whose number stays finite. Their sizes are equally
     spaced from a tenth of the samples, or twice the features' width if that is more, but at most half, to all.
     """
-    width, count = fake.features.shape[1], len(fake)
+    width, count = fake.outputs["features"].shape[1], len(fake)
     sizes = np.linspace(min(max(count / 10, 2 * width), count / 2), count, INFINITY_SIZES).round().astype(int)
-    draw = np.random.default_rng(METRIC_SEED)
-    found = [frechet_distance(fake.subset(draw.permutation(count)[:size]), real).value for size in sizes]
+    draw = np.random.default_rng(SEED)
+    found = [_frechet("features", fake.subset(draw.permutation(count)[:size]), real) for size in sizes]
     line = np.polynomial.Polynomial.fit(1 / sizes, found, 1).convert()
     return Score(float(line.coef[0]), settings={"sizes": INFINITY_SIZES, "smallest": int(sizes[0])})
 
@@ -101,19 +126,34 @@ def frechet_infinity(fake: Features, real: Features) -> Score:
 def kernel_distance(fake: Features, real: Features) -> Score:
     """KID (Binkowski et al., 2018): mean and standard deviation over random subsets."""
     size = min(KID_SUBSET_SIZE, len(fake), len(real))
-    metric = KernelInceptionDistance(feature=_given(real.features.shape[1]), subsets=KID_SUBSETS, subset_size=size)
-    metric.update(real.features.double(), real=True)
-    metric.update(fake.features.double(), real=False)
-    mean, spread = metric.compute()
-    return Score(float(mean), float(spread), {"subsets": KID_SUBSETS, "subset_size": size})
+    settings = {"kid_subsets": KID_SUBSETS, "kid_subset_size": size, "rng_seed": SEED, "verbose": False}
+    found = kid_features_to_metric(fake.outputs["features"], real.outputs["features"], **settings)
+    told: dict[str, Value] = {"subsets": KID_SUBSETS, "subset_size": size}
+    return Score(float(found[KEY_METRIC_KID_MEAN]), float(found[KEY_METRIC_KID_STD]), told)
 
 
 def inception_score(fake: Features, real: Features) -> Score:
     """IS (Salimans et al., 2016): mean and standard deviation over splits. `real` plays no part."""
-    metric = InceptionScore(feature=nn.Identity(), splits=IS_SPLITS)
-    metric.update(fake.logits.double())
-    mean, spread = metric.compute()
-    return Score(float(mean), float(spread), {"splits": IS_SPLITS})
+    found = isc_features_to_metric(fake.outputs["logits"], splits=IS_SPLITS, shuffle=True, rng_seed=SEED)
+    return Score(float(found[KEY_METRIC_ISC_MEAN]), float(found[KEY_METRIC_ISC_STD]), {"splits": IS_SPLITS})
+
+
+def precision(fake: Features, real: Features) -> Score:
+    """Share of the samples that lie within the real images' manifold (Kynkäänniemi et al., 2019)."""
+    return Score(_manifolds(fake, real)["precision"], settings={"neighbours": NEIGHBOURS})
+
+
+def recall(fake: Features, real: Features) -> Score:
+    """Share of the real images that lie within the samples' manifold (Kynkäänniemi et al., 2019)."""
+    return Score(_manifolds(fake, real)["recall"], settings={"neighbours": NEIGHBOURS})
+
+
+@lru_cache(maxsize=1)  # precision and recall come from the same distances
+def _manifolds(fake: Features, real: Features) -> dict[str, float]:
+    """An image's manifold is the union of balls around it and its like, each up to its third neighbour."""
+    settings = {"prc_neighborhood": NEIGHBOURS, "prc_batch_size": 10_000, "save_cpu_ram": True, "verbose": False}
+    found: dict[str, float] = prc_features_to_metric(fake.outputs["features"], real.outputs["features"], **settings)
+    return found
 
 
 def class_accuracy(fake: Features, real: Features) -> Score:
@@ -125,20 +165,5 @@ def class_accuracy(fake: Features, real: Features) -> Score:
 
 
 def _rows(images: Features) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
-    return images.pixels.reshape(len(images), -1).astype(np.float32)
-
-
-def _given(width: int) -> nn.Module:
-    """An extractor for features that are there already."""
-    identity = nn.Identity()
-    identity.__dict__["num_features"] = width  # where torchmetrics looks for it
-    return identity
-
-
-@contextmanager
-def _seeded() -> Iterator[None]:
-    """Fixed draws that leave the caller's generator alone; torchmetrics' notes on memory kept quiet."""
-    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Metric .* will save all extracted features")
-        torch.manual_seed(METRIC_SEED)
-        yield
+    assert images.pixels is not None
+    return images.pixels.reshape(len(images.pixels), -1).astype(np.float32)

@@ -12,11 +12,12 @@ from pydantic import Field
 from .components import Value
 from .errors import BadFile
 from .storage import write_text
-from .track import Frozen, Name, RunConfig, Track, first_fault
+from .track import Frozen, Name, RunConfig, Track, digest, first_fault
 
 FILE_NAME = "record.json"
 SAMPLES_FILE = "samples.npz"
 PROFILE_SUFFIX = ".profile.json"  # what `profile.py` writes, which may lie among records
+EVALUATION_SUFFIX = ".evaluation.json"  # what `evaluation.py` writes, likewise
 
 Model = TypeVar("Model", bound=Frozen)
 Status = Literal["finished", "failed", "diverged", "interrupted"]
@@ -89,7 +90,7 @@ class SamplingFacts(Frozen):
     sampler: str
     steps: Count
     evaluations: Count  # denoiser evaluations per image (NFE)
-    weights: Literal["ema"]
+    weights: Literal["ema", "raw"]
     labels_sha256: str
     images_sha256: str
     batch_images: Annotated[list[Count], Field(min_length=1)]
@@ -97,11 +98,12 @@ class SamplingFacts(Frozen):
 
 
 class PeakMemory(Frozen):
-    """A phase's peaks in bytes: the process's resident set on a CPU, the allocator's two figures on CUDA."""
+    """A phase's peaks in bytes: the process's resident set on a CPU; on CUDA the allocator's two, and the device's."""
 
     resident: Count | None = None
     allocated: Count | None = None
     reserved: Count | None = None
+    device_used: Count | None = None  # of the whole GPU, other processes included, seen after each step; None: not seen
 
 
 class Memory(Frozen):
@@ -123,13 +125,21 @@ class Measurement(Frozen):
     spread: float | None = None  # standard deviation over the metric's own subsets or splits
     higher_is_better: bool
     samples: Count
-    reference_samples: Count
+    reference_samples: Count | None  # None: not known (moments from a file), or the metric has no reference
+    reference_sha256: str | None = None  # of the real images, or of the file that holds their moments
     features_sha256: str | None = None  # of the extractor's weights
     settings: dict[str, Value] = {}
 
 
+class RawWeights(Frozen):
+    """The weights as training left them, not averaged: sampled and measured like the EMA, when that was asked for."""
+
+    sampling: SamplingFacts
+    metrics: list[Measurement]
+
+
 class Record(Frozen):
-    """One run. Immutable once finished."""
+    """One run. Immutable once finished, but for what is asked for later and adds to it."""
 
     schema_version: Literal[1] = 1
     run_id: Name
@@ -151,6 +161,7 @@ class Record(Frozen):
     data_sha256: str | None = None
     metrics: list[Measurement] = []
     floors: list[Measurement] = []  # the same metrics between random halves of the real data
+    raw: RawWeights | None = None
 
     @pydantic.model_validator(mode="after")
     def _consistent(self) -> Record:
@@ -159,12 +170,44 @@ class Record(Frozen):
         whole = (self.environment, self.cost, self.training, self.sampling, self.memory, self.data_sha256)
         if self.status == "finished" and None in whole:
             raise ValueError("a finished run needs environment, cost, training, sampling, memory and data_sha256")
-        found = tuple(measurement.metric for measurement in self.metrics)
-        if self.status == "finished" and found != self.track.evaluation.metrics:
+        found = [measurement.metric for measurement in self.metrics]
+        if self.status == "finished" and found != [metric for metric, _ in self.track.evaluation.choices]:
             raise ValueError(f"a finished run needs its track's metrics, not {', '.join(found) or 'none'}")
         if self.status != "finished" and not self.reason:
             raise ValueError("a run that did not finish needs its reason")
         return self
+
+
+class ImageFacts(Frozen):
+    """A set of images that was scored, or scored against."""
+
+    name: str  # of the file, folder, data set or weights, without the way to it
+    kind: Literal["images", "moments", "generated"]
+    sha256: str | None  # of the files or pixels; None: generated and not kept
+    count: Count | None  # None: a file of moments does not tell
+    shape: tuple[int, int, int] | None  # (C, H, W)
+    jpeg: bool = False  # compressed with loss, and scored all the same because that was asked for
+
+
+class Evaluation(Frozen):
+    """Samples scored by `ditbench evaluate`, whoever made them."""
+
+    schema_version: Literal[1] = 1
+    created: datetime
+    samples: ImageFacts
+    reference: ImageFacts
+    extractor: Name
+    extractor_sha256: str
+    resize: str  # how the extractor brought the images to its size
+    generated: dict[str, Any] = {}  # of a checkpoint: how its images came about
+    environment: Environment
+    device: str
+    seconds: dict[str, float]  # of the parts: reference, samples, metrics
+    peak: PeakMemory
+    bytes_per_image: Count  # what is kept of each image
+    metrics: Annotated[list[Measurement], Field(min_length=1)]
+    left_out: list[str] = []  # metrics that could not be measured, and why
+    floors: list[Measurement] = []
 
 
 def identity(config: RunConfig) -> dict[str, Any]:
@@ -197,6 +240,15 @@ def write_record(record: Record, path: Path) -> None:
     write_text(path, record.model_dump_json(indent=1) + "\n")
 
 
+def write_evaluation(evaluation: Evaluation, folder: Path) -> Path:
+    """Write it atomically, under a name that says what was scored with what."""
+    stem = "".join(c if c.isalnum() or c in "._=" else "-" for c in evaluation.samples.name)
+    content = evaluation.model_dump(mode="json", exclude={"created", "seconds", "peak"})
+    path = folder / f"{stem}-{evaluation.extractor}-{digest(content, 8)}{EVALUATION_SUFFIX}"
+    write_text(path, evaluation.model_dump_json(indent=1) + "\n")
+    return path
+
+
 def read_record(path: Path) -> Record:
     """Read and check a record; `BadFile` names the file and the field."""
     return read_checked(Record, path)
@@ -214,10 +266,11 @@ def read_checked(model: type[Model], path: Path) -> Model:
 
 
 def read_records(folder: Path) -> list[Record]:
-    """Every committed record: all ``*.json`` below `folder`, profiles left out."""
+    """Every committed record: all ``*.json`` below `folder`, profiles and evaluations left out."""
     if not folder.is_dir():
         raise BadFile(f"The records folder {str(folder)!r} does not exist.")
-    return [read_record(path) for path in sorted(folder.rglob("*.json")) if not path.name.endswith(PROFILE_SUFFIX)]
+    others = (PROFILE_SUFFIX, EVALUATION_SUFFIX)
+    return [read_record(path) for path in sorted(folder.rglob("*.json")) if not path.name.endswith(others)]
 
 
 def read_runs(folder: Path) -> list[Record]:

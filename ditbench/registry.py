@@ -20,7 +20,7 @@ from typing import Any, TypeVar, cast
 import pluggy
 
 from . import builtins, hookspecs
-from .components import Architecture, Dataset, Executor, Metric, Objective, Sampler, module_of
+from .components import Architecture, Dataset, Executor, Extractor, Metric, Objective, Sampler, module_of
 from .errors import PluginFault, UnknownName
 
 GROUP = "ditbench"
@@ -30,6 +30,7 @@ _HOOKS: Mapping[str, type] = {  # hook -> what it must return
     "ditbench_objectives": Objective,
     "ditbench_samplers": Sampler,
     "ditbench_metrics": Metric,
+    "ditbench_extractors": Extractor,
     "ditbench_tracks": Path,
     "ditbench_executors": Executor,
 }
@@ -113,6 +114,10 @@ class Registry:
     @property
     def metrics(self) -> dict[str, Metric]:
         return self._named("ditbench_metrics")
+
+    @property
+    def extractors(self) -> dict[str, Extractor]:
+        return self._named("ditbench_extractors")
 
     @property
     def tracks(self) -> dict[str, Path]:

@@ -71,8 +71,14 @@ class Evaluation(Frozen):
     """What is measured on the samples."""
 
     samples: Annotated[int, Field(ge=20)]  # labels are balanced: image i has class i mod classes
-    features: str  # name of a feature extractor in features.py
-    metrics: Annotated[tuple[str, ...], Field(min_length=1)]  # the first one ranks
+    features: str  # the feature extractor of all metrics that name none
+    metrics: Annotated[tuple[str, ...], Field(min_length=1)]  # "fid" or "fd/dinov2-vit-l-14"; the first one ranks
+
+    @property
+    def choices(self) -> list[tuple[str, str]]:
+        """The metrics, each with its feature extractor."""
+        split = [metric.partition("/") for metric in self.metrics]
+        return [(name, extractor or self.features) for name, _, extractor in split]
 
 
 class Track(Frozen):
@@ -132,6 +138,7 @@ class RunConfig(Frozen):
     seed: Annotated[int, Field(ge=0, lt=2**32)]
     device: str  # "cpu", "cuda", "cuda:1"
     keep_samples: bool = False
+    raw_weights: bool = False  # also measure the weights as training left them
     checkpoint_seconds: Annotated[float, Field(gt=0)] = 20.0  # training time between checkpoints
 
     @property
@@ -142,9 +149,14 @@ class RunConfig(Frozen):
     @property
     def hash(self) -> str:
         """Identity of the run: whatever may change its result. Prose and what is merely kept stay out."""
-        out = {"track", "paper", "device", "keep_samples", "checkpoint_seconds"}
+        out = {"track", "paper", "device", "keep_samples", "raw_weights", "checkpoint_seconds"}
         kind = self.device.partition(":")[0]
         return digest([self.model_dump(mode="json", exclude=out), self.track.hash, kind], 12)
+
+    def with_samples(self, count: int) -> RunConfig:
+        """The same run, scored on another number of samples: no longer what its track says."""
+        evaluation = Evaluation.model_validate({**self.track.evaluation.model_dump(), "samples": count})
+        return self.model_copy(update={"track": self.track.model_copy(update={"evaluation": evaluation})})
 
     @property
     def run_id(self) -> str:

@@ -20,6 +20,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+@pytest.fixture(autouse=True, scope="session")
+def cache(tmp_path_factory):
+    """No test reads or writes the user's caches."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DITBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("TORCH_HOME", str(tmp_path_factory.mktemp("torch")))
+        yield
+
+
 @pytest.fixture
 def install(tmp_path, monkeypatch):
     """A function that installs modules as distributions for this test and its subprocesses."""

@@ -63,7 +63,7 @@ def test_a_finished_run_leaves_everything_and_is_skipped_the_next_time(tmp_path)
     folder = directory(tmp_path, record)
     assert record.status == "finished" and record == read_record(folder / "record.json")
     assert {path.name for path in folder.iterdir()} == {
-        ".lock", "curve.jsonl", "ema.safetensors", "log.txt", "record.json", "samples.npz", "samples.png",
+        ".lock", "curve.jsonl", "ema.safetensors", "log.txt", "raw.safetensors", "record.json", "samples.npz", "samples.png",
     }  # fmt: skip
     assert [p.stage for p in ears.heard][-1] == "measure" and {p.stage for p in ears.heard} == {
         "train",

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from records import ENVIRONMENT, TRACK, finished, unfinished
+from records import ENVIRONMENT, TRACK, finished, measurement, unfinished
 
 from ditbench.leaderboard import boards, csv, entries, floor, markdown, on_the_boards_of, table
-from ditbench.record import read_records
+from ditbench.record import RawWeights, Record, read_records
 
 COMMITTED = Path(__file__).parent.parent / "leaderboard"
 
@@ -40,6 +40,24 @@ def test_the_floor_is_a_line_of_its_own_under_its_own_protocol():
     board = only([finished()])
     assert "fid898/digits-cnn 0.1000" in floor(board) and floor(board) in markdown([finished()])
     assert table(board)["architecture"].tolist() == ["dit:nano"]
+
+
+def test_the_same_metric_of_two_extractors_are_two_columns():
+    evaluation = TRACK.evaluation.model_copy(update={"metrics": ("fid", "fid/other")})
+    track = TRACK.model_copy(update={"evaluation": evaluation})
+    other = measurement("fid", 7.0).model_copy(update={"protocol": "fid1k/other"})
+    changed = {"track": track, "track_hash": track.hash, "metrics": [measurement("fid", 2.0), other]}
+    row = table(only([Record.model_validate({**finished().model_dump(), **changed})])).iloc[0]
+    assert row["fid1k/digits-cnn ↓"] == "2.000" and row["fid1k/other ↓"] == "7.000"
+
+
+def test_raw_weights_have_a_column_of_their_own_when_every_seed_has_them():
+    plain = finished(seed=1)
+    raw = RawWeights(sampling=plain.sampling, metrics=[measurement("fid", 9.0)])
+    full = finished(raw=raw)
+    assert table(only([full])).iloc[0]["raw weights' fid1k/digits-cnn ↓"] == "9.000"
+    assert not [name for name in table(only([full, plain])).columns if "raw" in name]
+    assert "raw fid1k/digits-cnn" in csv([full]).splitlines()[0]
 
 
 def test_two_versions_of_a_plugin_are_two_rows_not_two_seeds():

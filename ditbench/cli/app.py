@@ -7,6 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from rich.console import Console
+    from rich.progress import TaskID
+
+    from ..components import Extractor
     from ..registry import Registry
 
 app = typer.Typer(
@@ -34,6 +40,23 @@ def installed() -> Registry:
     for plugin in registry.faults:
         typer.echo(f"ditbench: left out {plugin.label}: {plugin.fault}", err=True)
     return registry
+
+
+def fetch_weights(console: Console, extractors: Iterable[Extractor], offline: bool) -> None:
+    """See to it that the weights are here, with a bar while they come."""
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+    from ..weights import require_weights
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
+        for extractor in extractors:
+            task = bars.add_task(extractor.weights.file, total=None, visible=False)
+
+            def report(done: int, size: int, task: TaskID = task) -> None:
+                bars.update(task, completed=done, total=size or None, visible=True)
+
+            require_weights(extractor, offline, report)
 
 
 def spec_changes(

@@ -35,6 +35,7 @@ class Kind(StrEnum):
     objectives = "objectives"
     samplers = "samplers"
     metrics = "metrics"
+    extractors = "extractors"
     executors = "executors"
 
 
@@ -48,6 +49,8 @@ def list_(kind: Annotated[Kind, typer.Argument(help="What to list.")] = Kind.arc
         console.print(_architectures(registry))
     elif kind is Kind.tracks:
         console.print(_tracks(registry))
+    elif kind is Kind.extractors:
+        console.print(_extractors(registry))
     else:
         table = make_table("name", "description")
         for name, component in getattr(registry, kind.value).items():
@@ -135,4 +138,16 @@ def _tracks(registry: Registry) -> Table:
             continue
         cells = (name, track.version, track.hash, track.budget, track.size, track.description)
         table.add_row(*map(plain, cells))
+    return table
+
+
+def _extractors(registry: Registry) -> Table:
+    from ..console import make_table, plain
+    from ..weights import has_weights
+
+    table = make_table("extractor", "weights", "sha256", "here", "resize", "description")
+    for name, extractor in registry.extractors.items():
+        pin = extractor.weights
+        here = "yes" if has_weights(extractor) else f"ditbench fetch {name}" if pin.url else "no"
+        table.add_row(*map(plain, (name, pin.file, pin.sha256[:12], here, extractor.resize, extractor.description)))
     return table

@@ -1,4 +1,4 @@
-"""`ditbench import`: published checkpoints become weights of ours."""
+"""`ditbench fetch` and `import`: weights of extractors, and published checkpoints that become weights of ours."""
 
 from __future__ import annotations
 
@@ -7,7 +7,32 @@ from typing import Annotated, Literal
 
 import typer
 
-from .app import Channels, Classes, LearnVariance, Resolution, SpaceOption, app, installed, spec_changes
+from ..errors import BadValue
+from .app import Channels, Classes, LearnVariance, Resolution, SpaceOption, app, fetch_weights, installed, spec_changes
+
+
+@app.command()
+def fetch(
+    extractors: Annotated[list[str], typer.Argument(help="Names; see `ditbench list extractors`.")],
+    weights: Annotated[Path | None, typer.Option(help="A file that was fetched elsewhere, to be put in place.")] = None,
+    offline: Annotated[bool, typer.Option("--offline", help="Only look whether they are here.")] = False,
+) -> None:
+    """Fetch the weights of feature extractors, and check them against their pinned hashes."""
+    from ..console import make_console
+    from ..registry import pick
+    from ..weights import adopt_weights, check_weights, require_weights
+
+    known, console = installed().extractors, make_console()
+    chosen = [pick("extractor", name, known) for name in extractors]
+    if weights is not None and len(chosen) > 1:
+        raise BadValue("--weights is one file, of one extractor.")
+    for extractor in chosen:
+        if weights is not None:
+            adopt_weights(extractor, weights)
+        fetch_weights(console, [extractor], offline)
+        path = require_weights(extractor, offline=True)
+        check_weights(extractor, path)
+        typer.echo(f"{extractor.name}: {path}, sha256 {extractor.weights.sha256[:12]}...")
 
 
 @app.command(name="import")

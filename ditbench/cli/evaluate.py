@@ -1,0 +1,125 @@
+"""`ditbench evaluate`: score images that exist, or a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..errors import BadValue
+from .app import app, fetch_weights, installed
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import TaskID
+
+    from ..evaluation import Report
+    from ..record import Evaluation, Measurement
+
+
+@app.command()
+def evaluate(
+    samples: Annotated[Path, typer.Argument(help="Folder of PNGs, .npz with arr_0, or a checkpoint's safetensors.")],
+    reference: Annotated[
+        str | None, typer.Option(help="Folder, .npz (arr_0, or mu and sigma), or data set; a track has its own.")
+    ] = None,
+    features: Annotated[str, typer.Option(help="Extractor; see `ditbench list extractors`.")] = "inception-v3-compat",
+    metrics: Annotated[str, typer.Option(help="Metrics, separated by commas; the extractor's own if not said.")] = "",
+    weights: Annotated[Path | None, typer.Option(help="The extractor's file of weights, if not in the cache.")] = None,
+    offline: Annotated[bool, typer.Option("--offline", help="Never touch the network.")] = False,
+    architecture: Annotated[str, typer.Option(help="Of a checkpoint: name[:size][+option=value]...")] = "",
+    track: Annotated[str, typer.Option(help="Of a checkpoint: how it is sampled.")] = "",
+    count: Annotated[int | None, typer.Option(min=20, help="Of a checkpoint: images to sample.")] = None,
+    seed: Annotated[int, typer.Option(help="Of a checkpoint: of the images.")] = 0,
+    floor: Annotated[bool, typer.Option(help="Also score random halves of the real images.")] = True,
+    allow_jpeg: Annotated[bool, typer.Option("--allow-jpeg", help="Score lossy images, and mark them.")] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    batch_size: Annotated[int, typer.Option(min=1, help="Images in one pass of the extractor.")] = 100,
+    out: Annotated[Path, typer.Option(help="Folder for the record.")] = Path("evaluations"),
+) -> None:
+    """Measure FID, KID, IS, precision and recall of generated images against real ones."""
+    from ..console import make_console
+    from ..plan import check_device
+    from ..record import write_evaluation
+    from ..registry import pick
+    from ..storage import make_writable
+
+    registry, console = installed(), make_console()
+    extractor = pick("extractor", features, registry.extractors)
+    chosen = tuple(pick("metric", name, registry.metrics) for name in metrics.split(",")) if metrics else ()
+    check_device(device)
+    if bool(architecture) != bool(track):
+        raise BadValue("A checkpoint needs both --architecture and --track; files of images need neither.")
+    if weights is None:
+        fetch_weights(console, [extractor], offline)
+    make_writable(out)
+
+    from ..evaluation import Ask, Generated
+    from ..evaluation import evaluate as score
+
+    ask = Ask(
+        samples=Generated(samples, architecture, track, count, seed) if architecture else samples,
+        reference=reference,
+        extractor=extractor,
+        metrics=chosen,
+        device=device,
+        weights=weights,
+        floors=floor,
+        allow_jpeg=allow_jpeg,
+        batch_size=batch_size,
+    )
+    with _progress(console) as report:
+        found = score(ask, registry, report)
+    path = write_evaluation(found, out)
+    _show(console, found)
+    typer.echo(f"Record in {path}")
+
+
+@contextmanager
+def _progress(console: Console) -> Iterator[Report]:
+    """A bar for each stage; on no terminal, nothing."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def report(stage: str, done: int, size: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(stage, total=size or None)
+            bars.update(tasks[stage], completed=done)
+
+        yield report
+
+
+def _show(console: Console, found: Evaluation) -> None:
+    from ..console import make_table, plain
+
+    floors = {floor.metric: floor for floor in found.floors}
+    table = make_table("metric", "value", "± its own", "random halves of the real images")
+    for metric in found.metrics:
+        arrow = "↑" if metric.higher_is_better else "↓"
+        cells = (f"{metric.protocol} {arrow}", _number(metric.value), _number(metric.spread))
+        table.add_row(*map(plain, (*cells, _floor(floors.get(metric.metric)))))
+    console.print(table)
+    notes = [f"not measured: {reason}" for reason in found.left_out]
+    if found.samples.jpeg:
+        notes.append("the samples were compressed with loss: these numbers compare with nothing else")
+    seconds = ", ".join(f"{part} {value:.1f} s" for part, value in found.seconds.items())
+    notes.append(f"{seconds}; {found.bytes_per_image:,} bytes kept of an image")
+    for note in notes:
+        console.print(note, highlight=False, markup=False, soft_wrap=True)
+
+
+def _floor(floor: Measurement | None) -> str:
+    if floor is None:
+        return ""
+    name = floor.protocol.partition("/")[0]
+    return f"{_number(floor.value)} ({name})"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.6g}"

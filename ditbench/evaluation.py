@@ -1,0 +1,237 @@
+"""Scores what anybody generated: files against real images, or a checkpoint of an architecture on a track."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from . import bench
+from .components import Extractor, Metric, Output, load
+from .cost import peak_memory, reset_peak
+from .environment import describe, find_device
+from .errors import BadFile, BadValue
+from .features import BATCH_SIZE, Features, check_shape, extract, load_extractor
+from .image_sets import ImageSet, in_memory, open_images
+from .images import Bytes
+from .plan import make_plan, resolve_track
+from .quality import floor, measure, outputs_for
+from .record import Evaluation, ImageFacts, Measurement
+from .reference import Reference, Source, open_source, source_of
+from .registry import Registry, pick
+
+MINIMUM = 20  # images, below which no metric means anything
+FLOOR_SPLITS = 5
+Report = Callable[[str, int, int], None]  # stage, images done, images in all
+
+
+@dataclass(frozen=True)
+class Generated:
+    """A checkpoint of an architecture, to be sampled as a track says."""
+
+    weights: Path  # safetensors with our names
+    architecture: str  # name[:size][+option=value]...
+    track: str
+    samples: int | None = None  # instead of the track's
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What to score, against what, and how."""
+
+    samples: Path | Generated
+    reference: str | None  # a data set's name, a folder, or an .npz; None: the track's data set
+    extractor: Extractor
+    metrics: tuple[Metric, ...]  # empty: the extractor's own, as far as the reference allows
+    device: str = "auto"
+    weights: Path | None = None  # of the extractor
+    floors: bool = True
+    allow_jpeg: bool = False
+    batch_size: int = BATCH_SIZE
+
+
+def evaluate(ask: Ask, registry: Registry, report: Report = lambda *_: None) -> Evaluation:
+    """Score samples against real images, or against moments from a file.
+
+    What is wrong with names, files and headers is found before anything is computed; raises `DitbenchError`.
+    Images are streamed: what stays of each is its features.
+    """
+    device = find_device(ask.device)
+    images, how = _open_samples(ask, registry, device)
+    source = _open_reference(ask, registry)
+    _check(ask, images, source)
+    network = load_extractor(ask.extractor, ask.weights, device)
+    source.check_widths(_widths(network, images, device), ask.extractor.name)
+    metrics, left_out = _choose(ask, registry, source)
+
+    reset_peak(device)
+    began = time.perf_counter()
+    size = source.images.count if source.images else 0
+    reference = source.read(ask.extractor, network, metrics, device, lambda done: report("reference", done, size))
+    read = time.perf_counter()
+    fake, content = _extract(ask, images, network, metrics, device, report)
+    seen = time.perf_counter()
+    found, floors = _measure(ask, metrics, fake, reference, source, images, report)
+    seconds = {"reference": read - began, "samples": seen - read, "metrics": time.perf_counter() - seen}
+    return Evaluation(
+        created=datetime.now(UTC).replace(microsecond=0),
+        samples=_facts(images, content, "generated" if how else "images"),
+        reference=_facts(source.images, reference.sha256) if source.images else _moment_facts(source, reference),
+        extractor=ask.extractor.name,
+        extractor_sha256=ask.extractor.weights.sha256,
+        resize=ask.extractor.resize or "none",
+        generated=how,
+        environment=describe(device),
+        device=str(device),
+        seconds={part: round(value, 3) for part, value in seconds.items()},
+        peak=peak_memory(device),
+        bytes_per_image=sum(4 * output.shape[1] for output in fake.outputs.values()),
+        metrics=found,
+        left_out=left_out,
+        floors=floors,
+    )
+
+
+def _open_samples(ask: Ask, registry: Registry, device: torch.device) -> tuple[ImageSet, dict[str, Any]]:
+    """The images, and of a checkpoint's how they come about."""
+    if isinstance(ask.samples, Path):
+        return open_images(ask.samples), {}
+    asked = ask.samples
+    (config,) = make_plan(registry, asked.track, [asked.architecture], [asked.seed], None, str(device))
+    if asked.samples is not None:
+        config = config.with_samples(asked.samples)
+    parts = bench.resolve(config, registry)
+    if parts.spec.space != "pixel":
+        raise BadValue(f"Track {asked.track!r} works on latents; only checkpoints that make pixels can be evaluated.")
+    denoiser = bench.load_denoiser(config, parts, asked.weights)
+
+    def batches(size: int) -> Iterator[Bytes]:
+        return (batch.pixels for batch in bench.sample_batches(config, parts, denoiser))
+
+    shape = (parts.spec.channels, parts.spec.resolution, parts.spec.resolution)
+    how = {
+        "architecture": config.label,
+        "settings": config.settings,
+        "source_sha256": config.source_sha256,
+        "track": config.track.name,
+        "track_hash": config.track.hash,
+        "objective": config.track.objective.model_dump(mode="json"),
+        "sampler": config.track.sampler.model_dump(mode="json"),
+        "seed": config.seed,
+    }
+    return ImageSet(asked.weights.name, config.track.evaluation.samples, shape, batches, lambda: ""), how
+
+
+def _open_reference(ask: Ask, registry: Registry) -> Source:
+    name = ask.reference
+    if name is None:
+        if isinstance(ask.samples, Path):
+            raise BadValue("Samples are scored against real images: name them with --reference.")
+        name = resolve_track(registry, ask.samples.track).dataset
+    if Path(name).exists():
+        return open_source(Path(name))
+    data = load(pick("file, folder or data set", name, registry.datasets).load)()
+    return source_of(in_memory(data.name, data.pixels, data.sha256))
+
+
+def _check(ask: Ask, images: ImageSet, source: Source) -> None:
+    """What the headers tell: shapes that fit, enough images, no JPEGs."""
+    check_shape(ask.extractor, images.shape)
+    if images.count < MINIMUM:
+        raise BadFile(f"{images.name!r} holds {images.count} images; metrics need at least {MINIMUM}.")
+    if images.lossy and not ask.allow_jpeg:
+        raise BadFile(
+            f"{images.lossy!r} was compressed with loss, which metrics notice more than models' differences. Give PNGs "
+            "or an .npz, or score it all the same, and marked, with --allow-jpeg."
+        )
+    if source.images is not None and source.images.shape != images.shape:
+        sizes = [" x ".join(map(str, shape)) for shape in (images.shape, source.images.shape)]
+        raise BadFile(
+            f"{images.name!r} has images of {sizes[0]} (channels, height, width), the reference {source.name!r} of "
+            f"{sizes[1]}: bring them to one size yourself, because how that is done changes the numbers."
+        )
+
+
+def _choose(ask: Ask, registry: Registry, source: Source) -> tuple[list[Metric], list[str]]:
+    """The metrics to measure, and why the others can't be. What was asked for by name must be possible."""
+    asked = ask.metrics or tuple(pick("metric", name, registry.metrics) for name in ask.extractor.metrics)
+    for metric in asked:
+        metric.check_fits(ask.extractor)
+        if metric.sees == "pixels":
+            raise BadValue(f"Metric {metric.name!r} needs labels, which files of images do not have.")
+    reasons = {metric.name: source.impossible(metric) for metric in asked}
+    left_out = [reason for reason in reasons.values() if reason]
+    if ask.metrics and left_out:
+        raise BadValue(f"{left_out[0]}.")
+    chosen = [metric for metric in asked if not reasons[metric.name]]
+    for metric in chosen:
+        load(metric.measure)
+    return chosen, left_out
+
+
+def _widths(network: nn.Module, images: ImageSet, device: torch.device) -> dict[Output, int]:
+    """How wide the extractor's outputs are, by asking it."""
+    black = torch.zeros(2, *images.shape, dtype=torch.uint8, device=device)
+    with torch.inference_mode():
+        return {name: output.shape[1] for name, output in network(black).items()}
+
+
+def _extract(
+    ask: Ask, images: ImageSet, network: nn.Module, metrics: list[Metric], device: torch.device, report: Report
+) -> tuple[Features, str]:
+    """The samples' features, and the sha256 of their pixels (N, C, H, W)."""
+    content = hashlib.sha256()
+
+    def hashed() -> Iterator[Bytes]:
+        for batch in images.batches(ask.batch_size):
+            content.update(np.ascontiguousarray(batch).tobytes())
+            yield batch
+
+    def done(count: int) -> None:
+        report("samples", count, images.count)
+
+    return extract(network, hashed(), outputs_for(metrics), None, device, done), content.hexdigest()
+
+
+def _measure(
+    ask: Ask,
+    metrics: list[Metric],
+    fake: Features,
+    reference: Reference,
+    source: Source,
+    images: ImageSet,
+    report: Report,
+) -> tuple[list[Measurement], list[Measurement]]:
+    """The metrics, and what random halves of the real images score, if there are real images."""
+    marks, real = "-jpeg" if images.lossy else "", reference.features
+    with_floors = ask.floors and source.images is not None and len(real) >= 2 * MINIMUM
+    steps = len(metrics) * (2 if with_floors else 1)
+    found: list[Measurement] = []
+    floors: list[Measurement] = []
+    for metric in metrics:
+        report("metrics", len(found) + len(floors), steps)
+        found.append(measure(metric, fake, real, ask.extractor, reference.sha256, marks))
+        if with_floors:
+            report("metrics", len(found) + len(floors), steps)
+            floors.append(floor(metric, real, ask.extractor, FLOOR_SPLITS, reference.sha256))
+    report("metrics", steps, steps)
+    return found, floors
+
+
+def _facts(images: ImageSet, content: str, kind: Any = "images") -> ImageFacts:
+    return ImageFacts(
+        name=images.name, kind=kind, sha256=content, count=images.count, shape=images.shape, jpeg=bool(images.lossy)
+    )
+
+
+def _moment_facts(source: Source, reference: Reference) -> ImageFacts:
+    return ImageFacts(name=source.name, kind="moments", sha256=reference.sha256, count=None, shape=None)

@@ -1,0 +1,178 @@
+"""What samples are compared with: features of real images, computed once and cached, or moments from a file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from .components import Extractor, Metric, Output
+from .errors import BadFile, BadValue
+from .features import BATCH_SIZE, Features, Moments, Report, extract
+from .image_sets import ImageSet, open_images
+from .quality import outputs_for
+from .storage import sha256_of, write_atomically
+from .track import digest
+
+KEPT = 50_000  # images of a larger set whose own features are kept; the moments are over all of them
+_DRAW = 0x0D17
+_VERSION = 1  # of the cache: what is computed or how it is written
+_IN_FILES: dict[Output, tuple[str, str]] = {"features": ("mu", "sigma"), "spatial": ("mu_s", "sigma_s")}
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """Real images as metrics see them, and the hash of the images or of the file that holds their moments."""
+
+    sha256: str
+    features: Features
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """What a reference is made of: real images, moments from a file, or both, as ADM's files have them."""
+
+    name: str
+    hash: Callable[[], str]  # sha256 of the content; reads it all
+    images: ImageSet | None = None
+    moments: Mapping[Output, Moments] = field(default_factory=dict)
+
+    def impossible(self, metric: Metric) -> str:
+        """Why a metric can't be measured against this; empty if it can."""
+        if metric.against == "nothing" or self.images is not None:
+            return ""
+        if metric.against == "images":
+            return f"{metric.name} compares images, and the reference {self.name!r} has only their moments"
+        if metric.sees not in self.moments:
+            return f"{metric.name} needs moments of {metric.sees}, which the reference {self.name!r} does not have"
+        return ""
+
+    def check_widths(self, widths: Mapping[Output, int], extractor: str) -> None:
+        """`BadValue` if the moments are not as wide as the extractor's outputs, so of another extractor."""
+        for output, moments in self.moments.items():
+            width = widths.get(output, len(moments.mean))
+            if len(moments.mean) != width:
+                raise BadValue(
+                    f"The reference {self.name!r} has moments of {len(moments.mean)} {output}, but {extractor!r} puts "
+                    f"out {width}: they are of another extractor."
+                )
+
+    def read(
+        self,
+        extractor: Extractor,
+        network: nn.Module,
+        metrics: Sequence[Metric],
+        device: torch.device,
+        report: Report = lambda done: None,
+    ) -> Reference:
+        """The features of the images; the moments are the file's, where it has some."""
+        content = self.hash()
+        if self.images is None:
+            return Reference(content, Features(0, {}, self.moments))
+        features = _cached(self.images, content, extractor, network, outputs_for(metrics), device, report)
+        if self.moments:  # of images that the file does not hold, and does not count
+            features = replace(features, count=0, moments={**features.moments, **self.moments})
+        return Reference(content, features)
+
+
+def source_of(images: ImageSet) -> Source:
+    """A reference of real images alone."""
+    return Source(images.name, images.hash, images)
+
+
+def open_source(path: Path) -> Source:
+    """A folder of images, or an ``.npz`` with ``arr_0``, with ``mu`` and ``sigma``, or with both.
+
+    Raises `BadFile`, naming the file, for anything else.
+    """
+    if path.suffix != ".npz" or not path.is_file():
+        return source_of(open_images(path))
+    moments, names = _moments(path)
+    if moments and "arr_0" not in names:
+        return Source(path.name, lambda: sha256_of(path), None, moments)
+    return replace(source_of(open_images(path)), moments=moments)
+
+
+def cache_folder() -> Path:
+    """`DITBENCH_CACHE`, or ``ditbench`` in the user's cache."""
+    home = os.environ.get("DITBENCH_CACHE")
+    return Path(home) if home else Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "ditbench"
+
+
+def _cached(
+    images: ImageSet,
+    content: str,
+    extractor: Extractor,
+    network: nn.Module,
+    outputs: Sequence[Output],
+    device: torch.device,
+    report: Report,
+) -> Features:
+    """Features of all images, or those that were cached for the same content, network, resize and outputs."""
+    key = digest([_VERSION, content, images.count, KEPT, extractor.weights.sha256, extractor.resize, sorted(outputs)])
+    path = cache_folder() / "references" / f"{key}.safetensors"
+    found = _read(path, outputs)
+    if found is None:
+        keep = None
+        if images.count > KEPT:
+            keep = np.sort(np.random.default_rng(_DRAW).permutation(images.count)[:KEPT])
+        found = extract(network, images.batches(BATCH_SIZE), outputs, keep, device, report)
+        _write(path, found)
+    return found
+
+
+def _moments(path: Path) -> tuple[dict[Output, Moments], list[str]]:
+    """The moments in a file: ``mu``, ``sigma`` and sFID's ``mu_s``, ``sigma_s``; and the names of all it holds."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            names = list(file.files)
+            found = {
+                output: (np.asarray(file[mean], np.float64), np.asarray(file[covariance], np.float64))
+                for output, (mean, covariance) in _IN_FILES.items()
+                if mean in names and covariance in names
+            }
+    except Exception as error:  # a damaged zip or header can fail in many ways
+        raise BadFile(f"The reference {str(path)!r} can't be read ({' '.join(str(error).split())}).") from None
+    return {output: _checked(path, output, *pair) for output, pair in found.items()}, names
+
+
+def _checked(path: Path, output: Output, mean: npt.NDArray[np.float64], covariance: npt.NDArray[np.float64]) -> Moments:
+    names = " and ".join(_IN_FILES[output])
+    if mean.ndim != 1 or covariance.shape != (len(mean), len(mean)):
+        raise BadFile(f"The reference {str(path)!r}: {names} have shapes {mean.shape} and {covariance.shape}.")
+    if not (np.isfinite(mean).all() and np.isfinite(covariance).all()):
+        raise BadFile(f"The reference {str(path)!r}: {names} are not finite.")
+    return Moments(0, torch.from_numpy(mean), torch.from_numpy(covariance))
+
+
+def _write(path: Path, features: Features) -> None:
+    tensors: dict[str, Tensor] = {f"output.{name}": output.contiguous() for name, output in features.outputs.items()}
+    for name, moments in features.moments.items():
+        tensors[f"mean.{name}"] = moments.mean
+        tensors[f"covariance.{name}"] = moments.covariance.contiguous()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, lambda temporary: save_file(tensors, temporary, {"count": str(features.count)}))
+
+
+def _read(path: Path, outputs: Sequence[Output]) -> Features | None:
+    """What was cached; None if there is nothing, or if it is damaged, so that it is computed again."""
+    try:
+        with safe_open(path, "pt") as file:
+            count, held = int(file.metadata()["count"]), set(file.keys())
+            found = {name: file.get_tensor(f"output.{name}") for name in outputs}
+            moments = {
+                name: Moments(count, file.get_tensor(f"mean.{name}"), file.get_tensor(f"covariance.{name}"))
+                for name in outputs
+                if f"mean.{name}" in held
+            }
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError):
+        return None
+    return Features(count, found, moments)

@@ -1,0 +1,122 @@
+"""Images on disk come as they are, streamed, and what is wrong with them is said with the file's name."""
+
+import numpy as np
+import pytest
+from photos import crops, write_folder
+from PIL import Image
+
+from ditbench.errors import BadFile
+from ditbench.image_sets import in_memory, open_images
+
+IMAGES = crops(25, 16, seed=0)
+
+
+def joined(images, size):
+    return np.concatenate(list(images.batches(size)))
+
+
+def test_a_folder_an_npz_and_memory_hold_the_same(tmp_path):
+    folder = write_folder(tmp_path / "set", IMAGES)
+    np.savez(tmp_path / "stored.npz", IMAGES, np.arange(25))
+    np.savez_compressed(tmp_path / "packed.npz", IMAGES)
+    pixels = IMAGES.transpose(0, 3, 1, 2)
+    sets = [open_images(path) for path in (folder, tmp_path / "stored.npz", tmp_path / "packed.npz")]
+    for images in [*sets, in_memory("set", pixels, "")]:
+        assert (images.count, images.shape, images.lossy) == (25, (3, 16, 16), "")
+        for size in (1, 7, 100):
+            assert np.array_equal(joined(images, size), pixels)
+    assert len({images.hash() for images in sets}) == 3
+
+
+def test_the_hash_is_of_the_content_alone(tmp_path):
+    one, other = open_images(write_folder(tmp_path / "a", IMAGES)), open_images(write_folder(tmp_path / "b", IMAGES))
+    assert one.hash() == other.hash()
+    changed = open_images(write_folder(tmp_path / "c", IMAGES[::-1]))
+    assert changed.hash() != one.hash()
+
+
+def test_grey_images_have_one_channel(tmp_path):
+    grey = write_folder(tmp_path / "grey", IMAGES[..., 0])
+    assert open_images(grey).shape == (1, 16, 16)
+    assert np.array_equal(joined(open_images(grey), 10), IMAGES[..., :1].transpose(0, 3, 1, 2))
+
+
+def test_compression_with_loss_is_noticed(tmp_path):
+    folder = write_folder(tmp_path / "mixed", IMAGES)
+    Image.fromarray(IMAGES[0]).save(folder / "00007.png", format="JPEG")  # whatever its name says
+    assert open_images(folder).lossy.endswith("00007.png")
+
+
+def put(image, mode=None, size=None, **options):
+    def write(folder):
+        picture = Image.fromarray(image)
+        picture = picture.convert(mode) if mode else picture
+        (picture.resize(size) if size else picture).save(folder / "00003.png", **options)
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (put(IMAGES[0], size=(16, 8)), r"00003\.png' is 16x8 with 3 channels, but '.*00000\.png' is 16x16"),
+        (put(IMAGES[0], mode="L"), r"00003\.png' is 16x16 with 1 channels, but"),
+        (put(IMAGES[0], mode="RGBA"), r"00003\.png' has mode RGBA; metrics take 8-bit grey"),
+        (lambda folder: (folder / "00003.png").write_bytes(b"no image"), r"00003\.png' is no readable image"),
+        (lambda folder: (folder / "00003.png").write_bytes(b""), r"00003\.png' is no readable image"),
+    ],
+)
+def test_a_bad_header_is_found_at_once(tmp_path, spoil, message):
+    folder = write_folder(tmp_path / "set", IMAGES)
+    spoil(folder)
+    with pytest.raises(BadFile, match=message):
+        open_images(folder)
+
+
+def test_a_cut_off_file_is_named(tmp_path):
+    folder = write_folder(tmp_path / "set", crops(25, 64, seed=0))
+    content = (folder / "00003.png").read_bytes()
+    (folder / "00003.png").write_bytes(content[: len(content) // 2])
+    with pytest.raises(BadFile, match=r"00003\.png' is damaged \(.*truncated"):
+        joined(open_images(folder), 10)
+
+
+def test_what_is_no_set_of_images_is_refused(tmp_path):
+    with pytest.raises(BadFile, match=r"There is no folder and no file '.*nowhere'"):
+        open_images(tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(BadFile, match=r"The folder '.*empty' holds no images"):
+        open_images(tmp_path / "empty")
+    (tmp_path / "one.txt").write_text("hello")
+    with pytest.raises(BadFile, match=r"one\.txt' is no set of images"):
+        open_images(tmp_path / "one.txt")
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"mu": np.zeros(3)}, "holds no readable arr_0"),
+        ({"arr_0": IMAGES.astype(np.float32)}, r"arr_0 is float32 \(25, 16, 16, 3\), not uint8"),
+        ({"arr_0": IMAGES[0]}, r"arr_0 is uint8 \(16, 16, 3\), not uint8 \(N, H, W, C\)"),
+        ({"arr_0": IMAGES[..., :2]}, "arr_0 has 2 channels"),
+        ({"arr_0": np.array([{}], dtype=object)}, "holds no readable arr_0|arr_0 is object"),
+    ],
+)
+def test_a_bad_npz_is_refused(tmp_path, arrays, message):
+    np.savez(tmp_path / "bad.npz", **arrays)
+    with pytest.raises(BadFile, match=message):
+        open_images(tmp_path / "bad.npz")
+
+
+def test_a_damaged_npz_is_refused(tmp_path):
+    path = tmp_path / "cut.npz"
+    np.savez(path, IMAGES)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(BadFile, match=r"cut\.npz' holds no readable arr_0"):
+        open_images(path)
+    flipped = bytearray(whole)
+    flipped[len(flipped) // 2] ^= 255
+    path.write_bytes(flipped)
+    with pytest.raises(BadFile, match=r"cut\.npz' is damaged \(Bad CRC"):
+        joined(open_images(path), 10)
