@@ -4,14 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from .record import Measurement, Record
+from .errors import BadValue
+from .record import EVALUATION_SUFFIX, Evaluation, Measurement, Record, read_checked, read_record
 
 # From what moves a FID most and is least often told to what hardly moves it; a prefix covers all below it.
 SUSPECTS = (
     "metric",  # extractor, sample count, reference count, subsets
+    "extractor",
+    "extractor_sha256",
+    "resize",
+    "reference",
+    "samples",
     "track.evaluation",
+    "generated.sampler",
+    "generated",
     "track.sampler.guidance",
     "track.sampler",
     "sampling",  # evaluations, weights, labels
@@ -48,8 +57,15 @@ class Difference:
     other: object
 
 
-def differences(one: Record, other: Record) -> list[Difference]:
-    """Every field of the protocol in which two records differ, most suspicious first."""
+def read_either(path: Path) -> Record | Evaluation:
+    """A run's record, or what `ditbench evaluate` wrote; `BadFile` names the file and the field."""
+    return read_checked(Evaluation, path) if path.name.endswith(EVALUATION_SUFFIX) else read_record(path)
+
+
+def differences(one: Record | Evaluation, other: Record | Evaluation) -> list[Difference]:
+    """Every field of the protocol in which two records of a kind differ, most suspicious first."""
+    if type(one) is not type(other):
+        raise BadValue("One is the record of a run, the other an evaluation: compare two of a kind.")
     ours, theirs = dict(_fields(one)), dict(_fields(other))
     names = sorted(ours.keys() | theirs.keys(), key=lambda name: (_rank(name), name))
     return [Difference(name, ours.get(name), theirs.get(name)) for name in names if ours.get(name) != theirs.get(name)]
@@ -59,16 +75,30 @@ def _rank(name: str) -> int:
     return next((i for i, suspect in enumerate(SUSPECTS) if f"{name}.".startswith(f"{suspect}.")), len(SUSPECTS))
 
 
-def _fields(record: Record) -> Iterator[tuple[str, Any]]:
+def _fields(record: Record | Evaluation) -> Iterator[tuple[str, Any]]:
     """The protocol of a record, flat: ``("track.recipe.learning_rate", 0.002)``."""
+    return _of_evaluation(record) if isinstance(record, Evaluation) else _of_run(record)
+
+
+def _of_evaluation(record: Evaluation) -> Iterator[tuple[str, Any]]:
+    facts = record.model_dump(mode="json")
+    for name in ("extractor", "extractor_sha256", "resize", "device", "generated", "environment"):
+        yield from _flat(name, facts[name])
+    for name, results in (("samples", {"name", "sha256"}), ("reference", {"name"})):
+        yield from _flat(name, {key: value for key, value in facts[name].items() if key not in results})
+    for measurement in record.metrics:
+        yield from _flat(f"metric.{measurement.metric}", _protocol(measurement))
+
+
+def _of_run(record: Record) -> Iterator[tuple[str, Any]]:
     for name in ("budget", "seed", "device", "data_sha256"):
         yield name, getattr(record, name)
     for name in ("track", "architecture", "environment", "training", "sampling"):
         part = getattr(record, name)
         if part is not None:
             yield from _flat(name, part.model_dump(mode="json", exclude=_RESULTS.get(name, set())))
-    for measurement in record.metrics:
-        yield from _flat(f"metric.{measurement.metric}", _protocol(measurement))
+    for choice, measurement in zip(record.track.evaluation.metrics, record.metrics, strict=False):
+        yield from _flat(f"metric.{choice}", _protocol(measurement))
 
 
 def _protocol(measurement: Measurement) -> dict[str, Any]:

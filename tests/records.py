@@ -6,6 +6,7 @@ from ditbench.record import (
     ArchitectureFacts,
     Cost,
     Environment,
+    Evaluation,
     Measurement,
     Memory,
     PeakMemory,
@@ -64,6 +65,25 @@ def finished(label="dit:nano", fid=1.0, seed=0, track=TRACK, **changes):
         floors=[measurement("fid", 0.1, samples=898), measurement("is", 5.1, higher=True, samples=898)],
     )  # fmt: skip
     return record.model_copy(update=changes)
+
+
+def evaluation(fid=1.0, **changes):
+    facts = {"name": "samples", "kind": "images", "sha256": "a" * 64, "count": 1000, "shape": (3, 32, 32)}
+    found = Evaluation(
+        created=datetime(2026, 1, 2, tzinfo=UTC),
+        samples=facts,
+        reference={**facts, "name": "real", "sha256": "b" * 64},
+        extractor="efficientnet-lite0",
+        extractor_sha256="c" * 64,
+        resize="none",
+        environment=ENVIRONMENT,
+        device="cpu",
+        seconds={"samples": 1.0},
+        peak=PeakMemory(resident=2**30),
+        bytes_per_image=5120,
+        metrics=[measurement("fid", fid)],
+    )
+    return found.model_copy(update=changes)
 
 
 def unfinished(label="uvit:nano", status="diverged", reason="the loss became nan at step 3", seed=0):

@@ -1,9 +1,12 @@
 """Why the numbers of two records differ: every field of the protocol, the most suspicious first."""
 
-from records import ENVIRONMENT, TRACK, finished
+import pytest
+from records import ENVIRONMENT, TRACK, evaluation, finished
 
-from ditbench.difference import SUSPECTS, differences
+from ditbench.difference import SUSPECTS, differences, read_either
+from ditbench.errors import BadValue
 from ditbench.guidance import Guidance
+from ditbench.record import write_evaluation, write_record
 
 
 def fields(one, other):
@@ -43,3 +46,16 @@ def test_every_field_of_the_protocol_has_its_rank():
     one = finished()
     other = finished("uvit:nano", seed=1, budget="1-steps", device="cuda", data_sha256="0" * 64)
     assert {name.partition(".")[0] for name in fields(one, other)} <= {name.partition(".")[0] for name in SUSPECTS}
+
+
+def test_evaluations_are_compared_likewise(tmp_path):
+    one = evaluation(fid=1.0)
+    assert fields(one, evaluation(fid=2.0)) == []
+    lossy = one.samples.model_copy(update={"jpeg": True, "name": "other", "sha256": "0" * 64})
+    real = one.reference.model_copy(update={"count": 50_000})
+    other = evaluation(samples=lossy, reference=real, device="cuda", resize="bicubic", extractor_sha256="d" * 64)
+    assert fields(one, other) == ["extractor_sha256", "resize", "reference.count", "samples.jpeg", "device"]
+    assert read_either(write_evaluation(one, tmp_path)) == one
+    write_record(finished(), tmp_path / "record.json")
+    with pytest.raises(BadValue, match="two of a kind"):
+        differences(one, read_either(tmp_path / "record.json"))

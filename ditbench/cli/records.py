@@ -19,12 +19,11 @@ def diff(
     one: Annotated[Path, typer.Argument(help="A record.")],
     other: Annotated[Path, typer.Argument(help="Another record.")],
 ) -> None:
-    """Show what two runs did not do alike, most suspicious first: why their numbers may differ."""
+    """Show what two runs, or evaluations, did not do alike, most suspicious first: why their numbers may differ."""
     from ..console import make_console, make_table, plain
-    from ..difference import differences
-    from ..record import read_record
+    from ..difference import differences, read_either
 
-    found = differences(read_record(one), read_record(other))
+    found = differences(read_either(one), read_either(other))
     if not found:
         typer.echo("The two records name the same protocol.")
         return
