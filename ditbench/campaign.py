@@ -9,34 +9,12 @@ from .builtins import REFERENCE_ARCHITECTURES
 from .components import load
 from .executors import Execute, Job, preflight
 from .leaderboard import write_leaderboard
+from .listeners import Silent, Together
 from .plan import make_plan
 from .record import Record, read_runs
-from .registry import Plugin, Registry, pick
+from .registry import Registry, pick
 from .storage import make_writable, sole_writer
-from .track import RunConfig
-from .watch import Progress
-
-
-class Silent:
-    """A listener that says nothing; the base of those that say something."""
-
-    def preparing(self, faults: Sequence[Plugin]) -> None:
-        """Names are fine, but for these plugins; now the libraries load and every part is checked."""
-
-    def planned(self, jobs: Sequence[Job], settled: Sequence[Record]) -> None:
-        """All runs of the command, and the records of those that are done already."""
-
-    def started(self, config: RunConfig) -> None:
-        """A run begins or resumes."""
-
-    def progress(self, config: RunConfig, progress: Progress) -> None:
-        """A run says how far it is."""
-
-    def ended(self, record: Record) -> None:
-        """A run has its record."""
-
-    def close(self) -> None:
-        """Nothing more will come."""
+from .trackers import start
 
 
 def run(
@@ -52,6 +30,7 @@ def run(
     force: bool = False,
     strict: bool = False,
     executor: str = "process",
+    log: Sequence[str] = (),
     listener: Silent | None = None,
 ) -> list[Record]:
     """Benchmark architectures on a track and return one record per architecture and seed.
@@ -68,6 +47,8 @@ def run(
         force: start finished and interrupted runs over.
         strict: a faulty plugin is an error.
         executor: ``"process"`` (a clean process per run) or ``"inline"``.
+        log: trackers that follow the runs: ``"tensorboard"`` (event files in each run's directory), ``"wandb"``.
+            Each needs the extra of its name. One that breaks later is reported by `logging`, and the runs go on.
         listener: hears of the runs while they go.
 
     Finished runs are skipped and interrupted ones resumed, so calling again is free. A run that fails has a
@@ -75,7 +56,8 @@ def run(
     A script that calls this needs the ``if __name__ == "__main__":`` guard, since runs are processes.
     """
     registry = Registry.installed(strict=strict)
-    listener = listener or Silent()
+    trackers = Together(*start(log))
+    listener = Together(listener or Silent(), trackers)
     execute: Execute = load(pick("executor", executor, registry.executors).execute)
     plan = make_plan(registry, track, architectures, seeds, budget, device, keep_samples, checkpoint_seconds)
     folder = Path(out) / plan[0].track.name
@@ -89,12 +71,13 @@ def run(
             pass
     settled = {job.config.run_id: record for job in jobs if (record := job.settled()) is not None}
     listener.planned(jobs, list(settled.values()))
-    waiting = [job for job in jobs if job.config.run_id not in settled or job.lacks_samples]
+    waiting = [job for job in jobs if (done := settled.get(job.config.run_id)) is None or job.lacks(done)]
     records = dict(settled)
     try:
         for record in execute(waiting, listener):
             records[record.run_id] = record
             listener.ended(record)
     finally:
+        trackers.close()
         write_leaderboard(read_runs(folder), folder)
     return [records[job.config.run_id] for job in jobs]

@@ -9,10 +9,10 @@ import rich.progress
 from rich.console import Console
 from rich.progress import BarColumn, SpinnerColumn, TaskID, TaskProgressColumn, TextColumn
 
-from .campaign import Silent
 from .console import make_table, plain
 from .executors import Job
 from .leaderboard import Entry, boards, entries, floor, table
+from .listeners import Silent
 from .record import Record
 from .registry import Plugin
 from .track import RunConfig

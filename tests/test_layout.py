@@ -18,7 +18,8 @@ ARROWS = {
     "budget": {"errors"},
     "builtins": {"components", "hookspecs"},
     "campaign": {
-        "builtins", "components", "executors", "leaderboard", "plan", "record", "registry", "storage", "track", "watch",
+        "builtins", "components", "executors", "leaderboard", "listeners", "plan", "record", "registry", "storage",
+        "trackers",
     },
     "checkpoint": {"errors", "storage"},
     "cli.__init__": {"cli.app", "cli.inspect", "cli.profile", "cli.records", "cli.run", "cli.weights", "errors"},
@@ -27,7 +28,9 @@ ARROWS = {
     "cli.inspect": {"cli.app", "components", "console", "errors", "plan", "registry", "sizes"},
     "cli.profile": {"cli.app", "console", "errors", "plan", "profile", "storage"},
     "cli.records": {"cli.app", "console", "difference", "leaderboard", "record", "storage"},
-    "cli.run": {"builtins", "campaign", "cli.app", "console", "display", "errors", "leaderboard", "record"},
+    "cli.run": {
+        "builtins", "campaign", "cli.app", "console", "display", "errors", "leaderboard", "listeners", "record",
+    },
     "cli.weights": {"cli.app", "plan", "published"},
     "components": {"errors"},
     "console": set(),
@@ -35,7 +38,7 @@ ARROWS = {
     "datasets": {"errors"},
     "difference": {"record"},
     "digits_cnn": {"datasets", "images", "storage"},
-    "display": {"campaign", "console", "executors", "leaderboard", "record", "registry", "track", "watch"},
+    "display": {"console", "executors", "leaderboard", "listeners", "record", "registry", "track", "watch"},
     "environment": {"errors", "record"},
     "errors": set(),
     "executors": {"errors", "record", "registry", "storage", "track", "watch"},
@@ -45,6 +48,7 @@ ARROWS = {
     "images": {"storage"},
     "layers": {"errors"},
     "leaderboard": {"record", "storage"},
+    "listeners": {"executors", "record", "registry", "track", "watch"},
     "manifold": {"features", "quality"},
     "objectives": {"errors"},
     "plan": {"budget", "components", "errors", "registry", "track"},
@@ -63,6 +67,7 @@ ARROWS = {
     "training": {
         "budget", "checkpoint", "components", "images", "objectives", "record", "track", "watch",
     },
+    "trackers": {"errors", "executors", "listeners", "record", "registry", "storage", "track", "watch"},
     "watch": set(),
 }  # fmt: skip
 LATE_IMPORTS = "cli."  # the only package that may import inside functions

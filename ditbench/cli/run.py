@@ -28,6 +28,7 @@ def run(
     strict: Annotated[bool, typer.Option("--strict", help="A faulty plugin is an error.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress, only the table.")] = False,
     executor: Annotated[str, typer.Option(help="process, or inline for debugging.")] = "process",
+    log: Annotated[list[str] | None, typer.Option(help="Tracker: tensorboard or wandb. May be given twice.")] = None,
 ) -> None:
     """Train, sample, measure and rank architectures on a track.
 
@@ -37,10 +38,11 @@ def run(
     from ..console import make_console
     from ..display import Lines, Live, print_boards
     from ..leaderboard import on_the_boards_of
+    from ..listeners import Silent
     from ..record import read_runs
 
     console = make_console()
-    listener = campaign.Silent() if quiet else Live(console) if console.is_terminal else Lines(console)
+    listener = Silent() if quiet else Live(console) if console.is_terminal else Lines(console)
     try:
         records = campaign.run(
             track,
@@ -54,6 +56,7 @@ def run(
             force=force,
             strict=strict,
             executor=executor,
+            log=log or (),
             listener=listener,
         )
     except KeyboardInterrupt:

@@ -1,0 +1,64 @@
+"""Listeners: who hears of a command's runs while they go."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .executors import Job
+from .record import Record
+from .registry import Plugin
+from .track import RunConfig
+from .watch import Progress
+
+
+class Silent:
+    """A listener that says nothing; the base of those that say something."""
+
+    def preparing(self, faults: Sequence[Plugin]) -> None:
+        """Names are fine, but for these plugins; now the libraries load and every part is checked."""
+
+    def planned(self, jobs: Sequence[Job], settled: Sequence[Record]) -> None:
+        """All runs of the command, and the records of those that are done already."""
+
+    def started(self, config: RunConfig) -> None:
+        """A run begins or resumes."""
+
+    def progress(self, config: RunConfig, progress: Progress) -> None:
+        """A run says how far it is."""
+
+    def ended(self, record: Record) -> None:
+        """A run has its record."""
+
+    def close(self) -> None:
+        """Nothing more will come."""
+
+
+class Together(Silent):
+    """Several listeners, told one after the other."""
+
+    def __init__(self, *listeners: Silent) -> None:
+        self.listeners = listeners
+
+    def preparing(self, faults: Sequence[Plugin]) -> None:
+        for listener in self.listeners:
+            listener.preparing(faults)
+
+    def planned(self, jobs: Sequence[Job], settled: Sequence[Record]) -> None:
+        for listener in self.listeners:
+            listener.planned(jobs, settled)
+
+    def started(self, config: RunConfig) -> None:
+        for listener in self.listeners:
+            listener.started(config)
+
+    def progress(self, config: RunConfig, progress: Progress) -> None:
+        for listener in self.listeners:
+            listener.progress(config, progress)
+
+    def ended(self, record: Record) -> None:
+        for listener in self.listeners:
+            listener.ended(record)
+
+    def close(self) -> None:
+        for listener in self.listeners:
+            listener.close()
