@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import resource
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import psutil
@@ -106,10 +106,18 @@ def reset_peak(device: torch.device) -> None:
         torch.cuda.reset_peak_memory_stats(device)
 
 
-def peak_memory(device: torch.device) -> PeakMemory:
-    """The peaks since `reset_peak`; on a CPU, since the process started."""
+def device_used(device: torch.device) -> int:
+    """Bytes of a GPU that are in use now, whoever uses them: the CUDA context and other processes included."""
+    free, total = torch.cuda.mem_get_info(device)
+    return total - free
+
+
+def peak_memory(device: torch.device, used: Sequence[int] = ()) -> PeakMemory:
+    """The peaks since `reset_peak`, `used` being samples of `device_used`; on a CPU, since the process started."""
     if device.type != "cuda":
         return PeakMemory(resident=peak_resident())
     return PeakMemory(
-        allocated=torch.cuda.max_memory_allocated(device), reserved=torch.cuda.max_memory_reserved(device)
+        allocated=torch.cuda.max_memory_allocated(device),
+        reserved=torch.cuda.max_memory_reserved(device),
+        device_used=max(used, default=None),
     )

@@ -8,18 +8,21 @@ from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
+from torch._dynamo.callback import callback_handler
 
-from .components import Selection
-from .cost import cost_of_selection, peak_memory, reset_peak, resident
+from .components import DenoiserSpec, Selection
+from .cost import cost_of_selection, device_used, peak_memory, reset_peak, resident
+from .energy import Joules, energy_counter
 from .environment import describe, find_device
 from .objectives import loss_of
-from .profile import Phase, Profile, Setup
+from .peaks import VERSION, dense_peak
+from .profile import Phase, Profile, Setup, Turn
 from .testing import example_batch, perturb
 
 Clock = Callable[[], float]
 
 
-def profile(selection: Selection, setup: Setup) -> Profile:
+def profile(selection: Selection, setup: Setup, turn: Turn) -> Profile:
     """Time one denoiser in this process, which should be a clean one.
 
     Inference comes first and counting last, because on a CPU a peak can't be reset. Training is forward and
@@ -36,32 +39,40 @@ def profile(selection: Selection, setup: Setup) -> Profile:
         denoiser.compile(fullgraph=True)
     x, t, y = (part.to(device) for part in example_batch(spec, setup.batch_size))
     cast = torch.autocast(device.type, torch.bfloat16) if setup.precision == "bfloat16" else nullcontext()
+    joules = None
+    if device.type == "cuda":
+        joules = energy_counter(str(torch.cuda.get_device_properties(device).uuid))
 
     def infer() -> None:
         with torch.inference_mode(), cast:
             denoiser(x, t, y)
 
     denoiser.eval()
-    inference = time_steps(infer, device, setup.warmup, setup.steps)
+    inference = time_steps(infer, device, setup, joules)
     denoiser.train()
-    training = time_steps(training_step(denoiser, x, t, y, cast), device, setup.warmup, setup.steps)
+    training = time_steps(training_step(denoiser, x, t, y, cast), device, setup, joules)
+    environment = describe(device)
     return Profile(
         label=selection.label,
         setup=setup,
-        environment=describe(device),
+        turn=turn,
+        environment=environment,
         resident_at_start=at_start,
         inference=inference,
         training=training,
         cost=cost_of_selection(selection, spec),
+        peak_flops=dense_peak(environment.gpu, setup.precision),
+        peaks_version=VERSION,
     )
 
 
-def check(tasks: Sequence[tuple[Selection, Setup]]) -> None:
-    """The device is here, and every network can be built for its input; `DitbenchError` says what can't."""
-    for selection, setup in tasks:
-        find_device(setup.device)
+def check(selections: Sequence[Selection], specs: Sequence[DenoiserSpec], device: str) -> str:
+    """Find the device and build every network for its input; `DitbenchError` says what can't be."""
+    found = find_device(device)
+    for selection, spec in zip(selections, specs, strict=True):
         with torch.device("meta"):
-            selection.build(setup.spec)
+            selection.build(spec)
+    return str(found)
 
 
 def training_step(
@@ -85,25 +96,63 @@ def training_step(
     return step
 
 
-def time_steps(
-    step: Callable[[], None], device: torch.device, warmup: int, count: int, clock: Clock = time.perf_counter
-) -> Phase:
-    """Time the first step (which allocates and compiles), the other warm-up steps together, and `count` more.
+class CompileWatch:
+    """The seconds that `torch.compile` has taken so far, recompilations and the backward pass's share included."""
 
-    A network whose shapes change from step to step, as MDT v2's do, compiles again in its first few steps.
+    def __init__(self, clock: Clock) -> None:
+        self.seconds = 0.0
+        self._clock, self._began = clock, 0.0
+
+    def __enter__(self) -> CompileWatch:
+        callback_handler.register_start_callback(self._start)
+        callback_handler.register_end_callback(self._end)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        callback_handler.remove_start_callback(self._start)
+        callback_handler.remove_end_callback(self._end)
+
+    def _start(self, _: object) -> None:
+        self._began = self._clock()
+
+    def _end(self, _: object) -> None:
+        self.seconds += self._clock() - self._began
+
+
+def time_steps(
+    step: Callable[[], None],
+    device: torch.device,
+    setup: Setup,
+    joules: Joules | None = None,
+    clock: Clock = time.perf_counter,
+) -> Phase:
+    """Time the first step (which allocates and compiles) and the warm-up steps together, and each of those after.
 
     The device has finished before the clock is read. The peak is that of all these steps.
     """
+    used: list[int] = []
 
-    def timed() -> float:
-        began = clock()
+    def timed() -> tuple[float, float]:
+        compiled, began = compiling.seconds, clock()
         step()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
-        return clock() - began
+        seconds = clock() - began
+        if device.type == "cuda":
+            used.append(device_used(device))
+        return seconds, compiling.seconds - compiled
 
     reset_peak(device)
-    first = timed()
-    warm = sum(timed() for _ in range(warmup))
-    steps = [timed() for _ in range(count)]
-    return Phase(first_seconds=first, warmup_seconds=warm, step_seconds=steps, peak=peak_memory(device))
+    with CompileWatch(clock) as compiling:
+        warm = [timed() for _ in range(1 + setup.warmup)]
+        spent = joules() if joules else 0.0
+        steps = [timed() for _ in range(setup.steps)]
+        spent = joules() - spent if joules else 0.0
+    return Phase(
+        warmup_seconds=sum(seconds - compiled for seconds, compiled in warm),
+        compile_seconds=compiling.seconds if setup.compile else None,
+        step_seconds=[seconds for seconds, _ in steps],
+        compiled_steps=sum(compiled > 0 for _, compiled in steps),
+        peak=peak_memory(device, used),
+        joules=spent if spent > 0 else None,
+    )

@@ -26,7 +26,9 @@ ARROWS = {
     "cli.__main__": {"cli.__init__"},
     "cli.app": {"registry"},
     "cli.inspect": {"cli.app", "components", "console", "errors", "plan", "registry", "sizes"},
-    "cli.profile": {"cli.app", "console", "errors", "plan", "profile", "storage"},
+    "cli.profile": {
+        "cli.app", "console", "plan", "profile", "profile_plot", "profile_table", "profiling", "storage",
+    },
     "cli.records": {"cli.app", "console", "difference", "leaderboard", "record", "storage"},
     "cli.run": {
         "builtins", "campaign", "cli.app", "console", "display", "errors", "leaderboard", "listeners", "record",
@@ -40,6 +42,7 @@ ARROWS = {
     "digits_cnn": {"datasets", "images", "storage"},
     "display": {"console", "executors", "leaderboard", "listeners", "record", "registry", "track", "watch"},
     "environment": {"errors", "record"},
+    "energy": set(),
     "errors": set(),
     "executors": {"errors", "record", "registry", "storage", "track", "watch"},
     "features": {"digits_cnn", "errors", "images", "registry"},
@@ -51,8 +54,12 @@ ARROWS = {
     "listeners": {"executors", "record", "registry", "track", "watch"},
     "manifold": {"features", "quality"},
     "objectives": {"errors"},
+    "peaks": set(),
     "plan": {"budget", "components", "errors", "registry", "track"},
-    "profile": {"components", "errors", "executors", "plan", "record", "registry", "storage", "track"},
+    "profile": {"components", "record", "storage", "track"},
+    "profile_plot": {"components", "profile", "profile_table", "storage"},
+    "profile_table": {"profile", "record", "storage"},
+    "profiling": {"components", "errors", "executors", "plan", "profile", "registry", "track"},
     "published": {"components", "errors", "storage"},
     "quality": {"components", "features", "record"},
     "record": {"components", "errors", "storage", "track"},
@@ -60,7 +67,7 @@ ARROWS = {
     "samplers": {"objectives"},
     "sampling": {"components", "guidance", "images", "objectives", "samplers", "watch"},
     "sizes": {"components", "cost", "errors", "plan", "record", "registry"},
-    "stopwatch": {"components", "cost", "environment", "objectives", "profile", "testing"},
+    "stopwatch": {"components", "cost", "energy", "environment", "objectives", "peaks", "profile", "testing"},
     "storage": {"errors"},
     "testing": {"components", "objectives"},
     "track": {"budget", "components", "errors", "guidance"},
@@ -72,8 +79,8 @@ ARROWS = {
 }  # fmt: skip
 LATE_IMPORTS = "cli."  # the only package that may import inside functions
 LIGHT = ("__init__", "budget", "builtins", "components", "console", "display", "executors", "leaderboard",
-         "plan", "profile", "campaign", "record", "watch", "registry", "storage", "track")  # fmt: skip
-HEAVY = {"torch", "diffusers", "torchmetrics", "sklearn", "safetensors", "PIL"}
+         "plan", "profile", "profiling", "campaign", "record", "watch", "registry", "storage", "track")  # fmt: skip
+HEAVY = {"torch", "diffusers", "matplotlib", "torchmetrics", "sklearn", "safetensors", "PIL"}
 PLUGIN_DOORS = {"ditbench", "ditbench.layers", "ditbench.testing"}
 
 

@@ -1,69 +1,202 @@
-"""Time and memory of denoisers: exact with a fake clock, whole with real processes."""
+"""Time, memory and energy of denoisers: exact with a fake clock and a fake NVML, whole with real processes."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from contextlib import nullcontext
 from dataclasses import replace
 from statistics import median
 
 import pytest
 import torch
+from matplotlib.text import Text
+from PIL import Image
+from pynvml import NVMLError
 from records import ENVIRONMENT, finished
+from torch._dynamo.callback import CallbackTrigger, callback_handler
 
+from ditbench.energy import energy_counter
 from ditbench.errors import BadFile, BadValue
-from ditbench.plan import select
-from ditbench.profile import Phase, Profile, Setup, read_profile, run_profiles, table, write_profile, write_table
+from ditbench.peaks import VERSION, dense_peak
+from ditbench.plan import resolve_track, select
+from ditbench.profile import How, Phase, Profile, Setup, Turn, read_profile, read_profiles, write_profile
+from ditbench.profile_plot import draw, marks_of, write_plot
+from ditbench.profile_table import tables, write_page
+from ditbench.profiling import plan_profiles, run_profiles
 from ditbench.record import PeakMemory, read_records
 from ditbench.registry import Registry
 from ditbench.stopwatch import time_steps, training_step
 from ditbench.testing import DIGITS_SPEC, build_denoiser, example_batch, perturb
 
-SETUP = Setup(spec=DIGITS_SPEC, batch_size=8, steps=4, warmup=1, precision="float32", compile=False, device="cpu")
+HOW = How(batch_size=8, steps=4, warmup=1, precision="float32", compile=False, device="cpu")
+SETUP = Setup(**dict(HOW), spec=DIGITS_SPEC)
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+PROFILE = [sys.executable, "-m", "ditbench.cli", "profile"]
 
 
-def phase(*seconds, mebibytes=100):
-    return Phase(first_seconds=2.0, warmup_seconds=1.0, step_seconds=seconds, peak=PeakMemory(resident=mebibytes << 20))
+def phase(*seconds, mebibytes=100, **changes):
+    peak = PeakMemory(resident=mebibytes << 20)
+    return Phase(**{"warmup_seconds": 1.0, "compile_seconds": None, "step_seconds": seconds, "peak": peak, **changes})
 
 
-def profile(label="dit:nano", seconds=(0.5, 0.5, 0.5, 0.5), **changes):
-    whole = {"setup": SETUP, "environment": ENVIRONMENT, "cost": finished().cost}
-    phases = {"inference": phase(*seconds), "training": phase(*seconds)}
-    return Profile(label=label, **{**whole, **phases, **changes})
+def profile(label="dit:nano", seconds=(0.5, 0.5, 0.5, 0.5), mebibytes=100, **changes):
+    whole = {"setup": SETUP, "environment": ENVIRONMENT, "cost": finished().cost, "peaks_version": VERSION}
+    phases = {"inference": phase(*seconds), "training": phase(*seconds, mebibytes=mebibytes)}
+    return Profile(label=label, turn=Turn(seed=1, position=0, of=1), **{**whole, **phases, **changes})
 
 
-def test_a_known_step_time_gives_the_exact_speed():
-    times = iter([0.0, 7.0, 7.0, 8.5, 8.5, 10.0, 10.0, 10.2, 10.2, 10.4, 10.4, 10.8, 10.8, 11.0])
+def failure(label, reason="OutOfMemoryError: too much"):
+    return Profile(label=label, setup=SETUP, turn=Turn(seed=1, position=0, of=1), reason=reason)
+
+
+def clock_of(*steps):
+    """A clock that is read at the beginning and at the end of steps of these lengths."""
+    times = iter([moment for length in steps for moment in (100.0, 100.0 + length)])
+    return lambda: next(times)
+
+
+def test_a_known_step_time_gives_the_exact_throughput():
     steps = []
-    found = time_steps(lambda: steps.append(1), torch.device("cpu"), warmup=2, count=4, clock=lambda: next(times))
-    assert found.first_seconds == 7 and found.warmup_seconds == 3
-    assert found.step_seconds == pytest.approx([0.2, 0.2, 0.4, 0.2]) and len(steps) == 7
+    setup = SETUP.model_copy(update={"warmup": 2})
+    clock = clock_of(7.0, 1.5, 1.5, 0.2, 0.2, 0.4, 0.2)
+    found = time_steps(lambda: steps.append(1), CPU, setup, clock=clock)
+    assert found.warmup_seconds == 10 and found.compile_seconds is None and len(steps) == 7
+    assert found.step_seconds == pytest.approx([0.2, 0.2, 0.4, 0.2])
     assert found.images_per_second(8) == pytest.approx((8 / 0.25, 40, 40))  # median of 0.2, 0.2, 0.2, 0.4
 
 
+def test_the_global_throughput_is_that_of_a_device_times_the_devices():
+    four = profile(setup=SETUP.model_copy(update={"devices": 4}))
+    (row,) = tables([four])["Training"].to_dict("records")
+    assert (
+        row["images/s per device"] == "16.00 (16.00 to 16.00)" and row["devices"] == "4" and row["images/s"] == "64.00"
+    )
+    (row,) = tables([profile()])["Training"].to_dict("records")
+    assert row["devices"] == "1" and row["images/s"] == "16.00"
+
+
+def test_compiling_stands_apart_from_the_warm_up():
+    now = [0.0]
+
+    def step():
+        now[0] += 1.0
+        compiles = {1: 30.0, 2: 5.0, 4: 2.0}  # the fourth step is timed
+        count[0] += 1
+        if count[0] in compiles:
+            with callback_handler.install_callbacks(CallbackTrigger.LAZY_BACKWARD, "0/0"):
+                now[0] += compiles[count[0]]
+
+    count = [0]
+    setup = SETUP.model_copy(update={"compile": True, "warmup": 2})
+    found = time_steps(step, CPU, setup, clock=lambda: now[0])
+    assert found.warmup_seconds == 3 and found.compile_seconds == 37
+    assert found.step_seconds == [3, 1, 1, 1] and found.compiled_steps == 1
+    assert not callback_handler.start_callbacks and not callback_handler.end_callbacks
+    row = tables([profile(training=found)])["Training"].to_dict("records")[0]
+    assert (row["warm-up s"], row["compile s"], row["note"]) == ("3.0", "37.0", "1 timed steps compiled again")
+
+
+def test_on_cuda_the_clock_waits_for_the_device_and_all_its_memory_is_seen(monkeypatch):
+    events, free = [], iter([90, 60, 70, 20, 80, 80])
+    fakes = {
+        "synchronize": lambda device: events.append("synchronised"),
+        "mem_get_info": lambda device: (next(free), 100),
+        "max_memory_allocated": lambda device: 30,
+        "max_memory_reserved": lambda device: 50,
+        "reset_peak_memory_stats": lambda device: events.append("reset"),
+        "empty_cache": lambda: None,
+    }
+    for name, fake in fakes.items():
+        monkeypatch.setattr(torch.cuda, name, fake)
+
+    def clock():
+        events.append("clock")
+        return 0.0
+
+    found = time_steps(lambda: events.append("step"), CUDA, SETUP, clock=clock)
+    assert events == ["reset"] + 6 * ["clock", "step", "synchronised", "clock"]
+    assert found.peak == PeakMemory(allocated=30, reserved=50, device_used=80)
+
+
+class FakeNvml:
+    """NVML on a machine whose second GPU is the one that torch calls the first."""
+
+    NVMLError = NVMLError
+
+    def __init__(self, *readings, counts=True):
+        self.readings, self.counts = iter(readings), counts
+
+    def nvmlInit(self):  # noqa: N802
+        pass
+
+    def nvmlDeviceGetHandleByUUID(self, uuid):  # noqa: N802
+        if uuid != "GPU-0b1c":
+            raise NVMLError(6)  # not found
+        return "the second"
+
+    def nvmlDeviceGetTotalEnergyConsumption(self, handle):  # noqa: N802
+        if not self.counts:
+            raise NVMLError(3)  # not supported
+        assert handle == "the second"
+        return next(self.readings)
+
+
+def test_energy_is_that_of_the_timed_steps():
+    joules = energy_counter("0b1c", FakeNvml(0, 5_000, 1_205_000))
+    found = time_steps(lambda: None, CPU, SETUP, joules, clock_of(9.0, 9.0, 0.5, 0.5, 0.5, 0.5))
+    assert found.joules == 1200
+    assert found.joules_per_image(8) == 1200 / (4 * 8)
+    assert tables([profile(training=found)])["Training"]["J/image"].tolist() == ["37.50"]
+
+
+def test_without_a_counter_there_is_no_energy():
+    assert energy_counter("another", FakeNvml(0)) is None
+    assert energy_counter("0b1c", FakeNvml(counts=False)) is None
+    still = energy_counter("0b1c", FakeNvml(0, 5_000, 5_000))
+    assert time_steps(lambda: None, CPU, SETUP, still, clock_of(*6 * [0.001])).joules is None
+    assert phase(0.2, 0.2, 0.2, 0.2, joules=9.0).joules_per_image(8) is None  # too short for the counter
+    assert "J/image" not in tables([profile()])["Training"]
+
+
 def test_utilisation_is_the_share_of_the_data_sheet_peak():
-    on = ENVIRONMENT.model_copy(update={"gpu": "NVIDIA H200"})
     flops = 2 * 22_000_000 * 8 / 0.5
-    assert profile(environment=on).utilisation() == pytest.approx(flops / 66.9e12)
-    half = SETUP.model_copy(update={"precision": "bfloat16"})
-    assert profile(environment=on, setup=half).utilisation() == pytest.approx(flops / 989.4e12)
-    assert profile().utilisation() is None  # an unknown device has none
+    assert profile(peak_flops=dense_peak("NVIDIA H200", "float32")).utilisation() == pytest.approx(flops / 66.9e12)
+    known = profile(peak_flops=flops * 4)
+    assert tables([known])["Training"]["MFU"].tolist() == ["25.0%"] and "MFU" not in tables([known])["Inference"]
+    assert dense_peak("NVIDIA H200", "bfloat16") == 989.4e12
+    assert dense_peak("Somebody's GPU", "float32") is None and dense_peak(None, "float32") is None
+    assert profile().utilisation() is None
 
 
-def test_the_table_ranks_by_training_speed_and_keeps_failures(tmp_path):
-    failed = Profile(label="uvit:nano", setup=SETUP, reason="OutOfMemoryError: too much")
-    slow, fast = profile("dit:nano", (1.0, 1.0, 1.0, 1.0)), profile("mdt:nano")
-    frame = table([failed, slow, fast])
-    assert frame["architecture"].tolist() == ["mdt:nano", "dit:nano", "uvit:nano"]
-    assert frame["train img/s"].tolist() == ["16 (16 to 16)", "8 (8 to 8)", ""]
-    assert frame["without train-only (M)"][0] == "1.50" and frame["train MiB"][0] == "100" and "MFU" not in frame
-    assert frame["note"].tolist() == ["", "", "OutOfMemoryError: too much"]
+def test_the_tables_rank_by_speed_and_keep_failures(tmp_path):
+    failed, slow, fast = failure("uvit:nano"), profile("dit:nano", (1.0, 1.0, 1.0, 1.0)), profile("mdt:nano")
+    found = tables([failed, slow, fast])
+    assert list(found) == ["Training", "Inference", "Counts", "Not timed"]
+    assert found["Training"]["architecture"].tolist() == ["mdt:nano", "dit:nano"]
+    assert found["Training"]["resident MiB"].tolist() == ["100", "100"] and "machine" not in found["Training"]
+    counts = found["Counts"].to_dict("records")[0]
+    assert counts["without train-only (M)"] == "1.50"
+    assert (counts["GMACs"], counts["GFLOPs"], counts["training GFLOPs"]) == ("0.007560", "0.01512", "0.04400")
+    assert found["Not timed"]["reason"].tolist() == ["OutOfMemoryError: too much"]
     for one in (failed, slow, fast):
         write_profile(one, tmp_path)
     write_profile(profile("diffit:nano", setup=SETUP.model_copy(update={"compile": True})), tmp_path)
-    write_table(tmp_path, SETUP)
-    page = (tmp_path / "profile-cpu-b8-float32-eager.md").read_text()
-    assert "# Profile: cpu, b8, float32, eager" in page and "A processor, torch 2.15.0" in page
+    write_page(read_profiles(tmp_path, SETUP.mode), tmp_path / "page.md", "plot.png")
+    page = (tmp_path / "page.md").read_text()
+    assert "# Profile: cpu, b8, float32, eager" in page and "A processor, torch 2.15.0" in page and "(plot.png)" in page
     assert "mdt:nano" in page and "OutOfMemoryError" in page and "diffit:nano" not in page
     assert read_records(tmp_path) == []  # a leaderboard's folder may hold profiles
+
+
+def test_machines_are_told_apart_where_there_are_several():
+    other = profile("mdt:nano", environment=ENVIRONMENT.model_copy(update={"gpu": "NVIDIA H200"}))
+    assert tables([profile(), other])["Inference"]["machine"].tolist() == [
+        "A processor, torch 2.15.0",
+        "NVIDIA H200, torch 2.15.0",
+    ]
 
 
 def test_a_profile_is_read_as_it_was_written(tmp_path):
@@ -75,34 +208,124 @@ def test_a_profile_is_read_as_it_was_written(tmp_path):
     content["training"]["step_seconds"] = [0.1]
     path.write_text(json.dumps(content))
     with pytest.raises(BadFile, match=r"training\.step_seconds"):
-        read_profile(path)
+        read_profiles(tmp_path, SETUP.mode)
     with pytest.raises(ValueError, match="either all of its measurements or a reason"):
-        Profile(label="dit:nano", setup=SETUP)
+        failure("dit:nano", reason=None)
+
+
+def crowd():
+    """Four architectures in three sizes each, at nearly the same places."""
+    sizes = {"S/2": (0.01, 500), "L/2": (0.1, 4000), "XL/2": (0.12, 5000)}
+    return [
+        profile(
+            f"{name}:{size}", (seconds * k, seconds * k, seconds * k * 1.1, seconds * k), mebibytes=int(mebibytes * k)
+        )
+        for k, name in ((1.0, "dit"), (1.02, "uvit"), (1.03, "mdt"), (1.05, "diffit"))
+        for size, (seconds, mebibytes) in sizes.items()
+    ]
+
+
+def test_the_plot_has_a_mark_per_size_and_a_colour_per_architecture(tmp_path):
+    marks = {mark.label: mark for mark in marks_of(crowd(), "training")}
+    assert len(marks) == 12 and len({mark.colour for mark in marks.values()}) == 4
+    assert marks["dit:S/2"].colour == marks["dit:XL/2"].colour and len({mark.marker for mark in marks.values()}) == 1
+    assert marks["dit:S/2"].memory == 500 / 1024 and marks["dit:S/2"].speed == 800
+    other = profile("dit:S/4", setup=SETUP.model_copy(update={"spec": replace(DIGITS_SPEC, resolution=32)}))
+    assert len({mark.marker for mark in marks_of([profile(), other], "training")}) == 2
+    assert write_plot([profile(), failure("uvit:nano")], tmp_path / "plot.png")
+    with Image.open(tmp_path / "plot.png") as picture:
+        assert picture.width == 1650 and len(picture.getcolors(1 << 20)) > 20
+    assert not write_plot([failure("uvit:nano")], tmp_path / "none.png") and not (tmp_path / "none.png").exists()
+
+
+def text_box(note, renderer):
+    note.update_positions(renderer)
+    return Text.get_window_extent(note, renderer)
+
+
+def test_no_label_of_the_plot_covers_another():
+    figure = draw(crowd())
+    for axes in figure.axes:
+        boxes = [text_box(note, figure.canvas.get_renderer()) for note in axes.texts]
+        assert len(boxes) == 12
+        for number, box in enumerate(boxes):
+            assert axes.bbox.x0 <= box.x0 and box.x1 <= axes.bbox.x1
+            assert not any(box.overlaps(other) for other in boxes[:number])
+    assert {axes.get_yscale() for axes in figure.axes} == {"log"}
+    assert draw([profile()]).axes[0].get_yscale() == "linear"
 
 
 @pytest.mark.timeout(240)
 def test_each_is_timed_in_a_process_of_its_own(toy):
     registry = Registry.installed()
     names = ("mdt:nano", "toy:nano+fault=raise", "toy:nano+fault=kill")
-    setups = [SETUP.model_copy(update={"precision": "bfloat16"}), SETUP, SETUP]
-    found = {profile.label: profile for profile in run_profiles([select(registry, name) for name in names], setups)}
-    assert sorted(profile.position for profile in found.values()) == [0, 1, 2]
+    half = HOW.model_copy(update={"precision": "bfloat16"})
+    selections = [select(registry, name) for name in names]
+    tasks = plan_profiles(selections, half, 3, None, vars(DIGITS_SPEC))
+    again = plan_profiles(selections[::-1], half, 3, None, vars(DIGITS_SPEC))
+    assert tasks == again and [task.turn.position for task in tasks] == [0, 1, 2]
+    order = [task.label for task in tasks]
+    assert order == ["toy:nano+fault=kill", "toy:nano+fault=raise", "mdt:nano"]
+    assert order != [task.label for task in plan_profiles(selections, half, 0, None, vars(DIGITS_SPEC))]
+    found = {profile.label: profile for profile in run_profiles(tasks)}
+    assert list(found) == order
     assert found["toy:nano+fault=raise"].reason == "RuntimeError: the toy broke, as ordered"
     assert found["toy:nano+fault=kill"].reason == "killed by SIGKILL"
     mdt = found["mdt:nano"]
-    assert mdt.reason is None and len(mdt.training.step_seconds) == 4
+    assert mdt.reason is None and len(mdt.training.step_seconds) == 4 and mdt.turn.seed == 3
     assert median(mdt.training.step_seconds) > median(mdt.inference.step_seconds) > 0
     assert mdt.training.peak.resident >= mdt.inference.peak.resident > 1 << 20
     assert mdt.cost.train_only_parameters > 0 and mdt.resident_at_start < mdt.inference.peak.resident
 
 
 def test_what_can_not_be_timed_is_said_before_anything_is(toy):
-    selection = select(Registry.installed(), "dit:S/8")
+    registry = Registry.installed()
+    selection = select(registry, "dit:S/8")
+
+    def plan(selections=(selection,), track=None, changes=None, **how):
+        return plan_profiles(selections, HOW.model_copy(update=how), 0, track, changes or {})
+
     with pytest.raises(BadValue, match="Device 'cuda:99' is not here"):
-        next(run_profiles([selection], [SETUP.model_copy(update={"device": "cuda:99"})]))
-    spec = replace(DIGITS_SPEC, resolution=12)
+        plan(device="cuda:99")
+    with pytest.raises(BadValue, match="No device named 'tpu'"):
+        plan(device="tpu")
     with pytest.raises(BadValue, match="patch size 8 does not divide the resolution 12"):
-        next(run_profiles([selection], [SETUP.model_copy(update={"spec": spec})]))
+        plan(changes={"resolution": 12})
+    with pytest.raises(BadValue, match="Architecture 'dit:S/8' stands twice"):
+        plan((selection, selection))
+    with pytest.raises(BadValue, match="Track 'tiny' has an input of its own; leave out classes, or the track"):
+        plan(track=resolve_track(registry, "tiny"), changes={"classes": 3})
+
+
+@pytest.mark.timeout(240)
+def test_a_track_gives_input_size_and_batch(toy, tmp_path):
+    command = [*PROFILE, "toy", "toy+fault=raise", "--track", "tiny", "--steps", "4", "--seed", "7", "--device", "auto"]
+    done = subprocess.run([*command, "--out", str(tmp_path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stderr  # one of them failed
+    assert "in the order of --seed 7" in done.stdout and "the toy broke, as ordered" in done.stdout
+    (page,) = tmp_path.glob("profile-*-b16-float32-eager.md")
+    assert "toy:nano" in page.read_text() and page.with_suffix(".png").exists()
+    found = {one.label: one for one in map(read_profile, tmp_path.glob("*.profile.json"))}
+    setup = found["toy:nano"].setup
+    assert setup.spec == DIGITS_SPEC and setup.batch_size == 16 and setup.track.startswith("tiny v1 ")
+    assert found["toy:nano"].turn.seed == 7 and found["toy:nano"].peaks_version == VERSION
+
+
+@pytest.mark.timeout(240)
+def test_ctrl_c_keeps_what_is_timed(toy, tmp_path):
+    arguments = ["toy", "toy+fault=slow", "--track", "tiny", "--steps", "2000", "--seed", "0", "--out", str(tmp_path)]
+    command = subprocess.Popen(
+        [*PROFILE, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    deadline = time.monotonic() + 180
+    while not list(tmp_path.glob("*.profile.json")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    os.killpg(command.pid, signal.SIGINT)  # what a terminal does
+    _, errors = command.communicate(timeout=60)
+    assert command.returncode == 130 and errors == "Interrupted. What was timed before is kept.\n"
+    (kept,) = map(read_profile, tmp_path.glob("*.profile.json"))
+    assert kept.label == "toy:nano" and kept.turn == Turn(seed=0, position=0, of=2)
+    assert len(list(tmp_path.glob("profile-*.md"))) == len(list(tmp_path.glob("profile-*.png"))) == 1
 
 
 @pytest.mark.parametrize("name", ["dit", "diffit", "mdt", "uvit"])

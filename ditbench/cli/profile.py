@@ -1,13 +1,13 @@
-"""`ditbench profile`: time and memory of architectures."""
+"""`ditbench profile`: time, memory and energy of architectures."""
 
 from __future__ import annotations
 
+import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from ..errors import BadValue
 from .app import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,
@@ -22,69 +22,106 @@ from .app import (
 )
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from ..profile import Profile
+    from ..profiling import Task
 
 
 @app.command()
 def profile(
-    architectures: Annotated[list[str], typer.Argument(help="name:size[+option=value]...")],
-    batch_size: Annotated[int, typer.Option(min=1)] = 8,
+    architectures: Annotated[list[str], typer.Argument(help="name[:size][+option=value]...")],
+    track: Annotated[
+        str | None, typer.Option(help="Whose input, size, batch size and precision, where none is given.")
+    ] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Images per step; the track's, or 8.")] = None,
     steps: Annotated[int, typer.Option(min=4, help="Timed steps of each kind.")] = 20,
     warmup: Annotated[int, typer.Option(min=0, help="Steps before them, besides the first.")] = 5,
-    precision: Annotated[Literal["float32", "bfloat16"], typer.Option(help="bfloat16: autocast.")] = "float32",
+    precision: Annotated[
+        Literal["float32", "bfloat16"] | None, typer.Option(help="bfloat16: autocast. The track's, or float32.")
+    ] = None,
     compile_: Annotated[bool, typer.Option("--compile", help="torch.compile, as one graph.")] = False,
-    device: Annotated[Literal["cpu", "cuda"], typer.Option(help="Where.")] = "cpu",
-    out: Annotated[Path, typer.Option(help="Folder for records and table.")] = Path("profiles"),
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    seed: Annotated[int | None, typer.Option(min=0, help="Repeats the random order of an earlier command.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for records, tables and plot.")] = Path("profiles"),
     resolution: Resolution = None,
     channels: Channels = None,
     classes: Classes = None,
     space: SpaceOption = None,
     learn_variance: LearnVariance = None,
 ) -> None:
-    """Time architectures in training and inference: throughput, peak memory, MACs, MFU. Needs no data.
+    """Time architectures in training and inference: throughput, peak memory, MACs, MFU, energy. Needs no data.
 
     One clean process each, in random order. Exit code 1: some could not be timed.
     """
-    from ..console import make_console, make_table, plain
-    from ..plan import select
-    from ..profile import Setup, run_profiles, table, write_profile, write_table
+    from ..console import make_console
+    from ..plan import resolve_track, select
+    from ..profile import How, read_profiles
+    from ..profiling import plan_profiles
     from ..storage import make_writable
 
     registry, console = installed(), make_console()
-    chosen = [select(registry, text) for text in architectures]
-    labels = [selection.label for selection in chosen]
-    if len(set(labels)) < len(labels):
-        raise BadValue(f"One architecture stands twice: {', '.join(labels)}.")
+    chosen = resolve_track(registry, track) if track else None
+    selections = [select(registry, text, chosen.size if chosen else "") for text in architectures]
+    how = How(
+        batch_size=batch_size or (chosen.recipe.batch_size if chosen else 8),
+        steps=steps,
+        warmup=warmup,
+        precision=precision or (chosen.recipe.precision if chosen else "float32"),
+        compile=compile_,
+        device=device,
+    )
     changes = spec_changes(resolution, channels, classes, space, learn_variance)
-    setups = [
-        Setup(
-            spec=selection.spec(changes),
-            batch_size=batch_size,
-            steps=steps,
-            warmup=warmup,
-            precision=precision,
-            compile=compile_,
-            device=device,
-        )
-        for selection in chosen
-    ]
+    with console.status("Checking every network (the libraries take about 15 s to load, once)"):
+        tasks = plan_profiles(selections, how, secrets.randbelow(2**32) if seed is None else seed, chosen, changes)
     make_writable(out)
+    mode = tasks[0].setup.mode
+    read_profiles(out, mode)  # a damaged one that would spoil the tables is told now
     profiles: list[Profile] = []
     try:
-        for found in run_profiles(chosen, setups):
-            path = write_profile(found, out)
-            profiles.append(found)
-            typer.echo(f"[{len(profiles)}/{len(chosen)}] {found.label}: {found.reason or path}")
+        _time(tasks, profiles, out, console)
     except KeyboardInterrupt:
         typer.echo("Interrupted. What was timed before is kept.", err=True)
         raise typer.Exit(EXIT_INTERRUPTED) from None
     finally:
-        if profiles:
-            write_table(out, setups[0])
-    frame = table(profiles)
-    shown = make_table(*(str(column) for column in frame.columns))
-    for row in frame.itertuples(index=False):
-        shown.add_row(*map(plain, row))
-    console.print(shown)
+        _show(profiles, out, mode, console)
     if any(found.reason for found in profiles):
         raise typer.Exit(EXIT_FAILED)
+
+
+def _time(tasks: list[Task], profiles: list[Profile], out: Path, console: Console) -> None:
+    """Time one after the other, keeping what is done in `profiles` and in the folder."""
+    from ..console import plain
+    from ..profile import write_profile
+    from ..profiling import run_profiles
+
+    first = tasks[0]
+    typer.echo(f"{len(tasks)} to time on {first.setup.device}, in the order of --seed {first.turn.seed}")
+    running = run_profiles(tasks)
+    for number, task in enumerate(tasks, start=1):
+        with console.status(f"[{number}/{len(tasks)}] {plain(task.label)}"):
+            found = next(running)
+        path = write_profile(found, out)
+        profiles.append(found)
+        typer.echo(f"[{number}/{len(tasks)}] {found.label}: {found.reason or path}")
+
+
+def _show(profiles: list[Profile], out: Path, mode: str, console: Console) -> None:
+    """What this command timed on the screen; page and plot of all profiles of the mode in the folder."""
+    from ..console import make_table, plain
+    from ..profile import read_profiles
+    from ..profile_plot import write_plot
+    from ..profile_table import tables, write_page
+
+    for title, frame in tables(profiles).items():
+        shown = make_table(*(plain(column) for column in frame.columns), title=title)
+        for row in frame.itertuples(index=False):
+            shown.add_row(*map(plain, row))
+        console.print(shown)
+    everything = read_profiles(out, mode)
+    if not everything:  # Ctrl-C came early
+        return
+    page, plot = out / f"profile-{mode}.md", out / f"profile-{mode}.png"
+    drawn = write_plot(everything, plot)
+    write_page(everything, page, plot.name if drawn else None)
+    typer.echo(f"Tables in {page}" + (f", plot in {plot}" if drawn else ""))
