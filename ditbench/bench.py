@@ -315,9 +315,7 @@ def _features(
     return {name: _seen_by(parts, name, network, pixels, labels) for name, network in networks.items()}
 
 
-def _seen_by(
-    parts: Parts, name: str, network: nn.Module, pixels: Bytes, labels: Labels
-) -> tuple[Features, Reference]:
+def _seen_by(parts: Parts, name: str, network: nn.Module, pixels: Bytes, labels: Labels) -> tuple[Features, Reference]:
     data = parts.data
     extractor = next(extractor for _, extractor in parts.metrics if extractor.name == name)
     metrics = [metric for metric, chosen in parts.metrics if chosen is extractor]

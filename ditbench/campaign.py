@@ -15,6 +15,7 @@ from .record import Record, read_runs
 from .registry import Registry, pick
 from .storage import make_writable, sole_writer
 from .trackers import start
+from .weights import has_weights, require_weights
 
 
 def run(
@@ -27,8 +28,10 @@ def run(
     out: str | Path = "runs",
     checkpoint_seconds: float = 20.0,
     keep_samples: bool = False,
+    raw_weights: bool = False,
     force: bool = False,
     strict: bool = False,
+    offline: bool = False,
     executor: str = "process",
     log: Sequence[str] = (),
     listener: Silent | None = None,
@@ -44,8 +47,10 @@ def run(
         out: folder for ``<track>/<run-id>/`` and ``<track>/leaderboard.{md,csv}``.
         checkpoint_seconds: training time between two checkpoints.
         keep_samples: also write each run's samples as ``samples.npz``.
+        raw_weights: also sample and measure the weights as training left them, beside their EMA.
         force: start finished and interrupted runs over.
         strict: a faulty plugin is an error.
+        offline: fetch no weights of feature extractors; what is missing is an error.
         executor: ``"process"`` (a clean process per run) or ``"inline"``.
         log: trackers that follow the runs: ``"tensorboard"`` (event files in each run's directory), ``"wandb"``.
             Each needs the extra of its name. One that breaks later is reported by `logging`, and the runs go on.
@@ -59,10 +64,17 @@ def run(
     trackers = Together(*start(log))
     listener = Together(listener or Silent(), trackers)
     execute: Execute = load(pick("executor", executor, registry.executors).execute)
-    plan = make_plan(registry, track, architectures, seeds, budget, device, keep_samples, checkpoint_seconds)
+    plan = make_plan(
+        registry, track, architectures, seeds, budget, device, keep_samples, checkpoint_seconds, raw_weights
+    )
     folder = Path(out) / plan[0].track.name
     make_writable(folder)
     read_runs(folder)  # a damaged record is found now, not after hours of training
+    for name in dict.fromkeys(name for _, name in plan[0].track.evaluation.choices):
+        extractor = registry.extractors[name]
+        if not offline and not has_weights(extractor):
+            listener.fetching(extractor)
+        require_weights(extractor, offline)
     listener.preparing(registry.faults)
     configs, environment = preflight(plan)
     jobs = [Job(config, folder / config.run_id, environment, fresh=force) for config in configs]

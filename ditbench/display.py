@@ -9,6 +9,7 @@ import rich.progress
 from rich.console import Console
 from rich.progress import BarColumn, SpinnerColumn, TaskID, TaskProgressColumn, TextColumn
 
+from .components import Extractor
 from .console import make_table, plain
 from .executors import Job
 from .leaderboard import Entry, boards, entries, floor, table
@@ -37,6 +38,9 @@ class Lines(Silent):
     def left_out(self, faults: Sequence[Plugin]) -> None:
         for plugin in faults:
             self.say(f"left out {plugin.label}: {plugin.fault}")
+
+    def fetching(self, extractor: Extractor) -> None:
+        self.say(f"fetching the weights of {extractor.name} from {extractor.weights.url}")
 
     def preparing(self, faults: Sequence[Plugin]) -> None:
         self.left_out(faults)

@@ -30,6 +30,7 @@ from .track import RunConfig
 from .watch import Diverged, Interrupted, Progress, Watch
 
 LOG_FILE = "log.txt"  # what the run's process printed, and the traceback if it raised
+ASK_AGAIN = 1.0  # seconds until a process that was asked to stop is asked again
 PRELOAD = ("ditbench.bench",)  # pulls in torch, diffusers, torchmetrics, scikit-learn: about 15 s, once
 
 
@@ -220,7 +221,10 @@ class Worker:
         with _on_ctrl_c(self._stop) as presses:
             try:
                 while True:
-                    self._take(self._inbox.recv(), hear)
+                    if self._inbox.poll(ASK_AGAIN):
+                        self._take(self._inbox.recv(), hear)
+                    elif presses:  # a process that had just been forked ignored the signal
+                        self._stop(len(presses))
             except EOFError:
                 pass
             finally:

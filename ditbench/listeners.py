@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from .components import Extractor
 from .executors import Job
 from .record import Record
 from .registry import Plugin
@@ -13,6 +14,9 @@ from .watch import Progress
 
 class Silent:
     """A listener that says nothing; the base of those that say something."""
+
+    def fetching(self, extractor: Extractor) -> None:
+        """The weights of a feature extractor are not here; they are fetched now."""
 
     def preparing(self, faults: Sequence[Plugin]) -> None:
         """Names are fine, but for these plugins; now the libraries load and every part is checked."""
@@ -38,6 +42,10 @@ class Together(Silent):
 
     def __init__(self, *listeners: Silent) -> None:
         self.listeners = listeners
+
+    def fetching(self, extractor: Extractor) -> None:
+        for listener in self.listeners:
+            listener.fetching(extractor)
 
     def preparing(self, faults: Sequence[Plugin]) -> None:
         for listener in self.listeners:

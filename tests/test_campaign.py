@@ -63,7 +63,8 @@ def test_a_finished_run_leaves_everything_and_is_skipped_the_next_time(tmp_path)
     folder = directory(tmp_path, record)
     assert record.status == "finished" and record == read_record(folder / "record.json")
     assert {path.name for path in folder.iterdir()} == {
-        ".lock", "curve.jsonl", "ema.safetensors", "log.txt", "raw.safetensors", "record.json", "samples.npz", "samples.png",
+        ".lock", "curve.jsonl", "ema.safetensors", "log.txt", "raw.safetensors", "record.json",
+        "samples.npz", "samples.png",
     }  # fmt: skip
     assert [p.stage for p in ears.heard][-1] == "measure" and {p.stage for p in ears.heard} == {
         "train",
@@ -94,6 +95,43 @@ def test_a_finished_run_leaves_everything_and_is_skipped_the_next_time(tmp_path)
     (forced,) = run(tmp_path, "toy", force=True)
     assert forced.sampling.images_sha256 == record.sampling.images_sha256  # determinism, in another process
     assert not (folder / "samples.npz").exists()
+
+
+def test_raw_weights_are_measured_on_request_even_after_the_run(tmp_path):
+    (plain,) = run(tmp_path, "toy")
+    assert plain.raw is None
+    ears = Ears()
+    (record,) = run(tmp_path, "toy", raw_weights=True, listener=ears)
+    assert {p.stage for p in ears.heard} == {"sample"}  # no training
+    assert record == plain.model_copy(update={"raw": record.raw})
+    assert record == read_record(directory(tmp_path, record) / "record.json")
+    assert record.raw.sampling.weights == "raw" and record.sampling.weights == "ema"
+    assert record.raw.sampling.images_sha256 != record.sampling.images_sha256
+    assert [m.protocol for m in record.raw.metrics] == [m.protocol for m in record.metrics]
+    assert run(tmp_path, "toy", raw_weights=True) == run(tmp_path, "toy") == [record]
+    (at_once,) = run(tmp_path / "again", "toy", raw_weights=True)
+    assert at_once.raw.metrics == record.raw.metrics and at_once.metrics == record.metrics
+    assert "raw weights' fid40/digits-cnn" in (tmp_path / "tiny" / "leaderboard.md").read_text()
+
+
+@pytest.mark.parametrize("executor", ["process", "inline"])
+def test_a_finished_run_stays_finished_when_more_is_asked_of_it_in_vain(tmp_path, executor):
+    (plain,) = run(tmp_path, "toy")
+    (directory(tmp_path, plain) / "raw.safetensors").unlink()
+    with pytest.raises(BadFile, match=r"raw\.safetensors' can't be read"):
+        run(tmp_path, "toy", raw_weights=True, executor=executor)
+    assert read_record(directory(tmp_path, plain) / "record.json") == plain
+
+
+def test_missing_weights_of_an_extractor_are_said_before_anything_is_done(tmp_path, install):
+    track = (Path(__file__).parent / "tiny.toml").read_text().replace('name = "tiny"', 'name = "seen"')
+    (tmp_path / "seen.toml").write_text(track.replace('"digits-cnn"', '"inception-v3-compat"'))
+    source = "import pathlib, ditbench\n@ditbench.hookimpl\ndef ditbench_tracks():\n"
+    install("ditbench-seen", "seen_track", source + f"    return [pathlib.Path({str(tmp_path / 'seen.toml')!r})]\n")
+    for more in ({"offline": True}, {}):  # there is no network here, and the line says what was tried
+        with pytest.raises(BadFile, match="Weights of 'inception-v3-compat' are missing"):
+            campaign.run("seen", ["toy"], out=tmp_path / "runs", device="cpu", **more)
+    assert not list((tmp_path / "runs").rglob("record.json"))
 
 
 def test_every_bad_ending_is_a_row_and_the_others_go_on(tmp_path):

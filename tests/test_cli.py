@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -144,6 +145,50 @@ def test_import_writes_weights_and_says_which(tmp_path):
     assert errors.count("\n") == 1 and not (tmp_path / "other.safetensors").exists()
 
 
+def test_evaluate_scores_shows_and_records(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 1), dtype=np.uint8)
+    np.savez(tmp_path / "noise.npz", noise)
+    arguments = ("evaluate", "noise.npz", "--reference", "digits", "--features", "digits-cnn")
+    out = ditbench(*arguments, "--device", "cpu", cwd=tmp_path)
+    for words in ("fid40/digits-cnn ↓", "is40/digits-cnn ↑", "(fid898)", "296 bytes kept of an image"):
+        assert words in out, words
+    assert "\x1b" not in out
+    (path,) = (tmp_path / "evaluations").iterdir()
+    record = json.loads(path.read_text())
+    assert record["reference"]["name"] == "digits" and record["samples"]["count"] == 40
+    assert str(tmp_path) not in path.read_text() and socket.gethostname() not in path.read_text()
+    (tmp_path / "cut.npz").write_bytes((tmp_path / "noise.npz").read_bytes()[:900])
+    errors = ditbench("evaluate", "cut.npz", *arguments[2:], code=2, cwd=tmp_path)
+    assert errors.startswith("ditbench: 'cut.npz' holds no readable arr_0") and errors.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--features", "inception"), "No extractor named 'inception'. Did you mean 'inception-v3-compat'"),
+        (("--metrics", "fid,psnr"), "No metric named 'psnr'"),
+        (("--device", "tpu"), "No device named 'tpu'"),
+        (("--architecture", "dit:nano"), "A checkpoint needs both --architecture and --track"),
+        (("--offline",), "Weights of 'inception-v3-compat' are missing: weights-inception-2015-12-05-6726825d.pth"),
+        (("--features", "digits-cnn", "--out", "/dev/null/x"), "The output folder '/dev/null/x' can't be written"),
+    ],
+)
+def test_evaluate_finds_bad_input_before_the_libraries_load(tmp_path, arguments, message):
+    errors = ditbench("evaluate", "nowhere", "--reference", "digits", *arguments, code=2, cwd=tmp_path)
+    assert errors.startswith("ditbench: ") and message in errors and errors.count("\n") == 1
+    assert not (tmp_path / "evaluations").exists()
+
+
+def test_fetch_checks_what_is_here_and_offline_fetches_nothing(tmp_path):
+    assert "digits-cnn.safetensors, sha256 901f43288be1..." in ditbench("fetch", "digits-cnn", "--offline")
+    errors = ditbench("fetch", "inception-v3-compat", "--offline", code=2)
+    assert "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2" in errors and errors.count("\n") == 1
+    forged = tmp_path / "forged.pth"
+    forged.write_bytes(b"others")
+    errors = ditbench("fetch", "dinov2-vit-l-14", "--weights", str(forged), code=2)
+    assert "has sha256" in errors and errors.count("\n") == 1
+
+
 def test_faulty_plugins_are_reported_and_fatal_only_when_strict(install, tmp_path):
     install("ditbench-x-broken", "broken", "raise RuntimeError('oh')")
     errors = subprocess.run([*DITBENCH, "list"], capture_output=True, text=True, check=True).stderr
@@ -159,7 +204,8 @@ def test_faulty_plugins_are_reported_and_fatal_only_when_strict(install, tmp_pat
         ("architectures", ["dit", "uvit", "mdt", "mdtv2", "diffit", "nano", "XL/2", "conditioning=", "arXiv:"]),
         ("tracks", ["digits", "56k-images"]),
         ("datasets", ["digits", "1,797"]),
-        ("metrics", ["fid", "kid", "is", "knn"]),
+        ("metrics", ["fid", "sfid", "fid-infinity", "kid", "is", "precision", "recall", "knn"]),
+        ("extractors", ["inception-v3-compat", "dinov2-vit-l-14", "efficientnet-lite0", "digits-cnn", "6726825d0af5"]),
         ("samplers", ["euler"]),
         ("objectives", ["flow"]),
         ("executors", ["process", "inline"]),
@@ -175,7 +221,9 @@ def test_plugins_shows_state_and_what_they_provide():
     assert "ditbench-mdt" in out and "architecture mdtv2" in out and "ok" in out
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["list"], ["list", "tracks"], ["plugins"], ["run", "--help"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["list"], ["list", "tracks"], ["list", "extractors"], ["plugins"], ["run", "--help"]]
+)
 def test_help_and_lists_import_no_torch(arguments):
     code = (
         "import sys; from ditbench.cli import app\n"

@@ -12,20 +12,26 @@ CORE = ROOT / "ditbench"
 ARROWS = {
     "__init__": {"campaign", "components", "errors", "hookspecs", "record"},
     "bench": {
-        "budget", "components", "cost", "datasets", "environment", "errors", "features", "images", "objectives",
-        "quality", "record", "registry", "samplers", "sampling", "storage", "track", "training", "watch",
+        "budget", "components", "cost", "datasets", "environment", "errors", "features", "image_sets", "images",
+        "objectives", "quality", "record", "reference", "registry", "samplers", "sampling", "storage", "track",
+        "training", "watch",
     },
     "budget": {"errors"},
     "builtins": {"components", "hookspecs"},
     "campaign": {
         "builtins", "components", "executors", "leaderboard", "listeners", "plan", "record", "registry", "storage",
-        "trackers",
+        "trackers", "weights",
     },
     "checkpoint": {"errors", "storage"},
-    "cli.__init__": {"cli.app", "cli.inspect", "cli.profile", "cli.records", "cli.run", "cli.weights", "errors"},
+    "cli.__init__": {
+        "cli.app", "cli.evaluate", "cli.inspect", "cli.profile", "cli.records", "cli.run", "cli.weights", "errors",
+    },
     "cli.__main__": {"cli.__init__"},
-    "cli.app": {"registry"},
-    "cli.inspect": {"cli.app", "components", "console", "errors", "plan", "registry", "sizes"},
+    "cli.app": {"components", "registry", "weights"},
+    "cli.evaluate": {
+        "cli.app", "console", "errors", "evaluation", "plan", "record", "registry", "storage",
+    },
+    "cli.inspect": {"cli.app", "components", "console", "errors", "plan", "registry", "sizes", "weights"},
     "cli.profile": {
         "cli.app", "console", "plan", "profile", "profile_plot", "profile_table", "profiling", "storage",
     },
@@ -33,26 +39,34 @@ ARROWS = {
     "cli.run": {
         "builtins", "campaign", "cli.app", "console", "display", "errors", "leaderboard", "listeners", "record",
     },
-    "cli.weights": {"cli.app", "plan", "published"},
+    "cli.weights": {"cli.app", "console", "errors", "plan", "published", "registry", "weights"},
     "components": {"errors"},
     "console": set(),
     "cost": {"components", "objectives", "record"},
     "datasets": {"errors"},
-    "difference": {"record"},
+    "difference": {"errors", "record"},
     "digits_cnn": {"datasets", "images", "storage"},
-    "display": {"console", "executors", "leaderboard", "listeners", "record", "registry", "track", "watch"},
+    "display": {
+        "components", "console", "executors", "leaderboard", "listeners", "record", "registry", "track", "watch",
+    },
     "environment": {"errors", "record"},
     "energy": set(),
     "errors": set(),
     "executors": {"errors", "record", "registry", "storage", "track", "watch"},
-    "features": {"digits_cnn", "errors", "images", "registry"},
+    "dinov2": {"images"},
+    "evaluation": {
+        "bench", "components", "cost", "environment", "errors", "features", "image_sets", "images", "plan", "quality",
+        "record", "reference", "registry",
+    },
+    "extractors": {"images"},
+    "features": {"components", "errors", "images", "weights"},
+    "image_sets": {"errors", "images", "storage"},
     "guidance": set(),
     "hookspecs": {"components"},
     "images": {"storage"},
     "layers": {"errors"},
     "leaderboard": {"record", "storage"},
-    "listeners": {"executors", "record", "registry", "track", "watch"},
-    "manifold": {"features", "quality"},
+    "listeners": {"components", "executors", "record", "registry", "track", "watch"},
     "objectives": {"errors"},
     "peaks": set(),
     "plan": {"budget", "components", "errors", "registry", "track"},
@@ -62,6 +76,7 @@ ARROWS = {
     "profiling": {"components", "errors", "executors", "plan", "profile", "registry", "track"},
     "published": {"components", "errors", "storage"},
     "quality": {"components", "features", "record"},
+    "reference": {"components", "errors", "features", "image_sets", "images", "quality", "storage", "track"},
     "record": {"components", "errors", "storage", "track"},
     "registry": {"builtins", "components", "errors", "hookspecs"},
     "samplers": {"objectives"},
@@ -76,10 +91,12 @@ ARROWS = {
     },
     "trackers": {"errors", "executors", "listeners", "record", "registry", "storage", "track", "watch"},
     "watch": set(),
+    "weights": {"components", "errors", "storage"},
 }  # fmt: skip
 LATE_IMPORTS = "cli."  # the only package that may import inside functions
 LIGHT = ("__init__", "budget", "builtins", "components", "console", "display", "executors", "leaderboard",
-         "plan", "profile", "profiling", "campaign", "record", "watch", "registry", "storage", "track")  # fmt: skip
+         "plan", "profile", "profiling", "campaign", "record", "watch", "registry", "storage", "track",
+         "weights")  # fmt: skip
 HEAVY = {"torch", "diffusers", "matplotlib", "torchmetrics", "sklearn", "safetensors", "PIL"}
 PLUGIN_DOORS = {"ditbench", "ditbench.layers", "ditbench.testing"}
 
