@@ -1,11 +1,11 @@
-"""Scores what anybody generated: files against real images, or a checkpoint of an architecture on a track."""
+"""Scores images, whoever generated them, against real ones."""
 
 from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,15 +14,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from . import bench
 from .components import Extractor, Metric, Output, load
 from .cost import peak_memory, reset_peak
 from .environment import describe, find_device
 from .errors import BadFile, BadValue
 from .features import BATCH_SIZE, Features, check_shape, extract, load_extractor
-from .image_sets import ImageSet, in_memory, open_images
+from .image_sets import ImageSet, in_memory
 from .images import Bytes
-from .plan import make_plan, resolve_track
 from .quality import floor, measure, outputs_for
 from .record import Evaluation, ImageFacts, Measurement
 from .reference import Reference, Source, open_source, source_of
@@ -34,26 +32,16 @@ Report = Callable[[str, int, int], None]  # stage, images done, images in all
 
 
 @dataclass(frozen=True)
-class Generated:
-    """A checkpoint of an architecture, to be sampled as a track says."""
-
-    weights: Path  # safetensors with our names
-    architecture: str  # name[:size][+option=value]...
-    track: str
-    samples: int | None = None  # instead of the track's
-    seed: int = 0
-
-
-@dataclass(frozen=True)
 class Ask:
     """What to score, against what, and how."""
 
-    samples: Path | Generated
-    reference: str | None  # a data set's name, a folder, or an .npz; None: the track's data set
+    samples: ImageSet
+    reference: str  # a folder, an .npz, or a data set's name
     extractor: Extractor
     metrics: tuple[Metric, ...]  # empty: the extractor's own, as far as the reference allows
     device: str = "auto"
     weights: Path | None = None  # of the extractor
+    generated: Mapping[str, Any] = field(default_factory=dict)  # how samples that are no files come about
     floors: bool = True
     allow_jpeg: bool = False
     batch_size: int = BATCH_SIZE
@@ -66,9 +54,9 @@ def evaluate(ask: Ask, registry: Registry, report: Report = lambda *_: None) -> 
     Images are streamed: what stays of each is its features.
     """
     device = find_device(ask.device)
-    images, how = _open_samples(ask, registry, device)
+    images = ask.samples
     source = _open_reference(ask, registry)
-    _check(ask, images, source)
+    _check(ask, source)
     network = load_extractor(ask.extractor, ask.weights, device)
     source.check_widths(_widths(network, images, device), ask.extractor.name)
     metrics, left_out = _choose(ask, registry, source)
@@ -78,18 +66,18 @@ def evaluate(ask: Ask, registry: Registry, report: Report = lambda *_: None) -> 
     size = source.images.count if source.images else 0
     reference = source.read(ask.extractor, network, metrics, device, lambda done: report("reference", done, size))
     read = time.perf_counter()
-    fake, content = _extract(ask, images, network, metrics, device, report)
+    fake, content = _extract(ask, network, metrics, device, report)
     seen = time.perf_counter()
-    found, floors = _measure(ask, metrics, fake, reference, source, images, report)
+    found, floors = _measure(ask, metrics, fake, reference, source, report)
     seconds = {"reference": read - began, "samples": seen - read, "metrics": time.perf_counter() - seen}
     return Evaluation(
         created=datetime.now(UTC).replace(microsecond=0),
-        samples=_facts(images, content, "generated" if how else "images"),
+        samples=_facts(images, content, "generated" if ask.generated else "images"),
         reference=_facts(source.images, reference.sha256) if source.images else _moment_facts(source, reference),
         extractor=ask.extractor.name,
         extractor_sha256=ask.extractor.weights.sha256,
         resize=ask.extractor.resize or "none",
-        generated=how,
+        generated=dict(ask.generated),
         environment=describe(device),
         device=str(device),
         seconds={part: round(value, 3) for part, value in seconds.items()},
@@ -101,50 +89,16 @@ def evaluate(ask: Ask, registry: Registry, report: Report = lambda *_: None) -> 
     )
 
 
-def _open_samples(ask: Ask, registry: Registry, device: torch.device) -> tuple[ImageSet, dict[str, Any]]:
-    """The images, and of a checkpoint's how they come about."""
-    if isinstance(ask.samples, Path):
-        return open_images(ask.samples), {}
-    asked = ask.samples
-    (config,) = make_plan(registry, asked.track, [asked.architecture], [asked.seed], None, str(device))
-    if asked.samples is not None:
-        config = config.with_samples(asked.samples)
-    parts = bench.resolve(config, registry)
-    if parts.spec.space != "pixel":
-        raise BadValue(f"Track {asked.track!r} works on latents; only checkpoints that make pixels can be evaluated.")
-    denoiser = bench.load_denoiser(config, parts, asked.weights)
-
-    def batches(size: int) -> Iterator[Bytes]:
-        return (batch.pixels for batch in bench.sample_batches(config, parts, denoiser))
-
-    shape = (parts.spec.channels, parts.spec.resolution, parts.spec.resolution)
-    how = {
-        "architecture": config.label,
-        "settings": config.settings,
-        "source_sha256": config.source_sha256,
-        "track": config.track.name,
-        "track_hash": config.track.hash,
-        "objective": config.track.objective.model_dump(mode="json"),
-        "sampler": config.track.sampler.model_dump(mode="json"),
-        "seed": config.seed,
-    }
-    return ImageSet(asked.weights.name, config.track.evaluation.samples, shape, batches, lambda: ""), how
-
-
 def _open_reference(ask: Ask, registry: Registry) -> Source:
-    name = ask.reference
-    if name is None:
-        if isinstance(ask.samples, Path):
-            raise BadValue("Samples are scored against real images: name them with --reference.")
-        name = resolve_track(registry, ask.samples.track).dataset
-    if Path(name).exists():
-        return open_source(Path(name))
-    data = load(pick("file, folder or data set", name, registry.datasets).load)()
+    if Path(ask.reference).exists():
+        return open_source(Path(ask.reference))
+    data = load(pick("file, folder or data set", ask.reference, registry.datasets).load)()
     return source_of(in_memory(data.name, data.pixels, data.sha256))
 
 
-def _check(ask: Ask, images: ImageSet, source: Source) -> None:
+def _check(ask: Ask, source: Source) -> None:
     """What the headers tell: shapes that fit, enough images, no JPEGs."""
+    images = ask.samples
     check_shape(ask.extractor, images.shape)
     if images.count < MINIMUM:
         raise BadFile(f"{images.name!r} holds {images.count} images; metrics need at least {MINIMUM}.")
@@ -186,18 +140,18 @@ def _widths(network: nn.Module, images: ImageSet, device: torch.device) -> dict[
 
 
 def _extract(
-    ask: Ask, images: ImageSet, network: nn.Module, metrics: list[Metric], device: torch.device, report: Report
+    ask: Ask, network: nn.Module, metrics: list[Metric], device: torch.device, report: Report
 ) -> tuple[Features, str]:
     """The samples' features, and the sha256 of their pixels (N, C, H, W)."""
     content = hashlib.sha256()
 
     def hashed() -> Iterator[Bytes]:
-        for batch in images.batches(ask.batch_size):
+        for batch in ask.samples.batches(ask.batch_size):
             content.update(np.ascontiguousarray(batch).tobytes())
             yield batch
 
     def done(count: int) -> None:
-        report("samples", count, images.count)
+        report("samples", count, ask.samples.count)
 
     return extract(network, hashed(), outputs_for(metrics), None, device, done), content.hexdigest()
 
@@ -208,11 +162,10 @@ def _measure(
     fake: Features,
     reference: Reference,
     source: Source,
-    images: ImageSet,
     report: Report,
 ) -> tuple[list[Measurement], list[Measurement]]:
     """The metrics, and what random halves of the real images score, if there are real images."""
-    marks, real = "-jpeg" if images.lossy else "", reference.features
+    marks, real = "-jpeg" if ask.samples.lossy else "", reference.features
     with_floors = ask.floors and source.images is not None and len(real) >= 2 * MINIMUM
     steps = len(metrics) * (2 if with_floors else 1)
     found: list[Measurement] = []

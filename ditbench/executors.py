@@ -189,17 +189,13 @@ def _outcome(job: Job, worker: Worker) -> Record:
 
 
 class Worker:
-    """A process forked from the server that answers through a pipe."""
+    """A process forked from the server that answers through a pipe. `listen` starts it."""
 
     def __init__(self, serve: Callable[..., None], task: Any) -> None:
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(list(PRELOAD))
-        with _ignoring_ctrl_c():
-            multiprocessing.forkserver.ensure_running()
-        self._inbox, outbox = context.Pipe(duplex=False)
-        self._process = context.Process(target=serve, args=(outbox, task), daemon=False)
-        self._process.start()
-        outbox.close()
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload(list(PRELOAD))
+        self._inbox, self._outbox = self._context.Pipe(duplex=False)
+        self._process = self._context.Process(target=serve, args=(self._outbox, task), daemon=False)
         self.fault: DitbenchError | None = None
 
     @property
@@ -213,12 +209,13 @@ class Worker:
         return f"killed by {signal.Signals(-code).name}" if code < 0 else f"its process ended with exit code {code}"
 
     def listen(self, hear: Callable[[Any], None]) -> bool:
-        """Pass on what the process says until it ends; True if Ctrl-C came meanwhile.
+        """Start the process and pass on what it says until it ends; True if Ctrl-C came meanwhile.
 
         The first Ctrl-C asks the process to save and stop, the second kills it. It is asked to stop, too,
         when `hear` raises.
         """
         with _on_ctrl_c(self._stop) as presses:
+            self._start()
             try:
                 while True:
                     if self._inbox.poll(ASK_AGAIN):
@@ -231,6 +228,12 @@ class Worker:
                 self._inbox.close()
                 self._process.join()
         return bool(presses)
+
+    def _start(self) -> None:
+        with _ignoring_ctrl_c():
+            multiprocessing.forkserver.ensure_running()
+        self._process.start()
+        self._outbox.close()
 
     def _take(self, message: Any, hear: Callable[[Any], None]) -> None:
         if isinstance(message, DitbenchError):

@@ -124,12 +124,16 @@ def frechet_infinity(fake: Features, real: Features) -> Score:
 
 
 def kernel_distance(fake: Features, real: Features) -> Score:
-    """KID (Binkowski et al., 2018): mean and standard deviation over random subsets."""
-    size = min(KID_SUBSET_SIZE, len(fake), len(real))
-    settings = {"kid_subsets": KID_SUBSETS, "kid_subset_size": size, "rng_seed": SEED, "verbose": False}
+    """KID (Binkowski et al., 2018): mean and standard deviation over random subsets.
+
+    Sets that a subset holds whole are compared once: more subsets would be the same again.
+    """
+    sizes = len(fake), len(real)
+    size, subsets = min(KID_SUBSET_SIZE, *sizes), 1 if max(sizes) <= KID_SUBSET_SIZE else KID_SUBSETS
+    settings = {"kid_subsets": subsets, "kid_subset_size": size, "rng_seed": SEED, "verbose": False}
     found = kid_features_to_metric(fake.outputs["features"], real.outputs["features"], **settings)
-    told: dict[str, Value] = {"subsets": KID_SUBSETS, "subset_size": size}
-    return Score(float(found[KEY_METRIC_KID_MEAN]), float(found[KEY_METRIC_KID_STD]), told)
+    spread = float(found[KEY_METRIC_KID_STD]) if subsets > 1 else None
+    return Score(float(found[KEY_METRIC_KID_MEAN]), spread, {"subsets": subsets, "subset_size": size})
 
 
 def inception_score(fake: Features, real: Features) -> Score:

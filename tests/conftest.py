@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from ditbench import cli
 from ditbench.registry import Registry
 
 TESTS = Path(__file__).parent
@@ -55,3 +56,21 @@ def toy(install):
     """The toy plugin, installed; its architecture record."""
     install("ditbench-toy", "toy")
     return Registry.installed().architectures["toy"]
+
+
+@pytest.fixture
+def ditbench(monkeypatch, capsys):
+    """A function that runs the command in this process, which has the libraries loaded.
+
+    It gives the command's stdout, or its stderr if it should fail with code 2.
+    """
+
+    def ditbench(*arguments, code=0):
+        monkeypatch.setattr(sys, "argv", ["ditbench", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        out, errors = capsys.readouterr()
+        assert (ended.value.code or 0) == code, out + errors
+        return errors if code == 2 else out
+
+    return ditbench

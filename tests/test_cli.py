@@ -30,16 +30,10 @@ pytestmark = pytest.mark.timeout(240)
 DITBENCH = [sys.executable, "-m", "ditbench.cli"]
 
 
-def ditbench(*arguments, code=0, cwd=None):
-    """Run the command; its stdout, or its stderr if it should fail."""
-    done = subprocess.run([*DITBENCH, *arguments], capture_output=True, text=True, cwd=cwd, check=False)
-    assert done.returncode == code, done.stdout + done.stderr
-    return done.stderr if code == 2 else done.stdout
-
-
-def test_the_whole_tiny_run_of_the_four_architectures(toy, tmp_path):
+def test_the_whole_tiny_run_of_the_four_architectures(toy, ditbench, tmp_path, monkeypatch):
     arguments = ("run", "--plugins", "dit,uvit,mdt,diffit", "--track", "tiny", "--budget", "3-steps", "--keep-samples")
-    out = ditbench(*arguments, "--device", "cpu", cwd=tmp_path)
+    command = [*DITBENCH, *arguments, "--device", "cpu"]
+    out = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True).stdout
     folder = tmp_path / "runs" / "tiny"
     records = {path.parent.name: path for path in folder.glob("*/record.json")}
     assert sorted(name.split("-")[0] for name in records) == ["diffit", "dit", "mdt", "uvit"]
@@ -57,7 +51,8 @@ def test_the_whole_tiny_run_of_the_four_architectures(toy, tmp_path):
     page = (folder / "leaderboard.md").read_text()
     assert all(f"{name}:nano" in page for name in ("dit", "uvit", "mdt", "diffit"))
 
-    again = ditbench(*arguments, "--device", "cpu", "--quiet", cwd=tmp_path)
+    monkeypatch.chdir(tmp_path)
+    again = ditbench(*arguments, "--device", "cpu", "--quiet")
     assert "training" not in again and "dit:nano" in again
     shown = ditbench("leaderboard", "build", str(folder), "--out", str(tmp_path / "board"))
     assert "4 records" in shown and (tmp_path / "board" / "README.md").read_text() == page
@@ -80,7 +75,7 @@ def test_the_live_display_shows_bars_and_escapes_names(tmp_path):
         assert words in shown, words
 
 
-def test_a_failing_run_ends_with_code_1_and_a_row(toy, tmp_path):
+def test_a_failing_run_ends_with_code_1_and_a_row(toy, ditbench, tmp_path):
     out = ditbench(
         "run", "--plugins", "toy+fault=raise,toy", "--track", "tiny", "--out", str(tmp_path), "--device", "cpu", code=1
     )
@@ -119,37 +114,40 @@ def test_ctrl_c_saves_and_says_how_to_resume(toy, tmp_path):
         (("--executor", "cloud"), "No executor named 'cloud'"),
     ],
 )
-def test_bad_input_is_one_line_and_code_2(tmp_path, arguments, message):
-    errors = ditbench("run", *arguments, code=2, cwd=tmp_path)
+def test_bad_input_is_one_line_and_code_2(ditbench, tmp_path, arguments, message, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    errors = ditbench("run", *arguments, code=2)
     assert message in errors and errors.count("\n") == 1
     assert not (tmp_path / "runs").exists()
 
 
-def test_sizes_counts_what_was_asked():
+def test_sizes_counts_what_was_asked(ditbench):
     out = ditbench("sizes", "dit:XL/2+conditioning=adaln,mdt:nano", "--resolution", "16", "--no-learn-variance")
     assert "dit:XL/2+conditioning=adaln  16x16x4 latent, 1000 classes" in out
     assert "16x16x1 pixel, 10 classes" in next(line for line in out.splitlines() if "mdt:nano" in line)
 
 
-def test_import_writes_weights_and_says_which(tmp_path):
+def test_import_writes_weights_and_says_which(ditbench, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     network = build_denoiser(Registry.installed().architectures["dit"])
     torch.save({"ema": network.state_dict(), "args": argparse.Namespace(lr=1)}, tmp_path / "published.pt")
     arguments = ("import", "dit:nano", "published.pt", "--out", "new/weights.safetensors")
-    shown = ditbench(*arguments, cwd=tmp_path)
+    shown = ditbench(*arguments)
     assert shown == "dit:nano: 725,380 numbers, ema weights -> new/weights.safetensors\n"
     assert load_file(tmp_path / "new" / "weights.safetensors").keys() == network.state_dict().keys()
-    errors = ditbench("import", "dit:S/2", "published.pt", "--out", "other.safetensors", code=2, cwd=tmp_path)
+    errors = ditbench("import", "dit:S/2", "published.pt", "--out", "other.safetensors", code=2)
     assert errors.startswith(
         "ditbench: 'published.pt' is no dit:S/2 for 32x32x4 latent, 1000 classes, learned variance"
     )
     assert errors.count("\n") == 1 and not (tmp_path / "other.safetensors").exists()
 
 
-def test_evaluate_scores_shows_and_records(tmp_path):
+def test_evaluate_scores_shows_and_records(ditbench, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     noise = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 1), dtype=np.uint8)
     np.savez(tmp_path / "noise.npz", noise)
     arguments = ("evaluate", "noise.npz", "--reference", "digits", "--features", "digits-cnn")
-    out = ditbench(*arguments, "--device", "cpu", cwd=tmp_path)
+    out = ditbench(*arguments, "--device", "cpu")
     for words in ("fid40/digits-cnn ↓", "is40/digits-cnn ↑", "(fid898)", "296 bytes kept of an image"):
         assert words in out, words
     assert "\x1b" not in out
@@ -158,7 +156,7 @@ def test_evaluate_scores_shows_and_records(tmp_path):
     assert record["reference"]["name"] == "digits" and record["samples"]["count"] == 40
     assert str(tmp_path) not in path.read_text() and socket.gethostname() not in path.read_text()
     (tmp_path / "cut.npz").write_bytes((tmp_path / "noise.npz").read_bytes()[:900])
-    errors = ditbench("evaluate", "cut.npz", *arguments[2:], code=2, cwd=tmp_path)
+    errors = ditbench("evaluate", "cut.npz", *arguments[2:], code=2)
     assert errors.startswith("ditbench: 'cut.npz' holds no readable arr_0") and errors.count("\n") == 1
 
 
@@ -170,16 +168,18 @@ def test_evaluate_scores_shows_and_records(tmp_path):
         (("--device", "tpu"), "No device named 'tpu'"),
         (("--architecture", "dit:nano"), "A checkpoint needs both --architecture and --track"),
         (("--offline",), "Weights of 'inception-v3-compat' are missing: weights-inception-2015-12-05-6726825d.pth"),
+        (("--reference", ""), "Samples are scored against real images: name them with --reference"),
         (("--features", "digits-cnn", "--out", "/dev/null/x"), "The output folder '/dev/null/x' can't be written"),
     ],
 )
-def test_evaluate_finds_bad_input_before_the_libraries_load(tmp_path, arguments, message):
-    errors = ditbench("evaluate", "nowhere", "--reference", "digits", *arguments, code=2, cwd=tmp_path)
+def test_evaluate_finds_bad_input_before_the_libraries_load(ditbench, tmp_path, arguments, message, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    errors = ditbench("evaluate", "nowhere", "--reference", "digits", *arguments, code=2)
     assert errors.startswith("ditbench: ") and message in errors and errors.count("\n") == 1
     assert not (tmp_path / "evaluations").exists()
 
 
-def test_fetch_checks_what_is_here_and_offline_fetches_nothing(tmp_path):
+def test_fetch_checks_what_is_here_and_offline_fetches_nothing(ditbench, tmp_path):
     assert "digits-cnn.safetensors, sha256 901f43288be1..." in ditbench("fetch", "digits-cnn", "--offline")
     errors = ditbench("fetch", "inception-v3-compat", "--offline", code=2)
     assert "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2" in errors and errors.count("\n") == 1
@@ -189,13 +189,14 @@ def test_fetch_checks_what_is_here_and_offline_fetches_nothing(tmp_path):
     assert "has sha256" in errors and errors.count("\n") == 1
 
 
-def test_faulty_plugins_are_reported_and_fatal_only_when_strict(install, tmp_path):
+def test_faulty_plugins_are_reported_and_fatal_only_when_strict(ditbench, install, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     install("ditbench-x-broken", "broken", "raise RuntimeError('oh')")
     errors = subprocess.run([*DITBENCH, "list"], capture_output=True, text=True, check=True).stderr
     assert errors == "ditbench: left out plugin 'broken' of ditbench-x-broken 0.1: RuntimeError: oh\n"
     assert "faulty: RuntimeError: oh" in ditbench("plugins")
     ditbench("plugins", "--strict", code=2)
-    assert "fatal because of --strict" in ditbench("run", "--strict", code=2, cwd=tmp_path)
+    assert "fatal because of --strict" in ditbench("run", "--strict", code=2)
 
 
 @pytest.mark.parametrize(
@@ -211,12 +212,12 @@ def test_faulty_plugins_are_reported_and_fatal_only_when_strict(install, tmp_pat
         ("executors", ["process", "inline"]),
     ],
 )
-def test_list_shows_what_is_there(kind, words):
+def test_list_shows_what_is_there(ditbench, kind, words):
     out = ditbench("list", kind)
     assert all(word in out for word in words)
 
 
-def test_plugins_shows_state_and_what_they_provide():
+def test_plugins_shows_state_and_what_they_provide(ditbench):
     out = ditbench("plugins")
     assert "ditbench-mdt" in out and "architecture mdtv2" in out and "ok" in out
 

@@ -29,7 +29,8 @@ ARROWS = {
     "cli.__main__": {"cli.__init__"},
     "cli.app": {"components", "registry", "weights"},
     "cli.evaluate": {
-        "cli.app", "console", "errors", "evaluation", "plan", "record", "registry", "storage",
+        "cli.app", "console", "errors", "evaluation", "generated", "image_sets", "plan", "record", "registry",
+        "storage",
     },
     "cli.inspect": {"cli.app", "components", "console", "errors", "plan", "registry", "sizes", "weights"},
     "cli.profile": {
@@ -55,12 +56,13 @@ ARROWS = {
     "executors": {"errors", "record", "registry", "storage", "track", "watch"},
     "dinov2": {"images"},
     "evaluation": {
-        "bench", "components", "cost", "environment", "errors", "features", "image_sets", "images", "plan", "quality",
-        "record", "reference", "registry",
+        "components", "cost", "environment", "errors", "features", "image_sets", "images", "quality", "record",
+        "reference", "registry",
     },
     "extractors": {"images"},
     "features": {"components", "errors", "images", "weights"},
     "image_sets": {"errors", "images", "storage"},
+    "generated": {"bench", "errors", "image_sets", "images", "plan", "registry", "storage"},
     "guidance": set(),
     "hookspecs": {"components"},
     "images": {"storage"},

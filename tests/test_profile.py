@@ -298,11 +298,10 @@ def test_what_can_not_be_timed_is_said_before_anything_is(toy):
 
 
 @pytest.mark.timeout(240)
-def test_a_track_gives_input_size_and_batch(toy, tmp_path):
-    command = [*PROFILE, "toy", "toy+fault=raise", "--track", "tiny", "--steps", "4", "--seed", "7", "--device", "auto"]
-    done = subprocess.run([*command, "--out", str(tmp_path)], capture_output=True, text=True, check=False)
-    assert done.returncode == 1, done.stderr  # one of them failed
-    assert "in the order of --seed 7" in done.stdout and "the toy broke, as ordered" in done.stdout
+def test_a_track_gives_input_size_and_batch(toy, ditbench, tmp_path):
+    arguments = ("toy", "toy+fault=raise", "--track", "tiny", "--steps", "4", "--seed", "7", "--device", "auto")
+    out = ditbench("profile", *arguments, "--out", str(tmp_path), code=1)  # one of them failed
+    assert "in the order of --seed 7" in out and "the toy broke, as ordered" in out
     (page,) = tmp_path.glob("profile-*-b16-float32-eager.md")
     assert "toy:nano" in page.read_text() and page.with_suffix(".png").exists()
     found = {one.label: one for one in map(read_profile, tmp_path.glob("*.profile.json"))}

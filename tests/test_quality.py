@@ -87,6 +87,16 @@ def test_kid_and_is_are_seeded(halves):
         assert first.spread is not None and first.spread > 0
 
 
+def test_sets_that_a_kid_subset_holds_whole_are_compared_once(halves):
+    one, other = (half.subset(np.arange(300)) for half in halves)
+    found = quality.kernel_distance(one, other)
+    assert found.spread is None and found.settings == {"subsets": 1, "subset_size": 300}
+    assert found.value == pytest.approx(
+        quality.kernel_distance(one.subset(np.arange(300)[::-1].copy()), other).value, rel=1e-4
+    )
+    assert quality.kernel_distance(halves[0], other).settings == {"subsets": 100, "subset_size": 300}
+
+
 def test_measurements_carry_their_full_name(halves):
     found = quality.measure(METRICS["fid"], halves[1], halves[0], EXTRACTOR, "ab")
     assert found.protocol == "fid599/digits-cnn" and (found.samples, found.reference_samples) == (599, 1198)

@@ -370,7 +370,15 @@ def test_together_tells_each_in_turn():
 
         return type(name, (Silent,), {what: hear(what) for what in words})()
 
-    words = {"preparing": (1,), "planned": (1, 2), "started": (1,), "progress": (1, 2), "ended": (1,), "close": ()}
+    words = {
+        "fetching": (1,),
+        "preparing": (1,),
+        "planned": (1, 2),
+        "started": (1,),
+        "progress": (1, 2),
+        "ended": (1,),
+        "close": (),
+    }
     assert words.keys() == {name for name in vars(Silent) if not name.startswith("_")}
     together = Together(ear("one"), ear("two"))
     for what, about in words.items():

@@ -42,7 +42,7 @@ def evaluate(
 ) -> None:
     """Measure FID, KID, IS, precision and recall of generated images against real ones."""
     from ..console import make_console
-    from ..plan import check_device
+    from ..plan import check_device, resolve_track
     from ..record import write_evaluation
     from ..registry import pick
     from ..storage import make_writable
@@ -53,16 +53,27 @@ def evaluate(
     check_device(device)
     if bool(architecture) != bool(track):
         raise BadValue("A checkpoint needs both --architecture and --track; files of images need neither.")
+    against = reference or (resolve_track(registry, track).dataset if track else None)
+    if against is None:
+        raise BadValue("Samples are scored against real images: name them with --reference.")
     if weights is None:
         fetch_weights(console, [extractor], offline)
     make_writable(out)
 
-    from ..evaluation import Ask, Generated
+    from ..evaluation import Ask
     from ..evaluation import evaluate as score
+    from ..image_sets import open_images
 
+    if architecture:
+        from ..generated import open_checkpoint
+
+        images, how = open_checkpoint(samples, architecture, track, registry, count, seed, device)
+    else:
+        images, how = open_images(samples), {}
     ask = Ask(
-        samples=Generated(samples, architecture, track, count, seed) if architecture else samples,
-        reference=reference,
+        samples=images,
+        generated=how,
+        reference=against,
         extractor=extractor,
         metrics=chosen,
         device=device,
