@@ -86,7 +86,7 @@ def test_seeds_give_mean_and_spread_and_every_seed_counts():
     "other",
     [
         finished("uvit:nano", budget="32k-images"),
-        finished("uvit:nano", track=TRACK.model_copy(update={"version": 2})),
+        finished("uvit:nano", track=TRACK.model_copy(update={"version": TRACK.version + 1})),
         finished("uvit:nano", environment=ENVIRONMENT.model_copy(update={"gpu": "A GPU"}), device="cuda"),
     ],
 )
