@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
@@ -26,8 +27,9 @@ from .features import BATCH_SIZE, Features, check_shape, extract, load_extractor
 from .image_sets import in_memory
 from .images import Bytes, write_grid, write_samples
 from .objectives import DiffusionObjective
-from .quality import floor, measure, outputs_for
+from .quality import floors, measure_all, outputs_for
 from .record import (
+    GRID_FILE,
     SAMPLES_FILE,
     Cost,
     Environment,
@@ -48,9 +50,7 @@ from .track import RunConfig, Track
 from .training import Trainer, train
 from .watch import Progress, Watch
 
-GRID_FILE = "samples.png"
 WEIGHTS_FILE, RAW_WEIGHTS_FILE = "ema.safetensors", "raw.safetensors"
-FLOOR_SPLITS = 5
 Labels = npt.NDArray[np.int64]
 
 
@@ -74,9 +74,9 @@ def check(configs: Sequence[RunConfig], registry: Registry) -> tuple[str, Enviro
     A network that breaks in any other way is left to its own run, which will fail for itself.
     """
     device = find_device(configs[0].device)
+    load_networks(resolve(configs[0], registry))  # the track's, so the same for all
     for config in configs:
         parts = resolve(config, registry)
-        load_networks(parts)
         try:
             with torch.device("meta"):
                 build(parts, config)
@@ -179,8 +179,8 @@ def run(config: RunConfig, directory: Path, environment: Environment, registry: 
 
     watch.report(Progress("measure", 0.0))
     features = _features(parts, networks, pixels, labels)
-    metrics, floors = _measure(parts, features), _floors(parts, features)
-    raw = _raw(config, parts, networks, directory, watch) if config.raw_weights else None
+    metrics, by_chance = _measure(parts, features), _floors(parts, features)
+    raw = _raw(config, parts, networks, directory, environment, watch) if config.raw_weights else None
     return Record(
         **identity(config),
         status="finished",
@@ -191,12 +191,14 @@ def run(config: RunConfig, directory: Path, environment: Environment, registry: 
         memory=Memory(resident_at_start=at_start, training=training_peak, sampling=sampling_peak),
         data_sha256=parts.data.sha256,
         metrics=metrics,
-        floors=floors,
+        floors=by_chance,
         raw=raw,
     )
 
 
-def supplement(config: RunConfig, directory: Path, record: Record, registry: Registry, watch: Watch) -> Record:
+def supplement(
+    config: RunConfig, directory: Path, environment: Environment, record: Record, registry: Registry, watch: Watch
+) -> Record:
     """What was asked for after a run had finished: its ``samples.npz``, its raw weights' metrics.
 
     Raises `BadFile` if the weights in the directory are gone, or no longer give the record's images.
@@ -209,7 +211,8 @@ def supplement(config: RunConfig, directory: Path, record: Record, registry: Reg
             raise BadFile(f"The weights in {directory.name!r} no longer give the images of its record. Use --force.")
         write_samples(directory / SAMPLES_FILE, pixels, labels)
     if config.raw_weights and record.raw is None:
-        return record.model_copy(update={"raw": _raw(config, parts, load_networks(parts), directory, watch)})
+        raw = _raw(config, parts, load_networks(parts), directory, environment, watch)
+        return record.model_copy(update={"raw": raw})
     return record
 
 
@@ -222,6 +225,8 @@ def load_networks(parts: Parts) -> dict[str, nn.Module]:
 def load_denoiser(config: RunConfig, parts: Parts, weights: Path) -> nn.Module:
     """The run's denoiser with the weights of a safetensors file; `BadFile` if they are not its own."""
     denoiser = build(parts, config).to(parts.device)
+    if weights.is_dir():
+        raise BadFile(f"The weights {str(weights)!r} are a folder; give the safetensors file.")
     try:
         denoiser.load_state_dict(load_file(weights))
     except (OSError, SafetensorError) as error:
@@ -300,12 +305,23 @@ def _sample(
 
 
 def _raw(
-    config: RunConfig, parts: Parts, networks: Mapping[str, nn.Module], directory: Path, watch: Watch
+    config: RunConfig,
+    parts: Parts,
+    networks: Mapping[str, nn.Module],
+    directory: Path,
+    environment: Environment,
+    watch: Watch,
 ) -> RawWeights:
     """The same samples and metrics of the weights as training left them."""
+    if not (directory / RAW_WEIGHTS_FILE).exists():
+        raise BadFile(
+            f"{directory.name!r} has no {RAW_WEIGHTS_FILE} for --raw to measure; train it again with --force."
+        )
     denoiser = load_denoiser(config, parts, directory / RAW_WEIGHTS_FILE)
     pixels, labels, facts = _sample(config, parts, denoiser, watch, "raw")
-    return RawWeights(sampling=facts, metrics=_measure(parts, _features(parts, networks, pixels, labels)))
+    metrics = _measure(parts, _features(parts, networks, pixels, labels))
+    created = datetime.now(UTC).replace(microsecond=0)
+    return RawWeights(created=created, environment=environment, sampling=facts, metrics=metrics)
 
 
 def _features(
@@ -316,30 +332,36 @@ def _features(
 
 
 def _seen_by(parts: Parts, name: str, network: nn.Module, pixels: Bytes, labels: Labels) -> tuple[Features, Reference]:
-    data = parts.data
-    extractor = next(extractor for _, extractor in parts.metrics if extractor.name == name)
-    metrics = [metric for metric, chosen in parts.metrics if chosen is extractor]
-    images = in_memory("", pixels, "")
-    fake = extract(network, images.batches(BATCH_SIZE), outputs_for(metrics), device=parts.device)
+    data, (extractor, metrics) = parts.data, _by_extractor(parts)[name]
+    fake = extract(network, in_memory("", pixels, "").batches(BATCH_SIZE), outputs_for(metrics), device=parts.device)
     source = source_of(in_memory(data.name, data.pixels, data.sha256))
     real = source.read(extractor, network, metrics, parts.device)
     with_pixels = replace(real.features, pixels=data.pixels, labels=data.labels)
     return replace(fake, pixels=pixels, labels=labels), replace(real, features=with_pixels)
 
 
+def _by_extractor(parts: Parts) -> dict[str, tuple[Extractor, list[Metric]]]:
+    """The track's metrics, those of an extractor together."""
+    names = {extractor.name: extractor for _, extractor in parts.metrics}
+    return {
+        name: (extractor, [metric for metric, chosen in parts.metrics if chosen is extractor])
+        for name, extractor in names.items()
+    }
+
+
 def _measure(parts: Parts, features: Mapping[str, tuple[Features, Reference]]) -> list[Measurement]:
-    """The metrics of the samples against all real images."""
-    found = []
-    for metric, extractor in parts.metrics:
-        fake, real = features[extractor.name]
-        found.append(measure(metric, fake, real.features, extractor, real.sha256))
-    return found
+    """The metrics of the samples against all real images, in the track's order."""
+    found = {}
+    for name, (extractor, metrics) in _by_extractor(parts).items():
+        fake, real = features[name]
+        found[name] = iter(measure_all(metrics, fake, real.features, extractor, real.sha256))
+    return [next(found[extractor.name]) for _, extractor in parts.metrics]
 
 
 def _floors(parts: Parts, features: Mapping[str, tuple[Features, Reference]]) -> list[Measurement]:
-    """The metrics between random halves of the real images."""
-    found = []
-    for metric, extractor in parts.metrics:
-        real = features[extractor.name][1]
-        found.append(floor(metric, real.features, extractor, FLOOR_SPLITS, real.sha256))
-    return found
+    """The metrics between random halves of the real images, in the track's order."""
+    found = {}
+    for name, (extractor, metrics) in _by_extractor(parts).items():
+        real = features[name][1]
+        found[name] = iter(floors(metrics, real.features, extractor, real.sha256))
+    return [next(found[extractor.name]) for _, extractor in parts.metrics]

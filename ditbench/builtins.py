@@ -75,6 +75,7 @@ def ditbench_samplers() -> Iterable[Sampler]:
             name="ddpm",
             sample="ditbench.samplers:ddpm",
             objectives=_DISCRETE,
+            min_steps=2,  # from noise to the image
             max_steps=1000,
             description="ancestral sampling over respaced steps, with the learned variance if there is one",
         ),
@@ -82,6 +83,7 @@ def ditbench_samplers() -> Iterable[Sampler]:
             name="ddim",
             sample="ditbench.samplers:ddim",
             objectives=_DISCRETE,
+            min_steps=2,  # from noise to the image
             max_steps=1000,
             description="deterministic DDIM over respaced steps",
         ),

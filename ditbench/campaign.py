@@ -61,12 +61,12 @@ def run(
     A script that calls this needs the ``if __name__ == "__main__":`` guard, since runs are processes.
     """
     registry = Registry.installed(strict=strict)
-    trackers = Together(*start(log))
-    listener = Together(listener or Silent(), trackers)
     execute: Execute = load(pick("executor", executor, registry.executors).execute)
     plan = make_plan(
         registry, track, architectures, seeds, budget, device, keep_samples, checkpoint_seconds, raw_weights
     )
+    trackers = Together(*start(log))
+    listener = Together(listener or Silent(), trackers)
     folder = Path(out) / plan[0].track.name
     make_writable(folder)
     read_runs(folder)  # a damaged record is found now, not after hours of training

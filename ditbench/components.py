@@ -235,6 +235,7 @@ class Sampler:
     name: str
     sample: Reference
     objectives: tuple[str, ...]  # the objectives whose denoisers it can drive
+    min_steps: int = 1
     max_steps: int | None = None
     description: str = ""
 

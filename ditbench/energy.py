@@ -7,7 +7,7 @@ from typing import Any
 
 import pynvml
 
-Joules = Callable[[], float]  # used by the whole GPU since its driver was loaded
+Joules = Callable[[], float | None]  # used by the whole GPU since its driver was loaded; None: not told this time
 
 
 def energy_counter(uuid: str, nvml: Any = pynvml) -> Joules | None:
@@ -22,4 +22,11 @@ def energy_counter(uuid: str, nvml: Any = pynvml) -> Joules | None:
         nvml.nvmlDeviceGetTotalEnergyConsumption(handle)
     except nvml.NVMLError:
         return None
-    return lambda: nvml.nvmlDeviceGetTotalEnergyConsumption(handle) / 1000  # it counts millijoules
+
+    def read() -> float | None:
+        try:
+            return float(nvml.nvmlDeviceGetTotalEnergyConsumption(handle)) / 1000  # it counts millijoules
+        except nvml.NVMLError:
+            return None
+
+    return read

@@ -42,6 +42,9 @@ def describe(device: torch.device) -> Environment:
         torch_fidelity=importlib.metadata.version("torch-fidelity"),
         scikit_learn=importlib.metadata.version("scikit-learn"),
         numpy=importlib.metadata.version("numpy"),
+        torchvision=importlib.metadata.version("torchvision"),
+        pillow=importlib.metadata.version("pillow"),
+        timm=_optional_version("timm"),
         cuda=torch.version.cuda if on_gpu else None,
         gpu=torch.cuda.get_device_name(device) if on_gpu else None,
         gpu_driver=_driver() if on_gpu else None,
@@ -50,6 +53,13 @@ def describe(device: torch.device) -> Environment:
         threads=torch.get_num_threads(),
         memory_bytes=psutil.virtual_memory().total,
     )
+
+
+def _optional_version(distribution: str) -> str | None:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def _dirty() -> bool | None:

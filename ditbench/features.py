@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from .images import Bytes
 from .weights import check_weights, weights_path
 
 BATCH_SIZE = 100
+CPU_PART = 4  # images at a time on a CPU
 _WITH_MOMENTS: tuple[Output, ...] = ("features", "spatial")  # what Fréchet distances compare
 Report = Callable[[int], None]  # hears of the images done so far
 
@@ -39,7 +41,7 @@ class Features:
 
     count: int  # images in the set; 0: not known
     outputs: Mapping[Output, Tensor]  # (N, width) float32, of all images or of `N` drawn from them
-    moments: Mapping[Output, Moments]  # over all images
+    moments: dict[Output, Moments] = field(default_factory=dict)  # over all images; what lacks comes from the outputs
     pixels: Bytes | None = None  # (N, C, H, W)
     labels: npt.NDArray[np.int64] | None = None  # (N,)
 
@@ -49,14 +51,18 @@ class Features:
 
     def subset(self, index: npt.NDArray[np.int64]) -> Features:
         """The images at these places."""
-        outputs = {name: output[index] for name, output in self.outputs.items()}
         return Features(
             len(index),
-            outputs,
-            {name: moments_of([outputs[name]]) for name in self.moments},
-            None if self.pixels is None else self.pixels[index],
-            None if self.labels is None else self.labels[index],
+            {name: output[index] for name, output in self.outputs.items()},
+            pixels=None if self.pixels is None else self.pixels[index],
+            labels=None if self.labels is None else self.labels[index],
         )
+
+    def moments_of(self, output: Output) -> Moments:
+        """The moments of an output; of a subset they are computed when they are first asked for."""
+        if output not in self.moments:
+            self.moments[output] = moments_of([self.outputs[output]])
+        return self.moments[output]
 
 
 @dataclass(eq=False)
@@ -131,11 +137,12 @@ def extract(
     Nothing else is kept of an image: 4 bytes per number of its outputs, e.g. 8,192 for Inception's features. Float32
     without TF32; moments in float64. Raises `BadFile` if fewer than two images come.
     """
+    device = device or torch.device("cpu")
     kept: dict[Output, list[Tensor]] = {name: [] for name in outputs}
     running = {name: _RunningMoments() for name in outputs if name in _WITH_MOMENTS}
     done = 0
     for batch in batches:
-        found = _run(network, torch.from_numpy(batch), device or torch.device("cpu"))
+        found = _run(network, torch.from_numpy(batch), device)
         here = slice(None) if keep is None else keep[(keep >= done) & (keep < done + len(batch))] - done
         for name in outputs:
             kept[name].append(found[name][here])
@@ -154,6 +161,20 @@ def extract(
 
 @torch.inference_mode()
 def _run(network: nn.Module, pixels: Tensor, device: torch.device) -> dict[Output, Tensor]:
-    with torch.backends.cudnn.flags(allow_tf32=False):
-        found: dict[Output, Tensor] = network(pixels.to(device))
-    return {name: output.float().cpu() for name, output in found.items()}
+    """The outputs of a batch, on the CPU. There, small parts stay in its caches: two to three times as fast."""
+    parts = torch.split(pixels, CPU_PART) if device.type == "cpu" else (pixels,)
+    with _without_tf32():
+        found = [network(part.to(device)) for part in parts]
+    return {name: torch.cat([outputs[name] for outputs in found]).float().cpu() for name in found[0]}
+
+
+@contextmanager
+def _without_tf32() -> Iterator[None]:
+    """cuDNN's convolutions and CUDA's matrix products in whole float32; all else stays as the caller has it."""
+    cudnn, precision = torch.backends.cudnn, torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with cudnn.flags(cudnn.enabled, cudnn.benchmark, deterministic=cudnn.deterministic, allow_tf32=False):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(precision)

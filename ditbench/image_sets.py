@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import zipfile
+import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,8 +20,9 @@ from .errors import BadFile
 from .images import Bytes
 from .storage import sha256_of
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".ppm", ".tif", ".tiff")
-_LOSSY = ("JPEG", "WEBP")  # Pillow's names of formats that lose something
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".pgm", ".webp", ".gif", ".tif", ".tiff")  # what may be images
+_LOSSLESS, _LOSSY = ("PNG", "BMP", "PPM"), ("JPEG", "MPO")  # Pillow's names of the formats that are read
+_DAMAGED = (OSError, SyntaxError, ValueError, EOFError, RuntimeError, zlib.error, zipfile.BadZipFile)  # of the readers
 _CHANNELS = {"L": 1, "RGB": 3}
 Batches = Callable[[int], Iterator[Bytes]]
 
@@ -63,7 +65,7 @@ def in_memory(name: str, pixels: Bytes, sha256: str) -> ImageSet:
 
 
 def _folder(folder: Path) -> ImageSet:
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    paths = sorted(_images_below(folder))
     if not paths:
         raise BadFile(f"The folder {str(folder)!r} holds no images ({', '.join(SUFFIXES)}).")
     first, lossy = _header(paths[0])[0], ""
@@ -78,7 +80,25 @@ def _folder(folder: Path) -> ImageSet:
         chunks = (paths[start : start + size] for start in range(0, len(paths), size))
         return _ahead(chunks, lambda path: _pixels(path, first))
 
-    return ImageSet(folder.name, len(paths), first, batches, lambda: _hash_of(paths), lossy)
+    return ImageSet(_name(folder), len(paths), first, batches, lambda: _hash_of(paths), lossy)
+
+
+def _images_below(folder: Path) -> Iterator[Path]:
+    """Every image file of a folder and its folders; what would be left out silently is a `BadFile`."""
+
+    def refuse(error: OSError) -> None:
+        raise BadFile(f"The folder {str(error.filename)!r} can't be read ({error.strerror}).") from None
+
+    for place, folders, files in os.walk(folder, onerror=refuse):
+        links = [name for name in folders if (Path(place) / name).is_symlink()]
+        if links:
+            raise BadFile(f"{str(Path(place) / links[0])!r} is a link to a folder; put the images themselves there.")
+        yield from (Path(place) / name for name in files if Path(name).suffix.lower() in SUFFIXES)
+
+
+def _name(path: Path) -> str:
+    """The last part of a path, printable."""
+    return path.resolve().name.encode("utf-8", "replace").decode()
 
 
 def _header(path: Path) -> tuple[tuple[int, int, int], str]:
@@ -86,10 +106,15 @@ def _header(path: Path) -> tuple[tuple[int, int, int], str]:
     try:
         with Image.open(path) as image:
             mode, (width, height), kind = image.mode, image.size, image.format or ""
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, ValueError) as error:
+            deep, frames = "16" in str([tile[3] for tile in image.tile]), getattr(image, "n_frames", 1)
+    except (*_DAMAGED, UnidentifiedImageError, Image.DecompressionBombError) as error:
         raise BadFile(f"{str(path)!r} is no readable image ({_reason(error, path)}).") from None
-    if mode not in _CHANNELS:
-        raise BadFile(f"{str(path)!r} has mode {mode}; metrics take 8-bit grey (L) or RGB alone.")
+    if kind not in _LOSSLESS + _LOSSY:
+        raise BadFile(f"{str(path)!r} is a {kind}; give {' or '.join(_LOSSLESS)}.")
+    if mode not in _CHANNELS or deep:
+        raise BadFile(f"{str(path)!r} has mode {mode}{' of 16 bits' * deep}; metrics take 8-bit grey (L) or RGB alone.")
+    if frames > 1 and kind != "MPO":
+        raise BadFile(f"{str(path)!r} has {frames} frames; give one image a file.")
     return (_CHANNELS[mode], height, width), kind
 
 
@@ -97,7 +122,7 @@ def _pixels(path: Path, shape: tuple[int, int, int]) -> Bytes:
     try:
         with Image.open(path) as image:
             pixels = np.asarray(image)
-    except (OSError, SyntaxError, ValueError) as error:
+    except _DAMAGED as error:
         raise BadFile(f"{str(path)!r} is damaged ({_reason(error, path)}).") from None
     return pixels.reshape(*shape[1:], shape[0]).transpose(2, 0, 1)
 
@@ -120,6 +145,8 @@ def _ahead(chunks: Iterable[list[Path]], read: Callable[[Path], Bytes]) -> Itera
 def _npz(path: Path) -> ImageSet:
     with _member(path, "arr_0") as (_, shape):
         count, height, width, channels = shape
+    if not min(height, width):
+        raise BadFile(f"{str(path)!r}: arr_0 has images of {width}x{height} pixels.")
     if channels not in _CHANNELS.values():
         raise BadFile(f"{str(path)!r}: arr_0 has {channels} channels, not 1 or 3 (the last axis).")
 
@@ -130,7 +157,7 @@ def _npz(path: Path) -> ImageSet:
                 content = _read(stream, n * height * width * channels, path)
                 yield np.frombuffer(content, np.uint8).reshape(n, height, width, channels).transpose(0, 3, 1, 2).copy()
 
-    return ImageSet(path.name, count, (channels, height, width), batches, lambda: sha256_of(path))
+    return ImageSet(_name(path), count, (channels, height, width), batches, lambda: sha256_of(path))
 
 
 class _member:  # noqa: N801  (used like a function)
@@ -146,9 +173,11 @@ class _member:  # noqa: N801  (used like a function)
             version = np.lib.format.read_magic(self._stream)
             read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
             shape, fortran, dtype = read[version](self._stream)
-        except (OSError, zipfile.BadZipFile, KeyError, ValueError, EOFError) as error:
+        except Exception as error:  # a damaged header can fail in many ways
             raise BadFile(f"{str(self.path)!r} holds no readable {self.name} ({_reason(error, self.path)}).") from None
-        if len(shape) != 4 or dtype != np.uint8 or fortran:
+        if fortran:
+            raise BadFile(f"{str(self.path)!r}: {self.name} is in Fortran's order; save np.ascontiguousarray of it.")
+        if len(shape) != 4 or dtype != np.uint8:
             raise BadFile(f"{str(self.path)!r}: {self.name} is {dtype} {shape}, not uint8 (N, H, W, C).")
         return self._stream, shape
 
@@ -160,7 +189,7 @@ class _member:  # noqa: N801  (used like a function)
 def _read(stream: IO[bytes], size: int, path: Path) -> bytes:
     try:
         content = stream.read(size)
-    except (OSError, zipfile.BadZipFile, EOFError, ValueError) as error:
+    except _DAMAGED as error:
         raise BadFile(f"{str(path)!r} is damaged ({_reason(error, path)}).") from None
     if len(content) < size:
         raise BadFile(f"{str(path)!r} is cut off: arr_0 has fewer bytes than its shape asks for.")
@@ -168,7 +197,7 @@ def _read(stream: IO[bytes], size: int, path: Path) -> bytes:
 
 
 def _hash_of(paths: Iterable[Path]) -> str:
-    """sha256 over the files' own hashes, in order: names and places do not matter."""
+    """sha256 over the files' own hashes, in the order of their names."""
     content = hashlib.sha256()
     for path in paths:
         content.update(bytes.fromhex(sha256_of(path)))

@@ -89,6 +89,8 @@ def resolve_track(registry: Registry, name: str) -> Track:
             f"Track {name!r}: sampler {sampler.name!r} can't drive objective {objective.name!r}, "
             f"only {', '.join(sampler.objectives)}."
         )
+    if track.sampler.steps < sampler.min_steps:
+        raise BadValue(f"Track {name!r}: sampler {sampler.name!r} needs at least {sampler.min_steps} steps.")
     if sampler.max_steps is not None and track.sampler.steps > sampler.max_steps:
         raise BadValue(f"Track {name!r}: sampler {sampler.name!r} has at most {sampler.max_steps} steps.")
     guidance = track.sampler.guidance

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Annotated, Literal
@@ -11,7 +12,7 @@ import pydantic
 from pydantic import Field
 
 from .components import DenoiserSpec
-from .record import PROFILE_SUFFIX, Cost, Count, Environment, PeakMemory, read_checked
+from .record import PROFILE_SUFFIX, ArchitectureFacts, Cost, Count, Environment, PeakMemory, read_checked
 from .storage import write_text
 from .track import Frozen, Positive, digest
 
@@ -82,7 +83,8 @@ class Profile(Frozen):
     """What one denoiser costs in time, memory and energy. What failed has a reason instead."""
 
     schema_version: Literal[1] = 1
-    label: str
+    created: datetime
+    architecture: ArchitectureFacts
     setup: Setup
     turn: Turn
     environment: Environment | None = None
@@ -101,6 +103,11 @@ class Profile(Frozen):
             raise ValueError("a profile has either all of its measurements or a reason")
         return self
 
+    @property
+    def label(self) -> str:
+        """The architecture as the command line spells it."""
+        return self.architecture.label
+
     def utilisation(self) -> float | None:
         """MFU: the FLOPs of training over the device's dense peak; None where that is not known.
 
@@ -113,11 +120,15 @@ class Profile(Frozen):
 
 
 def write_profile(profile: Profile, folder: Path) -> Path:
-    """Write one profile as JSON, atomically, under a name that says what it is of and how it was taken."""
+    """Write one profile as JSON, atomically, under a name that says what it is of and how it was taken.
+
+    Another version of the plugin has another name, and what failed never takes the place of what was measured.
+    """
     name = "".join(c if c.isalnum() or c in "._=" else "-" for c in profile.label)
-    spec = profile.setup.spec
+    spec, source = profile.setup.spec, profile.architecture.source_sha256[:6]
     shape = f"{spec.resolution}x{spec.resolution}x{spec.channels}-{digest(asdict(spec), 4)}"
-    path = folder / f"{name}-{shape}-{profile.setup.mode}{PROFILE_SUFFIX}"
+    failed = "-failed" if profile.reason else ""
+    path = folder / f"{name}-{source}{failed}-{shape}-{profile.setup.mode}{PROFILE_SUFFIX}"
     write_text(path, profile.model_dump_json(indent=1) + "\n")
     return path
 
@@ -128,5 +139,12 @@ def read_profile(path: Path) -> Profile:
 
 
 def read_profiles(folder: Path, mode: str) -> list[Profile]:
-    """All profiles in a folder that were taken in one mode; none if the folder is not there."""
-    return [read_profile(path) for path in sorted(folder.glob(f"*-{mode}{PROFILE_SUFFIX}"))]
+    """The profiles in a folder that were taken in one mode, of each architecture and input the newest.
+
+    None if the folder is not there. What failed counts only where nothing was measured.
+    """
+    newest: dict[tuple[str, str], Profile] = {}
+    found = [read_profile(path) for path in folder.glob(f"*-{mode}{PROFILE_SUFFIX}")]
+    for profile in sorted(found, key=lambda profile: (not profile.reason, profile.created)):
+        newest[profile.label, str(profile.setup.spec)] = profile
+    return sorted(newest.values(), key=lambda profile: (profile.label, str(profile.setup.spec)))

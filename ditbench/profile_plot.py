@@ -78,15 +78,15 @@ def draw(profiles: Sequence[Profile]) -> Figure:
 
 
 def marks_of(profiles: Sequence[Profile], name: PhaseName) -> list[Mark]:
-    """Memory is the process's resident set on a CPU, and what the allocator gave out on CUDA."""
+    """Memory is the resident set above what the libraries take on a CPU, and what the allocator gave out on CUDA."""
     architectures = sorted({_architecture(profile) for profile in profiles})
     inputs = _inputs(profiles)
     marks = []
     for profile in profiles:
         phase = phase_of(profile, name)
         low, middle, high = phase.images_per_second(profile.setup.images)
-        memory = phase.peak.resident if phase.peak.allocated is None else phase.peak.allocated
-        assert memory is not None
+        resident = (phase.peak.resident or 0) - (profile.resident_at_start or 0)
+        memory = resident if phase.peak.allocated is None else phase.peak.allocated
         colour = COLOURS[architectures.index(_architecture(profile)) % len(COLOURS)]
         marker = MARKERS[inputs.index(profile.setup.spec) % len(MARKERS)]
         marks.append(Mark(profile.label, memory / 2**30, middle, (low, high), colour, marker))
@@ -104,7 +104,7 @@ def _inputs(profiles: Sequence[Profile]) -> list[DenoiserSpec]:
 def _prepare(axes: Axes, name: PhaseName, profiles: Sequence[Profile]) -> None:
     on_gpu = phase_of(profiles[0], name).peak.allocated is not None
     axes.set_title(name.capitalize(), loc="left", fontweight="bold")
-    axes.set_xlabel("peak allocated memory (GiB)" if on_gpu else "peak resident memory, libraries included (GiB)")
+    axes.set_xlabel("peak allocated memory (GiB)" if on_gpu else "peak resident memory above the libraries (GiB)")
     axes.set_ylabel("images/s (bars: quartiles)")
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color="0.92", linewidth=0.8)

@@ -27,7 +27,9 @@ Throughputs are medians (first to third quartile) of synchronised steps. Warm-up
 not included. Resident memory is the process's, its libraries included. Allocated and reserved are the peaks of torch's
 allocator; device-wide is all that was in use on the GPU after any step, whoever used it. Energy is the GPU's, by NVML's
 counter, which needs a second of timed steps. One MAC is two FLOPs, both are per image, attention included; training
-counts every forward and backward pass of a step.
+counts every forward and backward pass of a step, recomputed ones of checkpointing included. A training step is forward
+and backward of the network's own loss on noise, and AdamW: no data and no EMA, whose copy of the weights a run has
+besides.
 """
 
 

@@ -11,14 +11,16 @@ import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from multiprocessing.connection import Connection
 from typing import Any
 
 from .components import DenoiserSpec, Selection
 from .errors import BadValue, DitbenchError
-from .executors import Worker, answer_of
+from .executors import Expendable, answer_of, end_with_parent
 from .plan import check_device, select
 from .profile import How, Profile, Setup, Turn
+from .record import ArchitectureFacts
 from .registry import Registry
 from .track import Track
 
@@ -27,13 +29,22 @@ from .track import Track
 class Task:
     """One denoiser to time: its architecture as the command line spells it, how, and when."""
 
-    label: str
+    architecture: ArchitectureFacts
     setup: Setup
     turn: Turn
 
+    @property
+    def label(self) -> str:
+        return self.architecture.label
+
 
 def plan_profiles(
-    selections: Sequence[Selection], how: How, seed: int, track: Track | None, changes: Mapping[str, Any]
+    registry: Registry,
+    selections: Sequence[Selection],
+    how: How,
+    seed: int,
+    track: Track | None,
+    changes: Mapping[str, Any],
 ) -> list[Task]:
     """Every network is built once without memory, and the device looked for; then the order is drawn.
 
@@ -51,11 +62,11 @@ def plan_profiles(
     specs, device = answer_of(_serve_check, (labels, specs, track, how.device))
     source = f"{track.name} v{track.version} {track.hash}" if track else None
     common = {**dict(how), "device": device, "track": source}
-    pairs = sorted(zip(labels, specs, strict=True), key=lambda pair: pair[0])  # what was typed first doesn't matter
+    pairs = sorted(zip(selections, specs, strict=True), key=lambda pair: pair[0].label)  # however they were typed
     random.Random(seed).shuffle(pairs)
     return [
-        Task(label, Setup(**common, spec=spec), Turn(seed=seed, position=position, of=len(pairs)))
-        for position, (label, spec) in enumerate(pairs)
+        Task(_facts(selection, registry), Setup(**common, spec=spec), Turn(seed=seed, position=position, of=len(pairs)))
+        for position, (selection, spec) in enumerate(pairs)
     ]
 
 
@@ -66,7 +77,7 @@ def run_profiles(tasks: Sequence[Task]) -> Iterator[Profile]:
     """
     for task in tasks:
         answers: list[Profile] = []
-        worker = _Expendable(_serve, task)
+        worker = Expendable(_serve, task)
         interrupted = worker.listen(answers.append)
         found = answers[0] if answers else _failed(task, worker.how_it_ended)
         if not (interrupted and found.reason):
@@ -75,19 +86,30 @@ def run_profiles(tasks: Sequence[Task]) -> Iterator[Profile]:
             raise KeyboardInterrupt
 
 
-class _Expendable(Worker):
-    """A process without anything to save: the first Ctrl-C kills it, as otherwise the second would."""
-
-    def _stop(self, presses: int) -> None:
-        super()._stop(presses + 1)
-
-
 def _failed(task: Task, reason: str) -> Profile:
-    return Profile(label=task.label, setup=task.setup, turn=task.turn, reason=reason)
+    created = datetime.now(UTC).replace(microsecond=0)
+    return Profile(created=created, architecture=task.architecture, setup=task.setup, turn=task.turn, reason=reason)
+
+
+def _facts(selection: Selection, registry: Registry) -> ArchitectureFacts:
+    name = selection.architecture.name
+    plugin = registry.provider(name)
+    return ArchitectureFacts(
+        name=name,
+        size=selection.size,
+        options=dict(selection.options),
+        label=selection.label,
+        settings=selection.settings,
+        distribution=plugin.distribution,
+        distribution_version=plugin.version,
+        source_sha256=registry.source_sha256(name),
+        paper=selection.architecture.paper,
+    )
 
 
 def _serve_check(outbox: Connection, asked: tuple[list[str], list[DenoiserSpec], Track | None, str]) -> None:
     """In a process of its own: inputs and device, or the user's mistake."""
+    end_with_parent()
     labels, specs, track, device = asked
     registry = Registry.installed()
     try:
@@ -101,9 +123,11 @@ def _serve_check(outbox: Connection, asked: tuple[list[str], list[DenoiserSpec],
 
 def _serve(outbox: Connection, task: Task) -> None:
     """In a process of its own: time, and answer with the profile, or with one that says why there is none."""
+    end_with_parent()
     try:
         selection = select(Registry.installed(), task.label)
-        _answer(outbox, pkgutil.resolve_name("ditbench.stopwatch:profile")(selection, task.setup, task.turn))
+        time = pkgutil.resolve_name("ditbench.stopwatch:profile")
+        _answer(outbox, time(selection, task.architecture, task.setup, task.turn))
     except Exception as error:
         traceback.print_exc()
         _answer(outbox, _failed(task, f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"))

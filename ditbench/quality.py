@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from statistics import fmean, stdev
@@ -23,7 +23,10 @@ IS_SPLITS = 10
 SEED = 2020  # every random subset or split is drawn from this
 INFINITY_SIZES = 15
 NEIGHBOURS = 3
+PRC_BATCH = 1000  # rows of distances at a time: 4,000 bytes per image, which change no number
+FLOOR_SPLITS = 5
 RAW_PIXELS = "raw-pixels"  # in place of an extractor's name
+Report = Callable[[str], None]  # hears of the metric that is measured next
 
 
 @dataclass(frozen=True)
@@ -40,17 +43,28 @@ def outputs_for(metrics: Sequence[Metric]) -> tuple[Output, ...]:
     return tuple(dict.fromkeys(metric.sees for metric in metrics if metric.sees != "pixels"))
 
 
-def measure(
-    metric: Metric,
+def measure_all(
+    metrics: Sequence[Metric],
     fake: Features,
     real: Features,
     extractor: Extractor,
     reference_sha256: str | None = None,
     marks: str = "",
+    report: Report = lambda name: None,
+) -> list[Measurement]:
+    """Each metric of `fake` against `real`, under its full protocol name; `marks` become part of the name."""
+    found = []
+    for metric in metrics:
+        report(metric.name)
+        found.append(_measure(metric, fake, real, extractor, reference_sha256, marks))
+    _manifolds.cache_clear()  # it holds on to the features
+    return found
+
+
+def _measure(
+    metric: Metric, fake: Features, real: Features, extractor: Extractor, reference_sha256: str | None, marks: str
 ) -> Measurement:
-    """One metric of `fake` against `real`, under its full protocol name; `marks` become part of the name."""
     score: Score = load(metric.measure)(fake, real)
-    seen = {"images": len(real), "moments": real.count or None, "nothing": None}[metric.against]
     on_pixels = metric.sees == "pixels"
     return Measurement(
         protocol=protocol(metric.name, fake.count, RAW_PIXELS if on_pixels else extractor.name, marks),
@@ -59,30 +73,47 @@ def measure(
         spread=score.spread,
         higher_is_better=metric.higher_is_better,
         samples=fake.count,
-        reference_samples=seen,
+        reference_samples=_seen(metric, real),
         reference_sha256=None if metric.against == "nothing" else reference_sha256,
         features_sha256=None if on_pixels else extractor.weights.sha256,
         settings=dict(score.settings),
     )
 
 
-def floor(
-    metric: Metric, real: Features, extractor: Extractor, splits: int, reference_sha256: str | None = None
-) -> Measurement:
-    """The metric between random halves of the real images: mean, and standard deviation over the splits.
+def _seen(metric: Metric, real: Features) -> int | None:
+    """How many real images a metric compares with; None: with none, or the file of moments does not tell."""
+    if metric.against == "nothing":
+        return None
+    if metric.against == "moments" and metric.sees != "pixels":
+        return real.moments_of(metric.sees).count or None
+    return len(real)
+
+
+def floors(
+    metrics: Sequence[Metric],
+    real: Features,
+    extractor: Extractor,
+    reference_sha256: str | None = None,
+    report: Report = lambda name: None,
+) -> list[Measurement]:
+    """The metrics between random halves of the real images: mean, and standard deviation over the splits.
 
     What a perfect model would score with that few samples; FID's bias grows as they get fewer, so it is no
     bound for the larger sample that a run is scored on.
     """
-    found = []
-    for split in range(splits):
+    splits = []
+    for split in range(FLOOR_SPLITS):
         order = np.random.default_rng([SEED, split]).permutation(len(real))
-        one, other = np.array_split(order, 2)
-        found.append(measure(metric, real.subset(other), real.subset(one), extractor, reference_sha256))
+        half = len(real) // 2  # of one size, so that KID compares them whole
+        one, other = real.subset(order[:half]), real.subset(order[half : 2 * half])
+        splits.append(measure_all(metrics, other, one, extractor, reference_sha256, report=report))
+    return [_mean_of(found) for found in zip(*splits, strict=True)]
+
+
+def _mean_of(found: Sequence[Measurement]) -> Measurement:
     values = [measurement.value for measurement in found]
-    settings = {**found[0].settings, "random_halves": splits}
-    spread = stdev(values) if splits > 1 else None
-    return found[0].model_copy(update={"value": fmean(values), "spread": spread, "settings": settings})
+    settings = {**found[0].settings, "random_halves": len(found)}
+    return found[0].model_copy(update={"value": fmean(values), "spread": stdev(values), "settings": settings})
 
 
 def protocol(metric: str, samples: int, features: str, marks: str = "") -> str:
@@ -104,7 +135,7 @@ def spatial_frechet_distance(fake: Features, real: Features) -> Score:
 def _frechet(output: Output, fake: Features, real: Features) -> float:
     both = [
         {"mu": moments.mean.numpy(), "sigma": moments.covariance.numpy()}
-        for moments in (fake.moments[output], real.moments[output])
+        for moments in (fake.moments_of(output), real.moments_of(output))
     ]
     return float(fid_statistics_to_metric(*both, verbose=False)[KEY_METRIC_FID])
 
@@ -126,10 +157,10 @@ def frechet_infinity(fake: Features, real: Features) -> Score:
 def kernel_distance(fake: Features, real: Features) -> Score:
     """KID (Binkowski et al., 2018): mean and standard deviation over random subsets.
 
-    Sets that a subset holds whole are compared once: more subsets would be the same again.
+    Two sets that a subset holds whole are compared once: more subsets would be the same again.
     """
-    sizes = len(fake), len(real)
-    size, subsets = min(KID_SUBSET_SIZE, *sizes), 1 if max(sizes) <= KID_SUBSET_SIZE else KID_SUBSETS
+    size = min(KID_SUBSET_SIZE, len(fake), len(real))
+    subsets = 1 if len(fake) == len(real) == size else KID_SUBSETS
     settings = {"kid_subsets": subsets, "kid_subset_size": size, "rng_seed": SEED, "verbose": False}
     found = kid_features_to_metric(fake.outputs["features"], real.outputs["features"], **settings)
     spread = float(found[KEY_METRIC_KID_STD]) if subsets > 1 else None
@@ -155,7 +186,7 @@ def recall(fake: Features, real: Features) -> Score:
 @lru_cache(maxsize=1)  # precision and recall come from the same distances
 def _manifolds(fake: Features, real: Features) -> dict[str, float]:
     """An image's manifold is the union of balls around it and its like, each up to its third neighbour."""
-    settings = {"prc_neighborhood": NEIGHBOURS, "prc_batch_size": 10_000, "save_cpu_ram": True, "verbose": False}
+    settings = {"prc_neighborhood": NEIGHBOURS, "prc_batch_size": PRC_BATCH, "save_cpu_ram": True, "verbose": False}
     found: dict[str, float] = prc_features_to_metric(fake.outputs["features"], real.outputs["features"], **settings)
     return found
 

@@ -15,7 +15,7 @@ from .storage import write_text
 from .track import Frozen, Name, RunConfig, Track, digest, first_fault
 
 FILE_NAME = "record.json"
-SAMPLES_FILE = "samples.npz"
+SAMPLES_FILE, GRID_FILE = "samples.npz", "samples.png"
 PROFILE_SUFFIX = ".profile.json"  # what `profile.py` writes, which may lie among records
 EVALUATION_SUFFIX = ".evaluation.json"  # what `evaluation.py` writes, likewise
 
@@ -52,6 +52,9 @@ class Environment(Frozen):
     torch_fidelity: str | None = None  # None: a record from before it was noted
     scikit_learn: str | None = None
     numpy: str | None = None
+    torchvision: str | None = None
+    pillow: str | None = None
+    timm: str | None = None  # None: not installed
     cuda: str | None  # the toolkit torch was built with, when the run used a GPU
     gpu: str | None
     gpu_driver: str | None
@@ -134,6 +137,8 @@ class Measurement(Frozen):
 class RawWeights(Frozen):
     """The weights as training left them, not averaged: sampled and measured like the EMA, when that was asked for."""
 
+    created: datetime
+    environment: Environment
     sampling: SamplingFacts
     metrics: list[Measurement]
 
@@ -242,7 +247,7 @@ def write_record(record: Record, path: Path) -> None:
 
 def write_evaluation(evaluation: Evaluation, folder: Path) -> Path:
     """Write it atomically, under a name that says what was scored with what."""
-    stem = "".join(c if c.isalnum() or c in "._=" else "-" for c in evaluation.samples.name)
+    stem = "".join(c if c.isalnum() or c in "._=" else "-" for c in evaluation.samples.name)[:80]
     content = evaluation.model_dump(mode="json", exclude={"created", "seconds", "peak"})
     path = folder / f"{stem}-{evaluation.extractor}-{digest(content, 8)}{EVALUATION_SUFFIX}"
     write_text(path, evaluation.model_dump_json(indent=1) + "\n")

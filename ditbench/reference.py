@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+import importlib.util
+import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from .components import Extractor, Metric, Output
+from .components import Extractor, Metric, Output, module_of
 from .errors import BadFile, BadValue
 from .features import BATCH_SIZE, Features, Moments, Report, extract
 from .image_sets import ImageSet, open_images
@@ -26,6 +29,7 @@ KEPT = 50_000  # images of a larger set whose own features are kept; the moments
 _DRAW = 0x0D17
 _VERSION = 1  # of the cache: what is computed or how it is written
 _IN_FILES: dict[Output, tuple[str, str]] = {"features": ("mu", "sigma"), "spatial": ("mu_s", "sigma_s")}
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,16 +75,20 @@ class Source:
         network: nn.Module,
         metrics: Sequence[Metric],
         device: torch.device,
+        batch_size: int = BATCH_SIZE,
         report: Report = lambda done: None,
     ) -> Reference:
         """The features of the images; the moments are the file's, where it has some."""
         content = self.hash()
         if self.images is None:
-            return Reference(content, Features(0, {}, self.moments))
-        features = _cached(self.images, content, extractor, network, outputs_for(metrics), device, report)
-        if self.moments:  # of images that the file does not hold, and does not count
-            features = replace(features, count=0, moments={**features.moments, **self.moments})
-        return Reference(content, features)
+            return Reference(content, Features(0, {}, dict(self.moments)))
+        key = _key(self.images, content, extractor, outputs_for(metrics), device)
+        path = cache_folder() / "references" / f"{key}.safetensors"
+        features = _read(path, outputs_for(metrics))
+        if features is None:
+            features = _extract(self.images, network, outputs_for(metrics), device, batch_size, report)
+            _write(path, features)
+        return Reference(content, replace(features, moments={**features.moments, **self.moments}))
 
 
 def source_of(images: ImageSet) -> Source:
@@ -103,30 +111,38 @@ def open_source(path: Path) -> Source:
 
 def cache_folder() -> Path:
     """`DITBENCH_CACHE`, or ``ditbench`` in the user's cache."""
-    home = os.environ.get("DITBENCH_CACHE")
-    return Path(home) if home else Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "ditbench"
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "ditbench"
+    return Path(os.environ.get("DITBENCH_CACHE") or cache).expanduser()
 
 
-def _cached(
+def _key(images: ImageSet, content: str, extractor: Extractor, outputs: Sequence[Output], device: torch.device) -> str:
+    """Hash of all that features depend on: the images, the network's weights and code, what runs it, what is kept."""
+    code = importlib.util.find_spec(module_of(extractor.build))
+    source = sha256_of(Path(code.origin)) if code and code.origin else ""
+    versions = [_version(library) for library in ("torch", "torch-fidelity", "timm", "pillow")]
+    network = [extractor.name, extractor.weights.sha256, extractor.resize, source, versions, device.type]
+    return digest([_VERSION, content, images.count, KEPT, network, sorted(outputs)])
+
+
+def _version(distribution: str) -> str:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+def _extract(
     images: ImageSet,
-    content: str,
-    extractor: Extractor,
     network: nn.Module,
     outputs: Sequence[Output],
     device: torch.device,
+    batch_size: int,
     report: Report,
 ) -> Features:
-    """Features of all images, or those that were cached for the same content, network, resize and outputs."""
-    key = digest([_VERSION, content, images.count, KEPT, extractor.weights.sha256, extractor.resize, sorted(outputs)])
-    path = cache_folder() / "references" / f"{key}.safetensors"
-    found = _read(path, outputs)
-    if found is None:
-        keep = None
-        if images.count > KEPT:
-            keep = np.sort(np.random.default_rng(_DRAW).permutation(images.count)[:KEPT])
-        found = extract(network, images.batches(BATCH_SIZE), outputs, keep, device, report)
-        _write(path, found)
-    return found
+    keep = None
+    if images.count > KEPT:
+        keep = np.sort(np.random.default_rng(_DRAW).permutation(images.count)[:KEPT])
+    return extract(network, images.batches(batch_size), outputs, keep, device, report)
 
 
 def _moments(path: Path) -> tuple[dict[Output, Moments], list[str]]:
@@ -154,12 +170,16 @@ def _checked(path: Path, output: Output, mean: npt.NDArray[np.float64], covarian
 
 
 def _write(path: Path, features: Features) -> None:
+    """Put features into the cache. If it can't be written, that is told, and they are computed again next time."""
     tensors: dict[str, Tensor] = {f"output.{name}": output.contiguous() for name, output in features.outputs.items()}
     for name, moments in features.moments.items():
         tensors[f"mean.{name}"] = moments.mean
         tensors[f"covariance.{name}"] = moments.covariance.contiguous()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, lambda temporary: save_file(tensors, temporary, {"count": str(features.count)}))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, lambda temporary: save_file(tensors, temporary, {"count": str(features.count)}))
+    except (OSError, SafetensorError) as error:
+        _logger.warning("the cache %s can't be written (%s); DITBENCH_CACHE names another", path.parent, error)
 
 
 def _read(path: Path, outputs: Sequence[Output]) -> Features | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from datetime import UTC, datetime
 
 import torch
 from torch import Tensor, nn
@@ -14,15 +15,17 @@ from .components import DenoiserSpec, Selection
 from .cost import cost_of_selection, device_used, peak_memory, reset_peak, resident
 from .energy import Joules, energy_counter
 from .environment import describe, find_device
+from .errors import DitbenchError
 from .objectives import loss_of
 from .peaks import VERSION, dense_peak
 from .profile import Phase, Profile, Setup, Turn
+from .record import ArchitectureFacts
 from .testing import example_batch, perturb
 
 Clock = Callable[[], float]
 
 
-def profile(selection: Selection, setup: Setup, turn: Turn) -> Profile:
+def profile(selection: Selection, architecture: ArchitectureFacts, setup: Setup, turn: Turn) -> Profile:
     """Time one denoiser in this process, which should be a clean one.
 
     Inference comes first and counting last, because on a CPU a peak can't be reset. Training is forward and
@@ -53,7 +56,8 @@ def profile(selection: Selection, setup: Setup, turn: Turn) -> Profile:
     training = time_steps(training_step(denoiser, x, t, y, cast), device, setup, joules)
     environment = describe(device)
     return Profile(
-        label=selection.label,
+        created=datetime.now(UTC).replace(microsecond=0),
+        architecture=architecture,
         setup=setup,
         turn=turn,
         environment=environment,
@@ -67,11 +71,19 @@ def profile(selection: Selection, setup: Setup, turn: Turn) -> Profile:
 
 
 def check(selections: Sequence[Selection], specs: Sequence[DenoiserSpec], device: str) -> str:
-    """Find the device and build every network for its input; `DitbenchError` says what can't be."""
+    """Find the device and build every network for its input; `DitbenchError` says what can't be.
+
+    A network that breaks in any other way is left to its own process, which will fail for itself.
+    """
     found = find_device(device)
     for selection, spec in zip(selections, specs, strict=True):
-        with torch.device("meta"):
-            selection.build(spec)
+        try:
+            with torch.device("meta"):
+                selection.build(spec)
+        except DitbenchError:
+            raise
+        except Exception:
+            continue
     return str(found)
 
 
@@ -145,14 +157,14 @@ def time_steps(
     reset_peak(device)
     with CompileWatch(clock) as compiling:
         warm = [timed() for _ in range(1 + setup.warmup)]
-        spent = joules() if joules else 0.0
+        before = joules() if joules else None
         steps = [timed() for _ in range(setup.steps)]
-        spent = joules() - spent if joules else 0.0
+        after = joules() if joules else None
     return Phase(
         warmup_seconds=sum(seconds - compiled for seconds, compiled in warm),
         compile_seconds=compiling.seconds if setup.compile else None,
         step_seconds=[seconds for seconds, _ in steps],
         compiled_steps=sum(compiled > 0 for _, compiled in steps),
         peak=peak_memory(device, used),
-        joules=spent if spent > 0 else None,
+        joules=after - before if before is not None and after is not None and after > before else None,
     )

@@ -25,13 +25,12 @@ from pydantic_core import to_jsonable_python
 from .errors import BadFile, DitbenchError
 from .executors import Job
 from .listeners import Silent
-from .record import FILE_NAME, Record, identity, read_record
+from .record import FILE_NAME, GRID_FILE, Record, identity, read_record
 from .registry import pick
 from .storage import write_text
 from .track import RunConfig
 from .watch import Progress
 
-GRID_FILE = "samples.png"  # `bench.GRID_FILE`, which can't be imported without torch
 EVENTS_FOLDER = "tensorboard"
 WANDB_FILE = "wandb.txt"  # the run's id at wandb: a resumed run goes on under it, one that starts over has none
 _logger = logging.getLogger(__name__)

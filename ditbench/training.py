@@ -118,6 +118,8 @@ class Trainer:
 
         The clock counts batch, forward, backward and optimiser; the EMA's update comes after it.
         """
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)  # the EMA's update of the step before is not this one's time
         began = time.perf_counter()
         torch.manual_seed(_step_seed(self.seed, self.clock.steps, stream=1))  # for what the network draws
         draw = torch.Generator(self.device).manual_seed(_step_seed(self.seed, self.clock.steps, stream=2))

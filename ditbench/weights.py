@@ -25,6 +25,8 @@ def weights_path(extractor: Extractor, given: Path | None = None) -> Path:
     there is no such file; no other takes its place.
     """
     path = given or _place(extractor.weights)
+    if given is not None and not given.is_file():
+        raise BadFile(f"--weights {str(given)!r} is no file; {extractor.name!r} takes {extractor.weights.file}.")
     if path is None or not path.is_file():
         raise BadFile(_missing(extractor, path))
     return path
@@ -69,9 +71,12 @@ def adopt_weights(extractor: Extractor, given: Path) -> Path:
     path = _place(extractor.weights)
     if path is None or not extractor.weights.url:
         raise BadFile(f"The weights of {extractor.name!r} come with a package: {_way_out(extractor)}.")
-    path.parent.mkdir(parents=True, exist_ok=True)
     content = given.read_bytes()
-    write_atomically(path, lambda temporary: _write(temporary, content))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, lambda temporary: _write(temporary, content))
+    except OSError as error:
+        raise BadFile(f"{str(path.parent)!r} can't be written ({error.strerror}); TORCH_HOME names another.") from None
     return path
 
 
@@ -95,7 +100,6 @@ def _place(weights: Weights) -> Path | None:
 
 def _download(extractor: Extractor, path: Path, report: Report) -> None:
     pin = extractor.weights
-    path.parent.mkdir(parents=True, exist_ok=True)
 
     def fetch(temporary: Path) -> None:
         with urllib.request.urlopen(pin.url, timeout=_TIMEOUT) as answer, temporary.open("wb") as file:
@@ -104,9 +108,12 @@ def _download(extractor: Extractor, path: Path, report: Report) -> None:
                 file.write(chunk)
                 done += len(chunk)
                 report(done, size)
-        check_weights(extractor, temporary)
+        found = sha256_of(temporary)
+        if found != pin.sha256:
+            raise BadFile(f"{_missing(extractor, path)} What came has sha256 {found[:12]}..., {done:,} bytes.")
 
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, fetch)
     except (urllib.error.URLError, OSError) as error:
         reason = getattr(error, "reason", None) or error

@@ -116,10 +116,34 @@ def test_raw_weights_are_measured_on_request_even_after_the_run(tmp_path):
 
 @pytest.mark.parametrize("executor", ["process", "inline"])
 def test_a_finished_run_stays_finished_when_more_is_asked_of_it_in_vain(tmp_path, executor):
+    """The runs after it have their turn; then it is told."""
     (plain,) = run(tmp_path, "toy")
     (directory(tmp_path, plain) / "raw.safetensors").unlink()
-    with pytest.raises(BadFile, match=r"raw\.safetensors' can't be read"):
-        run(tmp_path, "toy", raw_weights=True, executor=executor)
+    ears = Ears()
+    with pytest.raises(BadFile, match=r"has no raw\.safetensors for --raw to measure; train it again with --force"):
+        run(tmp_path, "toy", "toy+depth=2", raw_weights=True, executor=executor, listener=ears)
+    assert read_record(directory(tmp_path, plain) / "record.json") == plain
+    assert ears.begun == ["toy:nano", "toy:nano+depth=2"]
+    assert sorted(path.parent.name for path in tmp_path.glob("tiny/*/record.json")) == sorted(
+        path.name for path in (tmp_path / "tiny").iterdir() if path.is_dir()
+    )
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_a_finished_run_stays_finished_when_it_is_stopped_in_what_it_was_asked_later(tmp_path, how):
+    (plain,) = run(tmp_path, "toy")
+
+    class Stop(Ears):
+        def progress(self, config, progress):
+            if progress.stage == "sample" and not self.heard:
+                self.heard.append(progress)
+                os.kill(run_process().pid if how == signal.SIGKILL else os.getpid(), how)
+
+    with pytest.raises(KeyboardInterrupt if how == signal.SIGINT else DitbenchError) as stopped:
+        run(tmp_path, "toy", keep_samples=True, raw_weights=True, listener=Stop())
+    assert how == signal.SIGINT or "stays as it finished; what more was asked of it failed: killed by SIGKILL" in str(
+        stopped.value
+    )
     assert read_record(directory(tmp_path, plain) / "record.json") == plain
 
 

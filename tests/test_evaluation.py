@@ -1,5 +1,6 @@
 """What `ditbench evaluate` says of images: as torch-fidelity, and one line for what it can't score."""
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -7,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 import torch_fidelity
-from extractors import calibrated_inception, tiny_extractor
+from extractors import Tiny, calibrated_inception, tiny_extractor
 from photos import crops, write_folder
 from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
 from ditbench import campaign, reference
-from ditbench.errors import BadFile, BadValue
+from ditbench.errors import BadFile, BadValue, DitbenchError
 from ditbench.evaluation import Ask, evaluate
 from ditbench.features import extract, load_extractor
 from ditbench.generated import open_checkpoint
@@ -177,6 +178,27 @@ def test_the_reference_is_computed_once(folders, tiny, monkeypatch, tmp_path):
     assert values(score(*folders, *tiny, "fid", "kid")) == values(first) and len(passes) == 3
 
 
+def test_another_network_on_the_same_weights_has_features_of_its_own(folders, tiny, monkeypatch, tmp_path):
+    monkeypatch.setenv("DITBENCH_CACHE", str(tmp_path))
+    extractor, weights = tiny
+    first = score(*folders, *tiny, "fid")
+    other = replace(extractor, name="other", build=Scaled)
+    assert values(score(*folders, other, weights, "fid"))["fid"] == pytest.approx(9 * values(first)["fid"], rel=1e-6)
+
+
+class Scaled(Tiny):
+    def forward(self, pixels):
+        return {**super().forward(pixels), "features": 3 * super().forward(pixels)["features"]}
+
+
+def test_a_cache_that_can_not_be_written_loses_nothing(folders, tiny, monkeypatch, tmp_path, caplog):
+    (tmp_path / "file").write_bytes(b"")
+    whole = score(*folders, *tiny, "fid")
+    monkeypatch.setenv("DITBENCH_CACHE", str(tmp_path / "file" / "cache"))
+    assert values(score(*folders, *tiny, "fid")) == values(whole)
+    assert "can't be written" in caplog.text and "DITBENCH_CACHE" in caplog.text
+
+
 def test_a_reference_too_large_to_keep_has_moments_of_all_and_features_of_some(folders, tiny, monkeypatch, tmp_path):
     monkeypatch.setenv("DITBENCH_CACHE", str(tmp_path))
     whole = score(*folders, *tiny, "fid", "kid")
@@ -194,7 +216,9 @@ def test_the_floor_stands_beside(folders, tiny, monkeypatch):
     assert score(*folders, *tiny, "fid").floors == []
 
 
-def test_a_data_set_is_a_reference_by_name(tmp_path):
+def test_a_data_set_is_a_reference_by_name_whatever_folders_there_are(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_folder(tmp_path / "digits", np.zeros((40, 8, 8), np.uint8))
     draw = np.random.default_rng(0)
     np.savez(tmp_path / "noise.npz", draw.integers(0, 256, (40, 8, 8, 1), dtype=np.uint8))
     found = score(tmp_path / "noise.npz", "digits", DIGITS, "fid")
@@ -218,10 +242,11 @@ def test_what_can_not_be_scored_is_said_before_anything_is_computed(folders, tmp
     for samples, reference_, extractor, message in [
         (small, real, LITE, "has images of 3 x 16 x 16.*the reference 'real' of 3 x 48 x 48"),
         (few, real, LITE, "'few' holds 19 images; metrics need at least 20"),
+        (fake, few, LITE, "'few' holds 19 images; metrics need at least 20"),
         (fake, real, DIGITS, r"'digits-cnn' takes images of \(1, 8, 8\)"),
         (fake, "mnist", LITE, "No file, folder or data set named 'mnist'"),
     ]:
-        with pytest.raises((BadFile, BadValue, Exception), match=message) as caught:
+        with pytest.raises(DitbenchError, match=message) as caught:
             score(samples, reference_, extractor)
         assert "\n" not in str(caught.value)
 
@@ -231,6 +256,8 @@ def test_metrics_that_do_not_fit_are_refused(folders):
         score(*folders, LITE, "sfid")
     with pytest.raises(BadValue, match="Metric 'knn' needs labels"):
         score(*folders, LITE, "knn")
+    with pytest.raises(BadValue, match="A metric stands twice: fid, is, fid"):
+        score(*folders, LITE, "fid", "is", "fid")
 
 
 def test_grey_images_are_seen_as_rgb():
@@ -247,7 +274,7 @@ def test_an_evaluation_is_read_as_it_was_written(folders, tiny, tmp_path):
     assert path.name.startswith("fake-tiny-") and path.name.endswith(EVALUATION_SUFFIX)
     assert read_checked(Evaluation, path) == found
     assert read_records(tmp_path) == []  # a leaderboard's folder may hold evaluations
-    odd = replace_name(found, "../../up\n")
+    odd = replace_name(found, "../../up\n" + 300 * "x")
     assert write_evaluation(odd, tmp_path).parent == tmp_path
 
 

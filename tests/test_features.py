@@ -43,7 +43,7 @@ def test_moments_are_those_of_numpy(network):
     part = found.subset(np.array([3, 1, 4, 1, 5]))
     assert len(part) == part.count == 5
     torch.testing.assert_close(
-        part.moments["features"].mean, found.outputs["features"][[3, 1, 4, 1, 5]].double().mean(0)
+        part.moments_of("features").mean, found.outputs["features"][[3, 1, 4, 1, 5]].double().mean(0)
     )
 
 
@@ -72,6 +72,22 @@ def test_batches_go_when_they_have_been_seen(network):
 
     assert extract(network, stream(), ("features",)).count == 200
     assert max(most) <= 2
+
+
+def test_whole_float32_and_nothing_else_is_changed(network):
+    seen = []
+    network.register_forward_hook(
+        lambda *_: seen.append(
+            (torch.backends.cudnn.enabled, torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision())
+        )
+    )
+    torch.set_float32_matmul_precision("high")
+    try:
+        extract(network, batches(30), ("features",))
+        assert set(seen) == {(True, False, "highest")}
+        assert torch.get_float32_matmul_precision() == "high" and torch.backends.cudnn.allow_tf32
+    finally:
+        torch.set_float32_matmul_precision("highest")
 
 
 def test_progress_is_reported_in_images(network):

@@ -1,5 +1,8 @@
 """Images on disk come as they are, streamed, and what is wrong with them is said with the file's name."""
 
+import struct
+import zlib
+
 import numpy as np
 import pytest
 from photos import crops, write_folder
@@ -73,6 +76,47 @@ def test_a_bad_header_is_found_at_once(tmp_path, spoil, message):
         open_images(folder)
 
 
+def deep(folder):
+    """A PNG of 16 bits a channel, which Pillow would read as 8."""
+    header = struct.pack(">IIBBBBB", 16, 16, 16, 2, 0, 0, 0)
+    rows = zlib.compress(b"".join(b"\0" + bytes(16 * 6) for _ in range(16)))
+    parts = [(b"IHDR", header), (b"IDAT", rows), (b"IEND", b"")]
+    chunks = [
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in parts
+    ]
+    (folder / "00003.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunks))
+
+
+def animated(folder):
+    first, *others = [Image.fromarray(image) for image in IMAGES[:3]]
+    first.save(folder / "00003.png", save_all=True, append_images=others)
+
+
+def webp(folder):
+    Image.fromarray(IMAGES[0]).save(folder / "more.webp", lossless=True)
+
+
+def linked(folder):
+    write_folder(folder.parent / "elsewhere", IMAGES[:3])
+    (folder / "more").symlink_to(folder.parent / "elsewhere")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (deep, r"00003\.png' has mode RGB of 16 bits"),
+        (animated, r"00003\.png' has 3 frames"),
+        (webp, r"more\.webp' is a WEBP; give PNG or BMP or PPM"),
+        (linked, r"more' is a link to a folder"),
+    ],
+)
+def test_what_would_be_read_otherwise_than_it_is_meant_is_refused(tmp_path, spoil, message):
+    folder = write_folder(tmp_path / "set", IMAGES)
+    spoil(folder)
+    with pytest.raises(BadFile, match=message):
+        open_images(folder)
+
+
 def test_a_cut_off_file_is_named(tmp_path):
     folder = write_folder(tmp_path / "set", crops(25, 64, seed=0))
     content = (folder / "00003.png").read_bytes()
@@ -99,6 +143,8 @@ def test_what_is_no_set_of_images_is_refused(tmp_path):
         ({"arr_0": IMAGES.astype(np.float32)}, r"arr_0 is float32 \(25, 16, 16, 3\), not uint8"),
         ({"arr_0": IMAGES[0]}, r"arr_0 is uint8 \(16, 16, 3\), not uint8 \(N, H, W, C\)"),
         ({"arr_0": IMAGES[..., :2]}, "arr_0 has 2 channels"),
+        ({"arr_0": np.asfortranarray(IMAGES)}, r"arr_0 is in Fortran's order; save np\.ascontiguousarray"),
+        ({"arr_0": IMAGES[:, :0]}, "arr_0 has images of 16x0 pixels"),
         ({"arr_0": np.array([{}], dtype=object)}, "holds no readable arr_0|arr_0 is object"),
     ],
 )
@@ -120,3 +166,9 @@ def test_a_damaged_npz_is_refused(tmp_path):
     path.write_bytes(flipped)
     with pytest.raises(BadFile, match=r"cut\.npz' is damaged \(Bad CRC"):
         joined(open_images(path), 10)
+    np.savez_compressed(path, IMAGES)
+    packed = path.read_bytes()
+    for place in range(200, len(packed) - 400, len(packed) // 40):
+        path.write_bytes(packed[:place] + bytes([packed[place] ^ 255]) + packed[place + 1 :])
+        with pytest.raises(BadFile, match=r"cut\.npz' is damaged|cut\.npz' holds no readable"):
+            joined(open_images(path), 10)

@@ -53,7 +53,9 @@ def test_the_same_metric_of_two_extractors_are_two_columns():
 
 def test_raw_weights_have_a_column_of_their_own_when_every_seed_has_them():
     plain = finished(seed=1)
-    raw = RawWeights(sampling=plain.sampling, metrics=[measurement("fid", 9.0)])
+    raw = RawWeights(
+        created=plain.created, environment=ENVIRONMENT, sampling=plain.sampling, metrics=[measurement("fid", 9.0)]
+    )
     full = finished(raw=raw)
     assert table(only([full])).iloc[0]["raw weights' fid1k/digits-cnn ↓"] == "9.000"
     assert not [name for name in table(only([full, plain])).columns if "raw" in name]

@@ -8,6 +8,7 @@ import sys
 import time
 from contextlib import nullcontext
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from statistics import median
 
 import pytest
@@ -45,11 +46,18 @@ def phase(*seconds, mebibytes=100, **changes):
 def profile(label="dit:nano", seconds=(0.5, 0.5, 0.5, 0.5), mebibytes=100, **changes):
     whole = {"setup": SETUP, "environment": ENVIRONMENT, "cost": finished().cost, "peaks_version": VERSION}
     phases = {"inference": phase(*seconds), "training": phase(*seconds, mebibytes=mebibytes)}
-    return Profile(label=label, turn=Turn(seed=1, position=0, of=1), **{**whole, **phases, **changes})
+    return Profile(**about(label), **{**whole, **phases, **changes})
+
+
+def about(label):
+    """What a profile is of, and when it was taken."""
+    architecture = finished().architecture.model_copy(update={"name": label.partition(":")[0], "label": label})
+    turn = Turn(seed=1, position=0, of=1)
+    return {"created": datetime(2026, 1, 2, tzinfo=UTC), "architecture": architecture, "turn": turn}
 
 
 def failure(label, reason="OutOfMemoryError: too much"):
-    return Profile(label=label, setup=SETUP, turn=Turn(seed=1, position=0, of=1), reason=reason)
+    return Profile(**about(label), setup=SETUP, reason=reason)
 
 
 def clock_of(*steps):
@@ -202,7 +210,7 @@ def test_machines_are_told_apart_where_there_are_several():
 def test_a_profile_is_read_as_it_was_written(tmp_path):
     one = profile("dit:S/2+conditioning=adaln")
     path = write_profile(one, tmp_path)
-    assert path.name.startswith("dit-S-2-conditioning=adaln-8x8x1-") and read_profile(path) == one
+    assert path.name.startswith("dit-S-2-conditioning=adaln-eeeeee-8x8x1-") and read_profile(path) == one
     assert path.name.endswith("-cpu-b8-float32-eager.profile.json")
     content = json.loads(path.read_text())
     content["training"]["step_seconds"] = [0.1]
@@ -261,12 +269,12 @@ def test_each_is_timed_in_a_process_of_its_own(toy):
     names = ("mdt:nano", "toy:nano+fault=raise", "toy:nano+fault=kill")
     half = HOW.model_copy(update={"precision": "bfloat16"})
     selections = [select(registry, name) for name in names]
-    tasks = plan_profiles(selections, half, 3, None, vars(DIGITS_SPEC))
-    again = plan_profiles(selections[::-1], half, 3, None, vars(DIGITS_SPEC))
+    tasks = plan_profiles(registry, selections, half, 3, None, vars(DIGITS_SPEC))
+    again = plan_profiles(registry, selections[::-1], half, 3, None, vars(DIGITS_SPEC))
     assert tasks == again and [task.turn.position for task in tasks] == [0, 1, 2]
     order = [task.label for task in tasks]
     assert order == ["toy:nano+fault=kill", "toy:nano+fault=raise", "mdt:nano"]
-    assert order != [task.label for task in plan_profiles(selections, half, 0, None, vars(DIGITS_SPEC))]
+    assert order != [task.label for task in plan_profiles(registry, selections, half, 0, None, vars(DIGITS_SPEC))]
     found = {profile.label: profile for profile in run_profiles(tasks)}
     assert list(found) == order
     assert found["toy:nano+fault=raise"].reason == "RuntimeError: the toy broke, as ordered"
@@ -278,12 +286,25 @@ def test_each_is_timed_in_a_process_of_its_own(toy):
     assert mdt.cost.train_only_parameters > 0 and mdt.resident_at_start < mdt.inference.peak.resident
 
 
+def test_what_was_measured_is_never_replaced_by_a_failure_or_by_another_version(tmp_path):
+    good = profile("dit:nano")
+    newer = good.architecture.model_copy(update={"source_sha256": "9" * 64})
+    later = {"created": good.created + timedelta(days=1)}
+    paths = [write_profile(one, tmp_path) for one in (good, failure("dit:nano"))]
+    assert read_profiles(tmp_path, SETUP.mode) == [good]
+    anew = good.model_copy(update={"architecture": newer, **later})
+    paths.append(write_profile(anew, tmp_path))
+    write_profile(failure("dit:nano").model_copy(update=later), tmp_path)
+    assert len(set(paths)) == 3 and [read_profile(path) for path in paths[:1]] == [good]
+    assert read_profiles(tmp_path, SETUP.mode) == [anew]
+
+
 def test_what_can_not_be_timed_is_said_before_anything_is(toy):
     registry = Registry.installed()
     selection = select(registry, "dit:S/8")
 
     def plan(selections=(selection,), track=None, changes=None, **how):
-        return plan_profiles(selections, HOW.model_copy(update=how), 0, track, changes or {})
+        return plan_profiles(registry, selections, HOW.model_copy(update=how), 0, track, changes or {})
 
     with pytest.raises(BadValue, match="Device 'cuda:99' is not here"):
         plan(device="cuda:99")
@@ -299,9 +320,21 @@ def test_what_can_not_be_timed_is_said_before_anything_is(toy):
 
 @pytest.mark.timeout(240)
 def test_a_track_gives_input_size_and_batch(toy, ditbench, tmp_path):
-    arguments = ("toy", "toy+fault=raise", "--track", "tiny", "--steps", "4", "--seed", "7", "--device", "auto")
+    arguments = (
+        "toy",
+        "toy+fault=raise",
+        "toy+fault=build",
+        "--track",
+        "tiny",
+        "--steps",
+        "4",
+        "--seed",
+        "7",
+        "--device",
+        "auto",
+    )
     out = ditbench("profile", *arguments, "--out", str(tmp_path), code=1)  # one of them failed
-    assert "in the order of --seed 7" in out and "the toy broke, as ordered" in out
+    assert "in the order of --seed 7" in out and "the toy broke, as ordered" in out and "no such layer" in out
     (page,) = tmp_path.glob("profile-*-b16-float32-eager.md")
     assert "toy:nano" in page.read_text() and page.with_suffix(".png").exists()
     found = {one.label: one for one in map(read_profile, tmp_path.glob("*.profile.json"))}

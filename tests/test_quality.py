@@ -38,6 +38,11 @@ def given(features):
     )
 
 
+def one(metric, fake, real, sha256=None, marks=""):
+    (found,) = quality.measure_all([metric], fake, real, EXTRACTOR, sha256, marks)
+    return found
+
+
 def test_the_classifier_reads_unseen_digits(halves):
     unseen = halves[1]
     assert len(unseen) == 599
@@ -80,10 +85,10 @@ def test_kid_and_is_are_seeded(halves):
     for metric in (METRICS["kid"], METRICS["is"]):
         torch.manual_seed(1)
         before = torch.get_rng_state()
-        first = quality.measure(metric, halves[0], halves[1], EXTRACTOR)
+        first = one(metric, halves[0], halves[1])
         assert torch.equal(before, torch.get_rng_state())
         torch.manual_seed(2)
-        assert quality.measure(metric, halves[0], halves[1], EXTRACTOR) == first
+        assert one(metric, halves[0], halves[1]) == first
         assert first.spread is not None and first.spread > 0
 
 
@@ -94,26 +99,35 @@ def test_sets_that_a_kid_subset_holds_whole_are_compared_once(halves):
     assert found.value == pytest.approx(
         quality.kernel_distance(one.subset(np.arange(300)[::-1].copy()), other).value, rel=1e-4
     )
-    assert quality.kernel_distance(halves[0], other).settings == {"subsets": 100, "subset_size": 300}
+    unequal = quality.kernel_distance(halves[0], other)  # 1,198 against 300
+    assert unequal.spread > 0 and unequal.settings == {"subsets": 100, "subset_size": 300}
+    assert quality.kernel_distance(other, halves[0].subset(np.arange(301))).settings["subsets"] == 100
+
+
+def test_precision_does_not_depend_on_how_many_rows_are_held(halves, monkeypatch):
+    whole = one(METRICS["precision"], *halves)
+    monkeypatch.setattr(quality, "PRC_BATCH", 70)
+    assert one(METRICS["precision"], *halves) == whole
 
 
 def test_measurements_carry_their_full_name(halves):
-    found = quality.measure(METRICS["fid"], halves[1], halves[0], EXTRACTOR, "ab")
+    found = one(METRICS["fid"], halves[1], halves[0], "ab")
     assert found.protocol == "fid599/digits-cnn" and (found.samples, found.reference_samples) == (599, 1198)
     assert (found.features_sha256, found.reference_sha256) == (EXTRACTOR.weights.sha256, "ab")
-    found = quality.measure(METRICS["is"], halves[1], halves[0], EXTRACTOR, "ab", marks="-jpeg")
+    found = one(METRICS["is"], halves[1], halves[0], "ab", "-jpeg")
     assert found.protocol == "is599-jpeg/digits-cnn" and found.reference_sha256 is found.reference_samples is None
-    found = quality.measure(METRICS["knn"], halves[1], halves[0], EXTRACTOR)
+    found = one(METRICS["knn"], halves[1], halves[0])
     assert found.protocol == "knn599/raw-pixels" and found.features_sha256 is None
     assert quality.protocol("fid", 50_000, "inception-v3-compat") == "fid50k/inception-v3-compat"
 
 
 def test_the_floor_is_a_mean_over_random_halves(halves):
-    metric = METRICS["fid"]
-    found = quality.floor(metric, halves[0], EXTRACTOR, splits=3)
-    assert found.protocol == "fid599/digits-cnn" and found.reference_samples == 599
-    assert 0 < found.value < 2 and 0 < found.spread < found.value and found.settings["random_halves"] == 3
-    assert quality.floor(metric, halves[0], EXTRACTOR, splits=3) == found
+    metrics = [METRICS["fid"], METRICS["kid"], METRICS["precision"]]
+    fid, kid, precision = found = quality.floors(metrics, halves[0], EXTRACTOR, "ab")
+    assert fid.protocol == "fid599/digits-cnn" and (fid.reference_samples, fid.reference_sha256) == (599, "ab")
+    assert 0 < fid.value < 2 and 0 < fid.spread < fid.value and fid.settings["random_halves"] == 5
+    assert kid.settings == {"subsets": 1, "subset_size": 599, "random_halves": 5} and precision.value > 0.5
+    assert quality.floors(metrics, halves[0], EXTRACTOR, "ab") == found
 
 
 def test_neighbours_tell_digits_and_are_not_fooled(halves):

@@ -18,7 +18,7 @@ from tensorboard.util.tensor_util import make_ndarray
 from test_campaign import Ears, run, run_process
 from wandb.proto.wandb_internal_pb2 import Record as WandbRecord
 
-from ditbench import bench, trackers
+from ditbench import trackers
 from ditbench.errors import DitbenchError
 from ditbench.executors import Job
 from ditbench.listeners import Silent, Together
@@ -388,13 +388,14 @@ def test_together_tells_each_in_turn():
 
 def test_the_raw_weights_metrics_have_names_of_their_own():
     record = finished(fid=1.0)
-    raw = RawWeights(sampling=record.sampling, metrics=[measurement("fid", 7.0)])
+    raw = RawWeights(
+        created=record.created,
+        environment=record.environment,
+        sampling=record.sampling,
+        metrics=[measurement("fid", 7.0)],
+    )
     values = trackers.results(record.model_copy(update={"raw": raw}))
     assert (values["fid1k/digits-cnn"], values["raw/fid1k/digits-cnn"]) == (1.0, 7.0)
-
-
-def test_the_grid_is_where_the_run_puts_it():
-    assert trackers.GRID_FILE == bench.GRID_FILE
 
 
 def test_nothing_is_imported_that_was_not_asked_for():

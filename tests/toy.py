@@ -11,7 +11,7 @@ ARCHITECTURE = ditbench.Architecture(
     options={
         "fault": ditbench.Option(
             default="none",
-            choices=("none", "raise", "nan", "kill", "slow"),
+            choices=("none", "build", "raise", "nan", "kill", "slow"),
             doc="what goes wrong in training: at the third step, or (slow) at every step",
         ),
         "depth": ditbench.Option(default=1),

@@ -10,6 +10,8 @@ from torch import nn
 class Toy(nn.Module):
     def __init__(self, spec, *, width, fault="none", depth=1, bias=True):
         super().__init__()
+        if fault == "build":
+            raise RuntimeError("no such layer")
         self.fault, self.calls = fault, 0
         self.inward = nn.Conv2d(spec.channels, width, 3, padding=1, bias=bias)
         self.middle = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1) for _ in range(depth))

@@ -73,7 +73,8 @@ def profile(
     )
     changes = spec_changes(resolution, channels, classes, space, learn_variance)
     with console.status("Checking every network (the libraries take about 15 s to load, once)"):
-        tasks = plan_profiles(selections, how, secrets.randbelow(2**32) if seed is None else seed, chosen, changes)
+        drawn = secrets.randbelow(2**32) if seed is None else seed
+        tasks = plan_profiles(registry, selections, how, drawn, chosen, changes)
     make_writable(out)
     mode = tasks[0].setup.mode
     read_profiles(out, mode)  # a damaged one that would spoil the tables is told now
