@@ -74,9 +74,10 @@ def check(configs: Sequence[RunConfig], registry: Registry) -> tuple[str, Enviro
     A network that breaks in any other way is left to its own run, which will fail for itself.
     """
     device = find_device(configs[0].device)
-    load_networks(resolve(configs[0], registry))  # the track's, so the same for all
     for config in configs:
         parts = resolve(config, registry)
+        if config is configs[0]:
+            load_networks(parts)  # the track's, so the same for all
         try:
             with torch.device("meta"):
                 build(parts, config)

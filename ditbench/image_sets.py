@@ -9,6 +9,7 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -160,30 +161,23 @@ def _npz(path: Path) -> ImageSet:
     return ImageSet(_name(path), count, (channels, height, width), batches, lambda: sha256_of(path))
 
 
-class _member:  # noqa: N801  (used like a function)
-    """Context: the bytes of an array inside an ``.npz``, as a stream, and its shape. Nothing is unpickled."""
-
-    def __init__(self, path: Path, name: str) -> None:
-        self.path, self.name = path, name
-
-    def __enter__(self) -> tuple[IO[bytes], tuple[int, int, int, int]]:
+@contextmanager
+def _member(path: Path, name: str) -> Iterator[tuple[IO[bytes], tuple[int, int, int, int]]]:
+    """The bytes of an array inside an ``.npz``, as a stream, and its shape. Nothing is unpickled."""
+    with ExitStack() as stack:
         try:
-            self._file = zipfile.ZipFile(self.path)
-            self._stream = self._file.open(f"{self.name}.npy")
-            version = np.lib.format.read_magic(self._stream)
+            file = stack.enter_context(zipfile.ZipFile(path))
+            stream = stack.enter_context(file.open(f"{name}.npy"))
+            version = np.lib.format.read_magic(stream)
             read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-            shape, fortran, dtype = read[version](self._stream)
+            shape, fortran, dtype = read[version](stream)
         except Exception as error:  # a damaged header can fail in many ways
-            raise BadFile(f"{str(self.path)!r} holds no readable {self.name} ({_reason(error, self.path)}).") from None
+            raise BadFile(f"{str(path)!r} holds no readable {name} ({_reason(error, path)}).") from None
         if fortran:
-            raise BadFile(f"{str(self.path)!r}: {self.name} is in Fortran's order; save np.ascontiguousarray of it.")
+            raise BadFile(f"{str(path)!r}: {name} is in Fortran's order; save np.ascontiguousarray of it.")
         if len(shape) != 4 or dtype != np.uint8:
-            raise BadFile(f"{str(self.path)!r}: {self.name} is {dtype} {shape}, not uint8 (N, H, W, C).")
-        return self._stream, shape
-
-    def __exit__(self, *error: object) -> None:
-        self._stream.close()
-        self._file.close()
+            raise BadFile(f"{str(path)!r}: {name} is {dtype} {shape}, not uint8 (N, H, W, C).")
+        yield stream, shape
 
 
 def _read(stream: IO[bytes], size: int, path: Path) -> bytes:

@@ -83,7 +83,7 @@ def adopt_weights(extractor: Extractor, given: Path) -> Path:
 def torch_cache() -> Path:
     """Where torch keeps what it downloads; `TORCH_HOME` or `XDG_CACHE_HOME` move it."""
     home = os.environ.get("TORCH_HOME")
-    cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser()
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
     return (Path(home).expanduser() if home else cache / "torch") / "hub" / "checkpoints"
 
 

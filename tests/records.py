@@ -10,6 +10,7 @@ from ditbench.record import (
     Measurement,
     Memory,
     PeakMemory,
+    RawWeights,
     Record,
     SamplingFacts,
     TrainingFacts,
@@ -84,6 +85,12 @@ def evaluation(fid=1.0, **changes):
         metrics=[measurement("fid", fid)],
     )
     return found.model_copy(update=changes)
+
+
+def raw_weights(fid):
+    plain = finished()
+    metrics = [measurement("fid", fid)]
+    return RawWeights(created=plain.created, environment=ENVIRONMENT, sampling=plain.sampling, metrics=metrics)
 
 
 def unfinished(label="uvit:nano", status="diverged", reason="the loss became nan at step 3", seed=0):

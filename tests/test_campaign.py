@@ -279,6 +279,7 @@ def test_a_track_with_another_objective_sampler_and_guidance(tmp_path, install):
     for old, new, message in (
         ("channels = 1", "channels = 3", "guidance on 3 channels does not fit images of 1 channels"),
         ("steps = 7", "steps = 1001", "sampler 'ddpm' has at most 1000 steps"),
+        ("steps = 7", "steps = 1", "sampler 'ddpm' needs at least 2 steps"),
         (
             'name = "iddpm"',
             'name = "iddpm"\nsettings = { schedule = "cosine" }',

@@ -107,8 +107,8 @@ def test_torch_fidelity_says_the_same_with_inception(folders, inception):
     assert found.bytes_per_image == 4 * (2048 + 1008) and values(found)["fid"] > 1
 
 
-def test_sfid_sees_the_layer_that_tensorflow_calls_mixed_6_conv(folders, inception):
-    """Its first 7 channels, 17 x 17, channels last, as ADM's evaluator flattens them."""
+def test_sfid_sees_7_channels_of_a_map_with_the_channels_last(folders, inception):
+    """17 x 17, as ADM's evaluator flattens them. That this layer is TensorFlow's mixed_6/conv is read, not run."""
     extractor, weights = inception
     network = FeatureExtractorInceptionV3("inception-v3-compat", ["768"], feature_extractor_weights_path=str(weights))
     maps = []

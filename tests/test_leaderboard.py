@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from records import ENVIRONMENT, TRACK, finished, measurement, unfinished
+from records import ENVIRONMENT, TRACK, finished, measurement, raw_weights, unfinished
 
 from ditbench.leaderboard import boards, csv, entries, floor, markdown, on_the_boards_of, table
-from ditbench.record import RawWeights, Record, read_records
+from ditbench.record import Record, read_records
 
 COMMITTED = Path(__file__).parent.parent / "leaderboard"
 
@@ -53,10 +53,7 @@ def test_the_same_metric_of_two_extractors_are_two_columns():
 
 def test_raw_weights_have_a_column_of_their_own_when_every_seed_has_them():
     plain = finished(seed=1)
-    raw = RawWeights(
-        created=plain.created, environment=ENVIRONMENT, sampling=plain.sampling, metrics=[measurement("fid", 9.0)]
-    )
-    full = finished(raw=raw)
+    full = finished(raw=raw_weights(9.0))
     assert table(only([full])).iloc[0]["raw weights' fid1k/digits-cnn ↓"] == "9.000"
     assert not [name for name in table(only([full, plain])).columns if "raw" in name]
     assert "raw fid1k/digits-cnn" in csv([full]).splitlines()[0]

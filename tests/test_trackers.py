@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import wandb
-from records import ENVIRONMENT, finished, measurement, unfinished
+from records import ENVIRONMENT, finished, raw_weights, unfinished
 from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from tensorboard.util.tensor_util import make_ndarray
@@ -23,7 +23,7 @@ from ditbench.errors import DitbenchError
 from ditbench.executors import Job
 from ditbench.listeners import Silent, Together
 from ditbench.plan import make_plan
-from ditbench.record import RawWeights, read_record, write_record
+from ditbench.record import read_record, write_record
 from ditbench.registry import Registry
 from ditbench.trackers import TensorBoard, TrackedRun, Tracker, Wandb
 from ditbench.watch import Progress
@@ -388,13 +388,7 @@ def test_together_tells_each_in_turn():
 
 def test_the_raw_weights_metrics_have_names_of_their_own():
     record = finished(fid=1.0)
-    raw = RawWeights(
-        created=record.created,
-        environment=record.environment,
-        sampling=record.sampling,
-        metrics=[measurement("fid", 7.0)],
-    )
-    values = trackers.results(record.model_copy(update={"raw": raw}))
+    values = trackers.results(record.model_copy(update={"raw": raw_weights(7.0)}))
     assert (values["fid1k/digits-cnn"], values["raw/fid1k/digits-cnn"]) == (1.0, 7.0)
 
 

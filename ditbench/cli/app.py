@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from pathlib import Path
 
     from rich.console import Console
-    from rich.progress import TaskID
 
     from ..components import Extractor
     from ..registry import Registry
@@ -42,21 +41,20 @@ def installed() -> Registry:
     return registry
 
 
-def fetch_weights(console: Console, extractors: Iterable[Extractor], offline: bool) -> None:
-    """See to it that the weights are here, with a bar while they come."""
+def fetch_weights(console: Console, extractor: Extractor, offline: bool) -> Path:
+    """Where an extractor's weights are, once they are here; a bar shows while they come."""
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
     from ..weights import require_weights
 
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
-        for extractor in extractors:
-            task = bars.add_task(extractor.weights.file, total=None, visible=False)
+        task = bars.add_task(extractor.weights.file, total=None, visible=False)
 
-            def report(done: int, size: int, task: TaskID = task) -> None:
-                bars.update(task, completed=done, total=size or None, visible=True)
+        def report(done: int, size: int) -> None:
+            bars.update(task, completed=done, total=size or None, visible=True)
 
-            require_weights(extractor, offline, report)
+        return require_weights(extractor, offline, report)
 
 
 def spec_changes(

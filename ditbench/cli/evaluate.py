@@ -57,7 +57,7 @@ def evaluate(
     if against is None:
         raise BadValue("Samples are scored against real images: name them with --reference.")
     if weights is None:
-        fetch_weights(console, [extractor], offline)
+        fetch_weights(console, extractor, offline)
     make_writable(out)
 
     from ..evaluation import Ask

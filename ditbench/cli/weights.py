@@ -20,7 +20,7 @@ def fetch(
     """Fetch the weights of feature extractors, and check them against their pinned hashes."""
     from ..console import make_console
     from ..registry import pick
-    from ..weights import adopt_weights, check_weights, require_weights
+    from ..weights import adopt_weights, check_weights
 
     known, console = installed().extractors, make_console()
     chosen = [pick("extractor", name, known) for name in extractors]
@@ -29,8 +29,7 @@ def fetch(
     for extractor in chosen:
         if weights is not None:
             adopt_weights(extractor, weights)
-        fetch_weights(console, [extractor], offline)
-        path = require_weights(extractor, offline=True)
+        path = fetch_weights(console, extractor, offline)
         check_weights(extractor, path)
         typer.echo(f"{extractor.name}: {path}, sha256 {extractor.weights.sha256[:12]}...")
 
