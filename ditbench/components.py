@@ -20,6 +20,8 @@ Value = str | int | float | bool
 Space = Literal["pixel", "latent"]
 Output = Literal["features", "logits", "spatial"]  # of a feature extractor
 
+NATIVE_FIELDS = ("optimizer", "learning_rate", "betas", "weight_decay", "warmup_steps", "decay", "clip_norm")
+
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 _PLUSSED = re.compile(_NAME.pattern + r"\+*")  # samplers: dpm-solver++
 _SIZE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]*")
@@ -120,6 +122,24 @@ def spell(value: Value) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Native:
+    """What an architecture's own paper trains with: what it changes of a track's recipe and of its objective.
+
+    ``recipe`` may set the optimiser, learning rate, betas, weight decay, warm-up, decay and clipping, by their names in
+    `ditbench.track.Recipe`; ``objectives`` are settings of the objectives of these names, such as a weighting.
+    """
+
+    source: str  # where that is written, e.g. "arXiv:2209.12152, Appendix"
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    objectives: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        unknown = self.recipe.keys() - NATIVE_FIELDS
+        if unknown:
+            raise BadValue(f"a native recipe can't set {', '.join(sorted(unknown))}, only {', '.join(NATIVE_FIELDS)}.")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Architecture:
     """What a plugin registers: how to build a denoiser, its named sizes and its ablation axes.
 
@@ -128,6 +148,8 @@ class Architecture:
 
     ``convert_reference(state_dict)`` gives the state dict of a published checkpoint our names, and raises
     `BadValue` on a key that it does not know.
+
+    ``native(space, resolution, size)`` returns the `Native` recipe of its paper for images of that many pixels.
     """
 
     name: str
@@ -136,6 +158,7 @@ class Architecture:
     specs: Mapping[str, DenoiserSpec] = field(default_factory=dict)  # size -> what it was made for
     options: Mapping[str, Option] = field(default_factory=dict)
     convert_reference: Reference | None = None
+    native: Reference | None = None
     paper: str = ""  # e.g. "arXiv:2212.09748"
     licence: str = ""
     description: str = ""
@@ -143,8 +166,9 @@ class Architecture:
     def __post_init__(self) -> None:
         check_name("architecture", self.name)
         check_reference("architecture", self.name, self.build)
-        if self.convert_reference is not None:
-            check_reference("architecture", self.name, self.convert_reference)
+        for optional in (self.convert_reference, self.native):
+            if optional is not None:
+                check_reference("architecture", self.name, optional)
         if not self.sizes:
             raise BadValue(f"architecture {self.name!r} has no sizes.")
         for size in self.sizes:
@@ -200,10 +224,11 @@ def label(name: str, size: str, options: Mapping[str, Value]) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """Real images with labels. ``load()`` returns a `ditbench.datasets.Images`."""
+    """Real images with labels. ``load(request)`` takes a `Request` and returns `Data`, both of `datasets.examples`."""
 
     name: str
     load: Reference
+    place: Literal["none", "optional", "required"] = "none"  # whether --data says where it is
     description: str = ""
 
     def __post_init__(self) -> None:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
+from typing import Any, NamedTuple, get_args
 
-from .budget import Budget
-from .components import Selection, Value
+import pydantic
+
+from .components import Dataset, Native, Selection, Value, load
 from .errors import BadValue
+from .ledger import check_ledger
 from .registry import Registry, pick
-from .track import RunConfig, Track, check_seeds, load_track
+from .track import ObjectiveChoice, Recipe, Ruleset, RunConfig, Track, check_seeds, first_fault, load_track
 
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
 
@@ -19,21 +23,33 @@ def make_plan(
     registry: Registry,
     track: str,
     architectures: Sequence[str],
-    seeds: Sequence[int],
-    budget: str | None,
-    device: str,
+    seeds: Sequence[int] = (0,),
+    *,
+    budget: str | None = None,
+    ruleset: str = "matched",
+    data: str = "",
+    reference: str = "",
+    skip_bad: bool = False,
+    eval_at: Sequence[float] = (),
+    device: str = "auto",
+    offline: bool = False,
     keep_samples: bool = False,
-    checkpoint_seconds: float = 20.0,
     raw_weights: bool = False,
+    checkpoint_seconds: float = 20.0,
 ) -> list[RunConfig]:
     """One `RunConfig` for each architecture and seed, in the order given, seeds innermost.
 
-    Raises `DitbenchError` for an unknown architecture, size, option, track, metric, device or a bad value.
+    `track` is a name or a file; `budget` one of the track's or spelled out; `eval_at` shares of it. Raises
+    `DitbenchError` for an unknown architecture, size, option, track, metric, data set, device or a bad value.
     `device` may be ``auto``; the executor's preflight resolves it.
     """
     chosen = resolve_track(registry, track)
-    amount = str(Budget.parse(budget or chosen.budget))
     check_device(device)
+    amount = chosen.amount(budget)
+    if amount.unit == "gpu_hours" and device == "cpu":
+        raise BadValue(f"A budget of {amount} needs a GPU, not device 'cpu'; give minutes, steps or images.")
+    find_dataset(registry, chosen, data)
+    shares = check_shares(eval_at)
     if not architectures:
         raise BadValue("No architecture chosen. Name some with --plugins dit,uvit or see ditbench list.")
     if not 0 < checkpoint_seconds < float("inf"):
@@ -43,20 +59,29 @@ def make_plan(
     for selection in selections:
         architecture = selection.architecture
         plugin = registry.provider(architecture.name)
+        training = train_as(registry, selection, chosen, ruleset)
         runs += [
             RunConfig(
                 track=chosen,
                 architecture=architecture.name,
                 size=selection.size,
                 options=dict(selection.options),
-                settings=selection.settings,
+                settings=training.settings,
                 paper=architecture.paper,
                 distribution=plugin.distribution,
                 distribution_version=plugin.version,
                 source_sha256=registry.source_sha256(architecture.name),
-                budget=amount,
+                ruleset=ruleset,  # type: ignore[arg-type]  # `train_as` has checked it
+                recipe=training.recipe,
+                objective=training.objective,
+                budget=str(amount),
                 seed=seed,
                 device=device,
+                data=data,
+                reference=reference,
+                skip_bad=skip_bad,
+                offline=offline,
+                eval_at=shares,
                 keep_samples=keep_samples,
                 raw_weights=raw_weights,
                 checkpoint_seconds=checkpoint_seconds,
@@ -76,32 +101,167 @@ def check_device(device: str) -> None:
         raise BadValue(f"No device named {device!r}. Known: auto, cpu, cuda, cuda:0, cuda:1, ...")
 
 
+def check_shares(shares: Sequence[float]) -> tuple[float, ...]:
+    """Shares of a budget at which to measure: distinct, ascending, in (0, 1); or a `BadValue`."""
+    told = ", ".join(f"{100 * share:g}%" for share in shares)
+    if not all(0 < share < 1 for share in shares):
+        raise BadValue(f"Evaluations at {told} of the budget: each must lie between 0% and 100%. The end is measured.")
+    if any(later <= earlier for earlier, later in pairwise(shares)):
+        raise BadValue(f"Evaluations at {told} of the budget: name each once, in ascending order.")
+    return tuple(shares)
+
+
 def resolve_track(registry: Registry, name: str) -> Track:
-    """The track of that name, all of whose components are installed."""
-    track = load_track(Path(pick("track", name, registry.tracks)))
-    if track.name != name:
-        raise BadValue(f"The track file of {name!r} calls itself {track.name!r}; the two must be one name.")
-    pick("dataset", track.dataset, registry.datasets)
-    objective = pick("objective", track.objective.name, registry.objectives)
-    sampler = pick("sampler", track.sampler.name, registry.samplers)
-    if objective.name not in sampler.objectives:
-        raise BadValue(
-            f"Track {name!r}: sampler {sampler.name!r} can't drive objective {objective.name!r}, "
-            f"only {', '.join(sampler.objectives)}."
-        )
-    if track.sampler.steps < sampler.min_steps:
-        raise BadValue(f"Track {name!r}: sampler {sampler.name!r} needs at least {sampler.min_steps} steps.")
-    if sampler.max_steps is not None and track.sampler.steps > sampler.max_steps:
-        raise BadValue(f"Track {name!r}: sampler {sampler.name!r} has at most {sampler.max_steps} steps.")
-    guidance = track.sampler.guidance
-    if guidance is not None and track.recipe.label_dropout == 0:
-        raise BadValue(f"Track {name!r}: guidance needs a label_dropout above 0, or no null label is trained.")
+    """The track of an installed name or of a file, all of whose components are installed.
+
+    Raises `DitbenchError` for a file that is missing or wrong, that has changed since it was published, or that takes
+    the name of an installed track.
+    """
+    track = open_track(registry, name).track
+    pick("dataset", track.data.dataset.partition(":")[0], registry.datasets)
+    _check_sampler(registry, track)
     choices = track.evaluation.choices
     for metric, extractor in choices:
         pick("metric", metric, registry.metrics).check_fits(pick("extractor", extractor, registry.extractors))
     if len(set(choices)) < len(choices):
-        raise BadValue(f"Track {name!r} names a metric twice: {', '.join(track.evaluation.metrics)}.")
+        raise BadValue(f"Track {track.name!r} names a metric twice: {', '.join(track.evaluation.metrics)}.")
     return track
+
+
+class Opened(NamedTuple):
+    """A track, and whether a ledger says that it was published so."""
+
+    track: Track
+    published: bool
+
+
+def open_track(registry: Registry, name: str) -> Opened:
+    """The track of an installed name or of a file, whether or not its components are installed."""
+    if name not in registry.tracks and _is_file(name):
+        return _open_file(registry, Path(name))
+    path = Path(pick("track", name, registry.tracks))
+    track = load_track(path)
+    if track.name != name:
+        raise BadValue(f"The track file of {name!r} calls itself {track.name!r}; the two must be one name.")
+    return Opened(track, check_ledger(track, path))
+
+
+def _is_file(name: str) -> bool:
+    return name.endswith(".toml") or Path(name).name != name or Path(name).is_file()
+
+
+def _open_file(registry: Registry, path: Path) -> Opened:
+    """A user's track. It may be a copy of an installed one, but no other one of that name."""
+    track = load_track(path)
+    published = check_ledger(track, path)
+    if track.name in registry.tracks:
+        installed = open_track(registry, track.name)
+        if installed.track.hash != track.hash:
+            raise BadValue(
+                f"The track file {str(path)!r} calls itself {track.name!r}, but is not the installed track of that "
+                "name; give it another one."
+            )
+        return installed._replace(track=track)
+    return Opened(track, published)
+
+
+def _check_sampler(registry: Registry, track: Track) -> None:
+    """The sampler drives the objective in so many steps, and guidance has a null label to work with."""
+    objective = pick("objective", track.objective.name, registry.objectives)
+    sampler = pick("sampler", track.sampler.name, registry.samplers)
+    steps, where = track.sampler.steps, f"Track {track.name!r}: sampler {sampler.name!r}"
+    if objective.name not in sampler.objectives:
+        raise BadValue(f"{where} can't drive objective {objective.name!r}, only {', '.join(sampler.objectives)}.")
+    if steps < sampler.min_steps:
+        raise BadValue(f"{where} needs at least {sampler.min_steps} steps.")
+    if sampler.max_steps is not None and steps > sampler.max_steps:
+        raise BadValue(f"{where} has at most {sampler.max_steps} steps.")
+    if track.sampler.guidance is not None and track.recipe.label_dropout == 0:
+        raise BadValue(f"Track {track.name!r}: guidance needs a label_dropout above 0, or no null label is trained.")
+
+
+def find_dataset(registry: Registry, track: Track, data: str) -> tuple[Dataset, str]:
+    """The data set to train on, and where it is, from what --data says.
+
+    `data` is a place of the track's own data set, or ``NAME[:PLACE]`` of another one; empty: the track's, where it
+    usually lies. `BadValue` if the place is missing or goes nowhere.
+    """
+    name, _, place = track.data.dataset.partition(":")
+    head, _, rest = data.partition(":")
+    if head in registry.datasets:
+        name, place = head, rest
+    elif data:
+        place = data
+    dataset = pick("dataset", name, registry.datasets)
+    if place and dataset.place == "none":
+        raise BadValue(f"--data {data!r}: the data set {name!r} is always at hand; it can't be read from {place!r}.")
+    if not place and dataset.place == "required":
+        raise BadValue(f"Track {track.name!r}: where is the data? {_way_to(track, name)}")
+    return dataset, place
+
+
+def _way_to(track: Track, dataset: str) -> str:
+    """How to come by the data that a track needs."""
+    if dataset == "latents":
+        vae, resolution = track.data.autoencoder or "NAME_OR_PATH", track.data.resolution
+        command = f"ditbench data prepare SOURCE --vae {vae} --resolution {resolution} --out DIR"
+        return f"Make latents with `{command}`, then give --data DIR."
+    if dataset == "hf":
+        return "Give its name on the Hugging Face hub, or a folder of it: --data hf:NAME."
+    return f"Give its folder with --data DIR, or other data: --data {dataset}:DIR."
+
+
+class Training(NamedTuple):
+    """How one architecture is trained on a track."""
+
+    recipe: Recipe
+    objective: ObjectiveChoice
+    settings: dict[str, Value | None]  # of the network
+
+
+def train_as(registry: Registry, selection: Selection, track: Track, ruleset: str) -> Training:
+    """The track's training, or under ``native`` what the architecture's paper makes of it; `BadValue` if that fails."""
+    if ruleset not in get_args(Ruleset):
+        raise BadValue(f"No ruleset named {ruleset!r}. Known: {', '.join(get_args(Ruleset))}.")
+    recipe, objective = track.recipe, track.objective
+    if ruleset == "native":
+        recipe, objective = _native(registry, selection, track)
+    settings = selection.settings
+    if recipe.checkpointing:
+        if "checkpointing" not in selection.architecture.options:
+            raise BadValue(f"Track {track.name!r} asks for checkpointing, which {selection.architecture.name!r} lacks.")
+        settings["checkpointing"] = True
+    return Training(recipe, objective, settings)
+
+
+def _native(registry: Registry, selection: Selection, track: Track) -> tuple[Recipe, ObjectiveChoice]:
+    architecture = selection.architecture
+    if architecture.native is None:
+        raise BadValue(
+            f"Architecture {architecture.name!r} declares no native recipe; leave it out of --ruleset native."
+        )
+    where = f"The native recipe of {architecture.name!r} ({registry.provider(architecture.name).label})"
+    try:
+        native = load(architecture.native)(track.space, track.data.resolution, selection.size)
+    except BadValue as fault:
+        raise BadValue(f"{where} is wrong: {fault}") from None
+    if not isinstance(native, Native):
+        raise BadValue(f"{where} is {native!r}, no Native.")
+    try:
+        return _with(track.recipe, native.recipe), ObjectiveChoice(
+            name=track.objective.name,
+            settings={**track.objective.settings, **native.objectives.get(track.objective.name, {})},
+        )
+    except pydantic.ValidationError as error:
+        raise BadValue(f"{where} does not fit track {track.name!r}: {first_fault(error)}.") from None
+
+
+def _with(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
+    """A recipe with what an architecture changes; a warm-up in steps takes the place of one in shares."""
+    merged = {**recipe.model_dump(), **changes}
+    if "warmup_steps" in changes:
+        merged["warmup"] = 0.0
+    return Recipe.model_validate(merged)
 
 
 def select(registry: Registry, text: str, default_size: str = "") -> Selection:

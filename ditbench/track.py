@@ -21,6 +21,7 @@ from .guidance import Guidance
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
+Ruleset = Literal["matched", "native"]  # everybody's recipe; or that of the architecture's own paper
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=200)]  # names files: no separators
 
 
@@ -43,19 +44,55 @@ class ObjectiveChoice(Frozen):
     settings: dict[str, Value] = {}
 
 
+class DataChoice(Frozen):
+    """What every architecture of the track is trained on.
+
+    What is known of the data beforehand (`channels` to `autoencoder`) is what a ranked run must find: with other
+    data a run is carried out all the same, and marked.
+    """
+
+    dataset: str  # its name, or "hf:NAME"
+    resolution: Positive  # of the images, in pixels, before any autoencoder
+    flip: bool = False  # half of the visits to an image see it mirrored
+    posterior: Literal["sample", "mean"] = "sample"  # latents: drawn anew at each visit, or their mean
+    channels: Positive | None = None  # of what the denoiser sees
+    images: Positive | None = None  # in the training split
+    classes: Annotated[int, Field(ge=0)] | None = None
+    downsampling: Positive = 1  # pixels per latent cell, each way
+    autoencoder: str | None = None  # the one whose latents are meant, by its name on the Hugging Face hub
+
+
 class Recipe(Frozen):
     """How every architecture of the track is trained."""
 
-    optimizer: Literal["adamw"]
+    optimizer: Literal["adamw", "adan"]
     learning_rate: Annotated[float, Field(gt=0)]
-    betas: tuple[Fraction, Fraction]
+    betas: Annotated[tuple[Fraction, ...], Field(min_length=2, max_length=3)]  # Adan has three
     weight_decay: Annotated[float, Field(ge=0)]
     batch_size: Positive
-    warmup: Fraction  # share of the budget over which the learning rate rises from 0
-    decay: Literal["constant", "cosine"]  # what it does after that, down to 0 at the end of the budget
-    label_dropout: Fraction  # probability that a training label becomes the null label
-    ema_half_life: Fraction  # share of the budget after which a weight has lost half its say in the EMA
-    precision: Literal["float32"]
+    micro_batch: Positive | None = None  # images in one pass; the gradients of several make a batch. None: all at once
+    warmup: Fraction = 0.0  # share of the budget over which the learning rate rises from 0
+    warmup_steps: Annotated[int, Field(ge=0)] = 0  # or the number of steps
+    decay: Literal["constant", "cosine"] = "constant"  # after that, down to 0 at the end of the budget
+    clip_norm: Annotated[float, Field(gt=0)] | None = None  # largest norm of the gradient
+    label_dropout: Fraction = 0.0  # probability that a training label becomes the null label
+    ema_half_life: Fraction | None = None  # share of the budget after which a weight has lost half its say in the EMA
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] | None = None  # or what a step leaves of the EMA; exactly one
+    precision: Literal["float32", "tf32", "bfloat16", "auto"] = "float32"  # auto: bfloat16 on CUDA, float32 on a CPU
+    compile: Literal["on", "off", "auto"] = "off"  # auto: on CUDA alone
+    checkpointing: bool = False  # recompute activations in the backward pass, by the architecture's option
+
+    @pydantic.model_validator(mode="after")
+    def _consistent(self) -> Recipe:
+        if (self.ema_half_life is None) == (self.ema_decay is None):
+            raise ValueError("give either ema_half_life or ema_decay")
+        if self.warmup and self.warmup_steps:
+            raise ValueError("give either warmup or warmup_steps")
+        if len(self.betas) != {"adamw": 2, "adan": 3}[self.optimizer]:
+            raise ValueError(f"{self.optimizer} has not {len(self.betas)} betas")
+        if self.micro_batch and self.batch_size % self.micro_batch:
+            raise ValueError(f"batch_size {self.batch_size} is no multiple of micro_batch {self.micro_batch}")
+        return self
 
 
 class SamplerChoice(Frozen):
@@ -70,7 +107,8 @@ class SamplerChoice(Frozen):
 class Evaluation(Frozen):
     """What is measured on the samples."""
 
-    samples: Annotated[int, Field(ge=20)]  # labels are balanced: image i has class i mod classes
+    samples: Annotated[int, Field(ge=20)]
+    labels: Literal["balanced", "random"] = "balanced"  # image i has class i mod classes; or drawn from the seed
     features: str  # the feature extractor of all metrics that name none
     metrics: Annotated[tuple[str, ...], Field(min_length=1)]  # "fid" or "fd/dinov2-vit-l-14"; the first one ranks
 
@@ -87,10 +125,11 @@ class Track(Frozen):
     name: Name
     version: Positive
     description: str = ""
-    dataset: str
     space: Space
     size: str  # the architectures' default size
-    budget: str  # the default budget
+    budget: str  # the default budget, or the name of one
+    budgets: dict[str, str] = {}  # by name: smoke, short, standard, paper
+    data: DataChoice
     objective: ObjectiveChoice
     recipe: Recipe
     sampler: SamplerChoice
@@ -99,8 +138,13 @@ class Track(Frozen):
     @property
     def hash(self) -> str:
         """Over all that has a meaning: the prose and the defaults that a run overrides stay out."""
-        prose = {"description", "size", "budget"}
+        prose = {"description", "size", "budget", "budgets"}
         return digest(self.model_dump(mode="json", exclude=prose, exclude_none=True), 12)
+
+    def amount(self, budget: str | None) -> Budget:
+        """The budget of that name, or that is spelled so; by default the track's."""
+        spelled = budget or self.budget
+        return Budget.parse(self.budgets.get(spelled, spelled), self.budgets)
 
 
 def load_track(path: Path) -> Track:
@@ -111,7 +155,8 @@ def load_track(path: Path) -> Track:
         raise BadFile(f"The track file {str(path)!r} can't be read: {error}.") from None
     except pydantic.ValidationError as error:
         raise BadFile(f"The track file {str(path)!r} is wrong: {first_fault(error)}.") from None
-    Budget.parse(track.budget)
+    for budget in (track.budget, *track.budgets):
+        track.amount(budget)
     return track
 
 
@@ -134,9 +179,20 @@ class RunConfig(Frozen):
     distribution: str
     distribution_version: str
     source_sha256: str  # of the plugin's Python files: an edited block is another run
+    ruleset: Ruleset = "matched"
+    recipe: Recipe  # the track's, or with what the architecture's paper changes
+    objective: ObjectiveChoice
     budget: str
     seed: Annotated[int, Field(ge=0, lt=2**32)]
     device: str  # "cpu", "cuda", "cuda:1"
+    data: str = ""  # what --data says: where this machine has the data
+    reference: str = ""  # what --reference says: real images or their moments, instead of the data's own
+    data_sha256: str = ""  # of what is found there, known once it has been opened
+    reference_sha256: str = ""
+    deviations: tuple[str, ...] = ()  # why the run can't be ranked on its track
+    skip_bad: bool = False  # leave unreadable images out, and count them
+    offline: bool = False
+    eval_at: tuple[Fraction, ...] = ()  # shares of the budget at which to measure, too
     keep_samples: bool = False
     raw_weights: bool = False  # also measure the weights as training left them
     checkpoint_seconds: Annotated[float, Field(gt=0)] = 20.0  # training time between checkpoints
@@ -149,7 +205,8 @@ class RunConfig(Frozen):
     @property
     def hash(self) -> str:
         """Identity of the run: whatever may change its result. Prose and what is merely kept stay out."""
-        out = {"track", "paper", "device", "keep_samples", "raw_weights", "checkpoint_seconds"}
+        out = {"track", "paper", "device", "data", "reference", "deviations", "skip_bad", "offline", "eval_at"}
+        out |= {"keep_samples", "raw_weights", "checkpoint_seconds"}
         kind = self.device.partition(":")[0]
         return digest([self.model_dump(mode="json", exclude=out), self.track.hash, kind], 12)
 

@@ -2,8 +2,9 @@
 
 import pytest
 
-from ditbench.errors import BadValue, DitbenchError, UnknownName
-from ditbench.plan import make_plan, select
+from ditbench.errors import BadFile, BadValue, DitbenchError, UnknownName
+from ditbench.ledger import LEDGER_FILE
+from ditbench.plan import find_dataset, make_plan, resolve_track, select
 from ditbench.registry import Registry
 
 
@@ -12,8 +13,47 @@ def registry(toy):
     return Registry.installed()
 
 
-def plan(registry, *architectures, track="tiny", seeds=(0,), budget=None, device="cpu", **more):
-    return make_plan(registry, track, architectures, seeds, budget, device, **more)
+NATIVE = """
+import dataclasses, ditbench, toy
+
+def native(space, resolution, size):
+    return ditbench.Native(source="a paper", recipe={recipe}, objectives={objectives})
+
+@ditbench.hookimpl
+def ditbench_architectures():
+    yield dataclasses.replace(toy.ARCHITECTURE, name="mine", native=native)
+"""
+
+
+def plan(registry, *architectures, track="tiny", seeds=(0,), device="cpu", **more):
+    return make_plan(registry, track, architectures, seeds, device=device, **more)
+
+
+@pytest.fixture
+def with_native(install):
+    """A function: the registry with an architecture `mine`, which changes a track so."""
+
+    def with_native(recipe="{}", objectives="{}"):
+        install("ditbench-mine", "mine", NATIVE.format(recipe=recipe, objectives=objectives))
+        return Registry.installed(strict=True)
+
+    return with_native
+
+
+@pytest.fixture
+def edited(registry, tmp_path):
+    """A function: the file of an installed track, changed."""
+
+    def edited(track, *changes):
+        text = registry.tracks[track].read_text()
+        for old, new in changes:
+            assert old in text
+            text = text.replace(old, new)
+        path = tmp_path / "changed.toml"
+        path.write_text(text)
+        return str(path)
+
+    return edited
 
 
 def test_a_selection_names_size_and_options(registry):
@@ -51,12 +91,16 @@ def test_the_run_id_changes_with_whatever_changes_the_result(registry):
         *plan(registry, "toy", device="cuda"),
         *plan(registry, "toy", track="digits", budget="40-steps"),
         base.model_copy(update={"distribution_version": "0.2"}),
+        base.model_copy(update={"ruleset": "native"}),
+        base.model_copy(update={"recipe": base.recipe.model_copy(update={"learning_rate": 1.0})}),
     ]
-    assert len({base.hash, *(run.hash for run in others)}) == 8
+    assert len({base.hash, *(run.hash for run in others)}) == 10
     same = [
         *plan(registry, "toy", keep_samples=True),
         *plan(registry, "toy", checkpoint_seconds=1.0),
         *plan(registry, "toy", budget="0.04k-steps"),
+        *plan(registry, "toy", eval_at=(0.25, 0.5)),
+        *plan(registry, "toy", offline=True, skip_bad=True),
     ]
     assert {run.hash for run in same} == {base.hash}
     assert "/" not in plan(registry, "toy:big/2")[0].run_id
@@ -76,6 +120,23 @@ def test_the_run_id_changes_with_whatever_changes_the_result(registry):
         ({"architectures": []}, "No architecture chosen"),
         ({"track": "digit"}, "No track named 'digit'. Did you mean 'digits'?"),
         ({"budget": "ten"}, "'ten' is no budget"),
+        ({"budget": "blik"}, "'blik' is no budget. Did you mean 'blink'? Named: blink (8-steps)."),
+        ({"budget": "1gpu-hours"}, "A budget of 1gpu-hours needs a GPU, not device 'cpu'"),
+        ({"ruleset": "wild"}, "No ruleset named 'wild'. Known: matched, native."),
+        ({"ruleset": "native"}, "Architecture 'toy' declares no native recipe"),
+        ({"eval_at": (0.5, 1.0)}, "Evaluations at 50%, 100% of the budget: each must lie between"),
+        ({"eval_at": (0.0,)}, "each must lie between"),
+        ({"eval_at": (float("nan"),)}, "each must lie between"),
+        ({"eval_at": (0.5, 0.5)}, "name each once, in ascending order"),
+        ({"eval_at": (0.5, 0.25)}, "name each once, in ascending order"),
+        ({"data": "there"}, "the data set 'digits' is always at hand; it can't be read from 'there'"),
+        ({"data": "digits:there"}, "--data 'digits:there': the data set 'digits' is always at hand"),
+        ({"data": "image-folder"}, "Track 'tiny': where is the data? Give its folder with --data DIR"),
+        ({"data": "hf"}, "--data hf:NAME"),
+        (
+            {"track": "imagenet256"},
+            "ditbench data prepare SOURCE --vae stabilityai/sd-vae-ft-mse --resolution 256 --out",
+        ),
         ({"device": "gpu"}, "No device named 'gpu'"),
         ({"seeds": ()}, "are no list"),
         ({"seeds": (0, 0)}, "one stands twice"),
@@ -91,3 +152,124 @@ def test_a_mistake_is_one_line_that_names_it(registry, arguments, message):
         plan(registry, *given.pop("architectures"), **given)
     assert message in str(caught.value) and "\n" not in str(caught.value)
     assert isinstance(caught.value, (BadValue, UnknownName))
+
+
+def test_a_run_is_trained_as_the_track_says(registry):
+    (run,) = plan(registry, "toy", budget="blink", eval_at=[0.25, 0.5])
+    assert (run.ruleset, run.budget, run.eval_at) == ("matched", "8-steps", (0.25, 0.5))
+    assert (run.recipe, run.objective) == (run.track.recipe, run.track.objective)
+
+
+def test_a_native_run_is_trained_as_its_paper_says(registry, with_native):
+    recipe = """{"optimizer": "adan", "betas": (0.98, 0.92, 0.99), "warmup_steps": 7, "clip_norm": 1.0}"""
+    (run,) = plan(
+        with_native(recipe, """{"flow": {"time": "uniform"}, "edm": {"mean": 0.0}}"""), "mine", ruleset="native"
+    )
+    track = run.track.recipe
+    assert (run.recipe.optimizer, run.recipe.clip_norm, run.ruleset) == ("adan", 1.0, "native")
+    assert track.warmup > 0 and (run.recipe.warmup, run.recipe.warmup_steps) == (0, 7)
+    assert run.recipe.model_dump(exclude={"optimizer", "betas", "warmup", "warmup_steps", "clip_norm"}) == (
+        track.model_dump(exclude={"optimizer", "betas", "warmup", "warmup_steps", "clip_norm"})
+    )
+    assert (run.objective.name, run.objective.settings) == ("flow", {"time": "uniform"})
+
+
+@pytest.mark.parametrize(
+    ("recipe", "told"),
+    [
+        ("""{"optimizer": "adan"}""", "does not fit track 'tiny': the whole: Value error, adan has not 2 betas"),
+        ("""{"learning_rate": -1.0}""", "does not fit track 'tiny': learning_rate: "),
+        ("""{"batch_size": 1}""", "is wrong: a native recipe can't set batch_size"),
+    ],
+)
+def test_a_native_recipe_that_is_wrong_is_its_plugins_fault(registry, with_native, recipe, told):
+    with pytest.raises(BadValue) as caught:
+        plan(with_native(recipe), "mine", ruleset="native")
+    where = "The native recipe of 'mine' (plugin 'mine' of ditbench-mine 0.1) "
+    assert str(caught.value).startswith(where + told) and "\n" not in str(caught.value)
+
+
+def test_the_recipe_switches_checkpointing_on(registry, edited):
+    track = edited("tiny", ('name = "tiny"', 'name = "mine"'), ("[recipe]", "[recipe]\ncheckpointing = true"))
+    (run,) = plan(registry, "dit", track=track)
+    assert run.settings["checkpointing"] is True and run.label == "dit:nano"
+    with pytest.raises(BadValue, match="Track 'mine' asks for checkpointing, which 'toy' lacks"):
+        plan(registry, "toy", track=track)
+
+
+@pytest.mark.parametrize(
+    ("track", "data", "found"),
+    [
+        ("digits", "", ("digits", "")),
+        ("digits", "synthetic", ("synthetic", "")),
+        ("fashion32", "", ("fashion-mnist", "")),
+        ("fashion32", "some/where", ("fashion-mnist", "some/where")),
+        ("fashion32", "image-folder:some/where", ("image-folder", "some/where")),
+        ("fashion32", "hf:zalando/fashion_mnist", ("hf", "zalando/fashion_mnist")),
+        ("imagenet256", "C:\\latents", ("latents", "C:\\latents")),
+        ("imagenet256", "./synthetic", ("latents", "./synthetic")),
+    ],
+)
+def test_the_data_is_the_tracks_or_another(registry, track, data, found):
+    track = resolve_track(registry, track)
+    dataset, place = find_dataset(registry, track, data)
+    assert (dataset.name, place) == found
+
+
+def test_a_track_may_be_trained_on_data_of_the_hub(registry, edited):
+    track = resolve_track(registry, edited("tiny", ('"tiny"', '"mine"'), ('"digits"\nres', '"hf:some/set"\nres')))
+    assert find_dataset(registry, track, "")[1] == "some/set"
+    assert find_dataset(registry, track, "a/copy")[1] == "a/copy"
+
+
+def test_a_track_may_be_a_file(registry, edited):
+    path = edited("tiny", ('name = "tiny"', 'name = "mine"'), ("steps = 2", "steps = 3"))
+    (run,) = plan(registry, "toy", track=path)
+    assert (run.track.name, run.track.sampler.steps) == ("mine", 3)
+
+
+def test_a_copy_of_an_installed_track_is_that_track(registry, edited):
+    copy = edited("tiny", ('budget = "40-steps"', 'budget = "9-steps"'), ("shrunk", "made small"))
+    assert resolve_track(registry, copy).hash == resolve_track(registry, "tiny").hash
+    assert plan(registry, "toy", track=copy)[0].budget == "9-steps"
+
+
+def test_a_file_does_not_take_the_name_of_an_installed_track(registry, edited):
+    for changes in [("steps = 2", "steps = 3")], [("version = 1", "version = 2")]:
+        with pytest.raises(BadValue, match=r"changed.toml' calls itself 'tiny', but is not the installed track"):
+            resolve_track(registry, edited("tiny", *changes))
+
+
+def test_a_published_track_that_has_changed_is_refused(registry, edited, tmp_path):
+    path = edited("tiny", ('name = "tiny"', 'name = "mine"'))
+    (tmp_path / LEDGER_FILE).write_text('[mine]\n1 = "0123456789ab"\n')
+    with pytest.raises(BadValue, match="Track 'mine' has changed: its version 1 was published as 0123456789ab"):
+        resolve_track(registry, path)
+
+
+@pytest.mark.parametrize("name", ["none.toml", "./none", "some/where/none", "."])
+def test_a_track_file_that_is_not_there_is_named(registry, tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises((BadFile, UnknownName), match=r"(none|'\.')"):
+        resolve_track(registry, name)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ([('name = "euler"', 'name = "ddpm"')], "sampler 'ddpm' can't drive objective 'flow', only iddpm, ddpm"),
+        ([('"euler"', '"ddpm"'), ('"flow"', '"ddpm"'), ("settings", "# "), ("steps = 2", "steps = 1")], "at least 2"),
+        (
+            [('"euler"', '"ddpm"'), ('"flow"', '"ddpm"'), ("settings", "# "), ("steps = 2", "steps = 2000")],
+            "at most 1000",
+        ),
+        ([("dropout = 0.1", "dropout = 0"), ("[eval", "[sampler.guidance]\nscale = 2.0\n[eval")], "guidance needs"),
+        ([('"digits"\nres', '"figures"\nres')], "No dataset named 'figures'"),
+        ([('["fid", ', '["fid", "fid/digits-cnn", ')], "names a metric twice"),
+        ([('["fid", ', '["sfid", ')], "Metric 'sfid' needs spatial"),
+    ],
+)
+def test_a_track_whose_parts_do_not_fit_is_refused(registry, edited, changes, told):
+    with pytest.raises(DitbenchError) as caught:
+        resolve_track(registry, edited("tiny", ('name = "tiny"', 'name = "mine"'), *changes))
+    assert told in str(caught.value) and "\n" not in str(caught.value)

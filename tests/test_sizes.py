@@ -3,9 +3,12 @@
 import pytest
 
 from ditbench import BadValue, DenoiserSpec
+from ditbench.builtins import REFERENCE_ARCHITECTURES
 from ditbench.errors import UnknownName
+from ditbench.parts import spec_of
 from ditbench.registry import Registry
 from ditbench.sizes import Unfit, count_sizes
+from ditbench.track import load_track
 
 REGISTRY = Registry.installed()
 
@@ -30,6 +33,20 @@ def test_every_size_of_the_reference_architectures_knows_its_input():
         assert architecture.specs.keys() == architecture.sizes.keys()
 
 
+@pytest.mark.parametrize(
+    ("name", "size"), [("cifar10", None), ("fashion32", None), ("fashion32", "S/2"), ("imagenet64", None)]
+)
+def test_one_size_name_fits_a_track_of_pixels_in_all_reference_architectures(name, size):
+    track = load_track(REGISTRY.tracks[name])
+    spec = vars(spec_of(track, REGISTRY))
+    found = {
+        architecture: next(count_sizes(REGISTRY, f"{architecture}:{size or track.size}", spec)).cost.macs_per_image
+        for architecture in REFERENCE_ARCHITECTURES
+    }
+    equal = {architecture: macs / found["dit"] for architecture, macs in found.items() if architecture != "uvit"}
+    assert equal == pytest.approx(dict.fromkeys(equal, 1), abs=0.02)  # U-ViT's S is larger as published
+
+
 def test_a_size_that_was_made_for_nothing_needs_an_input(toy):
     registry = Registry.installed()
     with pytest.raises(BadValue, match="toy:nano was made for no particular input; give its channels, resolution"):
@@ -43,7 +60,7 @@ def test_sizes_that_do_not_fit_are_rows_unless_one_was_asked_for(toy):
     found = list(count_sizes(REGISTRY, "dit+conditioning=adaln", {"resolution": 12}))
     unfit = {size.label: size.reason for size in found if isinstance(size, Unfit)}
     assert unfit.keys() == {f"dit:{size}/8+conditioning=adaln" for size in ("S", "B", "L", "XL")}
-    assert len(found) == 13 and "patch size 8 does not divide the resolution 12" in unfit["dit:S/8+conditioning=adaln"]
+    assert len(found) == 14 and "patch size 8 does not divide the resolution 12" in unfit["dit:S/8+conditioning=adaln"]
     with pytest.raises(BadValue, match="patch size 8 does not divide"):
         list(count_sizes(REGISTRY, "dit:S/8", {"resolution": 12}))
     assert all(isinstance(size, Unfit) for size in count_sizes(Registry.installed(), "toy"))

@@ -34,6 +34,8 @@ from ditbench.layers import (
     unpatchify,
 )
 
+from . import SIZES
+
 
 class TimeAttention(nn.Module):
     """Self-attention within windows, with a relative position bias, that knows the time.
@@ -348,8 +350,10 @@ def build(
     model = model or ("latent" if spec.space == "latent" else "image")
     keys = LATENT if model == "latent" else IMAGE
     if not size.keys() >= set(keys):
-        fitting = "nano or */2" if model == "latent" else "nano, cifar10 or ffhq64"
-        raise BadValue(f"diffit: this size is not one of the {model} model; choose {fitting}, or the other model.")
+        fitting = ", ".join(name for name, settings in SIZES.items() if settings.keys() >= set(keys))
+        raise BadValue(
+            f"diffit: this size is not one of the {model} model ({fitting}); choose one, or the other model."
+        )
     described = {key: size[key] for key in (*keys, "mlp_ratio") if key in size}
     network = LatentDiffiT if model == "latent" else ImageDiffiT
     return network(spec, time=time, checkpointing=checkpointing, **described)

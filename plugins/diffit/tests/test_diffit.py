@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -48,6 +50,7 @@ def test_published_size():
     ("size", "spec"),
     [
         ("S/2", latent()),
+        ("S/4", latent()),
         ("B/2", latent()),
         ("L/2", latent()),
         ("XL/2", latent()),
@@ -63,6 +66,25 @@ def test_readme_has_the_size(size, spec):
     assert f"| {found.parameters:,} | {found.macs_per_image / 1e9:.3f} |" in row
 
 
+@pytest.mark.parametrize(
+    ("size", "spec", "macs"),
+    [
+        ("S/2", DenoiserSpec(channels=3, resolution=32, classes=10, space="pixel"), 6_053_314_560),
+        (
+            "S/4",
+            DenoiserSpec(channels=3, resolution=64, classes=1000, space="pixel", learn_variance=True),
+            6_065_111_040,
+        ),
+    ],
+)
+def test_image_model_of_s_costs_as_much_as_dit_s(size, spec, macs):
+    found = cost(size, spec)
+    assert found.macs_per_image / macs == pytest.approx(1, abs=0.02)
+    shape = f"{spec.resolution}x{spec.resolution}x{spec.channels}"
+    row = next(line for line in README.splitlines() if line.startswith(f"| {size} | {shape}"))
+    assert f"| {found.parameters:,} | {found.macs_per_image / 1e9:.3f} | {macs / 1e9:.3f} |" in row
+
+
 @pytest.mark.parametrize("time", TIMES)
 def test_readme_has_the_variant(time):
     image, isotropic = cost("cifar10", CIFAR, time=time), cost("XL/2", latent(), time=time)
@@ -72,15 +94,29 @@ def test_readme_has_the_variant(time):
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_nano_costs_as_much_as_dit_nano(model):
-    found = cost("nano", DIGITS_SPEC, model=model)
-    assert found.macs_per_image / 7_560_192 == pytest.approx(1, abs=0.02)
-    assert f"{found.parameters:,} parameters, {found.macs_per_image / 1e6:.3f} MMACs" in README
+@pytest.mark.parametrize(("size", "macs"), [("nano", 7_560_192), ("nano/4", 41_533_440)])
+def test_nano_costs_as_much_as_dit_nano(size, macs, model):
+    found = cost(size, ARCHITECTURE.specs[size], model=model)
+    assert found.macs_per_image / macs == pytest.approx(1, abs=0.02)
+    assert f"{found.parameters:,} parameters, {found.macs_per_image / 1e6:.3f} MMACs" in " ".join(README.split())
+
+
+def test_native_recipes():
+    cifar10, ffhq = (ARCHITECTURE.native("pixel", resolution, "nano").recipe for resolution in (32, 64))
+    adam = {"optimizer": "adamw", "betas": (0.9, 0.999), "weight_decay": 0.0}
+    assert cifar10 == {**adam, "learning_rate": 1e-3} and ffhq == {**adam, "learning_rate": 2e-4}
+    latents = [ARCHITECTURE.native("latent", resolution, "XL/2").recipe for resolution in (256, 512)]
+    assert latents == [{"optimizer": "adamw", "learning_rate": rate} for rate in (3e-4, 1e-4)]  # the rest: unpublished
 
 
 @pytest.mark.parametrize(("model", "time"), VARIANTS)
 def test_contract(model, time):
     check_architecture(ARCHITECTURE, options={"model": model, "time": time})
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_contract_of_nano_4(model):
+    check_architecture(ARCHITECTURE, ARCHITECTURE.specs["nano/4"], "nano/4", {"model": model})
 
 
 @pytest.mark.parametrize(("model", "time"), VARIANTS)
@@ -199,8 +235,8 @@ def test_untrained_network_returns_zero(model, time):
 @pytest.mark.parametrize(
     ("size", "spec", "options", "message"),
     [
-        ("XL/2", CIFAR, {}, "not one of the image model; choose nano, cifar10 or ffhq64"),
-        ("ffhq64", latent(), {}, "not one of the latent model; choose nano"),
+        ("XL/2", CIFAR, {}, r"image model \(nano, nano/4, S/2, S/4, cifar10, ffhq64\); choose one"),
+        ("ffhq64", latent(), {}, r"latent model \(nano, nano/4, S/2, S/4, B/2, L/2, XL/2\); choose one"),
         ("ffhq64", CIFAR, {"model": "latent"}, "not one of the latent model"),
         ("cifar10", DenoiserSpec(channels=3, resolution=34, classes=0, space="pixel"), {}, "resolution 34 halved 2"),
         ("cifar10", DenoiserSpec(channels=3, resolution=24, classes=0, space="pixel"), {}, "into windows of 4"),
@@ -210,6 +246,20 @@ def test_untrained_network_returns_zero(model, time):
 def test_what_does_not_fit(size, spec, options, message):
     with pytest.raises(BadValue, match=message), torch.device("meta"):
         build(size, spec, **options)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_size_is_of_a_model_or_the_message_names_those_that_are(model):
+    spec = FFHQ if model == "image" else latent()
+    with pytest.raises(BadValue) as refusal:
+        load(ARCHITECTURE.build)(spec)
+    named = re.search(r"\((.*)\)", str(refusal.value))[1].split(", ")
+    for size in SIZES:
+        with (
+            torch.device("meta"),
+            contextlib.nullcontext() if size in named else pytest.raises(BadValue, match="this size"),
+        ):
+            build(size, spec)
 
 
 @pytest.mark.parametrize(

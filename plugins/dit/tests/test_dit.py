@@ -71,16 +71,30 @@ def test_size_of_variant_as_printed(conditioning, millions, gmacs):
     assert found.macs_per_image == pytest.approx(gmacs * 1e9, rel=1e-3)
 
 
-def test_nano():
-    assert len(SIZES) == 13  # the others stand above
-    found = cost("nano", DIGITS_SPEC)
+@pytest.mark.parametrize("size", ["nano", "nano/4"])
+def test_nano(size):
+    assert len(SIZES) == 14  # the others stand above
+    found = cost(size, ARCHITECTURE.specs[size])
     told = f"{found.parameters:,} parameters, {found.macs_per_image / 1e6:.3f} MMACs"
     assert told in " ".join(README.split())
+
+
+def test_native_recipe():
+    native = ARCHITECTURE.native("latent", 256, "XL/2")
+    assert (native.recipe["optimizer"], native.recipe["learning_rate"], native.recipe["betas"]) == (
+        ("adamw", 1e-4, (0.9, 0.999))
+    )
+    assert (native.recipe["weight_decay"], native.recipe["warmup_steps"], native.recipe["decay"]) == (0, 0, "constant")
+    assert native == ARCHITECTURE.native("pixel", 8, "nano")
 
 
 @pytest.mark.parametrize("conditioning", CONDITIONINGS)
 def test_contract(conditioning):
     check_architecture(ARCHITECTURE, options={"conditioning": conditioning})
+
+
+def test_contract_of_nano_4():
+    check_architecture(ARCHITECTURE, ARCHITECTURE.specs["nano/4"], "nano/4")
 
 
 @pytest.mark.parametrize("conditioning", CONDITIONINGS)

@@ -4,24 +4,29 @@ import ditbench
 
 SIZES_V1: dict[str, dict[str, int]] = {
     # depth counts encoder and decoder blocks, not the side block
-    "nano": {"depth":  4, "width":   96, "heads":  4, "patch_size": 2, "decoder": 2},
+    "nano":   {"depth": 4, "width":  96, "heads": 4, "patch_size": 2, "decoder": 2},
+    "nano/4": {"depth": 3, "width": 128, "heads": 4, "patch_size": 4, "decoder": 1},
     "S/2":  {"depth": 12, "width":  384, "heads":  6, "patch_size": 2, "decoder": 2},
+    "S/4":  {"depth": 12, "width":  384, "heads":  6, "patch_size": 4, "decoder": 2},  # not of the paper
     "B/2":  {"depth": 12, "width":  768, "heads": 12, "patch_size": 2, "decoder": 2},
     "L/2":  {"depth": 24, "width": 1024, "heads": 16, "patch_size": 2, "decoder": 2},
     "XL/2": {"depth": 28, "width": 1152, "heads": 16, "patch_size": 2, "decoder": 2},
 }  # fmt: skip
 
 SIZES_V2: dict[str, dict[str, int]] = {
-    "nano": {"depth":  4, "width":   92, "heads":  4, "patch_size": 2, "decoder": 2},
+    "nano":   {"depth": 4, "width":  92, "heads": 4, "patch_size": 2, "decoder": 2},
+    "nano/4": {"depth": 4, "width": 104, "heads": 4, "patch_size": 4, "decoder": 2},
     "S/2":  {"depth": 12, "width":  384, "heads":  6, "patch_size": 2, "decoder": 6},
+    "S/4":  {"depth": 12, "width":  384, "heads":  6, "patch_size": 4, "decoder": 6},  # not of the paper
     "B/2":  {"depth": 12, "width":  768, "heads": 12, "patch_size": 2, "decoder": 6},
     "L/2":  {"depth": 24, "width": 1024, "heads": 16, "patch_size": 2, "decoder": 4},
     "XL/2": {"depth": 28, "width": 1152, "heads": 16, "patch_size": 2, "decoder": 4},
 }  # fmt: skip
 
 DIGITS = ditbench.DenoiserSpec(channels=1, resolution=8, classes=10, space="pixel")
+FASHION_32 = ditbench.DenoiserSpec(channels=1, resolution=32, classes=10, space="pixel")
 IMAGENET_256 = ditbench.DenoiserSpec(channels=4, resolution=32, classes=1000, space="latent", learn_variance=True)
-SPECS = {size: DIGITS if size == "nano" else IMAGENET_256 for size in SIZES_V1}
+SPECS = {size: {"nano": DIGITS, "nano/4": FASHION_32}.get(size, IMAGENET_256) for size in SIZES_V1}
 
 OPTIONS = {
     "mask": ditbench.Option(default=True, doc="the second, masked forward pass of every training step"),
@@ -41,6 +46,34 @@ OPTIONS_V2 = {
     "mask_ratio_max": ditbench.Option(default=0.5, doc="the largest mask ratio"),
 }
 
+_PLAIN: dict[str, ditbench.Value] = {"weight_decay": 0.0, "warmup_steps": 0, "decay": "constant"}
+_AS_DIT: dict[str, ditbench.Value] = {"schedule": "linear", "learn_variance": True}
+
+
+def native_v1(space: str, resolution: int, size: str) -> ditbench.Native:
+    """DiT's recipe at three times its learning rate."""
+    return ditbench.Native(
+        source="arXiv:2303.14389, published code of v1",
+        recipe={"optimizer": "adamw", "learning_rate": 3e-4, "betas": (0.9, 0.999), **_PLAIN},
+        objectives={"iddpm": _AS_DIT},
+    )
+
+
+def native_v2(space: str, resolution: int, size: str) -> ditbench.Native:
+    """Adan with its default betas, and the squared error weighted by min(SNR, 5) / SNR."""
+    return ditbench.Native(
+        source="arXiv:2303.14389, published code of v2; for S its run script",
+        recipe={
+            "optimizer": "adan",
+            "learning_rate": 5e-4 if size in ("S/2", "S/4") else 3e-4,
+            "betas": (0.98, 0.92, 0.99),
+            "clip_norm": 1.0,
+            **_PLAIN,
+        },
+        objectives={"iddpm": {**_AS_DIT, "min_snr_gamma": 5.0}},
+    )
+
+
 MDT = ditbench.Architecture(
     name="mdt",
     build="ditbench_mdt.model:MDT",
@@ -48,6 +81,7 @@ MDT = ditbench.Architecture(
     specs=SPECS,
     options=OPTIONS,
     convert_reference="ditbench_mdt.reference:convert_mdt",
+    native=native_v1,
     paper="arXiv:2303.14389",
     licence="Apache-2.0",
     description="MDT v1: DiT with relative position bias that also learns to fill in masked tokens",
@@ -60,6 +94,7 @@ MDT_V2 = ditbench.Architecture(
     specs=SPECS,
     options=OPTIONS_V2,
     convert_reference="ditbench_mdt.reference:convert_mdtv2",
+    native=native_v2,
     paper="arXiv:2303.14389",
     licence="Apache-2.0",
     description="MDT v2: MDT with long skips in the encoder and the input fed to every decoder block",

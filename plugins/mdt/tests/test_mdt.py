@@ -35,10 +35,12 @@ def perturbed(architecture, **options):
     ("architecture", "size", "parameters", "gmacs"),
     [
         (MDT, "S/2", 35_797_208, 6.056),
+        (MDT, "S/4", 35_647_736, 1.413),
         (MDT, "B/2", 141_488_528, 23.005),
         (MDT, "L/2", 477_641_312, 80.698),
         (MDT, "XL/2", 699_778_144, 118.621),
         (MDT_V2, "S/2", 38_454_872, 6.735),
+        (MDT_V2, "S/4", 38_305_400, 1.582),
         (MDT_V2, "B/2", 152_112_272, 25.723),
         (MDT_V2, "L/2", 507_015_776, 88.214),
         (MDT_V2, "XL/2", 742_263_904, 129.493),
@@ -55,13 +57,40 @@ def test_size(architecture, size, parameters, gmacs):
         assert without_side == 675_856_416
 
 
+def test_s_of_larger_patches_in_pixels():
+    spec = DenoiserSpec(channels=3, resolution=64, classes=1000, space="pixel", learn_variance=True)
+    with torch.device("meta"):
+        v1, v2 = (cost_of(build_denoiser(architecture, "S/4", spec), spec) for architecture in (MDT, MDT_V2))
+    assert v1.macs_per_image == 6_065_111_040  # as dit:S/4
+    told = f"`mdt:S/4` costs {v1.macs_per_image / 1e9:.3f} GMACs, exactly as much as `dit:S/4`, and `mdtv2:S/4`"
+    assert f"{told} {v2.macs_per_image / 1e9:.3f}." in " ".join(README.split())
+
+
 @BOTH
-def test_nano_costs_what_dit_nano_costs(architecture):
-    found = cost_of(build_denoiser(architecture), DIGITS_SPEC)
-    assert found.macs_per_image == pytest.approx(7_560_192, rel=0.03)
+@pytest.mark.parametrize(("size", "macs", "within"), [("nano", 7_560_192, 0.03), ("nano/4", 41_533_440, 0.01)])
+def test_nano_costs_what_dit_nano_costs(architecture, size, macs, within):
+    spec = architecture.specs[size]
+    with torch.device("meta"):
+        found = cost_of(build_denoiser(architecture, size, spec), spec)
+    assert found.macs_per_image == pytest.approx(macs, rel=within)
     without_side = found.parameters - found.train_only_parameters
     told = f"{found.parameters:,} parameters ({without_side:,} without side) and {found.macs_per_image / 1e6:.3f} MMACs"
-    assert f"`{architecture.name}:nano` has {told}" in " ".join(README.split())
+    assert f"`{architecture.name}:{size}` has {told}" in " ".join(README.split())
+
+
+def test_native_recipes():
+    v1, v2 = MDT.native("latent", 256, "S/2"), MDT_V2.native("latent", 256, "B/2")
+    assert (v1.recipe["optimizer"], v1.recipe["learning_rate"], v1.recipe["betas"]) == ("adamw", 3e-4, (0.9, 0.999))
+    assert (v2.recipe["optimizer"], v2.recipe["learning_rate"], v2.recipe["clip_norm"]) == ("adan", 3e-4, 1.0)
+    assert v2.recipe["betas"] == (0.98, 0.92, 0.99)
+    assert [MDT_V2.native("pixel", 64, size).recipe["learning_rate"] for size in ("S/2", "S/4")] == [5e-4, 5e-4]
+    assert v2.objectives["iddpm"]["min_snr_gamma"] == 5 and "min_snr_gamma" not in v1.objectives["iddpm"]
+    for native in (v1, v2):
+        assert (native.recipe["weight_decay"], native.recipe["warmup_steps"], native.recipe["decay"]) == (
+            0,
+            0,
+            "constant",
+        )
 
 
 @BOTH
@@ -81,6 +110,11 @@ def test_nano_costs_what_dit_nano_costs(architecture):
 )
 def test_contract(architecture, options):
     check_architecture(architecture, options=options)
+
+
+@BOTH
+def test_contract_of_nano_4(architecture):
+    check_architecture(architecture, architecture.specs["nano/4"], "nano/4")
 
 
 @BOTH

@@ -85,15 +85,44 @@ def where(spec):
     return f"{spec.resolution}x{spec.resolution}x{spec.channels}"
 
 
-def test_nano_costs_as_much_as_dit_nano():
-    found = cost("nano", DIGITS_SPEC)
-    assert found.macs_per_image / 7_560_192 == pytest.approx(1, abs=0.02)
+@pytest.mark.parametrize(("size", "macs"), [("nano", 7_560_192), ("nano/4", 41_533_440)])
+def test_nano_costs_as_much_as_dit_nano(size, macs):
+    found = cost(size, ARCHITECTURE.specs[size])
+    assert found.macs_per_image / macs == pytest.approx(1, abs=0.02)
     assert f"{found.parameters:,} parameters, {found.macs_per_image / 1e6:.3f} MMACs" in README
+
+
+@pytest.mark.parametrize(
+    ("space", "resolution", "size", "rate", "betas", "warmup"),
+    [
+        ("pixel", 32, "S/2", 2e-4, (0.99, 0.999), 2500),
+        ("pixel", 64, "S/4", 2e-4, (0.99, 0.99), 5000),
+        ("pixel", 64, "M/4", 3e-4, (0.99, 0.99), 5000),
+        ("latent", 256, "L/2", 2e-4, (0.99, 0.99), 5000),
+        ("latent", 512, "H/4", 2e-4, (0.99, 0.99), 5000),
+    ],
+)
+def test_native_recipe(space, resolution, size, rate, betas, warmup):
+    native = ARCHITECTURE.native(space, resolution, size)
+    assert native.recipe == {
+        "optimizer": "adamw",
+        "learning_rate": rate,
+        "betas": betas,
+        "weight_decay": 0.03,
+        "warmup_steps": warmup,
+        "decay": "constant",
+    }
+    schedule = "scaled-linear" if size == "H/4" else "linear"
+    assert native.objectives["iddpm"] == {"schedule": schedule, "learn_variance": False}
 
 
 @pytest.mark.parametrize(("option", "value"), VARIANTS)
 def test_contract(option, value):
     check_architecture(ARCHITECTURE, options={option: value})
+
+
+def test_contract_of_nano_4():
+    check_architecture(ARCHITECTURE, ARCHITECTURE.specs["nano/4"], "nano/4")
 
 
 @pytest.mark.parametrize(("option", "value"), VARIANTS)
@@ -167,9 +196,11 @@ def test_initialisation():
     assert not shift.any()
 
 
-def test_nano_starts_elsewhere():
-    net = build()
-    image = torch.randn(2, 1, 8, 8)
+@pytest.mark.parametrize("size", ["nano", "nano/4"])
+def test_nano_starts_elsewhere(size):
+    spec = ARCHITECTURE.specs[size]
+    net = build(size, spec)
+    image = torch.randn(2, 1, spec.resolution, spec.resolution)
     torch.testing.assert_close(net.final_layer(image), image + net.final_layer.bias)
     assert net.mid_block.mlp.fc1.weight.std().item() == pytest.approx(0.1, rel=0.02)
     assert net.pos_embed.std().item() == pytest.approx(0.5, rel=0.05)
