@@ -12,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeVar
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -23,9 +23,10 @@ from .storage import sha256_of
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".pgm", ".webp", ".gif", ".tif", ".tiff")  # what may be images
 _LOSSLESS, _LOSSY = ("PNG", "BMP", "PPM"), ("JPEG", "MPO")  # Pillow's names of the formats that are read
-_DAMAGED = (OSError, SyntaxError, ValueError, EOFError, RuntimeError, zlib.error, zipfile.BadZipFile)  # of the readers
+DAMAGED = (OSError, SyntaxError, ValueError, EOFError, RuntimeError, zlib.error, zipfile.BadZipFile)  # of the readers
 _CHANNELS = {"L": 1, "RGB": 3}
 Batches = Callable[[int], Iterator[Bytes]]
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +80,7 @@ def _folder(folder: Path) -> ImageSet:
 
     def batches(size: int) -> Iterator[Bytes]:
         chunks = (paths[start : start + size] for start in range(0, len(paths), size))
-        return _ahead(chunks, lambda path: _pixels(path, first))
+        return ahead(chunks, lambda path: _pixels(path, first))
 
     return ImageSet(_name(folder), len(paths), first, batches, lambda: _hash_of(paths), lossy)
 
@@ -108,7 +109,7 @@ def _header(path: Path) -> tuple[tuple[int, int, int], str]:
         with Image.open(path) as image:
             mode, (width, height), kind = image.mode, image.size, image.format or ""
             deep, frames = "16" in str([tile[3] for tile in image.tile]), getattr(image, "n_frames", 1)
-    except (*_DAMAGED, UnidentifiedImageError, Image.DecompressionBombError) as error:
+    except (*DAMAGED, UnidentifiedImageError, Image.DecompressionBombError) as error:
         raise BadFile(f"{str(path)!r} is no readable image ({_reason(error, path)}).") from None
     if kind not in _LOSSLESS + _LOSSY:
         raise BadFile(f"{str(path)!r} is a {kind}; give {' or '.join(_LOSSLESS)}.")
@@ -123,18 +124,18 @@ def _pixels(path: Path, shape: tuple[int, int, int]) -> Bytes:
     try:
         with Image.open(path) as image:
             pixels = np.asarray(image)
-    except _DAMAGED as error:
+    except DAMAGED as error:
         raise BadFile(f"{str(path)!r} is damaged ({_reason(error, path)}).") from None
     return pixels.reshape(*shape[1:], shape[0]).transpose(2, 0, 1)
 
 
-def _ahead(chunks: Iterable[list[Path]], read: Callable[[Path], Bytes]) -> Iterator[Bytes]:
-    """Batches of decoded files, on all cores, one batch ahead of the reader."""
+def ahead(chunks: Iterable[list[Item]], read: Callable[[Item], Bytes]) -> Iterator[Bytes]:
+    """Batches of what `read` makes of each item, on all cores, one batch ahead of the reader."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         waiting: deque[list[Future[Bytes]]] = deque()
         try:
             for chunk in chunks:
-                waiting.append([pool.submit(read, path) for path in chunk])
+                waiting.append([pool.submit(read, item) for item in chunk])
                 if len(waiting) > 1:
                     yield np.stack([future.result() for future in waiting.popleft()])
             while waiting:
@@ -183,7 +184,7 @@ def _member(path: Path, name: str) -> Iterator[tuple[IO[bytes], tuple[int, int, 
 def _read(stream: IO[bytes], size: int, path: Path) -> bytes:
     try:
         content = stream.read(size)
-    except _DAMAGED as error:
+    except DAMAGED as error:
         raise BadFile(f"{str(path)!r} is damaged ({_reason(error, path)}).") from None
     if len(content) < size:
         raise BadFile(f"{str(path)!r} is cut off: arr_0 has fewer bytes than its shape asks for.")

@@ -46,6 +46,12 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def cache_folder() -> Path:
+    """`DITBENCH_CACHE`, or ``ditbench`` in the user's cache."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "ditbench"
+    return Path(os.environ.get("DITBENCH_CACHE") or cache).expanduser()
+
+
 def sweep(directory: Path) -> None:
     """Remove the temporary files that a killed writer left."""
     for stray in directory.glob(".*.tmp"):

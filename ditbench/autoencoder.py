@@ -1,0 +1,173 @@
+"""The autoencoder between images and latents: diffusers' `AutoencoderKL`, pinned by what it computes.
+
+Letters in shapes: N images of R x R pixels, C channels of latents, h = w = R / factor.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL
+from torch import Tensor
+
+from .errors import BadFile, BadValue
+from .images import from_bytes
+from .precision import products
+
+PART = {"cpu": 1, "cuda": 32}  # images in one pass; on a CPU more are slower
+_KL: Any = AutoencoderKL  # whose type hints stop half-way
+_UNSUPPORTED = ("shift_factor", "latents_mean", "latents_std")  # other ways to bring latents to unit variance
+
+
+@dataclass(frozen=True, eq=False)
+class Autoencoder:
+    """An autoencoder on its device. Everything is computed in whole float32, a few images at a time."""
+
+    name: str  # on the Hugging Face hub, or its folder's, without the way to it
+    sha256: str  # see `_identity`
+    network: Any  # AutoencoderKL
+
+    @property
+    def scale(self) -> float:
+        """What latents are multiplied with to have unit variance."""
+        return float(self.network.config["scaling_factor"])
+
+    @property
+    def factor(self) -> int:
+        """Pixels per latent cell, along a side."""
+        return 1 << (len(self.network.config["block_out_channels"]) - 1)
+
+    @property
+    def channels(self) -> int:
+        """C of the latents."""
+        return int(self.network.config["latent_channels"])
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        device: torch.device = self.network.device
+        return device
+
+    def cells(self, resolution: int) -> int:
+        """h = w of the latents of images of that size; `BadValue` if they don't divide."""
+        if resolution % self.factor:
+            raise BadValue(
+                f"Images of {resolution} pixels don't divide into the latent cells of {self.name!r}: "
+                f"give a multiple of {self.factor}."
+            )
+        return resolution // self.factor
+
+    def encode(self, pixels: Tensor, part: int | None = None) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of the posterior, not scaled: twice (N, C, h, w) float32, on the device.
+
+        pixels: (N, 3, R, R) uint8. part: images in one pass. Raises `BadValue` if R is no multiple of the factor.
+        """
+        self.cells(pixels.shape[-1])
+        moments = self._in_parts(self._moments, pixels, part)
+        mean, std = moments.chunk(2, dim=1)
+        return mean, std
+
+    def decode(self, latents: Tensor, part: int | None = None) -> Tensor:
+        """Pixels in [-1, 1], (N, 3, R, R) float32 on the device, of scaled latents (N, C, h, w)."""
+        return self._in_parts(self._pixels, latents, part)
+
+    def save(self, folder: Path) -> None:
+        """Write it as diffusers does, so that `load_autoencoder` finds the same again."""
+        self.network.save_pretrained(folder, safe_serialization=True)
+
+    def _moments(self, pixels: Tensor) -> Tensor:
+        posterior = self.network.encode(from_bytes(pixels)).latent_dist
+        return torch.cat([posterior.mean, posterior.std], dim=1)
+
+    def _pixels(self, latents: Tensor) -> Tensor:
+        decoded: Tensor = self.network.decode(latents.float() / self.scale).sample
+        return decoded.clamp(-1, 1)
+
+    @torch.inference_mode()
+    def _in_parts(self, compute: Callable[[Tensor], Tensor], x: Tensor, part: int | None) -> Tensor:
+        parts = torch.split(x, part or PART.get(self.device.type, 1))
+        with products("float32"), torch.autocast(self.device.type, enabled=False):
+            return torch.cat([compute(few.to(self.device)) for few in parts])
+
+
+def load_autoencoder(name_or_path: str, offline: bool = False, device: torch.device | None = None) -> Autoencoder:
+    """The autoencoder of that name on the Hugging Face hub, or in a folder. Safetensors alone; float32.
+
+    Raises `BadFile`, with the way out, if it is missing, damaged, incomplete, or scales latents in another way than by
+    one factor.
+    """
+    network = _read(name_or_path, offline)
+    config = network.config
+    for field in _UNSUPPORTED:
+        if config.get(field):
+            raise BadFile(f"The autoencoder {name_or_path!r} has a {field}, which ditbench does not support.")
+    if not config.get("scaling_factor"):
+        raise BadFile(f"The autoencoder {name_or_path!r} has no scaling_factor: add it to its config.json.")
+    sides = (config["in_channels"], config["out_channels"])
+    if sides != (3, 3):
+        raise BadFile(f"The autoencoder {name_or_path!r} is for images of {sides} channels, not RGB.")
+    network = network.eval().requires_grad_(False)
+    folder = Path(name_or_path)
+    name = folder.resolve().name if folder.is_dir() else name_or_path
+    return Autoencoder(name, _identity(network), network.to(device or "cpu"))
+
+
+def _read(name_or_path: str, offline: bool) -> Any:
+    here = Path(name_or_path).is_dir()
+    if not here and (name_or_path.count("/") != 1 or name_or_path[0] in "./~"):
+        raise BadFile(f"There is no folder {name_or_path!r}, and the hub's names look like 'owner/name'.")
+    how = {"use_safetensors": True, "local_files_only": offline or here}
+    try:
+        kind = _KL.load_config(name_or_path, local_files_only=how["local_files_only"]).get("_class_name")
+        if kind != "AutoencoderKL":
+            raise BadFile(f"The autoencoder {name_or_path!r} is a {kind}; ditbench takes diffusers' AutoencoderKL.")
+        with torch.random.fork_rng(devices=[]):  # it initialises before it loads
+            network, found = _KL.from_pretrained(
+                name_or_path, **how, torch_dtype=torch.float32, low_cpu_mem_usage=False, output_loading_info=True
+            )
+    except BadFile:
+        raise
+    except Exception as error:  # a damaged file or an unreachable hub can fail in many ways
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise BadFile(f"The autoencoder {name_or_path!r} can't be read ({reason}). {_way_out(here, offline)}") from None
+    wrong = [key for fault in found.values() for key in fault]
+    if wrong:
+        raise BadFile(f"The autoencoder {name_or_path!r}: its weights don't fit its config.json, e.g. {wrong[0]}.")
+    return network
+
+
+def _way_out(here: bool, offline: bool) -> str:
+    files = "config.json and diffusion_pytorch_model.safetensors"
+    if here:
+        return f"The folder should hold its {files}, as diffusers saves them."
+    if offline:
+        return "Run once without --offline to fetch it, or give a folder that holds it."
+    return f"Without a network, give a folder that holds its {files}."
+
+
+def _identity(network: Any) -> str:
+    """sha256 of what it computes: name, shape and float32 bytes of each weight, and what its config has changed.
+
+    So the file of weights may be written anew, in another order or with other metadata, and stay the same autoencoder.
+    """
+    usual = {
+        name: parameter.default for name, parameter in inspect.signature(AutoencoderKL.__init__).parameters.items()
+    }
+    config = {key: _plain(value) for key, value in network.config.items() if not key.startswith("_")}
+    changed = {key: value for key, value in config.items() if value != _plain(usual.get(key))}
+    content = hashlib.sha256(json.dumps(changed, sort_keys=True).encode())
+    for name, weight in sorted(network.state_dict().items()):
+        content.update(f"{name} {tuple(weight.shape)}".encode())
+        content.update(weight.float().cpu().contiguous().numpy().tobytes())
+    return content.hexdigest()
+
+
+def _plain(value: object) -> object:
+    return list(value) if isinstance(value, tuple) else value

@@ -1,0 +1,185 @@
+"""`ditbench data`: prepare data sets once, and look at what was prepared."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .app import EXIT_INTERRUPTED, app
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ..datasets.shards import Manifest
+
+data = typer.Typer(no_args_is_help=True, help="Prepare data sets once, and look at what was prepared.")
+app.add_typer(data, name="data")
+
+_LINE_EVERY = 10.0  # seconds between two lines where there is no terminal
+_RECENT = 100  # reports that the speed is told from
+_NAMED = 10  # skipped images that are named; the manifest names them all
+
+
+@data.command()
+def prepare(
+    source: Annotated[
+        str, typer.Argument(help="Folder with one folder of images per class, or of images; or hf:NAME.")
+    ],
+    resolution: Annotated[int, typer.Option(min=1, help="Pixels per side of the centre crop.")],
+    out: Annotated[Path, typer.Option(help="Folder for the shards.")],
+    vae: Annotated[
+        str, typer.Option(help="AutoencoderKL: a name on the Hugging Face hub, or a folder. Without: pixels.")
+    ] = "",
+    processes: Annotated[
+        int, typer.Option(min=1, help="That work at once; on several machines, start it on each.")
+    ] = 1,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Images in one pass of the autoencoder, on a GPU.")
+    ] = None,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave unreadable images out, and note them.")] = False,
+    offline: Annotated[bool, typer.Option("--offline", help="Never touch the network.")] = False,
+) -> None:
+    """Crop and encode images into shards: the latents of each image and of its mirror image, or its pixels.
+
+    The same command resumes what was interrupted, and shares the work with others of its kind.
+    """
+    from ..console import make_console
+    from ..plan import check_device
+
+    check_device(device)
+    console = make_console()
+    with _interruptible("the same command resumes"):
+        from ..autoencoder import load_autoencoder
+        from ..datasets.prepare import list_source
+        from ..datasets.prepare import prepare as make
+        from ..environment import find_device
+
+        raw = list_source(_whole(source), skip_bad, offline)
+        autoencoder = load_autoencoder(vae, offline, find_device(device)) if vae else None
+        with _progress(console) as report:
+            manifest = make(
+                raw,
+                out,
+                resolution,
+                autoencoder,
+                skip_bad=skip_bad,
+                offline=offline,
+                processes=processes,
+                batch_size=batch_size,
+                report=report,
+            )
+    _show(console, out, manifest)
+
+
+@data.command()
+def stats(
+    folder: Annotated[Path, typer.Argument(help="What `ditbench data prepare` has made.")],
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """Read prepared data through, check it, and say what it is."""
+    from ..console import make_console
+
+    with _interruptible("nothing was changed"):
+        from ..datasets.prepared import verify
+
+        prepared = verify(folder)
+    manifest = prepared.manifest
+    if as_json:
+        facts = {"sha256": manifest.sha256, "kind": manifest.plan.kind, "bytes_per_image": _bytes_per_image(manifest)}
+        typer.echo(json.dumps({**facts, **manifest.model_dump(mode="json")}, indent=1))
+        return
+    console = make_console()
+    _show(console, folder, manifest)
+    counts = sorted(Counter(prepared.labels.tolist()).values())
+    if manifest.plan.class_names:
+        _say(console, f"{counts[0]:,} to {counts[-1]:,} images of a class")
+    _say(console, f"verified: the checksums of {len(manifest.shards):,} shards, their labels, the statistics")
+
+
+def _whole(source: str) -> str:
+    """A folder's whole path, so that it is found again from elsewhere; a name on the hub as it is."""
+    path = Path(source).expanduser()
+    return source if ":" in source and not path.exists() else str(path.resolve())
+
+
+@contextmanager
+def _interruptible(consequence: str) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo(f"Interrupted; {consequence}.", err=True)
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+
+
+@contextmanager
+def _progress(console: Console) -> Iterator[Callable[[int, int], None]]:
+    """A bar in a terminal, a line now and then elsewhere; both say how long it will take."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    pace, last, said = _Pace(), 0.0, -1
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("images{task.description}"))
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
+        bar = bars.add_task("", total=None)
+
+        def report(done: int, of: int) -> None:
+            nonlocal last, said
+            told = pace.told(done, of)
+            bars.update(bar, completed=done, total=of, description=told)
+            due = done == of or time.monotonic() - last >= _LINE_EVERY
+            if due and done != said and not console.is_terminal:
+                last, said = time.monotonic(), done
+                _say(console, f"{done:,} of {of:,} images{told}")
+
+        yield report
+
+
+class _Pace:
+    """Speed of late; what was there when the command began is not counted as its work."""
+
+    def __init__(self) -> None:
+        self._recent: deque[tuple[float, int]] = deque(maxlen=_RECENT)
+
+    def told(self, done: int, of: int) -> str:
+        self._recent.append((time.monotonic(), done))
+        (since, before), (now, _) = self._recent[0], self._recent[-1]
+        if done == before or now == since:
+            return ""
+        rate = (done - before) / (now - since)
+        return f", {rate:.3g}/s, {timedelta(seconds=round((of - done) / rate))} left"
+
+
+def _show(console: Console, folder: Path, manifest: Manifest) -> None:
+    from ..console import make_table
+
+    plan = manifest.plan
+    classes = f"{len(plan.class_names):,} classes" if plan.class_names else "no classes"
+    _say(console, f"{folder}: {plan.kind} of {manifest.count:,} images of {plan.resolution} px, {classes}")
+    if plan.autoencoder:
+        maker = plan.autoencoder
+        _say(console, f"image and mirror image, by {maker.name} (sha256 {maker.sha256[:12]}), scale {maker.scale:g}")
+    size, shards = sum(shard.bytes for shard in manifest.shards), len(manifest.shards)
+    _say(console, f"{size:,} bytes in {shards:,} shards, {_bytes_per_image(manifest):,} per image")
+    _say(console, f"sha256 {manifest.sha256[:12]}; {len(manifest.skipped):,} images left out, as they can't be read")
+    for one in manifest.skipped[:_NAMED]:
+        _say(console, f"  {one.file!r}")
+    table = make_table("channel", "mean", "std")
+    for channel, (mean, std) in enumerate(zip(manifest.mean, manifest.std, strict=True)):
+        table.add_row(str(channel), f"{mean:.4f}", f"{std:.4f}")
+    console.print(table)
+
+
+def _bytes_per_image(manifest: Manifest) -> int:
+    return round(sum(shard.bytes for shard in manifest.shards) / manifest.count)
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, highlight=False, markup=False, soft_wrap=True)

@@ -1,0 +1,1 @@
+"""Real data: what is trained on, and what samples are compared with."""

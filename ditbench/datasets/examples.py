@@ -1,0 +1,142 @@
+"""What a data set gives: labelled examples to train on, and the real images that samples are compared with.
+
+Letters in shapes: N examples, V views of each (2 if a mirrored copy is stored), C channels, H = W.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from ..components import Space
+from ..errors import BadFile
+from ..image_sets import ImageSet, in_memory
+from ..images import Bytes
+
+Labels = npt.NDArray[np.int64]
+
+
+class Rows(Protocol):
+    """Rows that are read by their numbers, like those of an ndarray; memory-mapped ones read no more than that."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+
+    def __getitem__(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """What is asked of a data set."""
+
+    resolution: int  # of the images, in pixels
+    space: Space = "pixel"
+    place: str = ""  # a folder, or whatever names the data; empty: where the data set usually lies
+    channels: int | None = None  # of what the denoiser sees, where the data does not tell (synthetic)
+    images: int | None = None
+    classes: int | None = None
+    skip_bad: bool = False  # leave unreadable images out, and count them
+    offline: bool = False
+    report: Callable[[int, int], None] = lambda done, of: None  # images prepared so far, of how many
+
+
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """What training reads. Example i has the rows V*i to V*i + V - 1, the second of two being its mirror image.
+
+    rows: pixels (N*V, C, H, W) uint8, or posterior moments of latents (N*V, 2, C, H, W), mean and standard deviation,
+    float16 and not scaled. labels: (N,) in [0, classes), all 0 without classes.
+    """
+
+    rows: Rows
+    labels: Labels
+    views: int = 1
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of what the denoiser sees."""
+        channels, height, width = self.rows.shape[-3:]
+        return channels, height, width
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """A data set, opened and checked."""
+
+    name: str
+    sha256: str  # of the content: the examples, their labels and the classes' names
+    examples: Examples
+    class_names: tuple[str, ...]  # empty: unconditional
+    images: ImageSet | None  # the training images, uint8; None: gone, or there never were any
+    held_out: ImageSet | None = None  # real images of the same kind that are not trained on
+    held_out_labels: Labels | None = None  # None: not known
+    skipped: int = 0  # images that were left out because they can't be read
+    scale: float = 1.0  # latents: what brings them to unit variance
+    autoencoder: Path | None = None  # of the latents: the folder with its weights
+    autoencoder_name: str = ""
+    autoencoder_sha256: str = ""
+    synthetic: bool = False  # noise: nothing can be said of quality
+
+    @property
+    def space(self) -> Space:
+        """Images have three axes a row, moments four."""
+        return "pixel" if len(self.examples.rows.shape) == 4 else "latent"
+
+
+def from_arrays(
+    name: str,
+    pixels: Bytes,
+    labels: Labels,
+    class_names: tuple[str, ...],
+    held_out: Bytes | None = None,
+    held_out_labels: Labels | None = None,
+) -> Data:
+    """A data set of images that are in memory: pixels (N, C, H, W) uint8, labels (N,) int64.
+
+    Raises `BadFile` if they don't fit each other.
+    """
+    _check(name, pixels, labels, class_names)
+    sha256 = _content(pixels, labels, class_names)
+    aside = None if held_out is None else in_memory(f"{name} (held out)", held_out, _content(held_out))
+    images = in_memory(name, pixels, sha256)
+    return Data(name, sha256, Examples(pixels, labels), class_names, images, aside, held_out_labels)
+
+
+def _check(name: str, pixels: Bytes, labels: Labels, class_names: tuple[str, ...]) -> None:
+    if pixels.ndim != 4 or pixels.dtype != np.uint8:
+        raise BadFile(f"Dataset {name!r}: pixels are {pixels.dtype} {pixels.shape}, not uint8 NCHW.")
+    if pixels.shape[2] != pixels.shape[3]:
+        raise BadFile(f"Dataset {name!r}: images are {pixels.shape[2:]}, not square.")
+    if labels.shape != pixels.shape[:1] or not len(labels):
+        raise BadFile(f"Dataset {name!r}: {len(pixels)} images but labels {labels.shape}.")
+    check_labels(f"Dataset {name!r}", labels, class_names)
+
+
+def check_labels(where: str, labels: Labels, class_names: tuple[str, ...]) -> None:
+    """`BadFile` if a label is out of range, or a class has no example."""
+    classes = max(1, len(class_names))
+    if labels.min() < 0 or labels.max() >= classes:
+        bad = labels[(labels < 0) | (labels >= classes)][0]
+        raise BadFile(f"{where}: label {bad} is out of range; there are {len(class_names)} classes.")
+    empty = np.flatnonzero(np.bincount(labels, minlength=classes) == 0)
+    if len(empty):
+        raise BadFile(f"{where}: class {class_names[empty[0]]!r} has no image.")
+
+
+def _content(pixels: Bytes, labels: Labels | None = None, class_names: tuple[str, ...] = ()) -> str:
+    content = hashlib.sha256(repr((pixels.shape, class_names)).encode())
+    content.update(np.ascontiguousarray(pixels).tobytes())
+    content.update(b"" if labels is None else labels.astype("<i8").tobytes())
+    return content.hexdigest()

@@ -1,0 +1,301 @@
+"""From images of any size to shards of rows, by any number of processes on any number of machines.
+
+The first to come writes down the plan and, with it, the autoencoder; whoever comes with another plan is refused. Then
+every process is a `Worker`, and whoever finds all shards finished writes the manifest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import multiprocessing
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from multiprocessing import connection
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import filelock
+import numpy as np
+import torch
+from safetensors import safe_open
+
+from ..autoencoder import Autoencoder, load_autoencoder
+from ..errors import BadFile, DitbenchError, RunBusy
+from ..executors import end_with_parent
+from ..storage import make_writable, write_text
+from .examples import check_labels
+from .folder import list_folder
+from .hub import SCHEMES, list_hub
+from .raw import RawImages
+from .shards import (
+    AGAIN,
+    AUTOENCODER,
+    MANIFEST,
+    PLAN,
+    MadeBy,
+    Manifest,
+    Plan,
+    Source,
+    mean_and_std,
+    read_json,
+    shard_path,
+)
+from .worker import PARTS, Hear, Worker, is_finished, read_notes
+
+SHARD_SIZE = 1024  # images: 34 MB of latents of 256 pixels
+_PATIENCE = 300.0  # seconds for another process to agree on the plan
+_MAY_DIFFER = {"source": {"name", "place"}, "autoencoder": {"name"}}  # from machine to machine
+_OTHERWISE = {
+    "resolution": "images of another resolution",
+    "autoencoder": "another autoencoder, or none",
+    "source": "other images",
+    "class_names": "other classes",
+    "shard_size": "shards of another size",
+}
+Report = Callable[[int, int], None]  # images done by all processes, of how many
+
+
+@dataclass(frozen=True)
+class _Task:
+    """All that a process must know to join in."""
+
+    folder: Path
+    place: str
+    offline: bool
+    device: str
+    batch_size: int | None
+    threads: int
+
+
+def list_source(place: str, skip_bad: bool = False, offline: bool = False) -> RawImages:
+    """The images of a folder, or of ``hf:NAME``, before any is read."""
+    if place.partition(":")[0] in SCHEMES:
+        return list_hub(place, skip_bad, offline)
+    return list_folder(Path(place), skip_bad)
+
+
+def prepare(
+    raw: RawImages,
+    folder: Path,
+    resolution: int,
+    autoencoder: Autoencoder | None = None,
+    *,
+    skip_bad: bool = False,
+    offline: bool = False,
+    processes: int = 1,
+    batch_size: int | None = None,
+    shard_size: int = SHARD_SIZE,
+    report: Report = lambda done, of: None,
+) -> Manifest:
+    """Make what is not there yet of the shards, in this process or in `processes` others; see `shards` for the format.
+
+    Without an autoencoder the rows are pixels. Raises `BadFile` for an image that can't be read (with `skip_bad` it is
+    left out and noted), for a class that has none left, for a folder that is made of something else.
+    """
+    plan = _plan(raw, resolution, autoencoder, skip_bad, shard_size)
+    done: dict[int, int] = {}  # images of each shard
+
+    def hear(shard: int, images: int) -> None:
+        done[shard] = images
+        report(sum(done.values()), len(raw))
+
+    with _disk_trouble(folder):
+        _agree(folder, plan, autoencoder)
+        done |= {shard: len(plan.images_of(shard)) for shard in range(plan.shards) if is_finished(folder, shard)}
+        report(sum(done.values()), len(raw))
+        if processes == 1:
+            Worker(raw, folder, plan, autoencoder, batch_size).work(hear)
+        else:
+            device = "cpu" if autoencoder is None else str(autoencoder.device)
+            threads = max(1, multiprocessing.cpu_count() // processes)
+            _in_processes(processes, _Task(folder, raw.place, offline, device, batch_size, threads), hear)
+        return _finish(raw, folder, plan)
+
+
+def _plan(raw: RawImages, resolution: int, autoencoder: Autoencoder | None, skip_bad: bool, shard_size: int) -> Plan:
+    made_by = None
+    if autoencoder is not None:
+        autoencoder.cells(resolution)
+        made_by = MadeBy(
+            name=autoencoder.name,
+            sha256=autoencoder.sha256,
+            scale=autoencoder.scale,
+            factor=autoencoder.factor,
+            channels=autoencoder.channels,
+        )
+    return Plan(
+        resolution=resolution,
+        autoencoder=made_by,
+        source=Source(name=raw.name, place=raw.place, split=raw.split, listing=raw.listing, images=len(raw)),
+        class_names=raw.class_names,
+        skip_bad=skip_bad,
+        shard_size=shard_size,
+    )
+
+
+def _agree(folder: Path, plan: Plan, autoencoder: Autoencoder | None) -> None:
+    """Write the plan down, unless it is there. Then it may still be told to skip bad images: so far there were none."""
+    make_writable(folder)
+    with _sole_planner(folder):
+        path = folder / PLAN
+        if path.exists():
+            there = read_json(path, Plan)
+            _check_same(folder, there, plan)
+            if plan.skip_bad and not there.skip_bad:
+                write_text(path, there.model_copy(update={"skip_bad": True}).model_dump_json(indent=1))
+            return
+        ours = {AUTOENCODER, PARTS}
+        strangers = [entry.name for entry in folder.iterdir() if entry.name not in ours and entry.name[0] != "."]
+        if strangers:
+            raise BadFile(f"{str(folder)!r} holds something else, {strangers[0]!r}: choose another folder with --out.")
+        (folder / PARTS).mkdir(exist_ok=True)
+        if autoencoder is not None:
+            _save(autoencoder, folder)
+        write_text(path, plan.model_dump_json(indent=1))
+
+
+@contextmanager
+def _sole_planner(folder: Path) -> Iterator[None]:
+    lock = filelock.FileLock(folder / f".{PLAN}.lock", timeout=_PATIENCE)
+    try:
+        lock.acquire()
+    except filelock.Timeout:
+        raise RunBusy(f"Another process has held {lock.lock_file!r} for {_PATIENCE:.0f} s. Stop it.") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _check_same(folder: Path, there: Plan, now: Plan) -> None:
+    before, after = (plan.model_dump(exclude=_MAY_DIFFER) for plan in (there, now))
+    other = [words for field, words in _OTHERWISE.items() if before[field] != after[field]]
+    if other:
+        raise BadFile(f"{str(folder)!r} is of {other[0]}: choose another folder with --out, or remove this one.")
+    if there.skip_bad and not now.skip_bad:
+        raise BadFile(f"{str(folder)!r} is made with --skip-bad: say so again, or choose another folder with --out.")
+
+
+def _save(autoencoder: Autoencoder, folder: Path) -> None:
+    """All of it or nothing; what is there without a plan, a killed process left."""
+    temporary = folder / f".{AUTOENCODER}.tmp"
+    for left in (temporary, folder / AUTOENCODER):
+        shutil.rmtree(left, ignore_errors=True)
+    autoencoder.save(temporary)
+    temporary.rename(folder / AUTOENCODER)
+
+
+@contextmanager
+def _disk_trouble(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise DitbenchError(f"{str(folder)!r} can't be written ({error.strerror or error}). Then {AGAIN}.") from None
+
+
+def _in_processes(count: int, task: _Task, hear: Hear) -> None:
+    """Let clean processes work, and pass on what they say. Whatever ends this ends them; they have nothing to save."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    workers: dict[Any, BaseProcess] = {}  # by the end of the pipe that is heard here
+    try:
+        for _ in range(count):
+            inbox, outbox = context.Pipe(duplex=False)
+            workers[inbox] = context.Process(target=_serve, args=(outbox, task), daemon=True)
+            workers[inbox].start()
+            outbox.close()
+        talking: list[Any] = list(workers)
+        while talking:
+            for inbox in connection.wait(talking):  # type: ignore[assignment]
+                if not _listen(inbox, workers[inbox], hear):
+                    talking.remove(inbox)
+    finally:
+        for inbox, worker in workers.items():
+            worker.kill()
+            worker.join()
+            inbox.close()
+
+
+def _listen(inbox: Connection, worker: BaseProcess, hear: Hear) -> bool:
+    """Whether there may be more to hear. Raises what the process raised."""
+    try:
+        message = inbox.recv()
+    except EOFError:
+        worker.join()
+        code = worker.exitcode or 0
+        if code < 0:
+            name = signal.Signals(-code).name
+            raise DitbenchError(f"A process was killed by {name}; {AGAIN}, with fewer --processes.") from None
+        if code > 0:
+            raise RuntimeError(f"a process ended with exit code {code}; its traceback stands above") from None
+        return False
+    if isinstance(message, DitbenchError):
+        raise message
+    hear(*message)
+    return True
+
+
+def _serve(outbox: Connection, task: _Task) -> None:
+    """In a process of its own: join in."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches whoever started this, which ends it
+    end_with_parent()
+    try:
+        with _disk_trouble(task.folder):
+            _joiner(task).work(lambda shard, images: outbox.send((shard, images)))
+    except DitbenchError as error:
+        outbox.send(error)
+
+
+def _joiner(task: _Task) -> Worker:
+    """A worker on a plan that is written down."""
+    plan, autoencoder = read_json(task.folder / PLAN, Plan), None
+    raw = list_source(task.place, plan.skip_bad, task.offline)
+    if raw.listing != plan.source.listing:
+        raise BadFile(f"{task.place!r} has changed since it was listed: {AGAIN} when it is at rest.")
+    if plan.autoencoder is not None:
+        kept = task.folder / AUTOENCODER
+        autoencoder = replace(load_autoencoder(str(kept), True, torch.device(task.device)), name=plan.autoencoder.name)
+        if autoencoder.sha256 != plan.autoencoder.sha256:
+            raise BadFile(f"{str(kept)!r} is not the autoencoder that is planned for: remove the folder of it.")
+    return Worker(raw, task.folder, plan, autoencoder, task.batch_size, task.threads)
+
+
+def _finish(raw: RawImages, folder: Path, plan: Plan) -> Manifest:
+    """The manifest, written unless another process has done so."""
+    notes = [read_notes(folder, shard) for shard in range(plan.shards)]
+    skipped = tuple(one for note in notes for one in note.skipped)
+    kept = np.delete(raw.labels, [one.index for one in skipped])
+    if not len(kept):
+        raise BadFile(f"None of the {len(raw)} images of {raw.name!r} can be read.")
+    check_labels(f"{raw.name!r}, without the {len(skipped)} images that can't be read", kept, plan.class_names)
+    mean, std = mean_and_std(np.sum([note.sums for note in notes], axis=0), plan, len(kept))
+    manifest = Manifest(
+        plan=read_json(folder / PLAN, Plan),
+        count=len(kept),
+        shards=tuple(note.shard for note in notes),
+        skipped=skipped,
+        source_sha256=_source_sha256(folder, plan),
+        mean=mean,
+        std=std,
+        ditbench=importlib.metadata.version("ditbench"),
+    )
+    with _sole_planner(folder):
+        path = folder / MANIFEST
+        if not path.exists() or read_json(path, Manifest).shards != manifest.shards:
+            write_text(path, manifest.model_dump_json(indent=1))
+        return read_json(path, Manifest)
+
+
+def _source_sha256(folder: Path, plan: Plan) -> str:
+    """Hash of the encoded images that were read; the same as `crop.hash_images` of them."""
+    content = hashlib.sha256()
+    for shard in range(plan.shards):
+        with safe_open(shard_path(folder, shard), "np") as file:
+            content.update(file.get_tensor("digests").tobytes())
+    return content.hexdigest()

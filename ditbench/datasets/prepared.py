@@ -1,0 +1,166 @@
+"""Data sets of images of any size: latents that were prepared, or pixels, which are prepared on first use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from ..autoencoder import load_autoencoder
+from ..errors import BadFile, DitbenchError
+from ..image_sets import ImageSet
+from ..images import Bytes
+from ..storage import cache_folder
+from ..track import digest
+from .crop import cropped
+from .examples import Data, Examples, Request, Rows
+from .hub import SCHEMES
+from .prepare import list_source, prepare
+from .raw import RawImages
+from .shards import (
+    AGAIN,
+    AUTOENCODER,
+    MANIFEST,
+    Manifest,
+    Prepared,
+    is_prepared,
+    mean_and_std,
+    open_prepared,
+    sums,
+)
+
+_FORMAT = 1  # of the cache
+_CHUNK = 1024  # rows read at a time
+
+
+def load_latents(request: Request) -> Data:
+    """What `ditbench data prepare --vae` has made, in the folder `request.place`.
+
+    The real images are cropped anew from the source if it is where it was and lists the same files. Raises `BadFile`
+    if the folder holds something else.
+    """
+    folder, how = Path(request.place).expanduser(), f"--vae NAME --resolution {request.resolution} --out DIR"
+    if not is_prepared(folder):
+        raise BadFile(f"{str(folder)!r} holds no latents. Make some with `ditbench data prepare SOURCE {how}`.")
+    prepared = open_prepared(folder)
+    manifest = prepared.manifest
+    if manifest.plan.autoencoder is None:
+        raise BadFile(f"{str(folder)!r} holds pixels, not latents: `ditbench data prepare SOURCE {how}` makes some.")
+    _check_resolution(prepared, request)
+    raw = _source(manifest, request.offline)
+    return Data(
+        name=manifest.plan.source.name,
+        sha256=manifest.sha256,
+        examples=Examples(prepared.rows, prepared.labels, manifest.plan.views),
+        class_names=manifest.plan.class_names,
+        images=None if raw is None else _cropped_again(raw, manifest),
+        held_out=_held_out(raw, request.resolution),
+        skipped=len(manifest.skipped),
+        scale=manifest.plan.scale,
+        autoencoder=folder / AUTOENCODER,
+        autoencoder_name=manifest.plan.autoencoder.name,
+        autoencoder_sha256=manifest.plan.autoencoder.sha256,
+    )
+
+
+def load_folder(request: Request) -> Data:
+    """The images of a folder, prepared as pixels: already, or now, once, in the cache. `BadFile` for what is bad."""
+    folder = Path(request.place).expanduser()
+    if is_prepared(folder):
+        prepared = open_prepared(folder)
+        return _pixels(prepared, _source(prepared.manifest, request.offline), request)
+    return _prepared_once(list_source(str(folder), request.skip_bad), request)
+
+
+def load_hub(request: Request) -> Data:
+    """A data set of the Hugging Face hub, prepared as pixels, once, in the cache. place: its name."""
+    scheme = request.place.partition(":")[0]
+    place = request.place if scheme in SCHEMES else f"{SCHEMES[0]}:{request.place}"
+    return _prepared_once(list_source(place, request.skip_bad, request.offline), request)
+
+
+def verify(folder: Path) -> Prepared:
+    """Read a finished folder through, whatever is remembered of it; `BadFile` names what is not as it should be."""
+    prepared = open_prepared(folder, remember=False)
+    manifest, plan = prepared.manifest, prepared.manifest.plan
+    total = np.sum([sums(rows) for rows in _chunks(prepared.rows, _CHUNK)], axis=0)
+    if not np.allclose(mean_and_std(total, plan, manifest.count), (manifest.mean, manifest.std), rtol=1e-6, atol=1e-9):
+        raise BadFile(f"{str(folder / MANIFEST)!r} has other statistics than the shards. Remove it and {AGAIN}.")
+    if plan.autoencoder and load_autoencoder(str(folder / AUTOENCODER), True).sha256 != plan.autoencoder.sha256:
+        raise BadFile(f"{str(folder / AUTOENCODER)!r} is not the autoencoder that made the latents.")
+    return prepared
+
+
+def _prepared_once(raw: RawImages, request: Request) -> Data:
+    """Pixels in the cache under what they are of, wherever the source lies; names and sizes tell it from another."""
+    key = digest([_FORMAT, raw.listing, raw.class_names, request.resolution, request.skip_bad], 32)
+    folder = cache_folder() / "data" / key
+    prepare(
+        raw,
+        folder,
+        request.resolution,
+        skip_bad=request.skip_bad,
+        offline=request.offline,
+        report=request.report,
+    )
+    return _pixels(open_prepared(folder), raw, request)
+
+
+def _pixels(prepared: Prepared, raw: RawImages | None, request: Request) -> Data:
+    manifest = prepared.manifest
+    if manifest.plan.autoencoder is not None:
+        raise BadFile(
+            f"{str(prepared.folder)!r} holds latents, not images. Give the images that they were made of, or prepare "
+            f"these with `ditbench data prepare SOURCE --resolution {request.resolution} --out DIR`, without --vae."
+        )
+    _check_resolution(prepared, request)
+    name = manifest.plan.source.name if raw is None else raw.name
+    return Data(
+        name=name,
+        sha256=manifest.sha256,
+        examples=Examples(prepared.rows, prepared.labels),
+        class_names=manifest.plan.class_names,
+        images=_as_images(name, prepared),
+        held_out=_held_out(raw, request.resolution),
+        skipped=len(manifest.skipped),
+    )
+
+
+def _check_resolution(prepared: Prepared, request: Request) -> None:
+    there = prepared.manifest.plan.resolution
+    if there != request.resolution:
+        raise BadFile(
+            f"{str(prepared.folder)!r} was prepared at {there} pixels, but {request.resolution} are asked for: "
+            f"prepare its source again, with --resolution {request.resolution} and another --out."
+        )
+
+
+def _source(manifest: Manifest, offline: bool) -> RawImages | None:
+    """The images that were prepared, if they are still there."""
+    source = manifest.plan.source
+    try:
+        raw = list_source(source.place, manifest.plan.skip_bad, offline)
+    except DitbenchError:
+        return None
+    return raw if raw.listing == source.listing else None
+
+
+def _cropped_again(raw: RawImages, manifest: Manifest) -> ImageSet:
+    keep = np.delete(np.arange(len(raw)), [one.index for one in manifest.skipped])
+    return cropped(raw, manifest.plan.resolution, keep, manifest.source_sha256)
+
+
+def _held_out(raw: RawImages | None, resolution: int) -> ImageSet | None:
+    return None if raw is None or raw.held_out is None else cropped(raw.held_out, resolution)
+
+
+def _as_images(name: str, prepared: Prepared) -> ImageSet:
+    rows, sha256 = prepared.rows, prepared.manifest.sha256
+    channels, height, width = rows.shape[1:]
+    return ImageSet(name, rows.shape[0], (channels, height, width), lambda size: _chunks(rows, size), lambda: sha256)
+
+
+def _chunks(rows: Rows, size: int) -> Iterator[Bytes]:
+    count = rows.shape[0]
+    return (rows[np.arange(start, min(start + size, count))] for start in range(0, count, size))

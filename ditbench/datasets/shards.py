@@ -1,0 +1,307 @@
+"""Prepared data on disk: shards of rows that are memory-mapped, and a manifest that says what they are.
+
+A folder holds ``manifest.json``, ``shard-00000.safetensors``... and, for latents, ``autoencoder/`` with the weights
+that made them. Shard k is of the images k*S to (k+1)*S of the source, less those that were skipped: n of them. It has
+
+- ``rows``, as `Examples` has them: pixels (n, 3, R, R) uint8, or moments (2n, 2, C, h, w) float16, of which 2i is of
+  the image and 2i + 1 of its mirror image;
+- ``labels`` (n,) int64, and ``digests`` (n, 32) uint8: sha256 of the encoded images that were read.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import pydantic
+from pydantic import Field
+from safetensors import SafetensorError, safe_open
+
+from ..errors import BadFile
+from ..storage import cache_folder, sha256_of, write_text
+from ..track import Frozen, Positive, digest, first_fault
+from .examples import Labels, check_labels
+
+MANIFEST, PLAN, AUTOENCODER = "manifest.json", "plan.json", "autoencoder"
+AGAIN = "run the same `ditbench data prepare` again"
+_CHUNK = 64  # rows whose statistics are summed at a time
+_logger = logging.getLogger(__name__)
+
+Kind = Literal["pixels", "latents"]
+Count = Annotated[int, Field(ge=0)]
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+Sums = npt.NDArray[np.float64]  # (2, C)
+Model = TypeVar("Model", bound=Frozen)
+_STAMPS = pydantic.TypeAdapter(dict[str, list[int | str]])
+
+
+class Source(Frozen):
+    """Where the images came from."""
+
+    name: str
+    place: str  # what opens it again: a folder, or "hf:NAME"
+    split: str
+    listing: str  # hash of names and sizes
+    images: Positive
+
+
+class MadeBy(Frozen):
+    """The autoencoder of latents."""
+
+    name: str
+    sha256: Sha256
+    scale: Annotated[float, Field(gt=0)]
+    factor: Positive  # pixels per latent cell, along a side
+    channels: Positive
+
+
+class Plan(Frozen):
+    """What a folder is being made of. Whoever works on it agrees on this."""
+
+    schema_version: Literal[1] = 1
+    resolution: Positive  # of the images
+    autoencoder: MadeBy | None  # None: pixels
+    source: Source
+    class_names: tuple[str, ...]  # empty: unconditional
+    skip_bad: bool
+    shard_size: Positive  # images of the source in a shard
+
+    @property
+    def kind(self) -> Kind:
+        """What rows are."""
+        return "latents" if self.autoencoder else "pixels"
+
+    @property
+    def views(self) -> int:
+        """Rows of an image: moments have its mirror image, too, pixels are mirrored when they are read."""
+        return 2 if self.autoencoder else 1
+
+    @property
+    def scale(self) -> float:
+        """What latents are multiplied with to have unit variance."""
+        return self.autoencoder.scale if self.autoencoder else 1.0
+
+    @property
+    def row_shape(self) -> tuple[int, ...]:
+        """(3, R, R), or (2, C, h, w)."""
+        if self.autoencoder is None:
+            return 3, self.resolution, self.resolution
+        side = self.resolution // self.autoencoder.factor
+        return 2, self.autoencoder.channels, side, side
+
+    @property
+    def shards(self) -> int:
+        """How many there are."""
+        return -(-self.source.images // self.shard_size)
+
+    def images_of(self, shard: int) -> range:
+        """The images of the source that a shard is of."""
+        start = shard * self.shard_size
+        return range(start, min(start + self.shard_size, self.source.images))
+
+
+class Shard(Frozen):
+    """One file."""
+
+    count: Count  # of examples
+    bytes: Positive
+    sha256: Sha256
+
+
+class Skipped(Frozen):
+    """An image that can't be read."""
+
+    index: Count  # in the source's listing
+    file: str
+
+
+class Manifest(Frozen):
+    """What a finished folder holds. Statistics are per channel, of what a denoiser sees: scaled latents, or [-1, 1]."""
+
+    plan: Plan
+    count: Positive  # of examples
+    shards: Annotated[tuple[Shard, ...], Field(min_length=1)]
+    skipped: tuple[Skipped, ...]
+    source_sha256: Sha256  # of the encoded images, as `crop.hash_images` tells it
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    ditbench: str  # the version that made it
+
+    @pydantic.model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if len(self.shards) != self.plan.shards or sum(shard.count for shard in self.shards) != self.count:
+            raise ValueError("the shards don't add up")
+        if self.count + len(self.skipped) != self.plan.source.images:
+            raise ValueError("examples and skipped images don't add up")
+        return self
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the content: rows and labels, the classes' names, the scale."""
+        return digest([[shard.sha256 for shard in self.shards], self.plan.class_names, self.plan.scale])
+
+
+class ShardedRows:
+    """Rows of many memory-mapped files as if they were one array; reading some touches no more than these."""
+
+    def __init__(self, parts: Sequence[npt.NDArray[Any]]) -> None:
+        self._parts = parts
+        self._ends = np.cumsum([len(part) for part in parts])
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return int(self._ends[-1]), *self._parts[0].shape[1:]
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self._parts[0].dtype
+
+    def __getitem__(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+        """A copy of the rows of these numbers, in their order."""
+        if len(rows) and (rows.min() < 0 or rows.max() >= self._ends[-1]):
+            raise IndexError(f"rows run from 0 to {self._ends[-1] - 1}")
+        parts = np.searchsorted(self._ends, rows, side="right")
+        found = np.empty((len(rows), *self.shape[1:]), self.dtype)
+        for place, (part, row) in enumerate(zip(parts.tolist(), (rows - self._ends[parts]).tolist(), strict=True)):
+            found[place] = self._parts[part][row]  # row counts from the part's end
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A finished folder, opened and checked."""
+
+    folder: Path
+    manifest: Manifest
+    rows: ShardedRows
+    labels: Labels  # (N,)
+
+
+def shard_path(folder: Path, shard: int) -> Path:
+    """The file of a shard."""
+    return folder / f"shard-{shard:05d}.safetensors"
+
+
+def is_prepared(folder: Path) -> bool:
+    """Whether this is a folder that `ditbench data prepare` makes or has made."""
+    return (folder / MANIFEST).exists() or (folder / PLAN).exists()
+
+
+def open_prepared(folder: Path, remember: bool = True) -> Prepared:
+    """Map the shards of a finished folder, checked through and through.
+
+    The checksum of a file that has not changed since it was last found right is not computed again, unless `remember`
+    is False. Raises `BadFile`, naming the file.
+    """
+    manifest = read_manifest(folder)
+    paths = [shard_path(folder, shard) for shard in range(len(manifest.shards))]
+    mapped = [_map(path, shard, manifest.plan) for path, shard in zip(paths, manifest.shards, strict=True)]
+    _check_sums(folder, paths, manifest.shards, remember)
+    labels = np.concatenate([labels for _, labels in mapped])
+    check_labels(f"The prepared data {folder.name!r}", labels, manifest.plan.class_names)
+    return Prepared(folder, manifest, ShardedRows([rows for rows, _ in mapped]), labels)
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """What a folder says it holds; `BadFile` if it is not prepared, or not ready."""
+    path = folder / MANIFEST
+    if not path.exists() and (folder / PLAN).exists():
+        raise BadFile(f"The preparation of {str(folder)!r} is not finished: {AGAIN} to resume it.")
+    if not path.exists():
+        raise BadFile(f"{str(folder)!r} is no prepared data: it has no {MANIFEST}. `ditbench data prepare` makes some.")
+    return read_json(path, Manifest)
+
+
+def read_json(path: Path, model: type[Model]) -> Model:
+    """A JSON file of a prepared folder, checked."""
+    try:
+        return model.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise BadFile(f"{str(path)!r} can't be read ({error.strerror}).") from None
+    except pydantic.ValidationError as error:
+        raise BadFile(f"{str(path)!r} is wrong: {first_fault(error)}. Remove it and {AGAIN}.") from None
+
+
+def sums(rows: npt.NDArray[Any]) -> Sums:
+    """Sums per channel of E[x] and E[x^2], (2, C): x is drawn from the posterior, or a pixel in [-1, 1]."""
+    total: Sums = np.zeros((2, rows.shape[-3]))
+    for start in range(0, len(rows), _CHUNK):
+        some = rows[start : start + _CHUNK].astype(np.float64)
+        if some.ndim == 5:
+            first, second = some[:, 0], some[:, 0] ** 2 + some[:, 1] ** 2
+        else:
+            first = some / 127.5 - 1
+            second = first**2
+        total += np.stack([first.sum((0, 2, 3)), second.sum((0, 2, 3))])
+    return total
+
+
+def mean_and_std(total: Sums, plan: Plan, count: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Per channel, of what a denoiser sees of `count` examples, from the sum of their `sums`."""
+    _, height, width = plan.row_shape[-3:]
+    first, second = total / (count * plan.views * height * width)
+    mean, std = first * plan.scale, np.sqrt(np.maximum(second - first**2, 0)) * plan.scale
+    return tuple(mean.tolist()), tuple(std.tolist())
+
+
+def _map(path: Path, shard: Shard, plan: Plan) -> tuple[npt.NDArray[Any], Labels]:
+    """Rows, memory-mapped, and labels. torch's mapping is lazy and holds no file open; that of numpy would."""
+    try:
+        size = path.stat().st_size
+        with safe_open(path, "pt") as file:
+            rows, labels = file.get_tensor("rows").numpy(), file.get_tensor("labels").numpy().copy()
+    except (OSError, SafetensorError, TypeError) as error:
+        reason = " ".join(str(error).replace(str(path), path.name).split())
+        raise BadFile(f"The shard {str(path)!r} can't be read ({reason}). {_way_out()}") from None
+    expected = (shard.count * plan.views, *plan.row_shape), np.float16 if plan.autoencoder else np.uint8
+    if size != shard.bytes or (rows.shape, rows.dtype) != expected or labels.shape != (shard.count,):
+        raise BadFile(f"The shard {str(path)!r} is not what {MANIFEST} says. {_way_out()}")
+    rows.flags.writeable = False
+    return rows, labels.astype(np.int64, copy=False)
+
+
+def _way_out() -> str:
+    return f"Remove it and {AGAIN}."
+
+
+def _check_sums(folder: Path, paths: Sequence[Path], shards: Sequence[Shard], remember: bool) -> None:
+    memory = cache_folder() / "verified" / f"{digest(str(folder.resolve()), 32)}.json"
+    stamps = {path.name: _stamp(path, shard) for path, shard in zip(paths, shards, strict=True)}
+    known = _recall(memory) if remember else {}
+    new = [n for n, path in enumerate(paths) if known.get(path.name) != stamps[path.name]]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for n, found in zip(new, pool.map(sha256_of, [paths[n] for n in new]), strict=True):
+            if found != shards[n].sha256:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise BadFile(f"The shard {str(paths[n])!r} is damaged: its checksum is another. {_way_out()}")
+    if new:
+        _memorise(memory, stamps)
+
+
+def _stamp(path: Path, shard: Shard) -> list[int | str]:
+    """As long as this stays the same, so does the file."""
+    seen = path.stat()
+    return [seen.st_size, seen.st_mtime_ns, seen.st_ino, shard.sha256]
+
+
+def _recall(memory: Path) -> dict[str, list[int | str]]:
+    """Stamps of the files that were right; what can't be read is as good as nothing, and is found out anew."""
+    try:
+        return _STAMPS.validate_json(memory.read_bytes())
+    except (OSError, pydantic.ValidationError):
+        return {}
+
+
+def _memorise(memory: Path, stamps: dict[str, list[int | str]]) -> None:
+    try:
+        memory.parent.mkdir(parents=True, exist_ok=True)
+        write_text(memory, _STAMPS.dump_json(stamps).decode())
+    except OSError as error:
+        _logger.warning("the cache %s can't be written (%s); DITBENCH_CACHE names another", memory.parent, error)

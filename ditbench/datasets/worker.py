@@ -1,0 +1,194 @@
+"""One process's share of a preparation: claim a shard, read and crop its images, encode them, write it; and the next.
+
+A shard is finished when its file is there and then its notes, ``parts/00000.json``; killed at any moment, a process
+loses the shard it was making and nothing else. On a CPU each image is encoded by itself, in one thread: so the latents
+are the same to the last bit however many cores and processes share the work, and come sooner, too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import filelock
+import numpy as np
+import numpy.typing as npt
+import torch
+from pydantic import Field
+from safetensors.numpy import save
+
+from ..autoencoder import PART, Autoencoder
+from ..errors import BadFile
+from ..images import Bytes
+from ..storage import write_atomically, write_text
+from ..track import Frozen
+from .crop import centre_crop, decode
+from .raw import RawImages
+from .shards import Plan, Shard, Skipped, read_json, shard_path, sums
+
+PARTS = "parts"  # the folder of notes and locks
+_AT_ONCE = 8  # images between two reports, or one per thread
+_ASK_AGAIN = 0.5  # seconds until shards that others are making are looked at again
+Hear = Callable[[int, int], None]  # hears how many images of which shard are done
+
+
+class Notes(Frozen):
+    """What the manifest needs to know of a finished shard."""
+
+    shard: Shard
+    skipped: tuple[Skipped, ...]
+    sums: Annotated[tuple[tuple[float, ...], ...], Field(min_length=2, max_length=2)]
+
+
+@dataclass(frozen=True, eq=False)
+class _Example:
+    rows: npt.NDArray[Any]  # (V, ...) as in the shard; or what is still to be encoded, pixels (1, 3, R, R)
+    label: int
+    sha256: bytes  # of the encoded image
+
+
+@dataclass(eq=False)
+class _Making:
+    """A shard while it grows."""
+
+    rows: list[npt.NDArray[Any]] = field(default_factory=list)
+    labels: list[int] = field(default_factory=list)
+    skipped: list[Skipped] = field(default_factory=list)
+    digests: list[bytes] = field(default_factory=list)
+
+
+@dataclass(frozen=True, eq=False)
+class Worker:
+    """Makes shards of what is planned, beside any number of others."""
+
+    raw: RawImages
+    folder: Path
+    plan: Plan
+    autoencoder: Autoencoder | None  # of latents, on its device
+    batch_size: int | None = None  # images in one pass of it, on a GPU
+    threads: int = field(default_factory=lambda: os.cpu_count() or 1)  # that read, crop and, on a CPU, encode
+
+    def work(self, hear: Hear) -> None:
+        """Until all shards are finished, whoever made them. Raises `BadFile` for an image, unless bad ones may go."""
+        left, torch_threads = list(range(self.plan.shards)), torch.get_num_threads()
+        pool = ThreadPoolExecutor(self.threads, initializer=torch.set_num_threads, initargs=(1,))
+        try:
+            while left:
+                still = [shard for shard in left if not self._settle(shard, pool, hear)]
+                if still == left:
+                    time.sleep(_ASK_AGAIN)
+                left = still
+        finally:
+            pool.shutdown(cancel_futures=True)
+            torch.set_num_threads(torch_threads)
+
+    def _settle(self, shard: int, pool: ThreadPoolExecutor, hear: Hear) -> bool:
+        """Whether the shard is finished, after making it if nobody else is."""
+        if not is_finished(self.folder, shard):
+            try:
+                with filelock.FileLock(self.folder / PARTS / f"{shard:05d}.lock", timeout=0):
+                    if not is_finished(self.folder, shard):
+                        self._make(shard, pool, hear)
+            except filelock.Timeout:
+                return False
+        hear(shard, len(self.plan.images_of(shard)))
+        return True
+
+    def _make(self, shard: int, pool: ThreadPoolExecutor, hear: Hear) -> None:
+        path, making, done = shard_path(self.folder, shard), _Making(), 0
+        for stray in (*self.folder.glob(f".{path.name}.*.tmp"), notes_path(self.folder, shard)):
+            stray.unlink(missing_ok=True)
+        for batch in self._batches(self.plan.images_of(shard), pool):
+            examples = [one for one in batch if isinstance(one, _Example)]
+            making.skipped += [one for one in batch if isinstance(one, Skipped)]
+            if examples:
+                rows = np.concatenate([example.rows for example in examples])
+                making.rows.append(rows if self._encodes_in_threads else self._encode(rows))
+            making.labels += [example.label for example in examples]
+            making.digests += [example.sha256 for example in examples]
+            done += len(batch)
+            hear(shard, done)
+        self._write(shard, making)
+
+    @property
+    def _encodes_in_threads(self) -> bool:
+        return self.autoencoder is None or self.autoencoder.device.type == "cpu"
+
+    def _batches(self, images: range, pool: ThreadPoolExecutor) -> Iterator[list[_Example | Skipped]]:
+        """Images one batch ahead of whoever takes them."""
+        size = max(_AT_ONCE, self.threads) if self._encodes_in_threads else self.batch_size or PART["cuda"]
+        waiting: deque[list[Future[_Example | Skipped]]] = deque()
+        for start in range(0, len(images), size):
+            waiting.append([pool.submit(self._read, image) for image in images[start : start + size]])
+            if len(waiting) > 1:
+                yield [future.result() for future in waiting.popleft()]
+        while waiting:
+            yield [future.result() for future in waiting.popleft()]
+
+    def _read(self, image: int) -> _Example | Skipped:
+        title = self.raw.title(image)
+        try:
+            content = self.raw.read(image)
+            rows = centre_crop(decode(content, title), self.plan.resolution)[None]
+        except BadFile as error:
+            if not self.plan.skip_bad:
+                raise BadFile(f"{error} Mend it, remove it, or leave it out with --skip-bad.") from None
+            return Skipped(index=image, file=title)
+        if self._encodes_in_threads:
+            rows = self._encode(rows)
+        return _Example(rows, int(self.raw.labels[image]), hashlib.sha256(content).digest())
+
+    def _encode(self, pixels: Bytes) -> npt.NDArray[Any]:
+        """Moments (2n, 2, C, h, w) of images and, between them, of their mirror images; of pixels, themselves."""
+        if self.autoencoder is None:
+            return pixels
+        views = [self._moments(self.autoencoder, view) for view in (pixels, pixels[..., ::-1].copy())]
+        return np.stack(views, axis=1).reshape(-1, *self.plan.row_shape)
+
+    def _moments(self, autoencoder: Autoencoder, pixels: Bytes) -> npt.NDArray[np.float16]:
+        mean, std = autoencoder.encode(torch.from_numpy(pixels), self.batch_size)
+        moments: npt.NDArray[np.float16] = torch.stack([mean, std], dim=1).half().cpu().numpy()
+        if not np.isfinite(moments).all():
+            raise BadFile(f"The autoencoder {autoencoder.name!r} makes latents that half precision can't hold.")
+        return moments
+
+    def _write(self, shard: int, making: _Making) -> None:
+        """The shard, then its notes."""
+        dtype = np.uint8 if self.autoencoder is None else np.float16
+        rows = np.concatenate([np.empty((0, *self.plan.row_shape), dtype), *making.rows])
+        labels, digests = np.array(making.labels, np.int64), np.frombuffer(b"".join(making.digests), np.uint8)
+        content = save({"rows": rows, "labels": labels, "digests": digests.reshape(-1, 32)})
+        write_atomically(shard_path(self.folder, shard), lambda temporary: _write_bytes(temporary, content))
+        first, second = sums(rows).tolist()
+        notes = Notes(
+            shard=Shard(count=len(making.labels), bytes=len(content), sha256=hashlib.sha256(content).hexdigest()),
+            skipped=tuple(making.skipped),
+            sums=(tuple(first), tuple(second)),
+        )
+        write_text(notes_path(self.folder, shard), notes.model_dump_json())
+
+
+def notes_path(folder: Path, shard: int) -> Path:
+    """The file of a shard's notes."""
+    return folder / PARTS / f"{shard:05d}.json"
+
+
+def read_notes(folder: Path, shard: int) -> Notes:
+    """The notes of a finished shard."""
+    return read_json(notes_path(folder, shard), Notes)
+
+
+def is_finished(folder: Path, shard: int) -> bool:
+    """Notes are written last; but somebody may have removed a damaged shard, to have it made again."""
+    return notes_path(folder, shard).exists() and shard_path(folder, shard).exists()
+
+
+def _write_bytes(path: Path, content: bytes) -> None:
+    path.write_bytes(content)

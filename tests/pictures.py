@@ -1,0 +1,61 @@
+"""Folders of small made-up pictures, and an autoencoder of the real one's kind that is small and knows nothing."""
+
+import time
+from dataclasses import replace
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from PIL import Image
+
+from ditbench.autoencoder import load_autoencoder
+from ditbench.datasets.folder import list_folder
+from ditbench.datasets.prepare import prepare
+
+CLASSES = ("fish", "fowl", "frog")
+
+
+def picture(number, size=(20, 18)):
+    """Blobs of colour, different for every number; size: width, height."""
+    few = np.random.default_rng(number).integers(0, 256, (3, 4, 3), dtype=np.uint8)
+    return Image.fromarray(few).resize(size, Image.Resampling.BICUBIC)
+
+
+def write_pictures(folder, count, classes=CLASSES, suffix=".png"):
+    """`count` pictures of each class, in its folder; without classes, in the folder itself."""
+    number = 0
+    for name in classes or ("",):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        for _ in range(count):
+            picture(number, (16 + number % 5, 24)).save(folder / name / f"{number:03d}{suffix}")
+            number += 1
+    return folder
+
+
+def write_autoencoder(folder, seed=0, **changes):
+    """A randomly initialised AutoencoderKL with a factor of 4, as diffusers saves it."""
+    config = {
+        "block_out_channels": (8, 8, 8),
+        "down_block_types": ("DownEncoderBlock2D",) * 3,
+        "up_block_types": ("UpDecoderBlock2D",) * 3,
+        "layers_per_block": 1,
+        "latent_channels": 4,
+        "norm_num_groups": 4,
+        "sample_size": 16,
+    }
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        AutoencoderKL(**(config | changes)).save_pretrained(folder)
+    return folder
+
+
+def prepare_slowly(place, folder, autoencoder, resolution, shard_size):
+    """For a process that is to be killed: each picture takes a while."""
+    raw = list_folder(place)
+
+    def read(number):
+        time.sleep(0.05)
+        return raw.read(number)
+
+    network = load_autoencoder(str(autoencoder), offline=True)
+    prepare(replace(raw, read=read), folder, resolution, network, shard_size=shard_size)

@@ -1,0 +1,45 @@
+"""The shipped classifiers read images they have not seen, and the script makes such classifiers."""
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from ditbench import classifiers
+from ditbench.classifiers import SEEN, train_digits
+from ditbench.datasets.bundled import digits
+from ditbench.datasets.fashion import _DEBIAN, _split
+from ditbench.features import extract, load_extractor
+from ditbench.registry import Registry
+
+EXTRACTORS = Registry.installed().extractors
+
+
+def accuracy(network, pixels, labels):
+    found = extract(network, [pixels], ("features", "logits"))
+    return found.outputs["features"].shape[1], np.mean(found.outputs["logits"].argmax(1).numpy() == labels)
+
+
+def test_the_digits_classifier_reads_unseen_digits():
+    pixels, labels = digits()
+    width, right = accuracy(load_extractor(EXTRACTORS["digits-cnn"]), pixels[SEEN:], labels[SEEN:])
+    assert width == 64 and right >= 0.97
+
+
+@pytest.mark.skipif(not _DEBIAN.is_dir(), reason="Debian's dataset-fashion-mnist is not installed")
+def test_the_fashion_classifier_names_unseen_clothes():
+    pixels, labels = _split(_DEBIAN, "t10k", border=2)
+    width, right = accuracy(load_extractor(EXTRACTORS["fashion-cnn"]), pixels[:3000], labels[:3000])
+    assert width == 128 and right >= 0.9
+
+
+def test_the_script_trains_and_writes_a_classifier(tmp_path, monkeypatch):
+    monkeypatch.setitem(classifiers.TRAININGS, "digits-cnn", lambda: train_digits(steps=100))
+    classifiers.main("digits-cnn", tmp_path / "one.safetensors")
+    classifiers.main("digits-cnn", tmp_path / "other.safetensors")
+    weights, again = load_file(tmp_path / "one.safetensors"), load_file(tmp_path / "other.safetensors")
+    assert all(torch.equal(weights[name], again[name]) for name in weights)
+    pixels, labels = digits()
+    assert (
+        accuracy(classifiers.digits_cnn(weights).eval(), pixels[SEEN:], labels[SEEN:])[1] >= 0.7
+    )  # 15 times fewer steps

@@ -1,0 +1,83 @@
+import json
+
+import pytest
+from pictures import write_autoencoder, write_pictures
+
+import ditbench.cli.data  # noqa: F401
+from ditbench.datasets.worker import Worker
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    return write_pictures(tmp_path / "pictures", 4)
+
+
+@pytest.fixture
+def command(pictures, tmp_path):
+    """Prepare latents of the pictures."""
+    vae = write_autoencoder(tmp_path / "vae")
+    return ("data", "prepare", str(pictures), "--vae", str(vae), "--resolution", "16", "--out", str(tmp_path / "out"))
+
+
+def test_prepare_and_stats(command, ditbench, tmp_path):
+    out = ditbench(*command)
+    assert "latents of 12 images of 16 px, 3 classes" in out
+    assert "12 of 12 images" in out
+    out = ditbench("data", "stats", str(tmp_path / "out"))
+    assert "4 to 4 images of a class" in out and "vae (sha256 " in out and "verified" in out
+    facts = json.loads(ditbench("data", "stats", str(tmp_path / "out"), "--json"))
+    assert (facts["kind"], facts["count"], len(facts["mean"])) == ("latents", 12, 4)
+    assert facts["bytes_per_image"] == round((tmp_path / "out" / "shard-00000.safetensors").stat().st_size / 12)
+
+
+def test_pixels(pictures, ditbench, tmp_path):
+    out = ditbench("data", "prepare", str(pictures), "--resolution", "16", "--out", str(tmp_path / "out"))
+    assert "pixels of 12 images" in out
+
+
+def test_skipped_images_are_named(pictures, ditbench, tmp_path):
+    (pictures / "frog" / "009.png").write_bytes(b"")
+    command = ("data", "prepare", str(pictures), "--resolution", "16", "--out", str(tmp_path / "out"))
+    assert "009.png" in ditbench(*command, code=2)
+    out = ditbench(*command[:-1], str(tmp_path / "without"), "--skip-bad")
+    assert "1 images left out" in out and "009.png" in out
+
+
+def test_a_damaged_shard_is_named(command, ditbench, tmp_path):
+    ditbench(*command)
+    shard = tmp_path / "out" / "shard-00000.safetensors"
+    content = bytearray(shard.read_bytes())
+    content[-40] ^= 1
+    shard.write_bytes(content)
+    errors = ditbench("data", "stats", str(tmp_path / "out"), code=2)
+    assert "shard-00000.safetensors" in errors and "damaged" in errors
+    shard.unlink()
+    ditbench(*command)
+    ditbench("data", "stats", str(tmp_path / "out"))
+
+
+def test_ctrl_c_says_that_the_same_command_resumes(command, monkeypatch, tmp_path, capsys):
+    from ditbench import cli
+
+    def interrupted(self, hear):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Worker, "work", interrupted)
+    monkeypatch.setattr("sys.argv", ["ditbench", *command])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 130
+    assert "same command resumes" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("more", "fault"),
+    [
+        (("--device", "tpu"), "tpu"),
+        (("--vae", "./nowhere"), "nowhere"),
+        (("--resolution", "18"), "multiple of 4"),
+    ],
+)
+def test_mistakes_are_one_line(more, fault, command, ditbench):
+    errors = ditbench(*command, *more, code=2)
+    assert fault in errors and errors.count("\n") == 1

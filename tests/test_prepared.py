@@ -1,0 +1,152 @@
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from pictures import CLASSES, write_autoencoder, write_pictures
+
+from ditbench.autoencoder import load_autoencoder
+from ditbench.datasets import prepared
+from ditbench.datasets.crop import centre_crop, decode
+from ditbench.datasets.examples import Request
+from ditbench.datasets.folder import list_folder
+from ditbench.datasets.prepare import prepare
+from ditbench.datasets.prepared import load_folder, load_hub, load_latents, verify
+from ditbench.datasets.shards import AUTOENCODER, MANIFEST
+from ditbench.errors import BadFile
+
+SIDE = 16
+
+
+@pytest.fixture(scope="module")
+def vae(tmp_path_factory):
+    return load_autoencoder(str(write_autoencoder(tmp_path_factory.mktemp("vae") / "small")))
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    write_pictures(tmp_path / "pictures" / "val", 2)
+    return write_pictures(tmp_path / "pictures" / "train", 4).parent
+
+
+@pytest.fixture
+def latents(pictures, vae, tmp_path):
+    prepare(list_folder(pictures), tmp_path / "latents", SIDE, vae)
+    return tmp_path / "latents"
+
+
+def ask(place, resolution=SIDE, **more):
+    return Request(resolution=resolution, place=str(place), **more)
+
+
+def crops(pictures):
+    raw = list_folder(pictures)
+    return np.stack([centre_crop(decode(raw.read(n), raw.title(n)), SIDE) for n in range(len(raw))])
+
+
+def all_of(images, size=5):
+    return np.concatenate(list(images.batches(size)))
+
+
+def test_latents(latents, pictures, vae):
+    data = load_latents(ask(latents))
+    assert (data.space, data.examples.shape, data.examples.views, len(data.examples)) == ("latent", (4, 4, 4), 2, 12)
+    assert (data.name, data.class_names, data.scale) == ("pictures", CLASSES, vae.scale)
+    assert (data.autoencoder_name, data.autoencoder_sha256) == ("small", vae.sha256)
+    assert load_autoencoder(str(data.autoencoder)).sha256 == vae.sha256
+    np.testing.assert_array_equal(all_of(data.images), crops(pictures))
+    assert data.held_out.count == 6
+
+
+def test_latents_outlive_their_images(latents, pictures):
+    before = load_latents(ask(latents))
+    (pictures / "train" / "fish" / "000.png").unlink()
+    after = load_latents(ask(latents))
+    shutil.rmtree(pictures)
+    assert load_latents(ask(latents)).images is after.images is after.held_out is None
+    assert after.sha256 == before.sha256
+
+
+def test_images_are_prepared_once_wherever_they_lie(pictures, tmp_path, monkeypatch):
+    heard = []
+    data = load_folder(ask(pictures, report=lambda done, of: heard.append((done, of))))
+    assert heard[-1] == (12, 12)
+    np.testing.assert_array_equal(all_of(data.images), crops(pictures))
+    assert (data.space, data.examples.shape, len(data.examples), data.held_out.count) == ("pixel", (3, 16, 16), 12, 6)
+    pictures.rename(tmp_path / "moved")
+    monkeypatch.setattr("ditbench.datasets.worker.decode", None)
+    again = load_folder(ask(tmp_path / "moved"))
+    assert (again.sha256, again.images.hash()) == (data.sha256, data.images.hash())
+    assert again.name == "moved"
+
+
+def test_another_resolution_is_prepared_apart(pictures):
+    assert load_folder(ask(pictures, 8)).examples.shape == (3, 8, 8)
+    assert load_folder(ask(pictures)).examples.shape == (3, 16, 16)
+
+
+def test_pixels_that_were_prepared(pictures, tmp_path):
+    prepare(list_folder(pictures), tmp_path / "pixels", SIDE)
+    data = load_folder(ask(tmp_path / "pixels"))
+    np.testing.assert_array_equal(all_of(data.images), crops(pictures))
+    assert (data.name, data.held_out.count) == ("pictures", 6)
+
+
+def test_bad_images_are_counted(pictures, tmp_path, vae):
+    (pictures / "train" / "fowl" / "005.png").write_bytes(b"none")
+    with pytest.raises(BadFile, match=r"005\.png"):
+        load_folder(ask(pictures))
+    data = load_folder(ask(pictures, skip_bad=True))
+    assert (data.skipped, len(data.examples), data.images.count) == (1, 11, 11)
+    prepare(list_folder(pictures, skip_bad=True), tmp_path / "latents", SIDE, vae, skip_bad=True)
+    data = load_latents(ask(tmp_path / "latents"))
+    assert (data.skipped, len(data.examples)) == (1, 11)
+    assert len(all_of(data.images)) == 11
+
+
+def test_images_without_classes(tmp_path):
+    data = load_folder(ask(write_pictures(tmp_path / "flat", 3, classes=())))
+    assert (data.class_names, data.examples.labels.tolist()) == ((), [0, 0, 0])
+
+
+def test_a_hub_data_set_is_prepared_like_a_folder(pictures, monkeypatch):
+    asked = []
+
+    def list_hub(name, skip_bad, offline):
+        asked.append((name, skip_bad, offline))
+        return replace(list_folder(pictures), name=name, place=name)
+
+    monkeypatch.setattr("ditbench.datasets.prepare.list_hub", list_hub)
+    data = load_hub(ask("owner/fishes", offline=True))
+    load_hub(ask("hf-stream:owner/fishes"))
+    assert asked == [("hf:owner/fishes", False, True), ("hf-stream:owner/fishes", False, False)]
+    assert data.name == "hf:owner/fishes"
+    np.testing.assert_array_equal(all_of(data.images), crops(pictures))
+
+
+def test_the_wrong_kind_of_folder_is_told_with_the_way_out(latents, pictures, tmp_path):
+    prepare(list_folder(pictures), tmp_path / "pixels", SIDE)
+    for load, place, fault in (
+        (load_latents, pictures, "holds no latents"),
+        (load_latents, tmp_path / "pixels", "holds pixels"),
+        (load_folder, latents, "holds latents"),
+    ):
+        with pytest.raises(BadFile, match=f"{fault}.*ditbench data prepare"):
+            load(ask(place))
+    for load, place in ((load_latents, latents), (load_folder, tmp_path / "pixels")):
+        with pytest.raises(BadFile, match="16 pixels, but 32"):
+            load(ask(place, 32))
+
+
+def test_verifying_finds_other_statistics_and_another_autoencoder(latents, tmp_path):
+    verify(latents)
+    path = latents / MANIFEST
+    text = path.read_text()
+    path.write_text(text.replace(str(prepared.open_prepared(latents).manifest.std[1]), "1.25"))
+    with pytest.raises(BadFile, match="other statistics"):
+        verify(latents)
+    path.write_text(text)
+    shutil.rmtree(latents / AUTOENCODER)
+    write_autoencoder(latents / AUTOENCODER, seed=1)
+    with pytest.raises(BadFile, match="not the autoencoder"):
+        verify(latents)
