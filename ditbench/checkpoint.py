@@ -11,20 +11,21 @@ from .errors import BadFile
 from .storage import write_atomically
 
 FILE_NAME = "checkpoint.pt"
+LAYOUT = 2  # of the state; 2: the seconds of the parts of training
 
 
 def save(path: Path, run_hash: str, state: dict[str, Any]) -> None:
     """Save tensors, numbers and strings atomically, marked with the run they belong to."""
-    content = {"run": run_hash, **state}
+    content = {"run": run_hash, "layout": LAYOUT, **state}
     write_atomically(path, lambda temporary: torch.save(content, temporary))
 
 
-def load(path: Path, run_hash: str, device: torch.device) -> dict[str, Any] | None:
-    """The saved state, or None if there is none. A damaged or foreign file is a `BadFile`."""
+def load(path: Path, run_hash: str) -> dict[str, Any] | None:
+    """The saved state, on the CPU, or None if there is none. A damaged or foreign file is a `BadFile`."""
     if not path.exists():
         return None
     try:
-        content = torch.load(path, map_location=device, weights_only=True)
+        content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a torn file can fail anywhere inside the unpickler
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise BadFile(
@@ -32,6 +33,8 @@ def load(path: Path, run_hash: str, device: torch.device) -> dict[str, Any] | No
         ) from None
     if not isinstance(content, dict) or content.pop("run", None) != run_hash:
         raise BadFile(f"The checkpoint {str(path)!r} belongs to another run. Start over with --force.")
+    if content.pop("layout", None) != LAYOUT:
+        raise BadFile(f"The checkpoint {str(path)!r} is of another version of ditbench. Start over with --force.")
     return content
 
 

@@ -26,7 +26,7 @@ class How(Frozen):
     devices: Positive = 1  # that work together
     steps: Annotated[int, Field(ge=4)]  # timed; quartiles need some
     warmup: Annotated[int, Field(ge=0)]  # not timed, besides the first
-    precision: Literal["float32", "bfloat16"]
+    precision: Literal["float32", "tf32", "bfloat16", "auto"]  # auto: as the device suggests; resolved in a `Setup`
     compile: bool
     device: str
 

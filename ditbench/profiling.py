@@ -59,9 +59,9 @@ def plan_profiles(
     if track and changes:
         raise BadValue(f"Track {track.name!r} has an input of its own; leave out {', '.join(changes)}, or the track.")
     specs = [] if track else [selection.spec(changes) for selection in selections]
-    specs, device = answer_of(_serve_check, (labels, specs, track, how.device))
+    specs, device, precision = answer_of(_serve_check, (labels, specs, track, how))
     source = f"{track.name} v{track.version} {track.hash}" if track else None
-    common = {**dict(how), "device": device, "track": source}
+    common = {**dict(how), "device": device, "precision": precision, "track": source}
     pairs = sorted(zip(selections, specs, strict=True), key=lambda pair: pair[0].label)  # however they were typed
     random.Random(seed).shuffle(pairs)
     return [
@@ -107,16 +107,17 @@ def _facts(selection: Selection, registry: Registry) -> ArchitectureFacts:
     )
 
 
-def _serve_check(outbox: Connection, asked: tuple[list[str], list[DenoiserSpec], Track | None, str]) -> None:
-    """In a process of its own: inputs and device, or the user's mistake."""
+def _serve_check(outbox: Connection, asked: tuple[list[str], list[DenoiserSpec], Track | None, How]) -> None:
+    """In a process of its own: inputs, device and precision, or the user's mistake."""
     end_with_parent()
-    labels, specs, track, device = asked
+    labels, specs, track, how = asked
     registry = Registry.installed()
     try:
         if track:
-            specs = [pkgutil.resolve_name("ditbench.bench:spec_of")(track, registry)] * len(labels)
+            specs = [pkgutil.resolve_name("ditbench.parts:spec_of")(track, registry)] * len(labels)
         selections = [select(registry, label) for label in labels]
-        _answer(outbox, (specs, pkgutil.resolve_name("ditbench.stopwatch:check")(selections, specs, device)))
+        device, precision = pkgutil.resolve_name("ditbench.stopwatch:check")(selections, specs, how)
+        _answer(outbox, (specs, device, precision))
     except DitbenchError as error:
         _answer(outbox, error)
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 
 import torch
 from torch import Tensor, nn
-from torch._dynamo.callback import callback_handler
 
 from .components import DenoiserSpec, Selection
 from .cost import cost_of_selection, device_used, peak_memory, reset_peak, resident
@@ -18,11 +17,10 @@ from .environment import describe, find_device
 from .errors import DitbenchError
 from .objectives import loss_of
 from .peaks import VERSION, dense_peak
-from .profile import Phase, Profile, Setup, Turn
+from .precision import Clock, CompileWatch, Precision, autocast, products, resolve
+from .profile import How, Phase, Profile, Setup, Turn
 from .record import ArchitectureFacts
 from .testing import example_batch, perturb
-
-Clock = Callable[[], float]
 
 
 def profile(selection: Selection, architecture: ArchitectureFacts, setup: Setup, turn: Turn) -> Profile:
@@ -41,19 +39,20 @@ def profile(selection: Selection, architecture: ArchitectureFacts, setup: Setup,
     if setup.compile:
         denoiser.compile(fullgraph=True)
     x, t, y = (part.to(device) for part in example_batch(spec, setup.batch_size))
-    cast = torch.autocast(device.type, torch.bfloat16) if setup.precision == "bfloat16" else nullcontext()
+    precision = resolve(setup.precision, device)
     joules = None
     if device.type == "cuda":
         joules = energy_counter(str(torch.cuda.get_device_properties(device).uuid))
 
     def infer() -> None:
-        with torch.inference_mode(), cast:
+        with torch.inference_mode(), autocast(precision, device):
             denoiser(x, t, y)
 
-    denoiser.eval()
-    inference = time_steps(infer, device, setup, joules)
-    denoiser.train()
-    training = time_steps(training_step(denoiser, x, t, y, cast), device, setup, joules)
+    with products(precision):
+        denoiser.eval()
+        inference = time_steps(infer, device, setup, joules)
+        denoiser.train()
+        training = time_steps(training_step(denoiser, x, t, y, autocast(precision, device)), device, setup, joules)
     environment = describe(device)
     return Profile(
         created=datetime.now(UTC).replace(microsecond=0),
@@ -70,12 +69,12 @@ def profile(selection: Selection, architecture: ArchitectureFacts, setup: Setup,
     )
 
 
-def check(selections: Sequence[Selection], specs: Sequence[DenoiserSpec], device: str) -> str:
-    """Find the device and build every network for its input; `DitbenchError` says what can't be.
+def check(selections: Sequence[Selection], specs: Sequence[DenoiserSpec], how: How) -> tuple[str, Precision]:
+    """Find device and precision, and build every network for its input; `DitbenchError` says what can't be.
 
     A network that breaks in any other way is left to its own process, which will fail for itself.
     """
-    found = find_device(device)
+    found = find_device(how.device)
     for selection, spec in zip(selections, specs, strict=True):
         try:
             with torch.device("meta"):
@@ -84,7 +83,7 @@ def check(selections: Sequence[Selection], specs: Sequence[DenoiserSpec], device
             raise
         except Exception:
             continue
-    return str(found)
+    return str(found), resolve(how.precision, found)
 
 
 def training_step(
@@ -106,29 +105,6 @@ def training_step(
         optimizer.step()
 
     return step
-
-
-class CompileWatch:
-    """The seconds that `torch.compile` has taken so far, recompilations and the backward pass's share included."""
-
-    def __init__(self, clock: Clock) -> None:
-        self.seconds = 0.0
-        self._clock, self._began = clock, 0.0
-
-    def __enter__(self) -> CompileWatch:
-        callback_handler.register_start_callback(self._start)
-        callback_handler.register_end_callback(self._end)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        callback_handler.remove_start_callback(self._start)
-        callback_handler.remove_end_callback(self._end)
-
-    def _start(self, _: object) -> None:
-        self._began = self._clock()
-
-    def _end(self, _: object) -> None:
-        self.seconds += self._clock() - self._began
 
 
 def time_steps(

@@ -11,69 +11,32 @@ import copy
 import json
 import math
 import time
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
+from itertools import count
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from . import checkpoint
-from .budget import Budget, BudgetClock
+from .budget import BudgetClock
 from .components import DenoiserSpec
-from .images import Bytes, from_bytes
+from .curve import CURVE_FILE, Curve, StepTimes, restored
+from .datasets.loading import Feed
 from .objectives import DiffusionObjective, loss_of
+from .optimizers import make_optimizer
+from .precision import CompileWatch, autocast, compiles, products, resolve
 from .record import TrainingFacts
 from .track import Recipe
 from .watch import Diverged, Progress, Watch
 
-CURVE_FILE = "curve.jsonl"
-CURVE_POINTS = 100  # intervals of the loss curve over a budget
 REPORT_SECONDS = 0.5  # of training time between two reports, at least
-MAX_STEP_TIMES = 1024  # raw step times kept; longer runs keep every 2nd, 4th, ...
-
-
-@dataclass
-class StepTimes:
-    """Raw seconds of every `stride`-th step; the stride doubles so that the list stays short."""
-
-    stride: int = 1
-    seconds: list[float] = field(default_factory=list)
-
-    def add(self, step: int, seconds: float) -> None:
-        if step % self.stride:
-            return
-        self.seconds.append(seconds)
-        if len(self.seconds) > MAX_STEP_TIMES:
-            self.seconds = self.seconds[::2]
-            self.stride *= 2
-
-
-class Shuffle:
-    """An endless stream of image indices: one permutation after another, each from (seed, epoch)."""
-
-    def __init__(self, size: int, seed: int) -> None:
-        self.size, self.seed = size, seed
-        self._epoch, self._order = -1, np.empty(0, dtype=np.int64)
-
-    def batch(self, position: int, count: int) -> npt.NDArray[np.int64]:
-        """Indices of the images number `position` to `position + count - 1` of the stream."""
-        parts = []
-        while count:
-            epoch, offset = divmod(position, self.size)
-            part = self._permutation(epoch)[offset : offset + count]
-            parts.append(part)
-            position, count = position + len(part), count - len(part)
-        return np.concatenate(parts)
-
-    def _permutation(self, epoch: int) -> npt.NDArray[np.int64]:
-        if epoch != self._epoch:
-            self._order = np.random.default_rng([self.seed, epoch]).permutation(self.size)
-            self._epoch = epoch
-        return self._order
+SAVING_SECONDS = 0.1  # a checkpoint may take that long; where it takes k times as long, it is k times as rare
 
 
 class Trainer:
@@ -85,103 +48,107 @@ class Trainer:
         spec: DenoiserSpec,
         objective: DiffusionObjective,
         recipe: Recipe,
-        budget: Budget,
-        pixels: Bytes,
-        labels: npt.NDArray[np.int64],
+        clock: BudgetClock,
+        feed: Feed,
         seed: int,
         device: torch.device,
+        timer: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.denoiser = denoiser.to(device).train()
         self.ema = copy.deepcopy(self.denoiser).eval().requires_grad_(False)
         self._averages: list[Tensor] = list(self.ema.parameters())
         self._weights: list[Tensor] = list(self.denoiser.parameters())
+        self._buffers = list(_buffers(self.ema, self.denoiser))
         self.spec, self.objective, self.recipe, self.seed, self.device = spec, objective, recipe, seed, device
-        self.pixels = torch.from_numpy(pixels).to(device)
-        self.labels = torch.from_numpy(labels).to(device)
-        self.shuffle = Shuffle(len(labels), seed)
-        self.optimizer = torch.optim.AdamW(
-            self.denoiser.parameters(),
-            lr=recipe.learning_rate,
-            betas=recipe.betas,
-            weight_decay=recipe.weight_decay,
-            fused=device.type == "cuda",
-        )
-        self.clock = BudgetClock(budget)
-        self.times = StepTimes()
-        self.resumed = 0
-        self.curve: list[dict[str, float]] = []
-        self._interval: list[float] = []  # losses since the curve's last point
-        self._interval_start = (0, 0.0)  # images and seconds at the curve's last point
+        self.clock, self.feed, self.timer = clock, feed, timer
+        self.optimizer = make_optimizer(recipe, self._weights)
+        self.precision, self.compiled = resolve(recipe.precision, device), compiles(recipe.compile, device)
+        if self.compiled:
+            self.denoiser.compile(fullgraph=True)
+        # torch.manual_seed costs 0.15 ms where CUDA is not in use; there, nothing but the CPU's generator matters
+        self._seed_all = torch.manual_seed if device.type == "cuda" else torch.default_generator.manual_seed
+        self._draw = torch.Generator(device)
+        self.times, self.curve, self.resumed = StepTimes(), Curve(), 0
+        self.compiling = CompileWatch(timer)
+        self.loading_seconds = self.checkpoint_seconds = self.evaluation_seconds = 0.0
 
     def step(self) -> float:
         """One optimiser step; returns its loss and advances the clock.
 
-        The clock counts batch, forward, backward and optimiser; the EMA's update comes after it.
+        The clock counts batch, forward, backward and optimiser, but no compiling; the EMA's update comes after it.
         """
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)  # the EMA's update of the step before is not this one's time
-        began = time.perf_counter()
-        torch.manual_seed(_step_seed(self.seed, self.clock.steps, stream=1))  # for what the network draws
-        draw = torch.Generator(self.device).manual_seed(_step_seed(self.seed, self.clock.steps, stream=2))
-        x0, y = self._batch(draw)
-        t = self.objective.sample_time(len(x0), draw)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.recipe.learning_rate * lr_factor(self.recipe, self.clock.progress)
-        loss = self._loss(x0, y, t, draw)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.optimizer.step()
-        value = float(loss.detach())  # waits for the device
+        began, compiled = self.timer(), self.compiling.seconds
+        with self.compiling if self.compiled else nullcontext(), products(self.precision):
+            value = self._optimize()
         before = self.clock.progress
-        seconds = time.perf_counter() - began
+        seconds = self.timer() - began - (self.compiling.seconds - compiled)
         self.times.add(self.clock.steps, seconds)
-        self.clock.tick(len(x0), seconds)
+        self.clock.tick(self.recipe.batch_size, seconds)
         self._update_ema(self.clock.progress - before)
         if not math.isfinite(value):
             raise Diverged(f"the loss became {value} at step {self.clock.steps}")
         return value
 
-    def _batch(self, draw: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Images in [-1, 1] and labels, some of them replaced by the null label."""
-        stream = self.shuffle.batch(self.clock.images, self.recipe.batch_size)
-        index = torch.from_numpy(stream).to(self.device)
-        y = self.labels[index]
-        dropped = torch.rand(len(y), generator=draw, device=self.device) < self.recipe.label_dropout
-        return from_bytes(self.pixels[index]), torch.where(dropped, self.spec.classes, y)
+    def _optimize(self) -> float:
+        """The step itself, waited for."""
+        self._seed_all(_step_seed(self.seed, self.clock.steps, stream=1))  # for what the network draws
+        draw = self._draw.manual_seed(_step_seed(self.seed, self.clock.steps, stream=2))
+        x0, y = self._batch(draw)
+        t = self.objective.sample_time(len(x0), draw)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.recipe.learning_rate * lr_factor(self.recipe, self.clock.progress, self.clock.steps)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = self._backward(x0, y, t, draw)
+        if self.recipe.clip_norm is not None:
+            nn.utils.clip_grad_norm_(self._weights, self.recipe.clip_norm)
+        self.optimizer.step()
+        return float(loss)  # waits for the device
 
-    def _loss(self, x0: Tensor, y: Tensor, t: Tensor, draw: torch.Generator) -> Tensor:
+    def _batch(self, draw: torch.Generator) -> tuple[Tensor, Tensor]:
+        """x0 and labels, some of them replaced by the null label."""
+        began = self.timer()
+        x0, y = self.feed.batch(self.clock.images, self.recipe.batch_size, draw)
+        self.loading_seconds += self.timer() - began
+        dropped = torch.rand(len(y), generator=draw, device=self.device) < self.recipe.label_dropout
+        return x0, torch.where(dropped, self.spec.classes, y)
+
+    def _backward(self, x0: Tensor, y: Tensor, t: Tensor, draw: torch.Generator) -> Tensor:
+        """The batch's loss, and its gradient, one micro-batch at a time."""
+        noises: list[Tensor] = []  # of the whole batch, so that no image's depends on the micro-batch
+
+        def noise(forward: int) -> Tensor:
+            if forward == len(noises):
+                noises.append(torch.randn(x0.shape, generator=draw, device=self.device))
+            return noises[forward]
+
+        size = self.recipe.micro_batch or len(x0)
+        losses = []
+        for part in (slice(start, start + size) for start in range(0, len(x0), size)):
+            loss = self._loss(x0[part], y[part], t[part], (noise(forward)[part] for forward in count()))
+            weight = len(y[part]) / len(y)
+            (loss if weight == 1 else weight * loss).backward()  # type: ignore[no-untyped-call]
+            losses.append(weight * loss.detach())
+        return torch.stack(losses).sum()
+
+    def _loss(self, x0: Tensor, y: Tensor, t: Tensor, noises: Iterator[Tensor]) -> Tensor:
+        """Each forward that the network's loss takes sees fresh noise."""
+
         def once(**extra: Any) -> Tensor:
-            noise = torch.randn(x0.shape, generator=draw, device=self.device)
+            noise = next(noises)
             out = self.denoiser(self.objective.corrupt(x0, noise, t), t, y, **extra)
             return self.objective.loss(out, x0, noise, t).mean()
 
-        return loss_of(self.denoiser, once)
+        with autocast(self.precision, self.device):
+            return loss_of(self.denoiser, once)
 
     @torch.no_grad()
     def _update_ema(self, spent: float) -> None:
-        """`spent` is the step's share of the budget; the half-life is one too."""
-        keep = 0.5 ** (spent / self.recipe.ema_half_life) if self.recipe.ema_half_life else 0.0
-        torch._foreach_lerp_(self._averages, self._weights, 1 - keep)
-        for average, buffer in zip(self.ema.buffers(), self.denoiser.buffers(), strict=True):
-            average.copy_(buffer)
-
-    def note(self, loss: float) -> bool:
-        """Put the loss on the curve; True when that closed an interval."""
-        self._interval.append(loss)
-        if not (self.clock.done or self.clock.progress * CURVE_POINTS >= len(self.curve) + 1):
-            return False
-        images, seconds = self._interval_start
-        self.curve.append(
-            {
-                "step": self.clock.steps,
-                "images": self.clock.images,
-                "seconds": round(self.clock.seconds, 6),
-                "loss": math.fsum(self._interval) / len(self._interval),
-                "images_per_second": (self.clock.images - images) / (self.clock.seconds - seconds),
-            }
-        )
-        self._interval, self._interval_start = [], (self.clock.images, self.clock.seconds)
-        return True
+        """`spent` is the step's share of the budget; a half-life is one, too."""
+        torch._foreach_lerp_(self._averages, self._weights, 1 - ema_keep(self.recipe, spent))
+        for average, module, name in self._buffers:
+            getattr(average, name).copy_(getattr(module, name))
 
     def facts(self) -> TrainingFacts:
         """What training did, for the record."""
@@ -190,23 +157,36 @@ class Trainer:
             steps=self.clock.steps,
             images=self.clock.images,
             seconds=self.clock.seconds,
-            final_loss=self.curve[-1]["loss"] if self.curve else None,
+            final_loss=self.curve.last_loss,
             step_seconds=[round(seconds, 6) for seconds in self.times.seconds],
             step_stride=self.times.stride,
             resumed=self.resumed,
+            flops=self.clock.flops,
+            precision=self.precision,
+            compiled=self.compiled,
+            feeding=self.feed.where,
+            loading_seconds=self.loading_seconds,
+            compile_seconds=self.compiling.seconds,
+            checkpoint_seconds=self.checkpoint_seconds,
+            evaluation_seconds=self.evaluation_seconds,
         )
 
     def state(self) -> dict[str, Any]:
-        """All that the next step depends on, and the curve."""
+        """All that the next step depends on, and what `facts` tells."""
         return {
             "denoiser": self.denoiser.state_dict(),
             "ema": self.ema.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "clock": self.clock.state(),
-            "times": {"stride": self.times.stride, "seconds": self.times.seconds},
-            "curve": self.curve,
-            "interval": {"losses": self._interval, "start": list(self._interval_start)},
+            "times": vars(self.times),
+            "curve": vars(self.curve),
             "resumed": self.resumed,
+            "seconds": {
+                "loading": self.loading_seconds,
+                "compiling": self.compiling.seconds,
+                "checkpoint": self.checkpoint_seconds,
+                "evaluation": self.evaluation_seconds,
+            },
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -215,43 +195,95 @@ class Trainer:
         self.ema.load_state_dict(state["ema"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.clock.restore(state["clock"])
-        self.times = StepTimes(state["times"]["stride"], state["times"]["seconds"])
-        self.curve = state["curve"]
-        self._interval = state["interval"]["losses"]
-        self._interval_start = (int(state["interval"]["start"][0]), float(state["interval"]["start"][1]))
+        self.curve, self.times = restored(state)
         self.resumed = state["resumed"] + 1
+        seconds = state["seconds"]
+        self.loading_seconds, self.compiling.seconds = seconds["loading"], seconds["compiling"]
+        self.checkpoint_seconds, self.evaluation_seconds = seconds["checkpoint"], seconds["evaluation"]
 
 
-def train(trainer: Trainer, directory: Path, run_hash: str, checkpoint_seconds: float, watch: Watch) -> None:
+class _Keeper:
+    """Saves a trainer's state now and then."""
+
+    def __init__(self, trainer: Trainer, path: Path, run_hash: str, seconds: float) -> None:
+        self.trainer, self._path, self._run_hash = trainer, path, run_hash
+        self._seconds = self._interval = seconds
+        self._kept_at = 0.0
+
+    def take_up(self) -> None:
+        """Put the trainer where the checkpoint left off, if there is one."""
+        saved = checkpoint.load(self._path, self._run_hash)
+        if saved is not None:
+            self.trainer.restore(saved)
+        self._kept_at = self.trainer.clock.seconds
+
+    @property
+    def due(self) -> bool:
+        clock = self.trainer.clock
+        return clock.done or clock.seconds - self._kept_at >= self._interval
+
+    def keep(self) -> None:
+        began = self.trainer.timer()
+        checkpoint.save(self._path, self._run_hash, self.trainer.state())
+        took = self.trainer.timer() - began
+        self.trainer.checkpoint_seconds += took
+        self._interval = self._seconds * max(1.0, took / SAVING_SECONDS)
+        self._kept_at = self.trainer.clock.seconds
+
+
+class _Course:
+    """The milestones ahead, shares of the budget at which training is measured."""
+
+    def __init__(self, trainer: Trainer, milestones: Iterable[float], evaluate: Callable[[float], None]) -> None:
+        self._trainer, self._ahead, self._evaluate = trainer, deque(sorted(milestones)), evaluate
+
+    @property
+    def reached(self) -> bool:
+        return bool(self._ahead) and self._trainer.clock.progress >= self._ahead[0]
+
+    def measure(self) -> None:
+        timer = self._trainer.timer
+        while self.reached:
+            began = timer()
+            self._evaluate(self._ahead.popleft())
+            self._trainer.evaluation_seconds += timer() - began
+
+
+def train(
+    trainer: Trainer,
+    directory: Path,
+    run_hash: str,
+    checkpoint_seconds: float,
+    watch: Watch,
+    milestones: Iterable[float] = (),
+    evaluate: Callable[[float], None] = lambda share: None,
+) -> None:
     """Train to the end of the budget, from the directory's checkpoint if there is one.
 
-    Raises `Diverged` or, with the state saved, `Interrupted`.
+    Checkpoints are `checkpoint_seconds` of training apart, more if one takes long. `evaluate(share)` is called when a
+    milestone, a share of the budget, is first reached, with the state saved; a resumed run calls it again at once for
+    those behind it. Raises `Diverged` or, with the state saved, `Interrupted`.
     """
-    saved = checkpoint.load(directory / checkpoint.FILE_NAME, run_hash, trainer.device)
-    if saved is not None:
-        trainer.restore(saved)
-
-    def keep() -> None:
-        checkpoint.save(directory / checkpoint.FILE_NAME, run_hash, trainer.state())
-
-    curve = directory / CURVE_FILE
-    curve.write_text("".join(json.dumps(point) + "\n" for point in trainer.curve), encoding="utf-8")
-    saved_at = reported_at = trainer.clock.seconds
+    clock, keeper = trainer.clock, _Keeper(trainer, directory / checkpoint.FILE_NAME, run_hash, checkpoint_seconds)
+    keeper.take_up()
+    course = _Course(trainer, milestones, evaluate)
+    curve, reported_at = directory / CURVE_FILE, clock.seconds
+    curve.write_text("".join(json.dumps(point) + "\n" for point in trainer.curve.points), encoding="utf-8")
     with curve.open("a", encoding="utf-8", buffering=1) as file:
-        while not trainer.clock.done:
+        course.measure()
+        while not clock.done:
             if watch.should_stop():
-                keep()
+                keeper.keep()
                 watch.check()
             loss = trainer.step()
-            if trainer.note(loss):
-                file.write(json.dumps(trainer.curve[-1]) + "\n")
-            if trainer.clock.seconds - reported_at >= REPORT_SECONDS or trainer.clock.done:
+            if trainer.curve.note(loss, clock):
+                file.write(json.dumps(trainer.curve.points[-1]) + "\n")
+            if clock.seconds - reported_at >= REPORT_SECONDS or clock.done:
                 watch.report(_progress(trainer, loss))
-                reported_at = trainer.clock.seconds
-            if trainer.clock.seconds - saved_at >= checkpoint_seconds:
-                keep()
-                saved_at = trainer.clock.seconds
-    keep()
+                reported_at = clock.seconds
+            if course.reached or keeper.due:
+                keeper.keep()
+            course.measure()
 
 
 def _progress(trainer: Trainer, loss: float) -> Progress:
@@ -260,13 +292,33 @@ def _progress(trainer: Trainer, loss: float) -> Progress:
     return Progress("train", clock.progress, clock.steps, rate, loss, clock.seconds_left)
 
 
-def lr_factor(recipe: Recipe, progress: float) -> float:
-    """Share of the learning rate at `progress` in [0, 1) of the budget: linear warm-up, then the decay."""
-    if recipe.warmup and progress < recipe.warmup:
+def lr_factor(recipe: Recipe, progress: float, step: int) -> float:
+    """Share of the learning rate at `progress` in [0, 1) of the budget: linear warm-up, then the decay.
+
+    The share of the budget that `warmup_steps` take is that of the steps so far: exact unless the budget is a time.
+    """
+    if step < recipe.warmup_steps:
+        return step / recipe.warmup_steps
+    if progress < recipe.warmup:
         return progress / recipe.warmup
     if recipe.decay == "constant":
         return 1.0
-    return 0.5 + 0.5 * math.cos(math.pi * (progress - recipe.warmup) / (1 - recipe.warmup))
+    warmup = progress * recipe.warmup_steps / step if recipe.warmup_steps else recipe.warmup
+    return 0.5 + 0.5 * math.cos(math.pi * (progress - warmup) / (1 - warmup))
+
+
+def ema_keep(recipe: Recipe, spent: float) -> float:
+    """What a step that spent this share of the budget leaves of the EMA."""
+    if recipe.ema_decay is not None:
+        return recipe.ema_decay
+    return 0.5 ** (spent / recipe.ema_half_life) if recipe.ema_half_life else 0.0
+
+
+def _buffers(ema: nn.Module, denoiser: nn.Module) -> Iterable[tuple[nn.Module, nn.Module, str]]:
+    """Where the buffers are, which a network may replace."""
+    for average, module in zip(ema.modules(), denoiser.modules(), strict=True):
+        for name, _ in module.named_buffers(recurse=False):
+            yield average, module, name
 
 
 def _step_seed(seed: int, step: int, stream: int) -> int:

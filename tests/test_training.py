@@ -1,120 +1,14 @@
-"""The loop: what each step sees, the schedule, the EMA, and that a resumed run is the same run, bit for bit."""
+"""The loop: what each step sees and does, the schedule, the EMA, the clock."""
 
-import json
-
-import numpy as np
 import pytest
 import torch
 from torch import nn
 from toy_net import Toy
+from trainers import RECIPE, SPEC, Hand, build, changed, go, images_feed, trainer
 
 from ditbench import checkpoint
-from ditbench.budget import Budget
-from ditbench.components import DenoiserSpec, load
-from ditbench.datasets import load_digits
-from ditbench.errors import BadFile
-from ditbench.objectives import Flow
-from ditbench.registry import Registry
-from ditbench.track import Recipe
-from ditbench.training import MAX_STEP_TIMES, Shuffle, StepTimes, Trainer, lr_factor, train
-from ditbench.watch import Diverged, Interrupted, Watch
-
-SPEC = DenoiserSpec(channels=1, resolution=8, classes=10, space="pixel")
-RECIPE = Recipe(
-    optimizer="adamw", learning_rate=2e-3, betas=(0.9, 0.99), weight_decay=0.01, batch_size=16, warmup=0.1,
-    decay="cosine", label_dropout=0.1, ema_half_life=0.2, precision="float32",
-)  # fmt: skip
-DIGITS = load_digits()
-NETWORKS = Registry.installed().architectures
-
-
-def trainer(denoiser=None, budget="12-steps", seed=0, recipe=RECIPE):
-    if denoiser is None:
-        torch.manual_seed(seed)
-        denoiser = Toy(SPEC, width=8)
-    cpu = torch.device("cpu")
-    return Trainer(denoiser, SPEC, Flow(), recipe, Budget.parse(budget), DIGITS.pixels, DIGITS.labels, seed, cpu)
-
-
-def go(one, folder, watch=None, every=1e9):
-    folder.mkdir(exist_ok=True)
-    train(one, folder, "hash", every, watch or Watch())
-    return one
-
-
-def stop_after(steps, one):
-    return Watch(should_stop=lambda: one.clock.steps >= steps)
-
-
-def same_state(one, other):
-    for part in ("denoiser", "ema"):
-        for name, tensor in one.state()[part].items():
-            assert torch.equal(tensor, other.state()[part][name]), (part, name)
-    mine, yours = one.state()["optimizer"], other.state()["optimizer"]
-    assert mine["param_groups"] == yours["param_groups"]
-    for key, moments in mine["state"].items():
-        assert all(torch.equal(value, yours["state"][key][name]) for name, value in moments.items())
-    assert (one.clock.steps, one.clock.images) == (other.clock.steps, other.clock.images)
-    assert [point["loss"] for point in one.curve] == [point["loss"] for point in other.curve]
-
-
-@pytest.mark.parametrize("name", ["toy", *NETWORKS])
-def test_a_resumed_run_is_the_same_run_bit_for_bit(tmp_path, name):
-    def build():
-        torch.manual_seed(0)
-        if name == "toy":
-            return Toy(SPEC, width=8)
-        return load(NETWORKS[name].build)(SPEC, **NETWORKS[name].settings("nano", {}))
-
-    whole = go(trainer(build(), "6-steps"), tmp_path / "whole")
-    first = trainer(build(), "6-steps")
-    with pytest.raises(Interrupted):
-        go(first, tmp_path / "parts", stop_after(4, first))
-    torch.manual_seed(99)  # whatever the process did meanwhile
-    torch.rand(7)
-    second = go(trainer(build(), "6-steps"), tmp_path / "parts")
-    same_state(whole, second)
-    assert (whole.resumed, second.resumed) == (0, 1)
-
-
-def test_resume_continues_the_curve_file(tmp_path):
-    first = trainer()
-    with pytest.raises(Interrupted):
-        go(first, tmp_path, stop_after(5, first))
-    with (tmp_path / "curve.jsonl").open("a") as file:
-        file.write('{"step": 6, "loss": 9')  # a torn line, as a kill leaves it
-    second = go(trainer(), tmp_path)
-    lines = [json.loads(line) for line in (tmp_path / "curve.jsonl").read_text().splitlines()]
-    assert lines == second.curve and [line["step"] for line in lines] == list(range(1, 13))
-
-
-def test_checkpoints_are_periodic(tmp_path, monkeypatch):
-    saved = []
-    monkeypatch.setattr(checkpoint, "save", lambda path, run, state: saved.append(state["clock"]["steps"]))
-    go(trainer(), tmp_path, every=1e-9)
-    assert saved == [*range(1, 13), 12]
-
-
-def test_a_checkpoint_of_another_run_or_a_torn_one_is_refused(tmp_path):
-    cpu, path = torch.device("cpu"), tmp_path / "checkpoint.pt"
-    assert checkpoint.load(path, "mine", cpu) is None
-    checkpoint.save(path, "mine", {"a": torch.ones(3)})
-    assert checkpoint.load(path, "mine", cpu)["a"].tolist() == [1, 1, 1]
-    with pytest.raises(BadFile, match="belongs to another run"):
-        checkpoint.load(path, "yours", cpu)
-    path.write_bytes(path.read_bytes()[:-200])
-    with pytest.raises(BadFile, match="can't be read"):
-        checkpoint.load(path, "mine", cpu)
-
-
-def test_a_checkpoint_can_not_run_code(tmp_path):
-    class Evil:
-        def __reduce__(self):
-            return (print, ("pwned",))
-
-    torch.save({"run": "mine", "x": Evil()}, tmp_path / "checkpoint.pt")
-    with pytest.raises(BadFile, match="can't be read"):
-        checkpoint.load(tmp_path / "checkpoint.pt", "mine", torch.device("cpu"))
+from ditbench.training import ema_keep, lr_factor
+from ditbench.watch import Diverged
 
 
 def test_architectures_see_the_same_images_labels_times_and_noise():
@@ -161,22 +55,166 @@ def test_label_dropout_uses_the_null_label():
     assert float((labels == 10).float().mean()) == pytest.approx(0.1, abs=0.02)
 
 
-def test_the_shuffle_deals_every_image_once_per_epoch_from_any_position():
-    shuffle = Shuffle(10, seed=3)
-    stream = np.concatenate([shuffle.batch(start, 7) for start in range(0, 70, 7)])
-    for epoch in range(7):
-        assert sorted(stream[10 * epoch : 10 * epoch + 10]) == list(range(10))
-    assert np.array_equal(Shuffle(10, seed=3).batch(23, 30), stream[23:53])
-    assert not np.array_equal(Shuffle(10, seed=4).batch(0, 10), stream[:10])
-    assert not np.array_equal(stream[:10], stream[10:20])
+def test_an_accumulated_gradient_is_that_of_the_whole_batch():
+    class Twice(nn.Module):
+        """Two forwards of the loss, without dropout: the network draws nothing."""
+
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(0)
+            self.toy = Toy(SPEC, width=8).eval()
+
+        def forward(self, x, t, y):
+            return self.toy(x, t, y)
+
+        def training_loss(self, loss):
+            return loss() + 0.5 * loss()
+
+        def train(self, mode=True):
+            return self
+
+    found = {}
+    for micro in (None, 8, 1):
+        one = trainer(Twice(), recipe=changed(micro_batch=micro))
+        found[micro] = [one.step() for _ in range(3)], [p.grad.clone() for p in one.denoiser.parameters()]
+    losses, gradients = found[None]
+    for micro in (8, 1):
+        assert found[micro][0] == pytest.approx(losses, rel=1e-5)
+        for mine, whole in zip(found[micro][1], gradients, strict=True):
+            torch.testing.assert_close(mine, whole, rtol=1e-4, atol=1e-6)
+
+
+def test_gradients_are_clipped_to_their_norm():
+    one, free = trainer(recipe=changed(clip_norm=1e-3)), trainer()
+    one.step(), free.step()
+    norms = [torch.stack([p.grad.norm() for p in t.denoiser.parameters()]).norm() for t in (one, free)]
+    assert norms[0] == pytest.approx(1e-3, rel=1e-3) and norms[1] > 0.01
+
+
+def test_bfloat16_is_in_the_network_alone():
+    seen = []
+
+    class Spy(Toy):
+        def forward(self, x, t, y):
+            out = super().forward(x, t, y)
+            seen.append((x.dtype, out.dtype))
+            return out
+
+    one, plain = trainer(build(Spy), recipe=changed(precision="bfloat16")), trainer()
+    for each in (one, plain):
+        each.denoiser.drop.p = 0.0  # its draws are of the precision, too
+    assert one.step() == pytest.approx(plain.step(), rel=0.02)
+    assert seen == [(torch.float32, torch.bfloat16)]
+    kept = [*one.denoiser.parameters(), *one.ema.parameters(), *(p.grad for p in one.denoiser.parameters())]
+    assert {tensor.dtype for tensor in kept} == {torch.float32}
+    assert (one.facts().precision, plain.facts().precision) == ("bfloat16", "float32")
+    assert trainer(recipe=changed(precision="tf32")).precision == "float32"  # a CPU has none
+
+
+def test_compiling_is_not_on_the_clock(monkeypatch):
+    class Calm(Toy):
+        def misbehave(self):
+            pass  # what counts calls would be compiled again at each
+
+    monkeypatch.setattr(nn.Module, "compile", compile_eagerly)
+    torch._dynamo.reset()
+    timer = Hand(tick=1.0)
+    one = trainer(build(Calm), recipe=changed(compile="on"), timer=timer)
+    plain = trainer(build(Calm), recipe=changed(compile="auto"))
+    losses = [one.step() for _ in range(3)]
+    assert losses == pytest.approx([plain.step() for _ in range(3)], rel=1e-4)
+    assert one.times.seconds[1:] == [3, 3]  # four looks at the timer, the first of them before
+    assert one.compiling.seconds >= 1 and one.times.seconds[0] >= 3
+    assert one.clock.seconds + one.compiling.seconds == timer.now - 100 - 3  # all but the looks that begin a step
+    assert one.facts().compiled and not plain.facts().compiled
+    again = trainer(timer=timer)
+    again.restore(one.state())
+    assert again.facts().compile_seconds == one.facts().compile_seconds
+
+
+def compile_eagerly(module, *, fullgraph):
+    """What `nn.Module.compile` does, with a backend that takes no time."""
+    assert fullgraph
+    module._compiled_call_impl = torch.compile(module._call_impl, fullgraph=True, backend="eager")
+
+
+def test_a_time_budget_ends_with_the_first_step_that_reaches_it(tmp_path, monkeypatch):
+    timer, save = Hand(), checkpoint.save
+
+    class Slow(Toy):
+        def forward(self, x, t, y):
+            timer.now += 1.5
+            return super().forward(x, t, y)
+
+    def slowly(*state):
+        timer.now += 0.05
+        save(*state)
+
+    def measure(share):
+        measured.append((share, one.clock.steps))
+        timer.now += 1000
+
+    monkeypatch.setattr(checkpoint, "save", slowly)
+    measured = []
+    one = trainer(Slow(SPEC, width=8), "10s", timer=timer)
+    go(one, tmp_path, every=4.0, milestones=(0.5, 0.25), evaluate=measure)
+    facts = one.facts()
+    assert (facts.steps, facts.seconds) == (7, 10.5)
+    assert measured == [(0.25, 2), (0.5, 4)]  # after 3 and 6 seconds
+    assert facts.evaluation_seconds == 2000
+    assert facts.checkpoint_seconds == pytest.approx(3 * 0.05)  # at 3, 6 and 10.5 seconds
+    assert facts.step_seconds == [1.5] * 7
+
+
+def test_waiting_for_data_is_on_the_clock_and_told_apart(tmp_path):
+    timer, feed = Hand(), images_feed()
+
+    class Late:
+        where = feed.where
+
+        def batch(self, *asked):
+            timer.now += 2.0
+            return feed.batch(*asked)
+
+    one = trainer(feed=Late(), timer=timer)
+    one.step(), one.step()
+    assert one.facts().loading_seconds == one.clock.seconds == 4.0
 
 
 def test_the_learning_rate_warms_up_and_decays():
-    assert [lr_factor(RECIPE, p) for p in (0, 0.05, 0.1)] == pytest.approx([0, 0.5, 1])
-    assert lr_factor(RECIPE, 0.55) == pytest.approx(0.5)
-    assert lr_factor(RECIPE, 1.0) == pytest.approx(0)
-    constant = RECIPE.model_copy(update={"decay": "constant", "warmup": 0.0})
-    assert [lr_factor(constant, p) for p in (0, 0.5, 1)] == [1, 1, 1]
+    assert [lr_factor(RECIPE, p, 1) for p in (0, 0.05, 0.1)] == pytest.approx([0, 0.5, 1])
+    assert lr_factor(RECIPE, 0.55, 1) == pytest.approx(0.5)
+    assert lr_factor(RECIPE, 1.0, 1) == pytest.approx(0)
+    constant = changed(decay="constant", warmup=0.0)
+    assert [lr_factor(constant, p, 1) for p in (0, 0.5, 1)] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("decay", ["constant", "cosine"])
+def test_warm_up_steps_are_the_share_that_they_take(decay):
+    steps, share = changed(warmup=0.0, warmup_steps=20, decay=decay), changed(warmup=0.1, decay=decay)
+    at = [(step / 200, step) for step in range(200)]
+    assert [lr_factor(steps, *point) for point in at] == pytest.approx([lr_factor(share, *point) for point in at])
+
+
+def test_the_ema_decays_by_the_step_or_by_the_budget():
+    by_step = changed(ema_half_life=None, ema_decay=0.9999)
+    assert {ema_keep(by_step, spent) for spent in (0.0, 0.5)} == {0.9999}
+    assert ema_keep(RECIPE, 0.2) == pytest.approx(0.5) and ema_keep(changed(ema_half_life=0.0), 0.2) == 0
+
+
+def test_the_ema_has_the_networks_buffers_even_replaced_ones():
+    class Counting(Toy):
+        def __init__(self):
+            super().__init__(SPEC, width=8)
+            self.register_buffer("seen", torch.zeros(()))
+
+        def forward(self, x, t, y):
+            self.seen = self.seen + len(x)
+            return super().forward(x, t, y)
+
+    one = trainer(Counting())
+    one.step(), one.step()
+    assert float(one.ema.seen) == 32
 
 
 def test_the_ema_has_its_half_life_in_shares_of_the_budget():
@@ -188,7 +226,7 @@ def test_the_ema_has_its_half_life_in_shares_of_the_budget():
         def forward(self, x, t, y):
             return x * self.weight
 
-    recipe = RECIPE.model_copy(update={"learning_rate": 1e-12, "ema_half_life": 0.25})
+    recipe = changed(learning_rate=1e-12, ema_half_life=0.25)
     one = trainer(Frozen(), "8-steps", recipe=recipe)
     with torch.no_grad():
         one.ema.weight.zero_()
@@ -204,18 +242,10 @@ def test_divergence_is_found_at_its_step(tmp_path):
 
 def test_training_lowers_the_loss(tmp_path):
     one = go(trainer(Toy(SPEC, width=32), budget="200-steps"), tmp_path)
-    assert one.curve[-1]["loss"] < 0.6 * one.curve[0]["loss"]
-
-
-def test_raw_step_times_stay_few_and_evenly_spaced():
-    times = StepTimes()
-    for step in range(10_000):
-        times.add(step, float(step))
-    assert len(times.seconds) <= MAX_STEP_TIMES
-    assert times.seconds == [float(step) for step in range(0, 10_000, times.stride)]
+    assert one.curve.last_loss < 0.8 * one.curve.points[0]["loss"]
 
 
 def test_a_time_budget_ends_training_and_its_curve_has_rates(tmp_path):
     one = go(trainer(budget="0.5s"), tmp_path)
     assert 0.5 <= one.clock.seconds < 2
-    assert all(point["images_per_second"] > 0 for point in one.curve)
+    assert all(point["images_per_second"] > 0 for point in one.curve.points)

@@ -6,8 +6,10 @@ import sys
 import pytest
 import torch
 
-from ditbench.budget import Budget
-from ditbench.datasets import load_digits
+from ditbench.budget import Budget, BudgetClock
+from ditbench.datasets.bundled import load_digits
+from ditbench.datasets.examples import Request
+from ditbench.datasets.loading import Feed
 from ditbench.objectives import Flow
 from ditbench.registry import Registry
 from ditbench.samplers import euler
@@ -25,18 +27,9 @@ BUDGET = Budget.parse("1M-steps")  # never reached
 @pytest.mark.parametrize("name", sorted(REGISTRY.architectures))
 def test_training_step(benchmark, name):
     """One optimiser step at the track's batch size, all of the harness's work included."""
-    digits = load_digits()
-    trainer = Trainer(
-        build_denoiser(REGISTRY.architectures[name]),
-        DIGITS_SPEC,
-        Flow(),
-        TRACK.recipe,
-        BUDGET,
-        digits.pixels,
-        digits.labels,
-        0,
-        CPU,
-    )
+    feed = Feed(load_digits(Request(TRACK.data.resolution)), TRACK.data, 0, CPU)
+    denoiser = build_denoiser(REGISTRY.architectures[name])
+    trainer = Trainer(denoiser, DIGITS_SPEC, Flow(), TRACK.recipe, BudgetClock(BUDGET), feed, 0, CPU)
     benchmark.pedantic(trainer.step, rounds=15, warmup_rounds=3)
 
 

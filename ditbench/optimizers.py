@@ -1,0 +1,28 @@
+"""The optimisers that a recipe names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from torch import Tensor
+from torch.optim import AdamW, Optimizer
+
+from .components import load
+from .errors import BadValue
+from .track import Recipe
+
+
+def make_optimizer(recipe: Recipe, parameters: Iterable[Tensor]) -> Optimizer:
+    """The recipe's optimiser; `BadValue` if it comes from a library that is not installed."""
+    rate, decay = recipe.learning_rate, recipe.weight_decay
+    if recipe.optimizer == "adan":  # Xie et al., 2022; its third beta is of the squared gradients
+        return _adan()(parameters, lr=rate, betas=recipe.betas, weight_decay=decay)
+    betas = (recipe.betas[0], recipe.betas[1])
+    return AdamW(parameters, lr=rate, betas=betas, weight_decay=decay, fused=True)
+
+
+def _adan() -> Callable[..., Optimizer]:
+    try:
+        return load("timm.optim:Adan")
+    except ModuleNotFoundError as error:
+        raise BadValue(f"The optimizer 'adan' needs {error.name!r}: pip install 'ditbench[adan]'.") from None

@@ -1,0 +1,67 @@
+"""How a network is run, whatever it computes: the precision of its arithmetic, and `torch.compile`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Literal
+
+import torch
+from torch._dynamo.callback import callback_handler
+
+Precision = Literal["float32", "tf32", "bfloat16"]
+Choice = Literal["on", "off", "auto"]
+Clock = Callable[[], float]
+
+
+def resolve(wanted: Precision | Literal["auto"], device: torch.device) -> Precision:
+    """What a device does when asked for a precision: auto is bfloat16 on CUDA; a CPU has no TF32."""
+    if device.type == "cuda":
+        return "bfloat16" if wanted == "auto" else wanted
+    return "bfloat16" if wanted == "bfloat16" else "float32"
+
+
+def compiles(choice: Choice, device: torch.device) -> bool:
+    """Whether to compile; on a CPU that seldom pays, so auto doesn't."""
+    return choice == "on" or (choice == "auto" and device.type == "cuda")
+
+
+def autocast(precision: Precision, device: torch.device) -> AbstractContextManager[object]:
+    """bfloat16 in the operations that bear it, with weights in float32; otherwise nothing."""
+    return torch.autocast(device.type, torch.bfloat16) if precision == "bfloat16" else nullcontext()
+
+
+@contextmanager
+def products(precision: Precision) -> Iterator[None]:
+    """Matrix products and cuDNN's convolutions of float32 in TF32 or not, restored at the end."""
+    cudnn, before = torch.backends.cudnn, (torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32)
+    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+    cudnn.allow_tf32 = precision == "tf32"
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before[0])
+        cudnn.allow_tf32 = before[1]
+
+
+class CompileWatch:
+    """The seconds that `torch.compile` has taken so far, recompilations and the backward pass's share included."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.seconds = 0.0
+        self._clock, self._began = clock, 0.0
+
+    def __enter__(self) -> CompileWatch:
+        callback_handler.register_start_callback(self._start)
+        callback_handler.register_end_callback(self._end)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        callback_handler.remove_start_callback(self._start)
+        callback_handler.remove_end_callback(self._end)
+
+    def _start(self, _: object) -> None:
+        self._began = self._clock()
+
+    def _end(self, _: object) -> None:
+        self.seconds += self._clock() - self._began
