@@ -2,198 +2,83 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
 
-import numpy as np
-import numpy.typing as npt
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+import pydantic
+from safetensors.torch import save_file
 from torch import nn
 
-from . import sampling
-from .budget import Budget
-from .components import Architecture, DenoiserSpec, Extractor, Metric, Sampler, load
+from .budget import Budget, BudgetClock
 from .cost import cost_of, peak_memory, reset_peak, resident
-from .datasets import Images
-from .environment import describe, find_device
-from .errors import BadFile, BadValue, DitbenchError
-from .features import BATCH_SIZE, Features, check_shape, extract, load_extractor
-from .image_sets import in_memory
-from .images import Bytes, write_grid, write_samples
-from .objectives import DiffusionObjective
-from .quality import floors, measure_all, outputs_for
+from .datasets.examples import Data
+from .datasets.loading import Feed
+from .errors import BadFile
+from .images import write_grid, write_samples
+from .parts import Parts, build, load_denoiser, resolve
 from .record import (
     GRID_FILE,
     SAMPLES_FILE,
     Cost,
+    DataFacts,
     Environment,
     Measurement,
     Memory,
+    Milestone,
     PeakMemory,
     RawWeights,
     Record,
-    SamplingFacts,
     TrainingFacts,
     identity,
 )
-from .reference import Reference, source_of
-from .registry import Registry, pick
-from .samplers import Sample
-from .storage import write_atomically
-from .track import RunConfig, Track
+from .registry import Registry
+from .samples import Samples, draw
+from .scoring import Networks, Real
+from .storage import write_atomically, write_text
+from .track import RunConfig, first_fault
 from .training import Trainer, train
 from .watch import Progress, Watch
 
 WEIGHTS_FILE, RAW_WEIGHTS_FILE = "ema.safetensors", "raw.safetensors"
-Labels = npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True, eq=False)
-class Parts:
-    """Everything a run is made of, resolved and checked, before anything expensive."""
-
-    architecture: Architecture
-    spec: DenoiserSpec
-    data: Images
-    objective: DiffusionObjective
-    sampler: Sampler
-    sample: Sample
-    metrics: tuple[tuple[Metric, Extractor], ...]
-    device: torch.device
-
-
-def check(configs: Sequence[RunConfig], registry: Registry) -> tuple[str, Environment]:
-    """Resolve all runs and build their networks without memory: (device, environment), or a `DitbenchError`.
-
-    A network that breaks in any other way is left to its own run, which will fail for itself.
-    """
-    device = find_device(configs[0].device)
-    for config in configs:
-        parts = resolve(config, registry)
-        if config is configs[0]:
-            load_networks(parts)  # the track's, so the same for all
-        try:
-            with torch.device("meta"):
-                build(parts, config)
-        except DitbenchError:
-            raise
-        except Exception:
-            continue
-    return str(device), describe(device)
-
-
-def resolve(config: RunConfig, registry: Registry) -> Parts:
-    """Find, load and check every part; any mistake of the user's ends here, before training."""
-    track = config.track
-    data, objective = _data(track, registry), _objective(track, registry)
-    guidance = track.sampler.guidance
-    if guidance is not None and (not data.class_names or (guidance.channels or 0) > data.pixels.shape[1]):
-        raise BadValue(
-            f"Track {track.name!r}: guidance on {guidance.channels or 'all'} channels does not fit images of "
-            f"{data.pixels.shape[1]} channels and {len(data.class_names)} classes."
-        )
-    device, sampler = find_device(config.device), pick("sampler", track.sampler.name, registry.samplers)
-    metrics = tuple(
-        (pick("metric", metric, registry.metrics), pick("extractor", extractor, registry.extractors))
-        for metric, extractor in track.evaluation.choices
-    )
-    for metric, extractor in metrics:
-        load(metric.measure)
-        check_shape(extractor, data.pixels.shape[1:])
-    return Parts(
-        architecture=_architecture(config, registry),
-        spec=_spec(track, data, objective),
-        data=data,
-        objective=objective,
-        sampler=sampler,
-        sample=load(sampler.sample),
-        metrics=metrics,
-        device=device,
-    )
-
-
-def spec_of(track: Track, registry: Registry) -> DenoiserSpec:
-    """What a track asks of its denoisers; the data set is loaded for its shape."""
-    return _spec(track, _data(track, registry), _objective(track, registry))
-
-
-def _spec(track: Track, data: Images, objective: DiffusionObjective) -> DenoiserSpec:
-    return DenoiserSpec(
-        channels=data.pixels.shape[1],
-        resolution=data.pixels.shape[2],
-        classes=len(data.class_names),
-        space=track.space,
-        learn_variance=objective.learn_variance,
-    )
-
-
-def _data(track: Track, registry: Registry) -> Images:
-    return load(pick("dataset", track.dataset, registry.datasets).load)()  # type: ignore[no-any-return]
-
-
-def _architecture(config: RunConfig, registry: Registry) -> Architecture:
-    """The architecture that was planned; edited since then, it would be another one under the same name."""
-    known, name = registry.architectures, config.architecture
-    if name not in known or registry.source_sha256(name) != config.source_sha256:
-        raise BadFile(f"The source of {name!r} changed after this run was planned; give the command again.")
-    return known[name]
-
-
-def _objective(track: Track, registry: Registry) -> DiffusionObjective:
-    chosen = track.objective
-    objective = pick("objective", chosen.name, registry.objectives)
-    try:
-        return load(objective.make)(**{**objective.settings, **chosen.settings})  # type: ignore[no-any-return]
-    except (TypeError, BadValue) as error:
-        raise BadValue(f"Objective {chosen.name!r} of track {track.name!r}: {str(error).rstrip('.')}.") from None
-
-
-def build(parts: Parts, config: RunConfig) -> nn.Module:
-    """The run's denoiser, initialised from the run's seed."""
-    torch.manual_seed(config.seed)
-    return load(parts.architecture.build)(parts.spec, **config.settings)  # type: ignore[no-any-return]
+MILESTONES_FILE = "milestones.json"
+_Milestones = pydantic.TypeAdapter(list[Milestone])
 
 
 def run(config: RunConfig, directory: Path, environment: Environment, registry: Registry, watch: Watch) -> Record:
     """Carry out one run in its directory and return its finished record.
 
-    Resumes from the directory's checkpoint. Leaves ``curve.jsonl``, ``ema.safetensors``, ``raw.safetensors`` and
+    Resumes from what the directory holds. Leaves ``curve.jsonl``, ``ema.safetensors``, ``raw.safetensors`` and
     ``samples.png`` there, and ``samples.npz`` when asked to keep the samples. Raises `Diverged` or `Interrupted`.
     """
     parts = resolve(config, registry)
-    networks, at_start = load_networks(parts), resident()
+    judge, at_start = Judge(config, parts, directory, watch), resident()
 
-    ema, cost, training, training_peak = _train(config, parts, directory, watch)
+    ema, cost, training, training_peak = _train(config, parts, judge)
 
     reset_peak(parts.device)
-    pixels, labels, facts = _sample(config, parts, ema, watch, "ema")
+    samples = draw(config, parts, ema, "ema", directory, watch)
     sampling_peak = peak_memory(parts.device) if parts.device.type == "cuda" else PeakMemory()
-    write_grid(directory / GRID_FILE, pixels, labels.tolist(), parts.data.class_names)
+    _show(samples, parts, directory / GRID_FILE)
     if config.keep_samples:
-        write_samples(directory / SAMPLES_FILE, pixels, labels)
+        write_samples(directory / SAMPLES_FILE, samples.pixels, samples.labels)
 
-    watch.report(Progress("measure", 0.0))
-    features = _features(parts, networks, pixels, labels)
-    metrics, by_chance = _measure(parts, features), _floors(parts, features)
-    raw = _raw(config, parts, networks, directory, environment, watch) if config.raw_weights else None
+    metrics, floors = judge.measure(samples), judge.floors()
+    samples.discard()
     return Record(
         **identity(config),
         status="finished",
         environment=environment,
         cost=cost,
         training=training,
-        sampling=facts,
+        sampling=samples.facts,
         memory=Memory(resident_at_start=at_start, training=training_peak, sampling=sampling_peak),
-        data_sha256=parts.data.sha256,
+        data=_data_facts(parts.data),
         metrics=metrics,
-        floors=by_chance,
-        raw=raw,
+        left_out=[] if parts.scoring else ["the quality of samples says nothing after training on synthetic noise"],
+        floors=floors,
+        milestones=judge.milestones(),
+        raw=_raw(config, parts, judge, directory, environment, watch) if config.raw_weights else None,
     )
 
 
@@ -207,63 +92,98 @@ def supplement(
     parts = resolve(config, registry)
     if config.keep_samples and not (directory / SAMPLES_FILE).exists():
         denoiser = load_denoiser(config, parts, directory / WEIGHTS_FILE)
-        pixels, labels, facts = _sample(config, parts, denoiser, watch, "ema")
-        if record.sampling is None or facts.images_sha256 != record.sampling.images_sha256:
+        samples = draw(config, parts, denoiser, "ema", directory, watch)
+        if record.sampling is None or samples.facts.images_sha256 != record.sampling.images_sha256:
             raise BadFile(f"The weights in {directory.name!r} no longer give the images of its record. Use --force.")
-        write_samples(directory / SAMPLES_FILE, pixels, labels)
+        write_samples(directory / SAMPLES_FILE, samples.pixels, samples.labels)
+        samples.discard()
     if config.raw_weights and record.raw is None:
-        raw = _raw(config, parts, load_networks(parts), directory, environment, watch)
-        return record.model_copy(update={"raw": raw})
+        judge = Judge(config, parts, directory, watch)
+        return record.model_copy(update={"raw": _raw(config, parts, judge, directory, environment, watch)})
     return record
 
 
-def load_networks(parts: Parts) -> dict[str, nn.Module]:
-    """The extractors' networks, by name; `DitbenchError` if their weights are missing or are others."""
-    extractors = {extractor.name: extractor for _, extractor in parts.metrics}
-    return {name: load_extractor(extractor, device=parts.device) for name, extractor in extractors.items()}
+class Judge:
+    """Measures a run's samples, at the end and on the way. Without data to compare with it has nothing to say."""
+
+    def __init__(self, config: RunConfig, parts: Parts, directory: Path, watch: Watch) -> None:
+        self.config, self.parts, self.directory, self.watch = config, parts, directory, watch
+        self._networks: Networks = parts.scoring.load_networks(parts.device) if parts.scoring else {}
+
+    def measure(self, samples: Samples) -> list[Measurement]:
+        """The track's metrics."""
+        scoring, device = self.parts.scoring, self.parts.device
+        self.watch.report(Progress("measure", 0.0))
+        if scoring is None:
+            return []
+        of = (samples.batches, samples.pixels, samples.labels)
+        return scoring.measure(self._networks, self._real(), *of, device, self.watch.report)
+
+    def floors(self) -> list[Measurement]:
+        """The same of real images that were not trained on."""
+        return self.parts.scoring.floors(self._real()) if self.parts.scoring else []
+
+    def _real(self) -> Mapping[str, Real]:
+        assert self.parts.scoring is not None
+        return self.parts.scoring.read(self._networks, self.parts.device, self.watch.report)
+
+    def milestones(self) -> list[Milestone]:
+        """What has been measured on the way."""
+        path = self.directory / MILESTONES_FILE
+        try:
+            return _Milestones.validate_json(path.read_bytes())
+        except FileNotFoundError:
+            return []
+        except pydantic.ValidationError as error:
+            raise BadFile(f"{path.name!r} in {self.directory.name!r} is wrong: {first_fault(error)}.") from None
+
+    def at_milestone(self, trainer: Trainer, at: float) -> None:
+        """Measure the EMA weights as they are now, unless an earlier process did."""
+        done = self.milestones()
+        if self.parts.scoring is None or any(milestone.at == at for milestone in done):
+            return
+        stem = f"at-{at * 100:g}-percent"
+        samples = draw(self.config, self.parts, trainer.ema, "ema", self.directory, self.watch, stem)
+        _show(samples, self.parts, self.directory / f"{stem}.png")
+        clock = trainer.clock
+        found = Milestone(
+            at=at,
+            steps=clock.steps,
+            images=clock.images,
+            seconds=clock.seconds,
+            flops=clock.flops,
+            metrics=self.measure(samples),
+        )
+        write_text(self.directory / MILESTONES_FILE, _Milestones.dump_json([*done, found], indent=1).decode())
+        samples.discard()
 
 
-def load_denoiser(config: RunConfig, parts: Parts, weights: Path) -> nn.Module:
-    """The run's denoiser with the weights of a safetensors file; `BadFile` if they are not its own."""
-    denoiser = build(parts, config).to(parts.device)
-    if weights.is_dir():
-        raise BadFile(f"The weights {str(weights)!r} are a folder; give the safetensors file.")
-    try:
-        denoiser.load_state_dict(load_file(weights))
-    except (OSError, SafetensorError) as error:
-        raise BadFile(f"The weights {str(weights)!r} can't be read ({' '.join(str(error).split())}).") from None
-    except RuntimeError as error:  # names or shapes
-        reason = " ".join(str(error).split())[:200]
-        raise BadFile(f"The weights {str(weights)!r} are not of {config.label} for {parts.spec}: {reason}.") from None
-    return denoiser
-
-
-def _train(
-    config: RunConfig, parts: Parts, directory: Path, watch: Watch
-) -> tuple[nn.Module, Cost, TrainingFacts, PeakMemory]:
+def _train(config: RunConfig, parts: Parts, judge: Judge) -> tuple[nn.Module, Cost, TrainingFacts, PeakMemory]:
     """Train to the end of the budget and write both weights: the EMA network, and what it took.
 
     All else is freed on return.
     """
-    reset_peak(parts.device)
-    denoiser = build(parts, config).to(parts.device)
+    device, directory = parts.device, judge.directory
+    reset_peak(device)
+    denoiser = build(parts, config).to(device)
     cost = cost_of(denoiser, parts.spec)
-    budget, data = Budget.parse(config.budget), parts.data
-    trainer = Trainer(
-        denoiser,
-        parts.spec,
-        parts.objective,
-        config.track.recipe,
-        budget,
-        data.pixels,
-        data.labels,
-        config.seed,
-        parts.device,
-    )
-    train(trainer, directory, config.hash, config.checkpoint_seconds, watch)
+    clock = BudgetClock(Budget.parse(config.budget), cost.training_flops_per_image, gpus=int(device.type == "cuda"))
+    feed = Feed(parts.data, config.track.data, config.seed, device)
+    trainer = Trainer(denoiser, parts.spec, parts.objective, config.recipe, clock, feed, config.seed, device)
+    peaks: list[PeakMemory] = []
+
+    def evaluate(at: float) -> None:
+        peaks.append(peak_memory(device))  # sampling's own is not training's
+        judge.at_milestone(trainer, at)
+        reset_peak(device)
+
+    try:
+        train(trainer, directory, config.hash, config.checkpoint_seconds, judge.watch, config.eval_at, evaluate)
+    finally:
+        feed.close()
     _write_weights(directory / WEIGHTS_FILE, trainer.ema)
     _write_weights(directory / RAW_WEIGHTS_FILE, denoiser)
-    return trainer.ema, cost, trainer.facts(), peak_memory(parts.device)
+    return trainer.ema, cost, trainer.facts(), PeakMemory.largest([*peaks, peak_memory(device)])
 
 
 def _write_weights(path: Path, network: nn.Module) -> None:
@@ -271,47 +191,14 @@ def _write_weights(path: Path, network: nn.Module) -> None:
     write_atomically(path, lambda temporary: save_file(weights, temporary))
 
 
-def sample_batches(config: RunConfig, parts: Parts, denoiser: nn.Module) -> Iterator[sampling.Batch]:
-    """The track's samples, batch by batch."""
-    choice, indices = config.track.sampler, range(config.track.evaluation.samples)
-    plan = sampling.Plan(parts.sample, parts.objective, choice.steps, config.seed, choice.guidance)
-    return sampling.generate(denoiser, parts.spec, plan, indices, choice.batch_size, parts.device)
-
-
-def _sample(
-    config: RunConfig, parts: Parts, denoiser: nn.Module, watch: Watch, weights: Literal["ema", "raw"]
-) -> tuple[Bytes, Labels, SamplingFacts]:
-    """The track's samples, their labels, and how they came about."""
-    count = config.track.evaluation.samples
-    batches: list[sampling.Batch] = []
-    done = 0
-    for batch in sample_batches(config, parts, denoiser):
-        watch.check()
-        batches.append(batch)
-        done += len(batch.labels)
-        watch.report(Progress("sample", done / count, done, len(batch.labels) / batch.seconds))
-    pixels = np.concatenate([batch.pixels for batch in batches])
-    labels = np.concatenate([batch.labels for batch in batches])
-    facts = SamplingFacts(
-        sampler=parts.sampler.name,
-        steps=config.track.sampler.steps,
-        evaluations=batches[0].evaluations,
-        weights=weights,
-        labels_sha256=sampling.labels_sha256(labels),
-        images_sha256=hashlib.sha256(pixels.tobytes()).hexdigest(),
-        batch_images=[len(batch.labels) for batch in batches],
-        batch_seconds=[round(batch.seconds, 6) for batch in batches],
-    )
-    return pixels, labels, facts
+def _show(samples: Samples, parts: Parts, path: Path) -> None:
+    """The grid of samples; what is neither grey nor RGB has no picture."""
+    if samples.pixels.shape[1] in (1, 3):
+        write_grid(path, samples.pixels, samples.labels, parts.data.class_names)
 
 
 def _raw(
-    config: RunConfig,
-    parts: Parts,
-    networks: Mapping[str, nn.Module],
-    directory: Path,
-    environment: Environment,
-    watch: Watch,
+    config: RunConfig, parts: Parts, judge: Judge, directory: Path, environment: Environment, watch: Watch
 ) -> RawWeights:
     """The same samples and metrics of the weights as training left them."""
     if not (directory / RAW_WEIGHTS_FILE).exists():
@@ -319,50 +206,20 @@ def _raw(
             f"{directory.name!r} has no {RAW_WEIGHTS_FILE} for --raw to measure; train it again with --force."
         )
     denoiser = load_denoiser(config, parts, directory / RAW_WEIGHTS_FILE)
-    pixels, labels, facts = _sample(config, parts, denoiser, watch, "raw")
-    metrics = _measure(parts, _features(parts, networks, pixels, labels))
+    samples = draw(config, parts, denoiser, "raw", directory, watch, "raw")
+    metrics = judge.measure(samples)
+    samples.discard()
     created = datetime.now(UTC).replace(microsecond=0)
-    return RawWeights(created=created, environment=environment, sampling=facts, metrics=metrics)
+    return RawWeights(created=created, environment=environment, sampling=samples.facts, metrics=metrics)
 
 
-def _features(
-    parts: Parts, networks: Mapping[str, nn.Module], pixels: Bytes, labels: Labels
-) -> dict[str, tuple[Features, Reference]]:
-    """What each extractor makes of the samples and of all real images."""
-    return {name: _seen_by(parts, name, network, pixels, labels) for name, network in networks.items()}
-
-
-def _seen_by(parts: Parts, name: str, network: nn.Module, pixels: Bytes, labels: Labels) -> tuple[Features, Reference]:
-    data, (extractor, metrics) = parts.data, _by_extractor(parts)[name]
-    fake = extract(network, in_memory("", pixels, "").batches(BATCH_SIZE), outputs_for(metrics), device=parts.device)
-    source = source_of(in_memory(data.name, data.pixels, data.sha256))
-    real = source.read(extractor, network, metrics, parts.device)
-    with_pixels = replace(real.features, pixels=data.pixels, labels=data.labels)
-    return replace(fake, pixels=pixels, labels=labels), replace(real, features=with_pixels)
-
-
-def _by_extractor(parts: Parts) -> dict[str, tuple[Extractor, list[Metric]]]:
-    """The track's metrics, those of an extractor together."""
-    names = {extractor.name: extractor for _, extractor in parts.metrics}
-    return {
-        name: (extractor, [metric for metric, chosen in parts.metrics if chosen is extractor])
-        for name, extractor in names.items()
-    }
-
-
-def _measure(parts: Parts, features: Mapping[str, tuple[Features, Reference]]) -> list[Measurement]:
-    """The metrics of the samples against all real images, in the track's order."""
-    found = {}
-    for name, (extractor, metrics) in _by_extractor(parts).items():
-        fake, real = features[name]
-        found[name] = iter(measure_all(metrics, fake, real.features, extractor, real.sha256))
-    return [next(found[extractor.name]) for _, extractor in parts.metrics]
-
-
-def _floors(parts: Parts, features: Mapping[str, tuple[Features, Reference]]) -> list[Measurement]:
-    """The metrics between random halves of the real images, in the track's order."""
-    found = {}
-    for name, (extractor, metrics) in _by_extractor(parts).items():
-        real = features[name][1]
-        found[name] = iter(floors(metrics, real.features, extractor, real.sha256))
-    return [next(found[extractor.name]) for _, extractor in parts.metrics]
+def _data_facts(data: Data) -> DataFacts:
+    return DataFacts(
+        name=data.name,
+        examples=len(data.examples),
+        shape=data.examples.shape,
+        classes=len(data.class_names),
+        skipped=data.skipped,
+        autoencoder=data.autoencoder_name,
+        autoencoder_sha256=data.autoencoder_sha256,
+    )

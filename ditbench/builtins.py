@@ -16,9 +16,44 @@ def ditbench_datasets() -> Iterable[Dataset]:
     return [
         Dataset(
             name="digits",
-            load="ditbench.datasets:load_digits",
+            load="ditbench.datasets.bundled:load_digits",
             description="1,797 handwritten digits, 8x8 grey, 10 classes; ships with scikit-learn",
-        )
+        ),
+        Dataset(
+            name="fashion-mnist",
+            load="ditbench.datasets.fashion:load_fashion_mnist",
+            place="optional",
+            description="70,000 pictures of clothes, 28x28 grey, 10 classes; Debian's dataset-fashion-mnist",
+        ),
+        Dataset(
+            name="cifar10",
+            load="ditbench.datasets.cifar:load_cifar10",
+            place="optional",
+            description="60,000 pictures of things and animals, 32x32, 10 classes; downloaded, or a local copy",
+        ),
+        Dataset(
+            name="image-folder",
+            load="ditbench.datasets.prepared:load_folder",
+            place="required",
+            description="one folder per class, images of any size, centre-cropped as ADM and DiT do",
+        ),
+        Dataset(
+            name="hf",
+            load="ditbench.datasets.prepared:load_hub",
+            place="required",
+            description="hf:NAME, images from Hugging Face datasets, by their name there or in a local folder",
+        ),
+        Dataset(
+            name="latents",
+            load="ditbench.datasets.prepared:load_latents",
+            place="required",
+            description="latents that `ditbench data prepare` wrote",
+        ),
+        Dataset(
+            name="synthetic",
+            load="ditbench.datasets.bundled:load_synthetic",
+            description="noise in the shape of the track's data, for rehearsals and timing; never ranked",
+        ),
     ]
 
 
@@ -223,7 +258,7 @@ def ditbench_extractors() -> Iterable[Extractor]:
         ),
         Extractor(
             name="digits-cnn",
-            build="ditbench.digits_cnn:build",
+            build="ditbench.classifiers:digits_cnn",
             weights=Weights(
                 file="digits-cnn.safetensors",
                 sha256="901f43288be1a993ad01c127a8618f5dd0445dee3f52095dcec0de8428099380",
@@ -234,12 +269,25 @@ def ditbench_extractors() -> Iterable[Extractor]:
             image_shape=(1, 8, 8),
             description="a small classifier of the 8x8 digits, whose weights ship with ditbench",
         ),
+        Extractor(
+            name="fashion-cnn",
+            build="ditbench.classifiers:fashion_cnn",
+            weights=Weights(
+                file="fashion-cnn.safetensors",
+                sha256="36bc1b2be07c3332324b88f89f2f095e923a51db3ac44129b30191f1ac3daeea",
+                package="ditbench:weights",
+            ),
+            outputs=("features", "logits"),
+            metrics=("fid", "kid", "is", "precision", "recall"),
+            image_shape=(1, 32, 32),
+            description="a small classifier of Fashion-MNIST at 32x32, whose weights ship with ditbench",
+        ),
     ]
 
 
 @hookimpl
 def ditbench_tracks() -> Iterable[Path]:
-    return sorted(_TRACKS.glob("*.toml"))
+    return sorted(path for path in _TRACKS.glob("*.toml") if path.name != "hashes.toml")
 
 
 @hookimpl

@@ -24,6 +24,11 @@ def run(
     seeds: Sequence[int] = (0,),
     *,
     budget: str | None = None,
+    ruleset: str = "matched",
+    data: str = "",
+    reference: str = "",
+    skip_bad: bool = False,
+    eval_at: Sequence[float] = (),
     device: str = "auto",
     out: str | Path = "runs",
     checkpoint_seconds: float = 20.0,
@@ -39,10 +44,16 @@ def run(
     """Benchmark architectures on a track and return one record per architecture and seed.
 
     Args:
-        track: name of the track, e.g. ``"digits"``.
+        track: name of the track, e.g. ``"digits"``, or its file.
         architectures: selections ``name[:size][+option=value]...``.
         seeds: distinct whole numbers; each is a run of its own.
-        budget: ``"2000-steps"``, ``"50k-images"``, ``"90s"``; by default the track's.
+        budget: ``"2000-steps"``, ``"50k-images"``, ``"90s"``, ``"2gpu-hours"``, ``"1e17-flops"`` or one that the track
+            names; by default the track's.
+        ruleset: ``"matched"`` (the track's recipe) or ``"native"`` (that of each architecture's paper).
+        data: where the track's data is: a folder, ``"hf:NAME"``. Runs on other data than the track's are not ranked.
+        reference: folder or ``.npz`` to compare samples with; by default the training images.
+        skip_bad: leave unreadable images out, and count them.
+        eval_at: shares of the budget, in (0, 1), at which to measure the EMA weights, too.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``.
         out: folder for ``<track>/<run-id>/`` and ``<track>/leaderboard.{md,csv}``.
         checkpoint_seconds: training time between two checkpoints.
@@ -50,7 +61,7 @@ def run(
         raw_weights: also sample and measure the weights as training left them, beside their EMA.
         force: start finished and interrupted runs over.
         strict: a faulty plugin is an error.
-        offline: fetch no weights of feature extractors; what is missing is an error.
+        offline: fetch no weights and no data; what is missing is an error.
         executor: ``"process"`` (a clean process per run) or ``"inline"``.
         log: trackers that follow the runs: ``"tensorboard"`` (event files in each run's directory), ``"wandb"``.
             Each needs the extra of its name. One that breaks later is reported by `logging`, and the runs go on.
@@ -63,7 +74,21 @@ def run(
     registry = Registry.installed(strict=strict)
     execute: Execute = load(pick("executor", executor, registry.executors).execute)
     plan = make_plan(
-        registry, track, architectures, seeds, budget, device, keep_samples, checkpoint_seconds, raw_weights
+        registry,
+        track,
+        architectures,
+        seeds,
+        budget=budget,
+        ruleset=ruleset,
+        data=data,
+        reference=reference,
+        skip_bad=skip_bad,
+        eval_at=eval_at,
+        device=device,
+        offline=offline,
+        keep_samples=keep_samples,
+        raw_weights=raw_weights,
+        checkpoint_seconds=checkpoint_seconds,
     )
     trackers = Together(*start(log))
     listener = Together(listener or Silent(), trackers)
@@ -76,12 +101,15 @@ def run(
             listener.fetching(extractor)
         require_weights(extractor, offline)
     listener.preparing(registry.faults)
-    configs, environment = preflight(plan)
+    configs, environment = preflight(plan, listener.checking)
     jobs = [Job(config, folder / config.run_id, environment, fresh=force) for config in configs]
     for job in jobs:
         with sole_writer(job.directory):  # another command on the same run is found before any work
             pass
     settled = {job.config.run_id: record for job in jobs if (record := job.settled()) is not None}
+    for job in jobs:
+        if job.config.run_id in settled:
+            job.check_milestones(settled[job.config.run_id])
     listener.planned(jobs, list(settled.values()))
     waiting = [job for job in jobs if (done := settled.get(job.config.run_id)) is None or job.lacks(done)]
     records = dict(settled)

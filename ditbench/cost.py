@@ -31,7 +31,7 @@ def cost_of(denoiser: nn.Module, spec: DenoiserSpec) -> Cost:
     gpus = {p.device for p in tensors.values() if p.device.type == "cuda"}
     with torch.random.fork_rng(devices=gpus):
         torch.manual_seed(0)  # MDTv2 draws how much it masks
-        forward, training = macs(denoiser, spec), training_macs(denoiser, spec)
+        forward, (training, forwards) = macs(denoiser, spec), training_macs(denoiser, spec)
     return Cost(
         parameters=_count([*tensors.values(), *tables]),
         trainable_parameters=_count(p for p in tensors.values() if p.requires_grad),
@@ -40,6 +40,7 @@ def cost_of(denoiser: nn.Module, spec: DenoiserSpec) -> Cost:
         ),
         macs_per_image=forward,
         training_macs_per_image=training,
+        training_forwards=forwards,
     )
 
 
@@ -61,21 +62,24 @@ def macs(denoiser: nn.Module, spec: DenoiserSpec) -> int:
     return int(counter.get_total_flops()) // 2
 
 
-def training_macs(denoiser: nn.Module, spec: DenoiserSpec) -> int:
-    """Multiply-accumulates per training image: every forward of the denoiser's own loss, and the backward.
+def training_macs(denoiser: nn.Module, spec: DenoiserSpec) -> tuple[int, int]:
+    """Multiply-accumulates per training image, every forward of its own loss and the backward; how many forwards.
 
     Attention is taken apart, so that the count is the same on every device: fused kernels compute the logits once
     more in the backward pass, and some of them say so.
     """
     denoiser.train()
     x, t, y = _one_image(denoiser, spec)
+    forwards = 0
 
     def once(**extra: Any) -> torch.Tensor:
+        nonlocal forwards
+        forwards += 1
         return denoiser(x, t, y, **extra).square().mean()  # type: ignore[no-any-return]
 
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         loss_of(denoiser, once).backward()  # type: ignore[no-untyped-call]
-    return int(counter.get_total_flops()) // 2
+    return int(counter.get_total_flops()) // 2, forwards
 
 
 def _one_image(denoiser: nn.Module, spec: DenoiserSpec) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -17,6 +17,7 @@ SUSPECTS = (
     "extractor_sha256",
     "resize",
     "reference",
+    "reference_sha256",
     "samples",
     "track.evaluation",
     "generated.sampler",
@@ -25,11 +26,13 @@ SUSPECTS = (
     "track.sampler",
     "sampling",  # evaluations, weights, labels
     "data_sha256",
-    "track.dataset",
+    "data",
+    "track.data",
     "track.space",
     "budget",
-    "track.objective",
-    "track.recipe",
+    "ruleset",
+    "objective",
+    "recipe",
     "training",
     "architecture",
     "seed",
@@ -41,11 +44,15 @@ SUSPECTS = (
     "track",
 )
 _RESULTS = {  # what a run found out or what only names it, not what it did
-    "track": {"description", "size", "budget", "name", "version"},
+    "track": {"description", "size", "budget", "budgets", "name", "version", "objective", "recipe"},
+    "data": {"name"},
     "architecture": {"label", "options", "paper"},
-    "training": {"seconds", "final_loss", "step_seconds", "step_stride"},
-    "sampling": {"images_sha256", "batch_images", "batch_seconds"},
-}
+    "training": {
+        "seconds", "final_loss", "step_seconds", "step_stride", "loading_seconds", "compile_seconds",
+        "checkpoint_seconds", "evaluation_seconds",
+    },
+    "sampling": {"images_sha256", "batch_images", "batch_seconds", "decode_seconds"},
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -91,9 +98,9 @@ def _of_evaluation(record: Evaluation) -> Iterator[tuple[str, Any]]:
 
 
 def _of_run(record: Record) -> Iterator[tuple[str, Any]]:
-    for name in ("budget", "seed", "device", "data_sha256"):
+    for name in ("ruleset", "budget", "seed", "device", "data_sha256", "reference_sha256"):
         yield name, getattr(record, name)
-    for name in ("track", "architecture", "environment", "training", "sampling"):
+    for name in ("track", "recipe", "objective", "data", "architecture", "environment", "training", "sampling"):
         part = getattr(record, name)
         if part is not None:
             yield from _flat(name, part.model_dump(mode="json", exclude=_RESULTS.get(name, set())))

@@ -12,14 +12,20 @@ from rich.progress import BarColumn, SpinnerColumn, TaskID, TaskProgressColumn, 
 from .components import Extractor
 from .console import make_table, plain
 from .executors import Job
-from .leaderboard import Entry, boards, entries, floor, table
+from .leaderboard import Entry, boards, entries, floor, table, unranked
 from .listeners import Silent
 from .record import Record
 from .registry import Plugin
 from .track import RunConfig
 from .watch import Progress, Stage
 
-_STAGES: dict[Stage, str] = {"train": "training", "sample": "sampling", "measure": "measuring"}
+_STAGES: dict[Stage, str] = {
+    "data": "preparing images",
+    "reference": "reading the real images",
+    "train": "training",
+    "sample": "sampling",
+    "measure": "measuring",
+}
 _ROOMY = 100  # columns of a terminal that the whole table fits in
 _LINE_EVERY = 10.0  # seconds between plain lines of one run
 
@@ -45,6 +51,13 @@ class Lines(Silent):
     def preparing(self, faults: Sequence[Plugin]) -> None:
         self.left_out(faults)
         self.say("checking every part of every run (the libraries take about 15 s to load, once)")
+
+    def checking(self, progress: Progress) -> None:
+        now = time.monotonic()
+        if progress.stage == self._stage and now - self._last < _LINE_EVERY:
+            return
+        self._stage, self._last = progress.stage, now
+        self.say(_checked(progress))
 
     def planned(self, jobs: Sequence[Job], settled: Sequence[Record]) -> None:
         self._names = {
@@ -94,6 +107,9 @@ class Live(Lines):
         self.left_out(faults)
         self._status.start()
 
+    def checking(self, progress: Progress) -> None:
+        self._status.update(plain(_checked(progress)))
+
     def planned(self, jobs: Sequence[Job], settled: Sequence[Record]) -> None:
         self._status.stop()
         super().planned(jobs, settled)
@@ -134,10 +150,17 @@ def facts(progress: Progress) -> str:
     return "  ".join(parts)
 
 
+def _checked(progress: Progress) -> str:
+    """A part of the check that takes long."""
+    return f"{_STAGES[progress.stage]}: {progress.step:,} images, {progress.done:.0%}"
+
+
 def verdict(record: Record) -> str:
     """How a run ended, in one line: its reason, or the metric that ranks."""
     if record.status != "finished":
         return f"{record.status}: {record.reason}"
+    if not record.metrics:
+        return f"finished, not measured: {record.left_out[0]}"
     return f"finished  {record.metrics[0].protocol} {record.metrics[0].value:.4g}"
 
 
@@ -151,7 +174,7 @@ def print_boards(console: Console, records: Sequence[Record]) -> None:
             shown.add_row(*map(plain, row))
         console.print(shown)
         notes = [f"{entry.label}: {entry.status}" for entry in rows if entry.status != "finished"]
-        for note in [*notes, floor(board)]:
+        for note in [*notes, *filter(None, [unranked(board), floor(board)])]:
             console.print(note, highlight=False, markup=False, soft_wrap=True)
 
 

@@ -17,10 +17,11 @@ from torch import nn
 
 from .components import Extractor, Metric, Output, load
 from .cost import peak_memory, reset_peak
+from .datasets.examples import Data, Request
 from .environment import describe, find_device
 from .errors import BadFile, BadValue
 from .features import BATCH_SIZE, Features, check_shape, extract, load_extractor
-from .image_sets import ImageSet, in_memory
+from .image_sets import ImageSet
 from .images import Bytes
 from .quality import FLOOR_SPLITS, floors, measure_all, outputs_for
 from .record import Evaluation, ImageFacts, Measurement
@@ -36,7 +37,7 @@ class Ask:
     """What to score, against what, and how."""
 
     samples: ImageSet
-    reference: str  # a folder, an .npz, or a data set's name
+    reference: str | Source  # a folder, an .npz, a data set's name; or what a checkpoint's track has
     extractor: Extractor
     metrics: tuple[Metric, ...]  # empty: the extractor's own, as far as the reference allows
     device: str = "auto"
@@ -45,6 +46,7 @@ class Ask:
     floors: bool = True
     allow_jpeg: bool = False
     batch_size: int = BATCH_SIZE
+    offline: bool = False  # fetch no data set
 
 
 def evaluate(ask: Ask, registry: Registry, report: Report = lambda *_: None) -> Evaluation:
@@ -93,10 +95,15 @@ def evaluate(ask: Ask, registry: Registry, report: Report = lambda *_: None) -> 
 
 def _open_reference(ask: Ask, registry: Registry) -> Source:
     """A data set of that name, or else the file or folder: `./digits` is a folder whatever data sets there are."""
+    if isinstance(ask.reference, Source):
+        return ask.reference
     if ask.reference not in registry.datasets and Path(ask.reference).exists():
         return open_source(Path(ask.reference))
-    data = load(pick("file, folder or data set", ask.reference, registry.datasets).load)()
-    return source_of(in_memory(data.name, data.pixels, data.sha256))
+    dataset = pick("file, folder or data set", ask.reference, registry.datasets)
+    data: Data = load(dataset.load)(Request(resolution=ask.samples.shape[-1], offline=ask.offline))
+    if data.images is None:
+        raise BadValue(f"The data set {ask.reference!r} has no real images to compare with.")
+    return source_of(data.images)
 
 
 def _check(ask: Ask, source: Source) -> None:
@@ -111,12 +118,7 @@ def _check(ask: Ask, source: Source) -> None:
             f"{images.lossy!r} was compressed with loss, which metrics notice more than models' differences. Give PNGs "
             "or an .npz, or score it all the same, and marked, with --allow-jpeg."
         )
-    if source.images is not None and source.images.shape != images.shape:
-        sizes = [" x ".join(map(str, shape)) for shape in (images.shape, source.images.shape)]
-        raise BadFile(
-            f"{images.name!r} has images of {sizes[0]} (channels, height, width), the reference {source.name!r} of "
-            f"{sizes[1]}: bring them to one size yourself, because how that is done changes the numbers."
-        )
+    source.check_shape(images.shape)
 
 
 def _choose(ask: Ask, registry: Registry, source: Source) -> tuple[list[Metric], list[str]]:

@@ -23,7 +23,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
 
-from .errors import DitbenchError, RunBusy
+from .errors import BadValue, DitbenchError, RunBusy
 from .record import FILE_NAME, SAMPLES_FILE, Environment, Record, Status, identity, read_record, write_record
 from .registry import Registry
 from .storage import LOCK_FILE, sole_writer, sweep
@@ -51,6 +51,13 @@ class Job:
             return None
         record = read_record(path)
         return record if record.status in ("finished", "diverged") else None
+
+    def check_milestones(self, record: Record) -> None:
+        """`BadValue` if a finished run is asked for measurements on the way that were not made."""
+        missing = set(self.config.eval_at) - {milestone.at for milestone in record.milestones}
+        if record.status == "finished" and not record.left_out and missing:
+            points = ", ".join(f"{at * 100:g}%" for at in sorted(missing))
+            raise BadValue(f"{record.run_id} is finished and was not measured at {points}; --force trains it again.")
 
     def lacks(self, record: Record) -> bool:
         """A finished run is asked for more than was kept of it: its samples, or what its raw weights score."""
@@ -111,20 +118,31 @@ def _raise_first(faults: Sequence[DitbenchError]) -> None:
         raise faults[0]
 
 
-def preflight(configs: Sequence[RunConfig]) -> tuple[list[RunConfig], Environment]:
-    """Resolve every part of every run in a forked process; give the runs their device, and name the machine.
+def preflight(
+    configs: Sequence[RunConfig], hear: Callable[[Progress], None] = lambda progress: None
+) -> tuple[list[RunConfig], Environment]:
+    """Resolve every part of every run in a forked process; give the runs their device and data, and name the machine.
 
     Raises the first `DitbenchError`. It also starts the server, so the imports are paid here.
     """
-    device, environment = answer_of(_serve_preflight, configs)
-    return [config.model_copy(update={"device": device}) for config in configs], environment
+    checked = answer_of(_serve_preflight, configs, hear)
+    known = ("device", "data_sha256", "reference_sha256", "deviations")
+    update = {name: getattr(checked, name) for name in known}
+    return [config.model_copy(update=update) for config in configs], checked.environment
 
 
-def answer_of(serve: Callable[..., None], task: Any) -> Any:
-    """What a forked process answers to one task; a `DitbenchError` that it answers is raised."""
+def answer_of(serve: Callable[..., None], task: Any, hear: Callable[[Progress], None] = lambda progress: None) -> Any:
+    """What a forked process answers to one task, its progress going to `hear`; a `DitbenchError` of its is raised."""
     answers: list[Any] = []
+
+    def take(message: Any) -> None:
+        if isinstance(message, Progress):
+            hear(message)
+        else:
+            answers.append(message)
+
     worker = Expendable(serve, task)
-    if worker.listen(answers.append):
+    if worker.listen(take):
         raise KeyboardInterrupt
     if worker.fault is not None:
         raise worker.fault
@@ -344,9 +362,10 @@ def _serve_run(outbox: Connection, job: Job) -> None:
 
 def _serve_preflight(outbox: Connection, configs: Sequence[RunConfig]) -> None:
     """In a forked process: check everything, answer with device and environment or with the user's mistake."""
-    bench = _late("ditbench.bench")
+    end_with_parent()
+    check = _late("ditbench.parts").check
     try:
-        outbox.send(bench.check(configs, Registry.installed()))
+        outbox.send(check(configs, Registry.installed(), outbox.send))
     except DitbenchError as error:
         outbox.send(error)
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 from .components import Extractor, Output, load
 from .errors import BadFile, BadValue
 from .images import Bytes
+from .precision import products
 from .weights import check_weights, weights_path
 
 BATCH_SIZE = 100
@@ -163,18 +163,6 @@ def extract(
 def _run(network: nn.Module, pixels: Tensor, device: torch.device) -> dict[Output, Tensor]:
     """The outputs of a batch, on the CPU. There, small parts stay in its caches: two to three times as fast."""
     parts = torch.split(pixels, CPU_PART) if device.type == "cpu" else (pixels,)
-    with _without_tf32():
+    with products("float32"):
         found = [network(part.to(device)) for part in parts]
     return {name: torch.cat([outputs[name] for outputs in found]).float().cpu() for name in found[0]}
-
-
-@contextmanager
-def _without_tf32() -> Iterator[None]:
-    """cuDNN's convolutions and CUDA's matrix products in whole float32; all else stays as the caller has it."""
-    cudnn, precision = torch.backends.cudnn, torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    try:
-        with cudnn.flags(cudnn.enabled, cudnn.benchmark, deterministic=cudnn.deterministic, allow_tf32=False):
-            yield
-    finally:
-        torch.set_float32_matmul_precision(precision)

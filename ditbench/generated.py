@@ -4,15 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from . import bench
+from . import samples as sampled
 from .errors import BadValue
 from .image_sets import ImageSet
 from .images import Bytes
+from .parts import load_denoiser, resolve
 from .plan import make_plan
+from .reference import Source
 from .registry import Registry
 from .storage import sha256_of
+
+
+class Checkpoint(NamedTuple):
+    """The images that weights make, how they come about, and what their track compares them with."""
+
+    images: ImageSet
+    how: dict[str, Any]  # for the record
+    reference: Source | str
 
 
 def open_checkpoint(
@@ -23,23 +33,26 @@ def open_checkpoint(
     samples: int | None = None,
     seed: int = 0,
     device: str = "auto",
-) -> tuple[ImageSet, dict[str, Any]]:
-    """The images that weights of ours make, and how they come about, for the record.
+    data: str = "",
+    reference: str = "",
+) -> Checkpoint:
+    """Weights of ours as a set of images, sampled when they are read.
 
-    `architecture` is ``name[:size][+option=value]...``; `samples` replaces the track's number. Raises `DitbenchError`
-    if the weights are not of that architecture, or if the track's denoisers make no pixels.
+    `architecture` is ``name[:size][+option=value]...``; `samples` replaces the track's number; `data` and
+    `reference` are those of `ditbench run`. Raises `DitbenchError` if the weights are not of that architecture.
     """
-    (config,) = make_plan(registry, track, [architecture], [seed], None, device)
+    (config,) = make_plan(registry, track, [architecture], [seed], device=device, data=data, reference=reference)
     if samples is not None:
         config = config.with_samples(samples)
-    parts = bench.resolve(config, registry)
-    if parts.spec.space != "pixel":
-        raise BadValue(f"Track {track!r} works on latents; only checkpoints that make pixels can be evaluated.")
-    denoiser = bench.load_denoiser(config, parts, weights)
+    parts = resolve(config, registry)
+    if parts.scoring is None:
+        raise BadValue(f"Nothing can be said of the quality of samples on {parts.data.name!r}.")
+    denoiser = load_denoiser(config, parts, weights)
     content = sha256_of(weights)
 
     def batches(size: int) -> Iterator[Bytes]:
-        return (batch.pixels for batch in bench.sample_batches(config, parts, denoiser))
+        indices = range(config.track.evaluation.samples)
+        return (batch.pixels for batch in sampled.batches(config, parts, denoiser, indices))
 
     how: dict[str, Any] = {
         "architecture": config.label,
@@ -48,9 +61,9 @@ def open_checkpoint(
         "weights_sha256": content,
         "track": config.track.name,
         "track_hash": config.track.hash,
-        "objective": config.track.objective.model_dump(mode="json"),
+        "objective": config.objective.model_dump(mode="json"),
         "sampler": config.track.sampler.model_dump(mode="json"),
         "seed": config.seed,
     }
-    shape = (parts.spec.channels, parts.spec.resolution, parts.spec.resolution)
-    return ImageSet(weights.name, config.track.evaluation.samples, shape, batches, lambda: content), how
+    images = ImageSet(weights.name, config.track.evaluation.samples, parts.image_shape, batches, lambda: content)
+    return Checkpoint(images, how, parts.scoring.source)

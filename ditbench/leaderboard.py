@@ -15,24 +15,36 @@ import pandas as pd
 from .record import Measurement, Record
 from .storage import write_text
 
+_Key = tuple[str, int, str, str, str, str, str, str, tuple[str, ...]]  # the fields of a `Board`, but for its records
 MARKDOWN_FILE, CSV_FILE = "README.md", "leaderboard.csv"
 
 
 @dataclass(frozen=True)
 class Board:
-    """Runs that may be compared: same track, same protocol, same budget, same kind of device."""
+    """Runs that may be compared: same track, protocol, ruleset, budget, data, reference and kind of device."""
 
     track: str
     version: int
     track_hash: str
+    ruleset: str
     budget: str
     device: str
+    data: str  # sha256, as the next
+    reference: str
+    deviations: tuple[str, ...]
     records: tuple[Record, ...]
+
+    @property
+    def ranked(self) -> bool:
+        """Whether the runs are what their track says."""
+        return not self.deviations
 
     @property
     def title(self) -> str:
         """What the board compares, in one line."""
-        return f"{self.track} v{self.version}, {self.budget}, {self.device}"
+        ruleset = "" if self.ruleset == "matched" else f", {self.ruleset} recipes"
+        rank = "" if self.ranked else ", unranked"
+        return f"{self.track} v{self.version}{ruleset}, {self.budget}, {self.device}{rank}"
 
 
 @dataclass(frozen=True)
@@ -58,13 +70,25 @@ class Entry:
 
 
 def boards(records: Iterable[Record]) -> list[Board]:
-    """Sort records into boards; numbers of different protocols or devices never share one."""
-    groups: dict[tuple[str, int, str, str, str], list[Record]] = defaultdict(list)
+    """Sort records into boards; numbers of different protocols, data or devices never share one."""
+    groups: dict[_Key, list[Record]] = defaultdict(list)
     for record in records:
-        groups[record.track.name, record.track.version, record.track_hash, record.budget, _device_name(record)].append(
-            record
-        )
-    return [Board(*key, records=tuple(group)) for key, group in sorted(groups.items())]
+        groups[_board_key(record)].append(record)
+    return [Board(*key, tuple(group)) for key, group in sorted(groups.items())]
+
+
+def _board_key(record: Record) -> _Key:
+    return (
+        record.track.name,
+        record.track.version,
+        record.track_hash,
+        record.ruleset,
+        record.budget,
+        _device_name(record),
+        record.data_sha256,
+        record.reference_sha256,
+        tuple(record.deviations),
+    )
 
 
 def on_the_boards_of(records: Iterable[Record], others: Iterable[Record]) -> list[Record]:
@@ -93,7 +117,7 @@ def entries(board: Board) -> list[Entry]:
 
 
 def _rank_key(entry: Entry) -> tuple[float, str]:
-    values = [record.metrics[0] for record in entry.finished]
+    values = [record.metrics[0] for record in entry.finished if record.metrics]
     if not values:
         return float("inf"), entry.label
     sign = -1 if values[0].higher_is_better else 1
@@ -109,7 +133,7 @@ def _device_name(record: Record) -> str:
 
 def table(board: Board) -> pd.DataFrame:
     """Text cells: a row per architecture, a column per full protocol name."""
-    rows = [_row(rank, entry) for rank, entry in enumerate(entries(board), start=1)]
+    rows = [_row(rank if board.ranked else None, entry) for rank, entry in enumerate(entries(board), start=1)]
     return pd.DataFrame(rows).fillna("")
 
 
@@ -118,21 +142,29 @@ def floor(board: Board) -> str:
     finished = [record for record in board.records if record.status == "finished"]
     if not finished or not finished[0].floors:
         return ""
-    parts = [f"{of.protocol} {_number(of.value)} ± {_number(of.spread or 0)}" for of in finished[0].floors]
-    return f"Real images, a random half against the other: {', '.join(parts)}."
+    floors = finished[0].floors
+    parts = [f"{of.protocol} {_number(of.value)}" + (f" ± {_number(of.spread)}" if of.spread else "") for of in floors]
+    aside = floors[0].settings.get("held_out", False)
+    return f"Real images, {'held out' if aside else 'a random half against the other'}: {', '.join(parts)}."
 
 
-def _row(rank: int, entry: Entry) -> dict[str, str]:
+def unranked(board: Board) -> str:
+    """Why the board's runs have no rank; empty if they have."""
+    reasons = "; ".join(board.deviations)
+    return f"Unranked, because these runs are not what their track says: {reasons}." if reasons else ""
+
+
+def _row(rank: int | None, entry: Entry) -> dict[str, str]:
     records = entry.finished
     row = {
-        "rank": str(rank) if records else "",
+        "rank": str(rank) if records and rank else "",
         "architecture": entry.label,
         "seeds": str(len(records)),
     }
     for place, measurement in enumerate(records[0].metrics if records else ()):  # all runs of a track have the same
         values = [record.metrics[place].value for record in records]
         row[f"{measurement.protocol} {_arrow(measurement)}"] = _mean(values)
-    raw = [record.raw.metrics[0] for record in records if record.raw is not None]
+    raw = [record.raw.metrics[0] for record in records if record.raw is not None and record.raw.metrics]
     if raw and len(raw) == len(records):
         row[f"raw weights' {raw[0].protocol} {_arrow(raw[0])}"] = _mean([measurement.value for measurement in raw])
     for header, read in _COST_COLUMNS.items():
@@ -226,7 +258,7 @@ def markdown(records: Sequence[Record]) -> str:
         parts += [f"## {_escape(board.title)}", ""]
         frame = table(board).map(_escape).rename(columns=_escape)
         parts += [frame.to_markdown(index=False, disable_numparse=True), ""]
-        parts += [_escape(floor(board)), ""]
+        parts += [f"{_escape(note)}\n" for note in (unranked(board), floor(board)) if note]
         code = ", ".join(f"`{commit[:10]}`" for commit in commits) or "an unknown commit"
         parts += [
             f"Track hash `{board.track_hash}`; {len(board.records)} runs; code at {code}; {_machines(board)}.",
@@ -262,7 +294,10 @@ def csv(records: Sequence[Record]) -> str:
             "track": record.track.name,
             "track_version": record.track.version,
             "track_hash": record.track_hash,
+            "ruleset": record.ruleset,
             "budget": record.budget,
+            "deviations": "; ".join(record.deviations),
+            "data_sha256": record.data_sha256,
             "device": _device_name(record),
             "architecture": record.architecture.label,
             "seed": record.seed,
@@ -271,7 +306,7 @@ def csv(records: Sequence[Record]) -> str:
             "reason": record.reason,
             **{measurement.protocol: measurement.value for measurement in record.metrics},
             **{f"raw {m.protocol}": m.value for m in (record.raw.metrics if record.raw else ())},
-            **({header: read(record) for header, read in _COST_COLUMNS.items()} if record.metrics else {}),
+            **({header: read(record) for header, read in _COST_COLUMNS.items()} if record.status == "finished" else {}),
         }
         for record in sorted(records, key=lambda r: (r.track.name, r.track_hash, r.budget, r.run_id))
     ]

@@ -21,6 +21,9 @@ class Silent:
     def preparing(self, faults: Sequence[Plugin]) -> None:
         """Names are fine, but for these plugins; now the libraries load and every part is checked."""
 
+    def checking(self, progress: Progress) -> None:
+        """How far the data is prepared, or the reference read."""
+
     def planned(self, jobs: Sequence[Job], settled: Sequence[Record]) -> None:
         """All runs of the command, and the records of those that are done already."""
 
@@ -50,6 +53,10 @@ class Together(Silent):
     def preparing(self, faults: Sequence[Plugin]) -> None:
         for listener in self.listeners:
             listener.preparing(faults)
+
+    def checking(self, progress: Progress) -> None:
+        for listener in self.listeners:
+            listener.checking(progress)
 
     def planned(self, jobs: Sequence[Job], settled: Sequence[Record]) -> None:
         for listener in self.listeners:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -11,8 +13,9 @@ from pydantic import Field
 
 from .components import Value
 from .errors import BadFile
+from .migrations import upgrade_record
 from .storage import write_text
-from .track import Frozen, Name, RunConfig, Track, digest, first_fault
+from .track import Frozen, Name, ObjectiveChoice, Recipe, Ruleset, RunConfig, Track, digest, first_fault
 
 FILE_NAME = "record.json"
 SAMPLES_FILE, GRID_FILE = "samples.npz", "samples.png"
@@ -72,6 +75,12 @@ class Cost(Frozen):
     train_only_parameters: Count  # of the above, never used by inference
     macs_per_image: Count  # forward pass at batch 1; 1 multiply-accumulate = 1, attention included
     training_macs_per_image: Count  # all forwards and backwards of one training image, recomputation included
+    training_forwards: Annotated[int, Field(ge=1)] = 1  # that the architecture's own loss takes of an image
+
+    @property
+    def training_flops_per_image(self) -> int:
+        """What a FLOPs budget counts: 3 x forward, as the DiT paper does; masked tokens are counted as processed."""
+        return 3 * 2 * self.macs_per_image * self.training_forwards
 
 
 class TrainingFacts(Frozen):
@@ -85,6 +94,14 @@ class TrainingFacts(Frozen):
     step_seconds: Annotated[list[float], Field(min_length=1)]  # raw; every `step_stride`-th step
     step_stride: Count
     resumed: Count  # times the run was taken up again
+    flops: float = 0.0  # spent, as a FLOPs budget counts them
+    precision: Literal["float32", "tf32", "bfloat16"] = "float32"
+    compiled: bool = False
+    feeding: Literal["device", "streamed"] = "device"  # where the data lay
+    loading_seconds: float = 0.0  # of `seconds`: waiting for data
+    compile_seconds: float = 0.0  # these three are not part of `seconds`
+    checkpoint_seconds: float = 0.0
+    evaluation_seconds: float = 0.0
 
 
 class SamplingFacts(Frozen):
@@ -97,7 +114,8 @@ class SamplingFacts(Frozen):
     labels_sha256: str
     images_sha256: str
     batch_images: Annotated[list[Count], Field(min_length=1)]
-    batch_seconds: Annotated[list[float], Field(min_length=1)]  # raw, one per batch
+    batch_seconds: Annotated[list[float], Field(min_length=1)]  # raw, one per batch; without decoding
+    decode_seconds: float = 0.0  # of all latents to images
 
 
 class PeakMemory(Frozen):
@@ -107,6 +125,12 @@ class PeakMemory(Frozen):
     allocated: Count | None = None
     reserved: Count | None = None
     device_used: Count | None = None  # of the whole GPU, other processes included, seen after each step; None: not seen
+
+    @classmethod
+    def largest(cls, peaks: Sequence[PeakMemory]) -> PeakMemory:
+        """The peaks of a phase that was measured in parts."""
+        facts = [peak.model_dump() for peak in peaks]
+        return cls(**{name: max((f[name] for f in facts if f[name] is not None), default=None) for name in facts[0]})
 
 
 class Memory(Frozen):
@@ -134,6 +158,29 @@ class Measurement(Frozen):
     settings: dict[str, Value] = {}
 
 
+class Milestone(Frozen):
+    """The EMA weights measured on the way, at a share of the budget."""
+
+    at: Annotated[float, Field(gt=0, lt=1)]
+    steps: Count
+    images: Count
+    seconds: float
+    flops: float
+    metrics: list[Measurement]
+
+
+class DataFacts(Frozen):
+    """What was trained on. No path."""
+
+    name: str
+    examples: Count
+    shape: tuple[int, int, int]  # (C, H, W) of what the denoiser sees
+    classes: Count
+    skipped: Count = 0  # images that were left out because they could not be read
+    autoencoder: str = ""  # of latents, by its name
+    autoencoder_sha256: str = ""
+
+
 class RawWeights(Frozen):
     """The weights as training left them, not averaged: sampled and measured like the EMA, when that was asked for."""
 
@@ -146,7 +193,7 @@ class RawWeights(Frozen):
 class Record(Frozen):
     """One run. Immutable once finished, but for what is asked for later and adds to it."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     run_id: Name
     run_hash: str
     status: Status
@@ -154,7 +201,13 @@ class Record(Frozen):
     created: datetime
     track: Track
     track_hash: str
+    ruleset: Ruleset
+    recipe: Recipe  # the track's, or with what the architecture's paper changes
+    objective: ObjectiveChoice
+    deviations: list[str] = []  # why the run is not ranked: what is not as its track says
     budget: str
+    data_sha256: str  # of the examples, their labels and the classes' names
+    reference_sha256: str  # of what samples are compared with; empty: with nothing
     seed: Count
     device: str
     architecture: ArchitectureFacts
@@ -163,20 +216,27 @@ class Record(Frozen):
     training: TrainingFacts | None = None
     sampling: SamplingFacts | None = None
     memory: Memory | None = None
-    data_sha256: str | None = None
+    data: DataFacts | None = None
     metrics: list[Measurement] = []
-    floors: list[Measurement] = []  # the same metrics between random halves of the real data
+    left_out: list[str] = []  # why the track's metrics could not be measured
+    floors: list[Measurement] = []  # the same metrics of held-out images, or between random halves of the real ones
+    milestones: list[Milestone] = []  # the same metrics on the way, where that was asked for
     raw: RawWeights | None = None
 
     @pydantic.model_validator(mode="after")
     def _consistent(self) -> Record:
         if self.track_hash != self.track.hash:
             raise ValueError(f"track_hash is {self.track_hash} but the track hashes to {self.track.hash}")
-        whole = (self.environment, self.cost, self.training, self.sampling, self.memory, self.data_sha256)
+        whole = (self.environment, self.cost, self.training, self.sampling, self.memory, self.data)
         if self.status == "finished" and None in whole:
-            raise ValueError("a finished run needs environment, cost, training, sampling, memory and data_sha256")
+            raise ValueError("a finished run needs environment, cost, training, sampling, memory and data")
         found = [measurement.metric for measurement in self.metrics]
-        if self.status == "finished" and found != [metric for metric, _ in self.track.evaluation.choices]:
+        asked = [metric for metric, _ in self.track.evaluation.choices]
+        if self.ruleset == "matched" and (self.recipe, self.objective) != (self.track.recipe, self.track.objective):
+            raise ValueError("under the matched ruleset recipe and objective are the track's")
+        if self.left_out and (found or not self.deviations):
+            raise ValueError("only a run that deviates from its track may leave its metrics out, and then all of them")
+        if self.status == "finished" and not self.left_out and found != asked:
             raise ValueError(f"a finished run needs its track's metrics, not {', '.join(found) or 'none'}")
         if self.status != "finished" and not self.reason:
             raise ValueError("a run that did not finish needs its reason")
@@ -223,7 +283,13 @@ def identity(config: RunConfig) -> dict[str, Any]:
         "created": datetime.now(UTC).replace(microsecond=0),
         "track": config.track,
         "track_hash": config.track.hash,
+        "ruleset": config.ruleset,
+        "recipe": config.recipe,
+        "objective": config.objective,
+        "deviations": list(config.deviations),
         "budget": config.budget,
+        "data_sha256": config.data_sha256,
+        "reference_sha256": config.reference_sha256,
         "seed": config.seed,
         "device": config.device,
         "architecture": ArchitectureFacts(
@@ -255,16 +321,20 @@ def write_evaluation(evaluation: Evaluation, folder: Path) -> Path:
 
 
 def read_record(path: Path) -> Record:
-    """Read and check a record; `BadFile` names the file and the field."""
-    return read_checked(Record, path)
+    """Read and check a record, also one of an older version; `BadFile` names the file and the field."""
+    return read_checked(Record, path, upgrade_record)
 
 
-def read_checked(model: type[Model], path: Path) -> Model:
+def read_checked(
+    model: type[Model], path: Path, upgrade: Callable[[dict[str, Any]], dict[str, Any]] = lambda content: content
+) -> Model:
     """Read and check a JSON file of one kind; `BadFile` names the kind, the file and the field."""
     kind = model.__name__.lower()
     try:
-        return model.model_validate_json(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        current = upgrade(content) if isinstance(content, dict) else content
+        return model.model_validate_json(json.dumps(current))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise BadFile(f"The {kind} {str(path)!r} can't be read: {error}.") from None
     except pydantic.ValidationError as error:
         raise BadFile(f"The {kind} {str(path)!r} is wrong: {first_fault(error)}.") from None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import logging
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,7 +21,7 @@ from .errors import BadFile, BadValue
 from .features import BATCH_SIZE, Features, Moments, Report, extract
 from .image_sets import ImageSet, open_images
 from .quality import outputs_for
-from .storage import sha256_of, write_atomically
+from .storage import cache_folder, sha256_of, write_atomically
 from .track import digest
 
 KEPT = 50_000  # images of a larger set whose own features are kept; the moments are over all of them
@@ -58,6 +57,15 @@ class Source:
         if metric.sees not in self.moments:
             return f"{metric.name} needs moments of {metric.sees}, which the reference {self.name!r} does not have"
         return ""
+
+    def check_shape(self, shape: tuple[int, int, int]) -> None:
+        """`BadFile` if its images are of another (C, H, W) than the samples."""
+        if self.images is not None and self.images.shape != shape:
+            ours, theirs = (" x ".join(map(str, size)) for size in (self.images.shape, shape))
+            raise BadFile(
+                f"The reference {self.name!r} has images of {ours} (channels, height, width), the samples are of "
+                f"{theirs}: bring them to one size yourself, because how that is done changes the numbers."
+            )
 
     def check_widths(self, widths: Mapping[Output, int], extractor: str) -> None:
         """`BadValue` if the moments are not as wide as the extractor's outputs, so of another extractor."""
@@ -107,12 +115,6 @@ def open_source(path: Path) -> Source:
     if moments and "arr_0" not in names:
         return Source(path.name, lambda: sha256_of(path), None, moments)
     return replace(source_of(open_images(path)), moments=moments)
-
-
-def cache_folder() -> Path:
-    """`DITBENCH_CACHE`, or ``ditbench`` in the user's cache."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "ditbench"
-    return Path(os.environ.get("DITBENCH_CACHE") or cache).expanduser()
 
 
 def _key(images: ImageSet, content: str, extractor: Extractor, outputs: Sequence[Output], device: torch.device) -> str:

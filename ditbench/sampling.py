@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -17,10 +18,14 @@ from .components import DenoiserSpec
 from .guidance import Guidance
 from .images import Bytes, to_bytes
 from .objectives import DiffusionObjective
+from .precision import Precision, autocast, products
 from .samplers import Sample, Walk
 from .watch import Diverged
 
-_STREAM = 0x0D17  # keeps the images' streams apart from any other use of (seed, index)
+Labels = npt.NDArray[np.int64]
+Decode = Callable[[Tensor], Tensor]  # from what the denoiser makes to images in [-1, 1]
+
+_STREAM, _LABELS = 0x0D17, 0x0D18  # keep the images' streams apart from any other use of (seed, index)
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,8 +33,9 @@ class Batch:
     """Sampled images, and how long their sampling took."""
 
     pixels: Bytes  # (N, C, H, W)
-    labels: npt.NDArray[np.int64]  # (N,)
-    seconds: float  # noise to bytes, synchronised
+    labels: Labels  # (N,)
+    seconds: float  # from noise to what the denoiser makes, synchronised
+    decode_seconds: float  # from there to bytes
     evaluations: int  # of the denoiser per image (NFE), guidance's second ones included
 
 
@@ -42,6 +48,9 @@ class Plan:
     steps: int
     seed: int
     guidance: Guidance | None = None
+    labels: Literal["balanced", "random"] = "balanced"
+    decode: Decode = lambda x: x
+    precision: Precision = "float32"  # of the denoiser; all else is float32
 
 
 def initial_noise(seed: int, indices: npt.NDArray[np.int64], shape: tuple[int, ...]) -> Tensor:
@@ -66,12 +75,21 @@ def streams(seed: int, indices: npt.NDArray[np.int64]) -> list[torch.Generator]:
     return [torch.Generator().manual_seed((first + index) % 2**32) for index in indices.tolist()]
 
 
-def balanced_labels(indices: npt.NDArray[np.int64], classes: int) -> npt.NDArray[np.int64]:
+def balanced_labels(indices: npt.NDArray[np.int64], classes: int) -> Labels:
     """Image i has class i mod `classes`: equal shares, a fixed order. Without classes: all 0."""
     return indices % max(1, classes)
 
 
-def labels_sha256(labels: npt.NDArray[np.int64]) -> str:
+def random_labels(seed: int, indices: npt.NDArray[np.int64], classes: int) -> Labels:
+    """Each image's class is drawn from (seed, index), uniformly, as DiT draws them. Without classes: all 0."""
+    draws = (
+        np.random.Generator(np.random.Philox(key=[seed, index], counter=[0, 0, 0, _LABELS]))
+        for index in indices.tolist()
+    )
+    return np.array([draw.integers(max(1, classes)) for draw in draws], dtype=np.int64)
+
+
+def labels_sha256(labels: Labels) -> str:
     """Hash of a label list, for the record."""
     return hashlib.sha256(labels.astype("<i8").tobytes()).hexdigest()
 
@@ -94,23 +112,39 @@ def generate(
     denoiser.eval()
     for start in range(0, len(images), batch_size):
         batch = images[start : start + batch_size]
-        labels = balanced_labels(batch, spec.classes)
+        labels = labels_of(plan, batch, spec.classes)
         began = time.perf_counter()
         noise = initial_noise(plan.seed, batch, shape).to(device)
-        ask = Ask(denoiser, spec, torch.from_numpy(labels).to(device), plan.guidance)
-        with torch.inference_mode():
+        ask = Ask(denoiser, spec, torch.from_numpy(labels).to(device), plan.guidance, plan.precision)
+        with torch.inference_mode(), products(plan.precision):
             x = plan.sample(Walk(ask, plan.objective, noise, plan.steps, partial(streams, plan.seed, batch)))
         if not bool(x.isfinite().all()):
             raise Diverged("a sample became infinite or NaN")
-        pixels = to_bytes(x).cpu().numpy()  # the copy to the host waits for the device
-        yield Batch(pixels, labels, time.perf_counter() - began, ask.evaluations)
+        made = time.perf_counter()  # the check has waited for the device
+        with torch.inference_mode():
+            pixels = to_bytes(plan.decode(x)).cpu().numpy()  # the copy to the host waits for it, too
+        yield Batch(pixels, labels, made - began, time.perf_counter() - made, ask.evaluations)
+
+
+def labels_of(plan: Plan, indices: npt.NDArray[np.int64], classes: int) -> Labels:
+    """The classes of the images of these numbers."""
+    if plan.labels == "random":
+        return random_labels(plan.seed, indices, classes)
+    return balanced_labels(indices, classes)
 
 
 class Ask:
     """The denoiser as a sampler sees it: labels fixed, time broadcast, guided, and every evaluation counted."""
 
-    def __init__(self, denoiser: nn.Module, spec: DenoiserSpec, y: Tensor, guidance: Guidance | None = None) -> None:
-        self.denoiser, self.spec, self.y, self.guidance = denoiser, spec, y, guidance
+    def __init__(
+        self,
+        denoiser: nn.Module,
+        spec: DenoiserSpec,
+        y: Tensor,
+        guidance: Guidance | None = None,
+        precision: Precision = "float32",
+    ) -> None:
+        self.denoiser, self.spec, self.y, self.guidance, self.precision = denoiser, spec, y, guidance, precision
         self.evaluations = 0  # per image
 
     def __call__(self, x: Tensor, t: Tensor) -> Tensor:
@@ -119,12 +153,17 @@ class Ask:
         times = x.new_full((len(x),), float(t))
         if weight == 1:
             self.evaluations += 1
-            return self.denoiser(x, times, self.y)  # type: ignore[no-any-return]
+            return self._denoise(x, times, self.y)
         self.evaluations += 2
         null = torch.full_like(self.y, self.spec.classes)
-        both = self.denoiser(x.repeat(2, 1, 1, 1), times.repeat(2), torch.cat([self.y, null]))
+        both = self._denoise(x.repeat(2, 1, 1, 1), times.repeat(2), torch.cat([self.y, null]))
         with_label, without = both.chunk(2)
         return self._guided(with_label, without, weight)
+
+    def _denoise(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
+        with autocast(self.precision, x.device):
+            out: Tensor = self.denoiser(x, t, y)
+        return out.float()
 
     def _guided(self, with_label: Tensor, without: Tensor, weight: float) -> Tensor:
         """u + w (c - u) on the guided channels; the others, and the variance's, are those with the label."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-Stage = Literal["train", "sample", "measure"]
+Stage = Literal["data", "reference", "train", "sample", "measure"]
 
 
 class Diverged(Exception):

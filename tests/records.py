@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from ditbench.record import (
     ArchitectureFacts,
     Cost,
+    DataFacts,
     Environment,
     Evaluation,
     Measurement,
@@ -30,7 +31,7 @@ def measurement(metric, value, higher=False, samples=1000):
     count = "1k" if samples == 1000 else str(samples)
     return Measurement(
         protocol=f"{metric}{count}/digits-cnn", metric=metric, value=value, higher_is_better=higher,
-        samples=samples, reference_samples=1797, features_sha256="f" * 64,
+        samples=samples, reference_samples=1541, features_sha256="f" * 64,
     )  # fmt: skip
 
 
@@ -39,7 +40,8 @@ def finished(label="dit:nano", fid=1.0, seed=0, track=TRACK, **changes):
     record = Record(
         run_id=f"{name}-{size}-seed{seed}-0123abcd", run_hash="0123abcd4567", status="finished",
         created=datetime(2026, 1, 2, tzinfo=UTC), track=track, track_hash=track.hash, budget="64k-images",
-        seed=seed, device="cpu",
+        ruleset="matched", recipe=track.recipe, objective=track.objective, data_sha256="d" * 64,
+        reference_sha256="c" * 64, seed=seed, device="cpu",
         architecture=ArchitectureFacts(
             name=name, size=size, options={}, label=label, settings={"width": 96}, distribution=f"ditbench-{name}",
             distribution_version="0.1.0", source_sha256="e" * 64, paper="arXiv:0000.00000",
@@ -58,7 +60,7 @@ def finished(label="dit:nano", fid=1.0, seed=0, track=TRACK, **changes):
             batch_images=[250, 250, 100], batch_seconds=[1.0, 0.5, 0.4],
         ),
         memory=Memory(resident_at_start=2**29, training=PeakMemory(resident=2**30), sampling=PeakMemory()),
-        data_sha256="d" * 64,
+        data=DataFacts(name="digits", examples=1541, shape=(1, 8, 8), classes=10),
         metrics=[
             measurement("fid", fid), measurement("kid", 0.01), measurement("is", 5.0, higher=True),
             measurement("knn", 0.9, higher=True),
@@ -95,6 +97,7 @@ def raw_weights(fid):
 
 def unfinished(label="uvit:nano", status="diverged", reason="the loss became nan at step 3", seed=0):
     record = finished(label, seed=seed)
-    kept = {name: getattr(record, name) for name in ("run_id", "run_hash", "created", "track", "track_hash", "budget",
-                                                     "seed", "device", "architecture")}  # fmt: skip
+    names = ("run_id", "run_hash", "created", "track", "track_hash", "ruleset", "recipe", "objective", "budget",
+             "data_sha256", "reference_sha256", "seed", "device", "architecture")  # fmt: skip
+    kept = {name: getattr(record, name) for name in names}
     return Record(**kept, status=status, reason=reason)

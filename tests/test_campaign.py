@@ -102,7 +102,7 @@ def test_raw_weights_are_measured_on_request_even_after_the_run(tmp_path):
     assert plain.raw is None
     ears = Ears()
     (record,) = run(tmp_path, "toy", raw_weights=True, listener=ears)
-    assert {p.stage for p in ears.heard} == {"sample"}  # no training
+    assert {p.stage for p in ears.heard} == {"sample", "measure"}  # no training
     assert record == plain.model_copy(update={"raw": record.raw})
     assert record == read_record(directory(tmp_path, record) / "record.json")
     assert record.raw.sampling.weights == "raw" and record.sampling.weights == "ema"
@@ -240,7 +240,7 @@ def test_ctrl_c_saves_inline_too(tmp_path):
 
 def test_a_run_that_another_command_finished_meanwhile_is_left_alone(tmp_path):
     (record,) = run(tmp_path, "toy", budget="5-steps")
-    (config,) = make_plan(Registry.installed(), "tiny", ["toy"], (0,), "5-steps", "cpu")
+    (config,) = make_plan(Registry.installed(), "tiny", ["toy"], budget="5-steps", device="cpu")
     job = Job(config, directory(tmp_path, record), record.environment)
     assert carry_out(job, Watch(should_stop=lambda: True)) == record
 
@@ -256,7 +256,7 @@ def test_an_edited_plugin_is_another_run(tmp_path, install):
     (site / "edited_net.py").write_text(source.replace("0.1)", "0.2)"))
     second = run(tmp_path, "edited", budget="3-steps")[0]
     assert first.run_id != second.run_id and second.status == "finished"
-    (config,) = make_plan(Registry.installed(), "tiny", ["edited"], (0,), "4-steps", "cpu")
+    (config,) = make_plan(Registry.installed(), "tiny", ["edited"], budget="4-steps", device="cpu")
     (site / "edited_net.py").write_text(source)  # while the run waits for its turn
     late = carry_out(Job(config, tmp_path / "tiny" / config.run_id, first.environment), Watch())
     assert late.status == "failed" and "The source of 'edited' changed after this run was planned" in late.reason
@@ -277,7 +277,7 @@ def test_a_track_with_another_objective_sampler_and_guidance(tmp_path, install):
     guidance = read_record(tmp_path / "guided" / record.run_id / "record.json").track.sampler.guidance
     assert (guidance.formula, guidance.scale, guidance.channels) == ("u + w(c - u)", 1.5, 1)
     for old, new, message in (
-        ("channels = 1", "channels = 3", "guidance on 3 channels does not fit images of 1 channels"),
+        ("channels = 1", "channels = 3", "guidance on 3 channels does not fit examples of 1 channels"),
         ("steps = 7", "steps = 1001", "sampler 'ddpm' has at most 1000 steps"),
         ("steps = 7", "steps = 1", "sampler 'ddpm' needs at least 2 steps"),
         (

@@ -61,7 +61,7 @@ def test_the_whole_tiny_run_of_the_four_architectures(toy, ditbench, tmp_path, m
 def test_the_live_display_shows_bars_and_escapes_names(tmp_path):
     console = Console(width=100, force_terminal=True, file=io.StringIO(), color_system=None)
     display = Live(console)
-    (config,) = make_plan(Registry.installed(), "digits", ["dit"], (0,), None, "cpu")
+    (config,) = make_plan(Registry.installed(), "digits", ["dit"], device="cpu")
     job = Job(config, tmp_path / "runs" / config.run_id, ENVIRONMENT)
     display.preparing([Plugin("bad", "ditbench-bad", "1", fault="[bold]oh[/bold]")])
     display.planned([job], [])
@@ -148,7 +148,7 @@ def test_evaluate_scores_shows_and_records(ditbench, tmp_path, monkeypatch):
     np.savez(tmp_path / "noise.npz", noise)
     arguments = ("evaluate", "noise.npz", "--reference", "digits", "--features", "digits-cnn")
     out = ditbench(*arguments, "--device", "cpu")
-    for words in ("fid40/digits-cnn ↓", "is40/digits-cnn ↑", "(fid898)", "296 bytes kept of an image"):
+    for words in ("fid40/digits-cnn ↓", "is40/digits-cnn ↑", "(fid770)", "296 bytes kept of an image"):
         assert words in out, words
     assert "\x1b" not in out
     (path,) = (tmp_path / "evaluations").iterdir()

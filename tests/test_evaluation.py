@@ -222,7 +222,7 @@ def test_a_data_set_is_a_reference_by_name_whatever_folders_there_are(tmp_path, 
     draw = np.random.default_rng(0)
     np.savez(tmp_path / "noise.npz", draw.integers(0, 256, (40, 8, 8, 1), dtype=np.uint8))
     found = score(tmp_path / "noise.npz", "digits", DIGITS, "fid")
-    assert found.metrics[0].reference_samples == 1797 and found.reference.name == "digits"
+    assert found.metrics[0].reference_samples == 1541 and found.reference.name == "digits"
     assert found.samples.count == 40 and found.samples.shape == (1, 8, 8)
 
 
@@ -240,7 +240,7 @@ def test_what_can_not_be_scored_is_said_before_anything_is_computed(folders, tmp
     small = write_folder(tmp_path / "small", crops(COUNT, 16, seed=1))
     few = write_folder(tmp_path / "few", crops(19, SIZE, seed=1))
     for samples, reference_, extractor, message in [
-        (small, real, LITE, "has images of 3 x 16 x 16.*the reference 'real' of 3 x 48 x 48"),
+        (small, real, LITE, "reference 'real' has images of 3 x 48 x 48.*the samples are of 3 x 16 x 16"),
         (few, real, LITE, "'few' holds 19 images; metrics need at least 20"),
         (fake, few, LITE, "'few' holds 19 images; metrics need at least 20"),
         (fake, real, DIGITS, r"'digits-cnn' takes images of \(1, 8, 8\)"),
@@ -298,8 +298,10 @@ def test_a_checkpoint_scores_what_its_run_scored(toy, tmp_path):
     metrics = tuple(registry.metrics[name] for name in ("fid", "kid", "is"))
 
     def again(weights, architecture="toy:nano", samples=None):
-        images, how = open_checkpoint(folder / weights, architecture, "tiny", registry, samples, device="cpu")
-        return evaluate(Ask(images, "digits", DIGITS, metrics, "cpu", generated=how), registry)
+        images, how, reference = open_checkpoint(
+            folder / weights, architecture, "tiny", registry, samples, device="cpu"
+        )
+        return evaluate(Ask(images, reference, DIGITS, metrics, "cpu", generated=how), registry)
 
     found = again("ema.safetensors")
     scored = {name: value for name, value in values(record).items() if name != "knn"}

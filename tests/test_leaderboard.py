@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from records import ENVIRONMENT, TRACK, finished, measurement, raw_weights, unfinished
 
-from ditbench.leaderboard import boards, csv, entries, floor, markdown, on_the_boards_of, table
+from ditbench.leaderboard import boards, csv, entries, floor, markdown, on_the_boards_of, table, unranked
 from ditbench.record import Record, read_records
 
 COMMITTED = Path(__file__).parent.parent / "leaderboard"
@@ -87,10 +87,25 @@ def test_seeds_give_mean_and_spread_and_every_seed_counts():
         finished("uvit:nano", budget="32k-images"),
         finished("uvit:nano", track=TRACK.model_copy(update={"version": TRACK.version + 1})),
         finished("uvit:nano", environment=ENVIRONMENT.model_copy(update={"gpu": "A GPU"}), device="cuda"),
+        finished("uvit:nano", ruleset="native"),
+        finished("uvit:nano", data_sha256="0" * 64),
+        finished("uvit:nano", reference_sha256="0" * 64),
+        finished("uvit:nano", deviations=["12 training images, not 1541"]),
     ],
 )
 def test_what_does_not_compare_never_shares_a_table(other):
     assert len(boards([finished(), other])) == 2
+
+
+def test_runs_that_are_not_what_their_track_says_have_no_rank_and_say_why():
+    record = finished(deviations=["12 training images, not 1541", "<b>"])
+    board = only([record])
+    assert table(board)["rank"].tolist() == [""] and "unranked" in board.title
+    page = markdown([record])
+    assert "12 training images, not 1541; &lt;b&gt;" in page and unranked(board) and not unranked(only([finished()]))
+    noise = finished(metrics=[], floors=[], left_out=["no quality"], deviations=["synthetic noise in place of data"])
+    row = table(only([noise])).iloc[0]
+    assert "fid1k/digits-cnn ↓" not in row and row["train img/s"] == "500.0" and row["status"] == "finished"
 
 
 def test_names_can_not_break_the_page():

@@ -29,7 +29,7 @@ def edited(tmp_path, change):
     [
         (lambda c: c.pop("seed"), "seed"),
         (lambda c: c.update(surprise=1), "surprise"),
-        (lambda c: c.update(schema_version=2), "schema_version"),
+        (lambda c: c.update(schema_version=3), "schema_version"),
         (lambda c: c.update(status="fine"), "status"),
         (lambda c: c["track"]["recipe"].update(learning_rate=1.0), "track_hash"),
         (lambda c: c.update(metrics=[]), "a finished run needs its track's metrics"),

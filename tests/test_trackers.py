@@ -22,6 +22,7 @@ from ditbench import trackers
 from ditbench.errors import DitbenchError
 from ditbench.executors import Job
 from ditbench.listeners import Silent, Together
+from ditbench.parts import open_data
 from ditbench.plan import make_plan
 from ditbench.record import read_record, write_record
 from ditbench.registry import Registry
@@ -47,7 +48,10 @@ def offline(tmp_path, monkeypatch):
 @pytest.fixture
 def job(toy, tmp_path):
     """A run of the toy that has not begun."""
-    (config,) = make_plan(Registry.installed(), "tiny", ["toy"], (0,), None, "cpu")
+    registry = Registry.installed()
+    (config,) = make_plan(registry, "tiny", ["toy"], device="cpu")
+    data = open_data(config, registry)
+    config = config.model_copy(update={"data_sha256": data.sha256, "reference_sha256": data.images.hash()})
     directory = tmp_path / "tiny" / config.run_id
     directory.mkdir(parents=True)
     return Job(config, directory, ENVIRONMENT)
@@ -373,6 +377,7 @@ def test_together_tells_each_in_turn():
     words = {
         "fetching": (1,),
         "preparing": (1,),
+        "checking": (1,),
         "planned": (1, 2),
         "started": (1,),
         "progress": (1, 2),

@@ -24,14 +24,15 @@ if TYPE_CHECKING:
 def evaluate(
     samples: Annotated[Path, typer.Argument(help="Folder of PNGs, .npz with arr_0, or a checkpoint's safetensors.")],
     reference: Annotated[
-        str | None, typer.Option(help="Folder, .npz (arr_0, or mu and sigma), or data set; a track has its own.")
-    ] = None,
+        str, typer.Option(help="Folder, .npz (arr_0, or mu and sigma), or data set; a track has its own.")
+    ] = "",
     features: Annotated[str, typer.Option(help="Extractor; see `ditbench list extractors`.")] = "inception-v3-compat",
     metrics: Annotated[str, typer.Option(help="Metrics, separated by commas; the extractor's own if not said.")] = "",
     weights: Annotated[Path | None, typer.Option(help="The extractor's file of weights, if not in the cache.")] = None,
     offline: Annotated[bool, typer.Option("--offline", help="Never touch the network.")] = False,
     architecture: Annotated[str, typer.Option(help="Of a checkpoint: name[:size][+option=value]...")] = "",
     track: Annotated[str, typer.Option(help="Of a checkpoint: how it is sampled.")] = "",
+    data: Annotated[str, typer.Option(help="Of a checkpoint: where its track's data is; see `ditbench run`.")] = "",
     count: Annotated[int | None, typer.Option(min=20, help="Of a checkpoint: images to sample.")] = None,
     seed: Annotated[int, typer.Option(help="Of a checkpoint: of the images.")] = 0,
     floor: Annotated[bool, typer.Option(help="Also score random halves of the real images.")] = True,
@@ -42,7 +43,7 @@ def evaluate(
 ) -> None:
     """Measure FID, KID, IS, precision and recall of generated images against real ones."""
     from ..console import make_console
-    from ..plan import check_device, resolve_track
+    from ..plan import check_device
     from ..record import write_evaluation
     from ..registry import pick
     from ..storage import make_writable
@@ -53,8 +54,9 @@ def evaluate(
     check_device(device)
     if bool(architecture) != bool(track):
         raise BadValue("A checkpoint needs both --architecture and --track; files of images need neither.")
-    against = reference or (resolve_track(registry, track).dataset if track else None)
-    if against is None:
+    if not architecture and data:
+        raise BadValue("--data belongs to a checkpoint's track; files of images have none.")
+    if not architecture and not reference:
         raise BadValue("Samples are scored against real images: name them with --reference.")
     if weights is None:
         fetch_weights(console, extractor, offline)
@@ -62,18 +64,18 @@ def evaluate(
 
     from ..evaluation import Ask
     from ..evaluation import evaluate as score
+    from ..generated import Checkpoint, open_checkpoint
     from ..image_sets import open_images
 
     if architecture:
-        from ..generated import open_checkpoint
-
-        images, how = open_checkpoint(samples, architecture, track, registry, count, seed, device)
+        of = (samples, architecture, track, registry, count, seed, device, data, reference)
+        asked = open_checkpoint(*of)
     else:
-        images, how = open_images(samples), {}
+        asked = Checkpoint(open_images(samples), {}, reference)
     ask = Ask(
-        samples=images,
-        generated=how,
-        reference=against,
+        samples=asked.images,
+        generated=asked.how,
+        reference=asked.reference,
         extractor=extractor,
         metrics=chosen,
         device=device,
@@ -81,6 +83,7 @@ def evaluate(
         floors=floor,
         allow_jpeg=allow_jpeg,
         batch_size=batch_size,
+        offline=offline,
     )
     with _progress(console) as report:
         found = score(ask, registry, report)

@@ -136,7 +136,9 @@ def _tracks(registry: Registry) -> Table:
         except DitbenchError as error:
             table.add_row(plain(name), "", "", "", "", plain(f"faulty: {error}"))
             continue
-        cells = (name, track.version, track.hash, track.budget, track.size, track.description)
+        amount = track.amount(None)
+        budget = track.budget if track.budget not in track.budgets else f"{track.budget}: {amount}"
+        cells = (name, track.version, track.hash, budget, track.size, track.description)
         table.add_row(*map(plain, cells))
     return table
 

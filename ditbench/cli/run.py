@@ -17,8 +17,20 @@ def run(
     plugins: Annotated[
         str, typer.Option(help="Architectures: name[:size][+option=value], separated by commas.")
     ] = ",".join(REFERENCE_ARCHITECTURES),
-    track: Annotated[str, typer.Option(help="Track; see `ditbench list tracks`.")] = "digits",
-    budget: Annotated[str | None, typer.Option(help="2000-steps, 50k-images or 90s instead of the track's.")] = None,
+    track: Annotated[str, typer.Option(help="Track, or a track's file; see `ditbench list tracks`.")] = "digits",
+    budget: Annotated[
+        str | None,
+        typer.Option(help="2000-steps, 50k-images, 90s, 2gpu-hours, 1e17-flops, or the track's name of one."),
+    ] = None,
+    ruleset: Annotated[
+        str, typer.Option(help="matched: the track's recipe for all; native: each paper's own. Ranked apart.")
+    ] = "matched",
+    data: Annotated[str, typer.Option(help="Where the track's data is, or another data set: NAME[:PLACE].")] = "",
+    reference: Annotated[
+        str, typer.Option(help="Real images, or an .npz of their moments, in place of the training images.")
+    ] = "",
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave unreadable images out, and count them.")] = False,
+    eval_at: Annotated[str, typer.Option(help="Also measure at these shares of the budget, e.g. 25%,50%.")] = "",
     seeds: Annotated[str, typer.Option(help="Training seeds, separated by commas.")] = "0",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     out: Annotated[Path, typer.Option(help="Folder for runs and leaderboard.")] = Path("runs"),
@@ -51,6 +63,11 @@ def run(
             plugins.split(","),
             _parse_seeds(seeds),
             budget=budget,
+            ruleset=ruleset,
+            data=data,
+            reference=reference,
+            skip_bad=skip_bad,
+            eval_at=_parse_shares(eval_at),
             device=device,
             out=out,
             checkpoint_seconds=checkpoint_every,
@@ -75,6 +92,18 @@ def run(
     typer.echo(f"Records, grids and leaderboard.md in {folder}")
     if any(record.status != "finished" for record in records):
         raise typer.Exit(EXIT_FAILED)
+
+
+def _parse_shares(text: str) -> list[float]:
+    """``25%,50%`` or ``0.25,0.5``."""
+    try:
+        return [_share(part.strip()) for part in text.split(",")] if text else []
+    except ValueError:
+        raise BadValue(f"--eval-at {text!r} is no list of shares of the budget such as 25%,50%.") from None
+
+
+def _share(text: str) -> float:
+    return float(text[:-1]) / 100 if text.endswith("%") else float(text)
 
 
 def _parse_seeds(text: str) -> list[int]:

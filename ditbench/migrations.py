@@ -1,0 +1,47 @@
+"""Records of older versions, brought to the present schema. What an old record did not note stays unsaid."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .track import Track, digest
+
+_V1_PROSE = {"description", "size", "budget"}
+
+
+def upgrade_record(content: dict[str, Any]) -> dict[str, Any]:
+    """A run's record as JSON gives it, in the present schema; as it is, if it is no older one that is sound."""
+    return _from_v1(content) if content.get("schema_version") == 1 else content
+
+
+def _from_v1(old: dict[str, Any]) -> dict[str, Any]:
+    """2 has the ruleset, the recipe that was in force, and facts of the data; a track names its data in a table."""
+    if not isinstance(old.get("track"), dict) or digest(_named(old["track"], _V1_PROSE), 12) != old.get("track_hash"):
+        return old  # the schema will say what is wrong
+    new = {name: value for name, value in old.items() if name != "track"}
+    track = {name: value for name, value in old["track"].items() if name != "dataset"}
+    track["data"] = {"dataset": old["track"]["dataset"], "resolution": 8}  # the digits were all there was
+    new |= {
+        "schema_version": 2,
+        "track": track,
+        "track_hash": Track.model_validate(track).hash,
+        "ruleset": "matched",
+        "recipe": track["recipe"],
+        "objective": track["objective"],
+        "data_sha256": old.get("data_sha256") or "",
+        "reference_sha256": old.get("data_sha256") or "",  # all of the data was both
+    }
+    if old.get("data_sha256"):
+        new["data"] = {"name": "digits", "examples": 1797, "shape": [1, 8, 8], "classes": 10}
+    return new
+
+
+def _named(track: dict[str, Any], prose: set[str]) -> dict[str, Any]:
+    """What version 1 hashed of a track: all but the prose and what was not set."""
+    kept = {name: value for name, value in track.items() if name not in prose}
+    return _without_none(kept)
+
+
+def _without_none(value: dict[str, Any]) -> dict[str, Any]:
+    pairs = ((name, inner) for name, inner in value.items() if inner is not None)
+    return {name: _without_none(inner) if isinstance(inner, dict) else inner for name, inner in pairs}

@@ -1,0 +1,134 @@
+"""A run's samples against real images: the track's metrics, and what real images score that were not trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import nn
+
+from .components import Extractor, Metric
+from .datasets.examples import Data, Labels
+from .features import BATCH_SIZE, Features, check_shape, extract, load_extractor
+from .images import Bytes
+from .quality import floors, measure_all, outputs_for
+from .record import Measurement
+from .reference import Reference, Source, source_of
+from .watch import Progress
+
+Report = Callable[[Progress], None]
+Networks = Mapping[str, nn.Module]  # by the extractor's name
+
+
+@dataclass(frozen=True, eq=False)
+class Real:
+    """What one extractor makes of the real images."""
+
+    reference: Reference
+    held_out: Features | None
+
+
+@dataclass(frozen=True, eq=False)
+class Scoring:
+    """What to measure, and against what."""
+
+    metrics: tuple[tuple[Metric, Extractor], ...]
+    source: Source
+    data: Data
+
+    def load_networks(self, device: torch.device) -> dict[str, nn.Module]:
+        """The extractors' networks; `DitbenchError` if their weights are missing or are others."""
+        extractors = {extractor.name: extractor for _, extractor in self.metrics}
+        return {name: load_extractor(extractor, device=device) for name, extractor in extractors.items()}
+
+    def check_shape(self, image_shape: tuple[int, int, int]) -> None:
+        """`BadValue` if an extractor does not understand the samples, or they are not of the reference's size."""
+        for _, extractor in self.metrics:
+            check_shape(extractor, image_shape)
+        self.source.check_shape(image_shape)
+
+    def read(self, networks: Networks, device: torch.device, report: Report = lambda progress: None) -> dict[str, Real]:
+        """What the networks make of the real images, from the cache if it has been there before."""
+        return {name: self._read(name, network, device, report) for name, network in networks.items()}
+
+    def _read(self, name: str, network: nn.Module, device: torch.device, report: Report) -> Real:
+        extractor, metrics = self._by_extractor()[name]
+        of_all = self.source.images.count if self.source.images else 0
+
+        def told(done: int) -> None:
+            report(Progress("reference", done / max(1, of_all), done))
+
+        real = self.source.read(extractor, network, metrics, device, report=told)
+        if any(metric.sees == "pixels" for metric in metrics):
+            pixels, labels = self._training_pixels()
+            real = replace(real, features=replace(real.features, pixels=pixels, labels=labels))
+        return Real(real, self._read_held_out(extractor, network, metrics, device))
+
+    def _read_held_out(
+        self, extractor: Extractor, network: nn.Module, metrics: list[Metric], device: torch.device
+    ) -> Features | None:
+        aside = self.data.held_out
+        if aside is None:
+            return None
+        found = source_of(aside).read(extractor, network, metrics, device).features
+        if self.data.held_out_labels is None or not any(metric.sees == "pixels" for metric in metrics):
+            return found
+        pixels = np.concatenate(list(aside.batches(BATCH_SIZE)))
+        return replace(found, pixels=pixels, labels=self.data.held_out_labels)
+
+    def _training_pixels(self) -> tuple[Bytes, Labels]:
+        examples = self.data.examples
+        return examples.rows[np.arange(len(examples)) * examples.views], examples.labels
+
+    def measure(
+        self,
+        networks: Networks,
+        real: Mapping[str, Real],
+        batches: Callable[[int], Iterator[Bytes]],
+        pixels: Bytes,
+        labels: Labels,
+        device: torch.device,
+        report: Report = lambda progress: None,
+    ) -> list[Measurement]:
+        """The metrics of samples against the real images, in the track's order."""
+        found = {}
+        for name, (extractor, metrics) in self._by_extractor().items():
+            fake = extract(
+                networks[name],
+                batches(BATCH_SIZE),
+                outputs_for(metrics),
+                device=device,
+                report=lambda done: report(Progress("measure", done / len(labels), done)),
+            )
+            fake = replace(fake, pixels=pixels, labels=labels)
+            reference = real[name].reference
+            found[name] = iter(measure_all(metrics, fake, reference.features, extractor, reference.sha256))
+        return [next(found[extractor.name]) for _, extractor in self.metrics]
+
+    def floors(self, real: Mapping[str, Real]) -> list[Measurement]:
+        """The metrics of the held-out images; without any, between random halves of the real ones."""
+        found = {
+            name: iter(self._floors(real[name], extractor, metrics))
+            for name, (extractor, metrics) in self._by_extractor().items()
+        }
+        return [floor for _, extractor in self.metrics if (floor := next(found[extractor.name], None)) is not None]
+
+    def _floors(self, real: Real, extractor: Extractor, metrics: list[Metric]) -> list[Measurement]:
+        reference, aside = real.reference, real.held_out
+        if aside is None:
+            return floors(metrics, reference.features, extractor, reference.sha256) if self.source.images else []
+        possible = [metric for metric in metrics if metric.sees != "pixels" or aside.pixels is not None]
+        return [
+            floor.model_copy(update={"settings": {**floor.settings, "held_out": True}})
+            for floor in measure_all(possible, aside, reference.features, extractor, reference.sha256)
+        ]
+
+    def _by_extractor(self) -> dict[str, tuple[Extractor, list[Metric]]]:
+        """The track's metrics, those of an extractor together."""
+        names = {extractor.name: extractor for _, extractor in self.metrics}
+        return {
+            name: (extractor, [metric for metric, chosen in self.metrics if chosen is extractor])
+            for name, extractor in names.items()
+        }

@@ -1,0 +1,92 @@
+"""Samples lie on disk while they are measured; an interrupted sampling goes on, and never with others' images."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from ditbench.parts import build, resolve
+from ditbench.plan import make_plan
+from ditbench.registry import Registry
+from ditbench.samples import batches, draw
+from ditbench.sampling import Plan, labels_of, random_labels
+from ditbench.watch import Interrupted, Watch
+
+pytestmark = pytest.mark.usefixtures("toy")
+
+
+@pytest.fixture
+def made():
+    """A run's config, its parts and an untrained denoiser."""
+    registry = Registry.installed()
+    (config,) = make_plan(registry, "tiny", ["toy"], [3], device="cpu")
+    parts = resolve(config, registry)
+    return config, parts, build(parts, config).eval()
+
+
+def stopped(after):
+    """A watch that asks to stop after so many batches."""
+    seen = []
+    return Watch(seen.append, lambda: len(seen) >= after)
+
+
+def test_an_interrupted_sampling_goes_on_with_the_same_images(tmp_path, made):
+    config, parts, denoiser = made
+    whole = draw(config, parts, denoiser, "ema", tmp_path, Watch(), "whole")
+    with pytest.raises(Interrupted):
+        draw(config, parts, denoiser, "ema", tmp_path, stopped(after=2))
+    begun = []
+    resumed = draw(config, parts, denoiser, "ema", tmp_path, Watch(lambda progress: begun.append(progress.step)))
+    assert begun == [40], "only the third batch of 16, 16 and 8 was left to sample"
+    assert np.array_equal(resumed.pixels, whole.pixels) and len(whole.pixels) == 40
+    assert resumed.facts.images_sha256 == whole.facts.images_sha256
+    assert resumed.facts.batch_images == whole.facts.batch_images == [16, 16, 8]
+    assert np.concatenate(list(resumed.batches(7))).shape == (40, 1, 8, 8)
+    resumed.discard()
+    whole.discard()
+    assert not list(tmp_path.glob("*.partial.*"))
+
+
+def test_other_weights_start_over(tmp_path, made):
+    config, parts, denoiser = made
+    with pytest.raises(Interrupted):
+        draw(config, parts, denoiser, "ema", tmp_path, stopped(after=2))
+    with torch.no_grad():
+        denoiser.outward.bias += 1
+    other = draw(config, parts, denoiser, "ema", tmp_path, Watch())
+    (first, *_) = batches(config, parts, denoiser, range(16))
+    assert np.array_equal(other.pixels[:16], first.pixels)
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b'{"weights": "x", "batch_images": "many"}'])
+def test_a_damaged_note_of_what_is_done_starts_over(tmp_path, made, damage):
+    config, parts, denoiser = made
+    with pytest.raises(Interrupted):
+        draw(config, parts, denoiser, "ema", tmp_path, stopped(after=1))
+    (tmp_path / "samples.partial.json").write_bytes(damage)
+    assert draw(config, parts, denoiser, "ema", tmp_path, Watch()).facts.batch_images == [16, 16, 8]
+
+
+def test_latents_are_decoded_on_the_way_and_the_decoding_is_timed_apart(tmp_path, made):
+    config, parts, denoiser = made
+
+    class Bright:
+        factor = 2
+
+        def decode(self, x):
+            return torch.ones(len(x), 3, 16, 16)
+
+    samples = draw(config, replace(parts, autoencoder=Bright()), denoiser, "ema", tmp_path, Watch())
+    assert samples.pixels.shape == (40, 3, 16, 16) and samples.pixels.min() == 255
+    assert samples.facts.decode_seconds > 0
+
+
+def test_random_labels_follow_from_seed_and_index_alone():
+    some, all_of_them = random_labels(1, np.array([5, 700]), 10), random_labels(1, np.arange(1000), 10)
+    assert some.tolist() == all_of_them[[5, 700]].tolist()
+    assert set(all_of_them) == set(range(10)) and 60 < np.bincount(all_of_them).min() < 100  # drawn, not dealt out
+    assert not np.array_equal(all_of_them, random_labels(2, np.arange(1000), 10))
+    assert random_labels(1, np.arange(3), 0).tolist() == [0, 0, 0]
+    plan = Plan(sample=lambda walk: walk.noise, objective=None, steps=1, seed=1, labels="random")
+    assert np.array_equal(labels_of(plan, np.arange(1000), 10), all_of_them)
