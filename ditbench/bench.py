@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import cached_property, partial
 from pathlib import Path
 
 import pydantic
@@ -38,7 +39,7 @@ from .scoring import Networks, Real
 from .storage import write_atomically, write_text
 from .track import RunConfig, first_fault
 from .training import Trainer, train
-from .watch import Progress, Watch
+from .watch import Diverged, Progress, Watch
 
 WEIGHTS_FILE, RAW_WEIGHTS_FILE = "ema.safetensors", "raw.safetensors"
 MILESTONES_FILE = "milestones.json"
@@ -64,7 +65,6 @@ def run(config: RunConfig, directory: Path, environment: Environment, registry: 
         write_samples(directory / SAMPLES_FILE, samples.pixels, samples.labels)
 
     metrics, floors = judge.measure(samples), judge.floors()
-    samples.discard()
     return Record(
         **identity(config),
         status="finished",
@@ -94,7 +94,11 @@ def supplement(
         denoiser = load_denoiser(config, parts, directory / WEIGHTS_FILE)
         samples = draw(config, parts, denoiser, "ema", directory, watch)
         if record.sampling is None or samples.facts.images_sha256 != record.sampling.images_sha256:
-            raise BadFile(f"The weights in {directory.name!r} no longer give the images of its record. Use --force.")
+            samples.discard()
+            raise BadFile(
+                f"The weights in {directory.name!r} do not give the images of its record here (another machine, or "
+                "libraries?); evaluate them by themselves with `ditbench evaluate`, or train again with --force."
+            )
         write_samples(directory / SAMPLES_FILE, samples.pixels, samples.labels)
         samples.discard()
     if config.raw_weights and record.raw is None:
@@ -108,7 +112,20 @@ class Judge:
 
     def __init__(self, config: RunConfig, parts: Parts, directory: Path, watch: Watch) -> None:
         self.config, self.parts, self.directory, self.watch = config, parts, directory, watch
-        self._networks: Networks = parts.scoring.load_networks(parts.device) if parts.scoring else {}
+
+    @cached_property
+    def _networks(self) -> Networks:
+        """Loaded when they are first needed: training has the device for itself."""
+        return self.parts.scoring.load_networks(self.parts.device) if self.parts.scoring else {}
+
+    @cached_property
+    def _real(self) -> Mapping[str, Real]:
+        """What they make of the real images. `BadFile` if these are others than when the run was planned."""
+        assert self.parts.scoring is not None
+        real = self.parts.scoring.read(self._networks, self.parts.device, self.watch.report)
+        if {one.reference.sha256 for one in real.values()} - {self.config.reference_sha256}:
+            raise BadFile("The reference changed after this run was planned; give the command again.")
+        return real
 
     def measure(self, samples: Samples) -> list[Measurement]:
         """The track's metrics."""
@@ -117,15 +134,11 @@ class Judge:
         if scoring is None:
             return []
         of = (samples.batches, samples.pixels, samples.labels)
-        return scoring.measure(self._networks, self._real(), *of, device, self.watch.report)
+        return scoring.measure(self._networks, self._real, *of, device, self.watch.report)
 
     def floors(self) -> list[Measurement]:
         """The same of real images that were not trained on."""
-        return self.parts.scoring.floors(self._real()) if self.parts.scoring else []
-
-    def _real(self) -> Mapping[str, Real]:
-        assert self.parts.scoring is not None
-        return self.parts.scoring.read(self._networks, self.parts.device, self.watch.report)
+        return self.parts.scoring.floors(self._real) if self.parts.scoring else []
 
     def milestones(self) -> list[Milestone]:
         """What has been measured on the way."""
@@ -137,14 +150,14 @@ class Judge:
         except pydantic.ValidationError as error:
             raise BadFile(f"{path.name!r} in {self.directory.name!r} is wrong: {first_fault(error)}.") from None
 
-    def at_milestone(self, trainer: Trainer, at: float) -> None:
-        """Measure the EMA weights as they are now, unless an earlier process did."""
+    def at_milestone(self, trainer: Trainer, at: float, now: bool) -> None:
+        """Measure the EMA weights as they are now, unless an earlier process did. `BadFile` if training has gone on."""
         done = self.milestones()
         if self.parts.scoring is None or any(milestone.at == at for milestone in done):
             return
-        stem = f"at-{at * 100:g}-percent"
-        samples = draw(self.config, self.parts, trainer.ema, "ema", self.directory, self.watch, stem)
-        _show(samples, self.parts, self.directory / f"{stem}.png")
+        if not now:
+            raise BadFile(f"{self.directory.name!r} is past {at:.3g} of its budget; --force trains it again.")
+        metrics = self._measure_now(trainer.ema, f"at-{at * 100:g}-percent")
         clock = trainer.clock
         found = Milestone(
             at=at,
@@ -152,10 +165,20 @@ class Judge:
             images=clock.images,
             seconds=clock.seconds,
             flops=clock.flops,
-            metrics=self.measure(samples),
+            metrics=metrics,
         )
         write_text(self.directory / MILESTONES_FILE, _Milestones.dump_json([*done, found], indent=1).decode())
+
+    def _measure_now(self, denoiser: nn.Module, stem: str) -> list[Measurement]:
+        """The track's metrics on the way; none if the samples are not finite, which may pass."""
+        try:
+            samples = draw(self.config, self.parts, denoiser, "ema", self.directory, self.watch, stem)
+        except Diverged:
+            return []
+        _show(samples, self.parts, self.directory / f"{stem}.png")
+        metrics = self.measure(samples)
         samples.discard()
+        return metrics
 
 
 def _train(config: RunConfig, parts: Parts, judge: Judge) -> tuple[nn.Module, Cost, TrainingFacts, PeakMemory]:
@@ -170,20 +193,14 @@ def _train(config: RunConfig, parts: Parts, judge: Judge) -> tuple[nn.Module, Co
     clock = BudgetClock(Budget.parse(config.budget), cost.training_flops_per_image, gpus=int(device.type == "cuda"))
     feed = Feed(parts.data, config.track.data, config.seed, device)
     trainer = Trainer(denoiser, parts.spec, parts.objective, config.recipe, clock, feed, config.seed, device)
-    peaks: list[PeakMemory] = []
-
-    def evaluate(at: float) -> None:
-        peaks.append(peak_memory(device))  # sampling's own is not training's
-        judge.at_milestone(trainer, at)
-        reset_peak(device)
-
+    evaluate = partial(judge.at_milestone, trainer)
     try:
         train(trainer, directory, config.hash, config.checkpoint_seconds, judge.watch, config.eval_at, evaluate)
     finally:
         feed.close()
     _write_weights(directory / WEIGHTS_FILE, trainer.ema)
     _write_weights(directory / RAW_WEIGHTS_FILE, denoiser)
-    return trainer.ema, cost, trainer.facts(), PeakMemory.largest([*peaks, peak_memory(device)])
+    return trainer.ema, cost, trainer.facts(), trainer.peak
 
 
 def _write_weights(path: Path, network: nn.Module) -> None:

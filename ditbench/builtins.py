@@ -44,6 +44,12 @@ def ditbench_datasets() -> Iterable[Dataset]:
             description="hf:NAME, images from Hugging Face datasets, by their name there or in a local folder",
         ),
         Dataset(
+            name="hf-stream",
+            load="ditbench.datasets.prepared:load_stream",
+            place="required",
+            description="hf-stream:NAME, the same as a stream, of which no copy is kept",
+        ),
+        Dataset(
             name="latents",
             load="ditbench.datasets.prepared:load_latents",
             place="required",

@@ -10,7 +10,7 @@ from .components import load
 from .executors import Execute, Job, preflight
 from .leaderboard import write_leaderboard
 from .listeners import Silent, Together
-from .plan import make_plan
+from .plan import find_dataset, make_plan
 from .record import Record, read_runs
 from .registry import Registry, pick
 from .storage import make_writable, sole_writer
@@ -29,6 +29,10 @@ def run(
     reference: str = "",
     skip_bad: bool = False,
     eval_at: Sequence[float] = (),
+    samples: int | None = None,
+    features: str = "",
+    micro_batch: int | None = None,
+    checkpointing: bool = False,
     device: str = "auto",
     out: str | Path = "runs",
     checkpoint_seconds: float = 20.0,
@@ -54,6 +58,10 @@ def run(
         reference: folder or ``.npz`` to compare samples with; by default the training images.
         skip_bad: leave unreadable images out, and count them.
         eval_at: shares of the budget, in (0, 1), at which to measure the EMA weights, too.
+        samples: how many images to measure in place of the track's number; such runs are not ranked.
+        features: the extractor in place of the track's; such runs are not ranked.
+        micro_batch: images in one pass, where a whole batch does not fit the device; gradients add up.
+        checkpointing: recompute activations in the backward pass, to save memory.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``.
         out: folder for ``<track>/<run-id>/`` and ``<track>/leaderboard.{md,csv}``.
         checkpoint_seconds: training time between two checkpoints.
@@ -84,6 +92,10 @@ def run(
         reference=reference,
         skip_bad=skip_bad,
         eval_at=eval_at,
+        samples=samples,
+        features=features,
+        micro_batch=micro_batch,
+        checkpointing=checkpointing,
         device=device,
         offline=offline,
         keep_samples=keep_samples,
@@ -95,7 +107,9 @@ def run(
     folder = Path(out) / plan[0].track.name
     make_writable(folder)
     read_runs(folder)  # a damaged record is found now, not after hours of training
-    for name in dict.fromkeys(name for _, name in plan[0].track.evaluation.choices):
+    rehearsal = find_dataset(registry, plan[0].track, data)[0].name == "synthetic"  # nothing will be measured
+    choices = [] if rehearsal else plan[0].track.evaluation.choices
+    for name in dict.fromkeys(name for _, name in choices):
         extractor = registry.extractors[name]
         if not offline and not has_weights(extractor):
             listener.fetching(extractor)

@@ -11,6 +11,7 @@ from .errors import BadFile
 from .storage import write_atomically
 
 FILE_NAME = "checkpoint.pt"
+PARTIAL = "*.partial.*"  # what `samples.py` writes while a run is sampled and measured
 LAYOUT = 2  # of the state; 2: the seconds of the parts of training
 
 
@@ -39,5 +40,6 @@ def load(path: Path, run_hash: str) -> dict[str, Any] | None:
 
 
 def discard(directory: Path) -> None:
-    """Remove the checkpoint of a finished run: its record and EMA weights are what stays."""
-    (directory / FILE_NAME).unlink(missing_ok=True)
+    """Remove what a finished run needs no more, checkpoint and samples: record and EMA weights are what stays."""
+    for path in (directory / FILE_NAME, *directory.glob(PARTIAL)):
+        path.unlink(missing_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import resource
 import sys
 from collections.abc import Iterable, Sequence
@@ -105,6 +106,7 @@ def resident() -> int:
 
 def reset_peak(device: torch.device) -> None:
     """Begin a phase: CUDA's peaks start anew. A process's resident peak can't."""
+    gc.collect()  # compiled networks refer to themselves
     if device.type == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)

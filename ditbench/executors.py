@@ -6,17 +6,13 @@ This module imports no torch; the process that carries out a run does. An execut
 
 from __future__ import annotations
 
-import multiprocessing
-import multiprocessing.forkserver
 import os
 import pkgutil
 import shutil
 import signal
 import sys
-import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -24,15 +20,14 @@ from types import FrameType
 from typing import Any, Protocol
 
 from .errors import BadValue, DitbenchError, RunBusy
+from .processes import Worker, answer_of, end_with_parent, on_ctrl_c
 from .record import FILE_NAME, SAMPLES_FILE, Environment, Record, Status, identity, read_record, write_record
 from .registry import Registry
-from .storage import LOCK_FILE, sole_writer, sweep
+from .storage import LOCK_FILE, cache_folder, sole_writer, sweep
 from .track import RunConfig
 from .watch import Diverged, Interrupted, Progress, Watch
 
 LOG_FILE = "log.txt"  # what the run's process printed, and the traceback if it raised
-ASK_AGAIN = 1.0  # seconds until a process that was asked to stop is asked again
-PRELOAD = ("ditbench.bench",)  # pulls in torch, diffusers, torchmetrics, scikit-learn: about 15 s, once
 
 
 @dataclass(frozen=True)
@@ -81,7 +76,7 @@ def execute_inline(jobs: Sequence[Job], listener: Listener) -> Iterator[Record]:
     faults: list[DitbenchError] = []
     for job in jobs:
         listener.started(job.config)
-        with _on_ctrl_c(lambda presses: None) as presses:
+        with on_ctrl_c(lambda presses: None) as presses:
             watch = Watch(
                 lambda progress, config=job.config: listener.progress(config, progress),  # type: ignore[misc]
                 lambda presses=presses: bool(presses),  # type: ignore[misc]
@@ -126,29 +121,11 @@ def preflight(
     Raises the first `DitbenchError`. It also starts the server, so the imports are paid here.
     """
     checked = answer_of(_serve_preflight, configs, hear)
-    known = ("device", "data_sha256", "reference_sha256", "deviations")
-    update = {name: getattr(checked, name) for name in known}
-    return [config.model_copy(update=update) for config in configs], checked.environment
-
-
-def answer_of(serve: Callable[..., None], task: Any, hear: Callable[[Progress], None] = lambda progress: None) -> Any:
-    """What a forked process answers to one task, its progress going to `hear`; a `DitbenchError` of its is raised."""
-    answers: list[Any] = []
-
-    def take(message: Any) -> None:
-        if isinstance(message, Progress):
-            hear(message)
-        else:
-            answers.append(message)
-
-    worker = Expendable(serve, task)
-    if worker.listen(take):
-        raise KeyboardInterrupt
-    if worker.fault is not None:
-        raise worker.fault
-    if not answers:
-        raise RuntimeError(f"a forked process gave no answer: {worker.how_it_ended}")
-    return answers[0]
+    known = {name: getattr(checked, name) for name in ("device", "data_sha256", "reference_sha256")}
+    return [
+        config.model_copy(update={**known, "deviations": (*config.deviations, *checked.deviations)})
+        for config in configs
+    ], checked.environment
 
 
 def carry_out(job: Job, watch: Watch) -> Record:
@@ -171,7 +148,7 @@ def carry_out(job: Job, watch: Watch) -> Record:
                 return record
             if record is not None:  # a finished run stays finished, whatever happened to what was asked for later
                 raise
-            record = _unfinished(job, *_ending(error, job.directory))
+            record = _unfinished(job, *_ending(error, job))
         write_record(record, job.directory / FILE_NAME)
         if record.status == "finished":
             _late("ditbench.checkpoint").discard(job.directory)
@@ -191,14 +168,17 @@ def _empty(directory: Path) -> None:
             entry.unlink()
 
 
-def _ending(error: BaseException, directory: Path) -> tuple[Status, str]:
-    """How a run that raised has ended, and why, in one line; a bug's traceback goes into the run's log."""
-    text = " ".join(str(error).replace(str(directory), directory.name).split())
+def _ending(error: BaseException, job: Job) -> tuple[Status, str]:
+    """How a run that raised has ended, and why, in one line without paths; a bug's traceback goes into its log."""
+    text = " ".join(str(error).split())
+    known = (str(job.directory), job.config.data, job.config.reference, str(cache_folder()))
+    for place in filter(None, known):
+        text = text.replace(str(Path(place).expanduser().resolve()), Path(place).name).replace(place, Path(place).name)
     if isinstance(error, Diverged):
         return "diverged", text
     if isinstance(error, Interrupted | KeyboardInterrupt):
         return "interrupted", text or "stopped by Ctrl-C"
-    with (directory / LOG_FILE).open("a", encoding="utf-8") as log:
+    with (job.directory / LOG_FILE).open("a", encoding="utf-8") as log:
         traceback.print_exc(file=log)
     return "failed", text if isinstance(error, DitbenchError) else f"{type(error).__name__}: {text}"
 
@@ -226,120 +206,6 @@ def _outcome(job: Job, worker: Worker, faults: list[DitbenchError]) -> Record:
     with sole_writer(job.directory):
         write_record(record, path)
     return record
-
-
-class Worker:
-    """A process forked from the server that answers through a pipe. `listen` starts it."""
-
-    def __init__(self, serve: Callable[..., None], task: Any) -> None:
-        self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(list(PRELOAD))
-        self._inbox, self._outbox = self._context.Pipe(duplex=False)
-        self._process = self._context.Process(target=serve, args=(self._outbox, task), daemon=False)
-        self.fault: DitbenchError | None = None
-
-    @property
-    def exitcode(self) -> int | None:
-        return self._process.exitcode
-
-    @property
-    def how_it_ended(self) -> str:
-        """The end of a process that did not answer, in words."""
-        code = self.exitcode or 0
-        return f"killed by {signal.Signals(-code).name}" if code < 0 else f"its process ended with exit code {code}"
-
-    def listen(self, hear: Callable[[Any], None]) -> bool:
-        """Start the process and pass on what it says until it ends; True if Ctrl-C came meanwhile.
-
-        The first Ctrl-C asks the process to save and stop, the second kills it. It is asked to stop, too,
-        when `hear` raises.
-        """
-        with _on_ctrl_c(self._stop) as presses:
-            self._start()
-            try:
-                while True:
-                    if self._inbox.poll(ASK_AGAIN):
-                        self._take(self._inbox.recv(), hear)
-                    elif not self._process.is_alive() and not self._inbox.poll():
-                        break  # what it forked may hold the pipe open
-                    elif presses:  # a process that had just been forked ignored the signal
-                        self._stop(len(presses))
-            except EOFError:
-                pass
-            finally:
-                self._inbox.close()
-                self._process.join()
-        return bool(presses)
-
-    def _start(self) -> None:
-        with _ignoring_ctrl_c():
-            multiprocessing.forkserver.ensure_running()
-        self._process.start()
-        self._outbox.close()
-
-    def _take(self, message: Any, hear: Callable[[Any], None]) -> None:
-        if isinstance(message, DitbenchError):
-            self.fault = message
-        else:
-            hear(message)
-
-    def _stop(self, presses: int) -> None:
-        if self._process.pid is not None and self._process.is_alive():
-            os.kill(self._process.pid, signal.SIGINT if presses == 1 else signal.SIGKILL)
-
-
-class Expendable(Worker):
-    """A process without anything to save: the first Ctrl-C kills it, as otherwise the second would."""
-
-    def _stop(self, presses: int) -> None:
-        super()._stop(presses + 1)
-
-
-def end_with_parent() -> None:
-    """In a forked process without anything to save: end at once when whoever started it has ended."""
-
-    def wait() -> None:
-        parent = multiprocessing.parent_process()
-        if parent is not None:
-            parent.join()
-            os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
-
-
-@contextmanager
-def _on_ctrl_c(react: Callable[[int], None]) -> Iterator[list[int]]:
-    """Call `react` with the number of Ctrl-Cs so far instead of raising where it may hurt; yields the presses.
-
-    Signals reach the main thread alone, so elsewhere nothing changes.
-    """
-    presses: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield presses
-        return
-
-    def note(number: int, frame: FrameType | None) -> None:
-        presses.append(number)
-        react(len(presses))
-
-    before = signal.signal(signal.SIGINT, note)
-    try:
-        yield presses
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-@contextmanager
-def _ignoring_ctrl_c() -> Iterator[None]:
-    """What starts here ignores Ctrl-C until it says otherwise: the server must not die while it imports."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _serve_run(outbox: Connection, job: Job) -> None:

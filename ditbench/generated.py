@@ -35,15 +35,26 @@ def open_checkpoint(
     device: str = "auto",
     data: str = "",
     reference: str = "",
+    ruleset: str = "matched",
+    offline: bool = False,
 ) -> Checkpoint:
     """Weights of ours as a set of images, sampled when they are read.
 
-    `architecture` is ``name[:size][+option=value]...``; `samples` replaces the track's number; `data` and
-    `reference` are those of `ditbench run`. Raises `DitbenchError` if the weights are not of that architecture.
+    `architecture` is ``name[:size][+option=value]...``; `samples` replaces the track's number; `data`, `reference`,
+    `ruleset` and `offline` are those of `ditbench run`. Raises `DitbenchError` if the weights are of another one.
     """
-    (config,) = make_plan(registry, track, [architecture], [seed], device=device, data=data, reference=reference)
-    if samples is not None:
-        config = config.with_samples(samples)
+    (config,) = make_plan(
+        registry,
+        track,
+        [architecture],
+        [seed],
+        samples=samples,
+        device=device,
+        data=data,
+        reference=reference,
+        ruleset=ruleset,
+        offline=offline,
+    )
     parts = resolve(config, registry)
     if parts.scoring is None:
         raise BadValue(f"Nothing can be said of the quality of samples on {parts.data.name!r}.")

@@ -6,17 +6,18 @@ import html
 import re
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from .record import Measurement, Record
+from .budget import Budget
+from .record import Measurement, Milestone, Record, TrainingFacts
 from .storage import write_text
 
-_Key = tuple[str, int, str, str, str, str, str, str, tuple[str, ...]]  # the fields of a `Board`, but for its records
-MARKDOWN_FILE, CSV_FILE = "README.md", "leaderboard.csv"
+_Key = tuple[str, int, str, str, str, str, str, str, tuple[str, ...]]  # the fields of a `Board`, but its records
+MARKDOWN_FILE, CSV_FILE, CURVES_FILE = "README.md", "leaderboard.csv", "curves.csv"
 
 
 @dataclass(frozen=True)
@@ -125,10 +126,12 @@ def _rank_key(entry: Entry) -> tuple[float, str]:
 
 
 def _device_name(record: Record) -> str:
-    """GPU model or processor. A run that never measured anything still names its kind of device."""
+    """GPU model, or the processor's kind; where time is the budget, its model and threads, too."""
     if record.environment is None:
         return record.device.partition(":")[0]
-    return record.environment.gpu or "cpu"
+    timed = Budget.parse(record.budget).unit in ("seconds", "gpu_hours")
+    on_cpu = f"{record.environment.cpu}, {record.environment.threads} threads" if timed else "cpu"
+    return record.environment.gpu or on_cpu
 
 
 def table(board: Board) -> pd.DataFrame:
@@ -241,7 +244,7 @@ are not distinguishable. Parameters leave out what only training uses. MACs are 
 attention included; train MACs are all that one training image costs, every forward and backward of the
 architecture's own loss. Images per second are medians of raw step and batch times. Peak memory is that of training:
 the process's resident set on a CPU, libraries included, and the allocator's peak on CUDA. What real images score
-comes from fewer images than the rows, so it is a mark to orient by, not a bound.
+comes from another number of images than the rows, so it is a mark to orient by, not a bound.
 """
 
 
@@ -261,7 +264,8 @@ def markdown(records: Sequence[Record]) -> str:
         parts += [f"{_escape(note)}\n" for note in (unranked(board), floor(board)) if note]
         code = ", ".join(f"`{commit[:10]}`" for commit in commits) or "an unknown commit"
         parts += [
-            f"Track hash `{board.track_hash}`; {len(board.records)} runs; code at {code}; {_machines(board)}.",
+            f"Track hash `{board.track_hash}`; data `{board.data[:12]}`, compared with `{board.reference[:12]}`; "
+            f"{len(board.records)} runs; code at {code}; {_machines(board)}.",
             "",
         ]
     if not records:
@@ -298,6 +302,7 @@ def csv(records: Sequence[Record]) -> str:
             "budget": record.budget,
             "deviations": "; ".join(record.deviations),
             "data_sha256": record.data_sha256,
+            "reference_sha256": record.reference_sha256,
             "device": _device_name(record),
             "architecture": record.architecture.label,
             "seed": record.seed,
@@ -313,9 +318,41 @@ def csv(records: Sequence[Record]) -> str:
     return pd.DataFrame(rows).to_csv(index=False, lineterminator="\n")
 
 
+def curves(records: Sequence[Record]) -> str:
+    """A row per metric and milestone of the runs that were measured on the way, their ends included."""
+    rows = [
+        {
+            "run_id": record.run_id,
+            "architecture": record.architecture.label,
+            "seed": record.seed,
+            "at": at,
+            "steps": spent.steps,
+            "images": spent.images,
+            "seconds": spent.seconds,
+            "flops": spent.flops,
+            "protocol": measurement.protocol,
+            "value": measurement.value,
+        }
+        for record in records
+        for at, spent, metrics in _course(record)
+        for measurement in metrics
+    ]
+    return pd.DataFrame(rows).to_csv(index=False, lineterminator="\n") if rows else ""
+
+
+def _course(record: Record) -> Iterator[tuple[float, Milestone | TrainingFacts, list[Measurement]]]:
+    """Share of the budget, what was spent by then, and what was measured; nothing if that was only at the end."""
+    for milestone in record.milestones:
+        yield milestone.at, milestone, milestone.metrics
+    if record.milestones and record.training:
+        yield 1.0, record.training, record.metrics
+
+
 def write_leaderboard(
     records: Sequence[Record], folder: Path, page: str = "leaderboard.md", data: str = CSV_FILE
 ) -> None:
-    """Write the page and the data file of all records."""
+    """Write the page and the data files of all records; curves only if there are any."""
     write_text(folder / page, markdown(records))
     write_text(folder / data, csv(records))
+    if on_the_way := curves(records):
+        write_text(folder / CURVES_FILE, on_the_way)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -95,7 +96,7 @@ def check(configs: Sequence[RunConfig], registry: Registry, report: Report = lam
         environment=describe(device),
         data_sha256=data.sha256,
         reference_sha256=scoring.source.hash() if scoring else "",
-        deviations=deviations(first.track, data),
+        deviations=deviations(first.track, data, find_dataset(registry, first.track, first.data)[0].name),
     )
 
 
@@ -122,7 +123,7 @@ def resolve(config: RunConfig, registry: Registry, data: Data | None = None) -> 
         sampler=sampler,
         sample=load(sampler.sample),
         scoring=None if data.synthetic else _scoring(config, data, registry),
-        autoencoder=_autoencoder(data, device),
+        autoencoder=_autoencoder(data),
         device=device,
     )
     if parts.scoring is not None:
@@ -143,6 +144,7 @@ def open_data(config: RunConfig, registry: Registry, report: Report = lambda pro
             resolution=asked.resolution,
             space=track.space,
             place=place,
+            downsampling=asked.downsampling,
             channels=asked.channels,
             images=asked.images,
             classes=asked.classes,
@@ -156,23 +158,32 @@ def open_data(config: RunConfig, registry: Registry, report: Report = lambda pro
     return data
 
 
-def deviations(track: Track, data: Data) -> tuple[str, ...]:
+_PICTURES = ("image-folder", "hf", "hf-stream")  # ways to the same images
+
+
+def deviations(track: Track, data: Data, dataset: str) -> tuple[str, ...]:
     """In what the data is not the track's, so that a run on it is carried out, but not ranked."""
-    asked = track.data
-    shape = data.examples.shape
+    asked, shape, meant = track.data, data.examples.shape, track.data.dataset.partition(":")[0]
+    another = dataset != meant and not {dataset, meant} <= set(_PICTURES)
     found = [
         (data.synthetic, "synthetic noise in place of data"),
+        (another and not data.synthetic, f"the data set {dataset}, not {meant}"),
         (_differ(asked.images, len(data.examples)), f"{len(data.examples)} training images, not {asked.images}"),
         (_differ(asked.classes, len(data.class_names)), f"{len(data.class_names)} classes, not {asked.classes}"),
         (_differ(asked.channels, shape[0]), f"{shape[0]} channels, not {asked.channels}"),
         (shape[1] * asked.downsampling != asked.resolution, f"examples of {shape[1]} x {shape[2]}"),
         (
-            _differ(asked.autoencoder, data.autoencoder_name),
+            _is_another(asked.autoencoder, data.autoencoder_name),
             f"latents of {data.autoencoder_name!r}, not {asked.autoencoder!r}",
         ),
         (bool(data.skipped), f"{data.skipped} unreadable images left out"),
     ]
     return tuple(text for differs, text in found if differs)
+
+
+def _is_another(asked: str | None, found: str) -> bool:
+    """Whether it is another autoencoder; a folder called like that on the hub passes: the record has its sha256."""
+    return asked is not None and found not in (asked, asked.rpartition("/")[2])
 
 
 def _differ(asked: object, found: object) -> bool:
@@ -244,19 +255,25 @@ def _metric(choice: tuple[str, str], source: Source, registry: Registry) -> tupl
     return metric, pick("extractor", choice[1], registry.extractors)
 
 
-def _autoencoder(data: Data, device: torch.device) -> Autoencoder | None:
+def _autoencoder(data: Data) -> Autoencoder | None:
     if data.autoencoder is None:
         return None
-    found = load_autoencoder(str(data.autoencoder), offline=True, device=device)
+    found = _read_autoencoder(data.autoencoder)
     if found.sha256 != data.autoencoder_sha256:
         raise BadFile(f"The autoencoder in {data.name!r} is not the one that made the latents.")
     return found
 
 
+@lru_cache(maxsize=1)  # the runs of a plan have one
+def _read_autoencoder(folder: Path) -> Autoencoder:
+    return load_autoencoder(str(folder), offline=True)
+
+
 def build(parts: Parts, config: RunConfig) -> nn.Module:
     """The run's denoiser, initialised from the run's seed."""
     torch.manual_seed(config.seed)
-    return load(parts.architecture.build)(parts.spec, **config.settings)  # type: ignore[no-any-return]
+    recomputing = {"checkpointing": True} if config.recipe.checkpointing else {}
+    return load(parts.architecture.build)(parts.spec, **{**config.settings, **recomputing})  # type: ignore[no-any-return]
 
 
 def load_denoiser(config: RunConfig, parts: Parts, weights: Path) -> nn.Module:

@@ -10,11 +10,11 @@ from typing import Any, NamedTuple, get_args
 
 import pydantic
 
-from .components import Dataset, Native, Selection, Value, load
+from .components import Dataset, Extractor, Metric, Native, Selection, Value, load
 from .errors import BadValue
 from .ledger import check_ledger
 from .registry import Registry, pick
-from .track import ObjectiveChoice, Recipe, Ruleset, RunConfig, Track, check_seeds, first_fault, load_track
+from .track import Evaluation, ObjectiveChoice, Recipe, Ruleset, RunConfig, Track, check_seeds, first_fault, load_track
 
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
 
@@ -31,19 +31,25 @@ def make_plan(
     reference: str = "",
     skip_bad: bool = False,
     eval_at: Sequence[float] = (),
+    samples: int | None = None,
+    features: str = "",
     device: str = "auto",
     offline: bool = False,
+    micro_batch: int | None = None,
+    checkpointing: bool = False,
     keep_samples: bool = False,
     raw_weights: bool = False,
     checkpoint_seconds: float = 20.0,
 ) -> list[RunConfig]:
     """One `RunConfig` for each architecture and seed, in the order given, seeds innermost.
 
-    `track` is a name or a file; `budget` one of the track's or spelled out; `eval_at` shares of it. Raises
+    `track` is a name or a file; `budget` one of the track's or spelled out; `eval_at` shares of it. `samples` and
+    `features` replace the track's number and extractor, which takes the runs out of its ranking. `micro_batch` and
+    `checkpointing` fit training into a device's memory. Raises
     `DitbenchError` for an unknown architecture, size, option, track, metric, data set, device or a bad value.
     `device` may be ``auto``; the executor's preflight resolves it.
     """
-    chosen = resolve_track(registry, track)
+    chosen, deviations = measured_otherwise(registry, resolve_track(registry, track), samples, features)
     check_device(device)
     amount = chosen.amount(budget)
     if amount.unit == "gpu_hours" and device == "cpu":
@@ -59,26 +65,28 @@ def make_plan(
     for selection in selections:
         architecture = selection.architecture
         plugin = registry.provider(architecture.name)
-        training = train_as(registry, selection, chosen, ruleset)
+        recipe, objective = train_as(registry, selection, chosen, ruleset)
+        recipe = fit_memory(selection, recipe, micro_batch, checkpointing)
         runs += [
             RunConfig(
                 track=chosen,
                 architecture=architecture.name,
                 size=selection.size,
                 options=dict(selection.options),
-                settings=training.settings,
+                settings=selection.settings,
                 paper=architecture.paper,
                 distribution=plugin.distribution,
                 distribution_version=plugin.version,
                 source_sha256=registry.source_sha256(architecture.name),
                 ruleset=ruleset,  # type: ignore[arg-type]  # `train_as` has checked it
-                recipe=training.recipe,
-                objective=training.objective,
+                recipe=recipe,
+                objective=objective,
                 budget=str(amount),
                 seed=seed,
                 device=device,
                 data=data,
                 reference=reference,
+                deviations=deviations,
                 skip_bad=skip_bad,
                 offline=offline,
                 eval_at=shares,
@@ -93,6 +101,30 @@ def make_plan(
         if labels.count((label, seed)) > 1:
             raise BadValue(f"Architecture {label!r} stands twice in the selection.")
     return runs
+
+
+def measured_otherwise(
+    registry: Registry, track: Track, samples: int | None, features: str
+) -> tuple[Track, tuple[str, ...]]:
+    """The track with other samples, or another extractor and the metrics that it can give; and what changed."""
+    asked, changes, told = track.evaluation, dict[str, Any](), list[str]()
+    if samples is not None and samples != asked.samples:
+        changes["samples"] = samples
+        told.append(f"{samples} samples, not {asked.samples}")
+    if features and features != asked.features:
+        extractor = pick("extractor", features, registry.extractors)
+        fitting = [name for name in asked.metrics if "/" in name or _fits(registry.metrics[name], extractor)]
+        changes |= {"features": features, "metrics": fitting}
+        told.append(f"features of {features}, not {asked.features}")
+    try:
+        evaluation = Evaluation.model_validate({**asked.model_dump(), **changes})
+    except pydantic.ValidationError as error:
+        raise BadValue(f"Track {track.name!r} can't be measured so: {first_fault(error)}.") from None
+    return track.model_copy(update={"evaluation": evaluation}), tuple(told)
+
+
+def _fits(metric: Metric, extractor: Extractor) -> bool:
+    return metric.sees == "pixels" or metric.sees in extractor.outputs
 
 
 def check_device(device: str) -> None:
@@ -123,6 +155,9 @@ def resolve_track(registry: Registry, name: str) -> Track:
     choices = track.evaluation.choices
     for metric, extractor in choices:
         pick("metric", metric, registry.metrics).check_fits(pick("extractor", extractor, registry.extractors))
+    on_pixels = [metric for metric, _ in choices if registry.metrics[metric].sees == "pixels"]
+    if track.space == "latent" and on_pixels:
+        raise BadValue(f"Track {track.name!r}: {on_pixels[0]} compares raw training pixels, and latents have none.")
     if len(set(choices)) < len(choices):
         raise BadValue(f"Track {track.name!r} names a metric twice: {', '.join(track.evaluation.metrics)}.")
     return track
@@ -211,27 +246,22 @@ def _way_to(track: Track, dataset: str) -> str:
     return f"Give its folder with --data DIR, or other data: --data {dataset}:DIR."
 
 
-class Training(NamedTuple):
-    """How one architecture is trained on a track."""
-
-    recipe: Recipe
-    objective: ObjectiveChoice
-    settings: dict[str, Value | None]  # of the network
-
-
-def train_as(registry: Registry, selection: Selection, track: Track, ruleset: str) -> Training:
+def train_as(registry: Registry, selection: Selection, track: Track, ruleset: str) -> tuple[Recipe, ObjectiveChoice]:
     """The track's training, or under ``native`` what the architecture's paper makes of it; `BadValue` if that fails."""
     if ruleset not in get_args(Ruleset):
         raise BadValue(f"No ruleset named {ruleset!r}. Known: {', '.join(get_args(Ruleset))}.")
-    recipe, objective = track.recipe, track.objective
-    if ruleset == "native":
-        recipe, objective = _native(registry, selection, track)
-    settings = selection.settings
-    if recipe.checkpointing:
-        if "checkpointing" not in selection.architecture.options:
-            raise BadValue(f"Track {track.name!r} asks for checkpointing, which {selection.architecture.name!r} lacks.")
-        settings["checkpointing"] = True
-    return Training(recipe, objective, settings)
+    return _native(registry, selection, track) if ruleset == "native" else (track.recipe, track.objective)
+
+
+def fit_memory(selection: Selection, recipe: Recipe, micro_batch: int | None, checkpointing: bool) -> Recipe:
+    """The recipe in smaller passes, or with activations recomputed; `BadValue` if that can't be."""
+    changes = {"micro_batch": micro_batch or recipe.micro_batch, "checkpointing": checkpointing or recipe.checkpointing}
+    if changes["checkpointing"] and "checkpointing" not in selection.architecture.options:
+        raise BadValue(f"Architecture {selection.architecture.name!r} has no option 'checkpointing'.")
+    try:
+        return Recipe.model_validate({**recipe.model_dump(), **changes})
+    except pydantic.ValidationError as error:
+        raise BadValue(f"--micro-batch {micro_batch}: {first_fault(error)}.") from None
 
 
 def _native(registry: Registry, selection: Selection, track: Track) -> tuple[Recipe, ObjectiveChoice]:

@@ -17,8 +17,8 @@ from typing import Any
 
 from .components import DenoiserSpec, Selection
 from .errors import BadValue, DitbenchError
-from .executors import Expendable, answer_of, end_with_parent
 from .plan import check_device, select
+from .processes import Expendable, answer_of, end_with_parent
 from .profile import How, Profile, Setup, Turn
 from .record import ArchitectureFacts
 from .registry import Registry

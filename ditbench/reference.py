@@ -50,7 +50,7 @@ class Source:
 
     def impossible(self, metric: Metric) -> str:
         """Why a metric can't be measured against this; empty if it can."""
-        if metric.against == "nothing" or self.images is not None:
+        if metric.against == "nothing" or metric.sees == "pixels" or self.images is not None:
             return ""
         if metric.against == "images":
             return f"{metric.name} compares images, and the reference {self.name!r} has only their moments"

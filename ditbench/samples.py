@@ -76,7 +76,8 @@ def draw(
 
     Raises `Interrupted` between batches, and `Diverged` if an image is infinite or NaN.
     """
-    count = config.track.evaluation.samples
+    choice = config.track.evaluation
+    count = choice.samples if parts.scoring else min(choice.samples, config.track.sampler.batch_size)  # to be timed
     images, progress = directory / f"{stem}.partial.npy", directory / f"{stem}.partial.json"
     channels, height, width = parts.image_shape
     done = _read(progress, images, _fingerprint(denoiser))
@@ -109,9 +110,15 @@ def draw(
 
 
 def batches(config: RunConfig, parts: Parts, denoiser: nn.Module, indices: range) -> Iterator[sampling.Batch]:
-    """The track's samples of these numbers, batch by batch."""
-    batch_size = config.track.sampler.batch_size
-    return sampling.generate(denoiser, parts.spec, _plan(config, parts), indices, batch_size, parts.device)
+    """The track's samples of these numbers, batch by batch; the autoencoder is on the device as long as that takes."""
+    batch_size, coder = config.track.sampler.batch_size, parts.autoencoder
+    try:
+        if coder:
+            coder.network.to(parts.device)
+        yield from sampling.generate(denoiser, parts.spec, _plan(config, parts), indices, batch_size, parts.device)
+    finally:
+        if coder:
+            coder.network.to("cpu")
 
 
 def _plan(config: RunConfig, parts: Parts) -> sampling.Plan:

@@ -105,7 +105,14 @@ class Scoring:
             fake = replace(fake, pixels=pixels, labels=labels)
             reference = real[name].reference
             found[name] = iter(measure_all(metrics, fake, reference.features, extractor, reference.sha256))
-        return [next(found[extractor.name]) for _, extractor in self.metrics]
+        measured = [(metric, next(found[extractor.name])) for metric, extractor in self.metrics]
+        return [self._against_pixels(found) if metric.sees == "pixels" else found for metric, found in measured]
+
+    def _against_pixels(self, found: Measurement) -> Measurement:
+        """A metric of raw pixels compares with all training examples, whatever the reference is."""
+        return found.model_copy(
+            update={"reference_samples": len(self.data.examples), "reference_sha256": self.data.sha256}
+        )
 
     def floors(self, real: Mapping[str, Real]) -> list[Measurement]:
         """The metrics of the held-out images; without any, between random halves of the real ones."""

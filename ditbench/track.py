@@ -9,7 +9,7 @@ import hashlib
 import json
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import pydantic
 from pydantic import ConfigDict, Field
@@ -21,6 +21,7 @@ from .guidance import Guidance
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
+FOR_MEMORY = ("micro_batch", "checkpointing")  # of a recipe
 Ruleset = Literal["matched", "native"]  # everybody's recipe; or that of the architecture's own paper
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=200)]  # names files: no separators
 
@@ -70,7 +71,9 @@ class Recipe(Frozen):
     betas: Annotated[tuple[Fraction, ...], Field(min_length=2, max_length=3)]  # Adan has three
     weight_decay: Annotated[float, Field(ge=0)]
     batch_size: Positive
-    micro_batch: Positive | None = None  # images in one pass; the gradients of several make a batch. None: all at once
+    micro_batch: Positive | None = (
+        None  # images in one pass; the gradients of several make a batch. None: all at once *
+    )
     warmup: Fraction = 0.0  # share of the budget over which the learning rate rises from 0
     warmup_steps: Annotated[int, Field(ge=0)] = 0  # or the number of steps
     decay: Literal["constant", "cosine"] = "constant"  # after that, down to 0 at the end of the budget
@@ -80,7 +83,13 @@ class Recipe(Frozen):
     ema_decay: Annotated[float, Field(ge=0, lt=1)] | None = None  # or what a step leaves of the EMA; exactly one
     precision: Literal["float32", "tf32", "bfloat16", "auto"] = "float32"  # auto: bfloat16 on CUDA, float32 on a CPU
     compile: Literal["on", "off", "auto"] = "off"  # auto: on CUDA alone
-    checkpointing: bool = False  # recompute activations in the backward pass, by the architecture's option
+    checkpointing: bool = False  # recompute activations in the backward pass, by the architecture's option *
+    # * what a device's memory asks for: it changes no result but by rounding, so a run may set it and no hash has it
+
+    @property
+    def learns(self) -> dict[str, Any]:
+        """The fields that have a say in what is learned."""
+        return self.model_dump(exclude=set(FOR_MEMORY))
 
     @pydantic.model_validator(mode="after")
     def _consistent(self) -> Recipe:
@@ -138,13 +147,19 @@ class Track(Frozen):
     @property
     def hash(self) -> str:
         """Over all that has a meaning: the prose and the defaults that a run overrides stay out."""
-        prose = {"description", "size", "budget", "budgets"}
-        return digest(self.model_dump(mode="json", exclude=prose, exclude_none=True), 12)
+        content = self.model_dump(mode="json", exclude={"description", "size", "budget", "budgets"}, exclude_none=True)
+        return digest(_without_memory(content), 12)
 
     def amount(self, budget: str | None) -> Budget:
         """The budget of that name, or that is spelled so; by default the track's."""
         spelled = budget or self.budget
         return Budget.parse(self.budgets.get(spelled, spelled), self.budgets)
+
+
+def _without_memory(content: dict[str, Any]) -> dict[str, Any]:
+    """A dump with a recipe, without what only fits training into memory."""
+    recipe = {name: value for name, value in content["recipe"].items() if name not in FOR_MEMORY}
+    return {**content, "recipe": recipe}
 
 
 def load_track(path: Path) -> Track:
@@ -208,12 +223,7 @@ class RunConfig(Frozen):
         out = {"track", "paper", "device", "data", "reference", "deviations", "skip_bad", "offline", "eval_at"}
         out |= {"keep_samples", "raw_weights", "checkpoint_seconds"}
         kind = self.device.partition(":")[0]
-        return digest([self.model_dump(mode="json", exclude=out), self.track.hash, kind], 12)
-
-    def with_samples(self, count: int) -> RunConfig:
-        """The same run, scored on another number of samples: no longer what its track says."""
-        evaluation = Evaluation.model_validate({**self.track.evaluation.model_dump(), "samples": count})
-        return self.model_copy(update={"track": self.track.model_copy(update={"evaluation": evaluation})})
+        return digest([_without_memory(self.model_dump(mode="json", exclude=out)), self.track.hash, kind], 12)
 
     @property
     def run_id(self) -> str:

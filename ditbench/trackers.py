@@ -160,7 +160,7 @@ class TensorBoard(TrackedRun):
     def end(self, record: Record, grid: Path) -> None:
         step = record.training.steps if record.training else self._step or 0
         self._write_scalars(results(record), step)
-        if record.status == "finished":
+        if record.status == "finished" and grid.exists():
             self._write(step=step, summary=self._image("samples", grid))
         status = f"{record.status}: {record.reason}" if record.reason else record.status
         self._write(step=step, summary=self._library.text_pb("status", status))
@@ -236,7 +236,8 @@ class Wandb(TrackedRun):
 
     def end(self, record: Record, grid: Path) -> None:
         if record.status == "finished":
-            self._run.log({**results(record), "samples": self._library.Image(str(grid))})
+            picture = {"samples": self._library.Image(str(grid))} if grid.exists() else {}
+            self._run.log({**results(record), **picture})
         self._run.summary.update({"status": record.status, "reason": record.reason or ""})
         self._run.finish(exit_code=0 if record.status == "finished" else 1)
 

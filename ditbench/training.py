@@ -14,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
+from functools import partial
 from itertools import count
 from pathlib import Path
 from statistics import median
@@ -26,15 +27,17 @@ from torch import Tensor, nn
 from . import checkpoint
 from .budget import BudgetClock
 from .components import DenoiserSpec
+from .cost import peak_memory, reset_peak
 from .curve import CURVE_FILE, Curve, StepTimes, restored
 from .datasets.loading import Feed
 from .objectives import DiffusionObjective, loss_of
 from .optimizers import make_optimizer
 from .precision import CompileWatch, autocast, compiles, products, resolve
-from .record import TrainingFacts
+from .record import PeakMemory, TrainingFacts
 from .track import Recipe
 from .watch import Diverged, Progress, Watch
 
+Evaluate = Callable[[float, bool], None]
 REPORT_SECONDS = 0.5  # of training time between two reports, at least
 SAVING_SECONDS = 0.1  # a checkpoint may take that long; where it takes k times as long, it is k times as rare
 
@@ -64,13 +67,16 @@ class Trainer:
         self.optimizer = make_optimizer(recipe, self._weights)
         self.precision, self.compiled = resolve(recipe.precision, device), compiles(recipe.compile, device)
         if self.compiled:
-            self.denoiser.compile(fullgraph=True)
+            self.denoiser.compile()
         # torch.manual_seed costs 0.15 ms where CUDA is not in use; there, nothing but the CPU's generator matters
         self._seed_all = torch.manual_seed if device.type == "cuda" else torch.default_generator.manual_seed
         self._draw = torch.Generator(device)
         self.times, self.curve, self.resumed = StepTimes(), Curve(), 0
         self.compiling = CompileWatch(timer)
         self.loading_seconds = self.checkpoint_seconds = self.evaluation_seconds = 0.0
+        self.before = 0.0  # progress before the last step
+        self._peaks: list[PeakMemory] = []
+        self._peak_is_mine = True  # until an evaluation on a CPU, where a peak can't be reset
 
     def step(self) -> float:
         """One optimiser step; returns its loss and advances the clock.
@@ -82,14 +88,42 @@ class Trainer:
         began, compiled = self.timer(), self.compiling.seconds
         with self.compiling if self.compiled else nullcontext(), products(self.precision):
             value = self._optimize()
-        before = self.clock.progress
-        seconds = self.timer() - began - (self.compiling.seconds - compiled)
+        self.before = self.clock.progress
+        seconds = self._charged(self.timer() - began, self.compiling.seconds - compiled)
         self.times.add(self.clock.steps, seconds)
         self.clock.tick(self.recipe.batch_size, seconds)
-        self._update_ema(self.clock.progress - before)
+        self._update_ema(self.clock.progress - self.before)
         if not math.isfinite(value):
             raise Diverged(f"the loss became {value} at step {self.clock.steps}")
         return value
+
+    def _charged(self, seconds: float, compiling: float) -> float:
+        """A step's time on the clock. One that compiled also tunes kernels, untold: it counts like the one before."""
+        if not compiling:
+            return seconds
+        usual = min([seconds - compiling, *self.times.seconds[-1:]])
+        self.compiling.seconds += seconds - compiling - usual
+        return usual
+
+    def note_peak(self) -> None:
+        """Remember the peaks so far, while they are those of training."""
+        if self._peak_is_mine:
+            self._peaks = [PeakMemory.largest([*self._peaks, peak_memory(self.device)])]
+
+    @property
+    def peak(self) -> PeakMemory:
+        """The largest peaks of training, in whatever processes it went on."""
+        self.note_peak()
+        return self._peaks[0]
+
+    def evaluate(self, measure: Callable[[], None]) -> None:
+        """Let something else be done with the weights on the way; its time and memory are not training's."""
+        began = self.timer()
+        self.note_peak()
+        measure()
+        reset_peak(self.device)
+        self._peak_is_mine = self.device.type == "cuda"
+        self.evaluation_seconds += self.timer() - began
 
     def _optimize(self) -> float:
         """The step itself, waited for."""
@@ -174,6 +208,8 @@ class Trainer:
     def state(self) -> dict[str, Any]:
         """All that the next step depends on, and what `facts` tells."""
         return {
+            "before": self.before,
+            "peak": self.peak.model_dump(),
             "denoiser": self.denoiser.state_dict(),
             "ema": self.ema.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -197,6 +233,7 @@ class Trainer:
         self.clock.restore(state["clock"])
         self.curve, self.times = restored(state)
         self.resumed = state["resumed"] + 1
+        self.before, self._peaks = state["before"], [PeakMemory(**state["peak"])]
         seconds = state["seconds"]
         self.loading_seconds, self.compiling.seconds = seconds["loading"], seconds["compiling"]
         self.checkpoint_seconds, self.evaluation_seconds = seconds["checkpoint"], seconds["evaluation"]
@@ -234,7 +271,7 @@ class _Keeper:
 class _Course:
     """The milestones ahead, shares of the budget at which training is measured."""
 
-    def __init__(self, trainer: Trainer, milestones: Iterable[float], evaluate: Callable[[float], None]) -> None:
+    def __init__(self, trainer: Trainer, milestones: Iterable[float], evaluate: Evaluate) -> None:
         self._trainer, self._ahead, self._evaluate = trainer, deque(sorted(milestones)), evaluate
 
     @property
@@ -242,11 +279,10 @@ class _Course:
         return bool(self._ahead) and self._trainer.clock.progress >= self._ahead[0]
 
     def measure(self) -> None:
-        timer = self._trainer.timer
+        """Evaluate at what has been reached, and say whether it was just now."""
         while self.reached:
-            began = timer()
-            self._evaluate(self._ahead.popleft())
-            self._trainer.evaluation_seconds += timer() - began
+            at = self._ahead.popleft()
+            self._trainer.evaluate(partial(self._evaluate, at, self._trainer.before < at))
 
 
 def train(
@@ -256,13 +292,14 @@ def train(
     checkpoint_seconds: float,
     watch: Watch,
     milestones: Iterable[float] = (),
-    evaluate: Callable[[float], None] = lambda share: None,
+    evaluate: Evaluate = lambda share, now: None,
 ) -> None:
     """Train to the end of the budget, from the directory's checkpoint if there is one.
 
-    Checkpoints are `checkpoint_seconds` of training apart, more if one takes long. `evaluate(share)` is called when a
-    milestone, a share of the budget, is first reached, with the state saved; a resumed run calls it again at once for
-    those behind it. Raises `Diverged` or, with the state saved, `Interrupted`.
+    Checkpoints are `checkpoint_seconds` of training apart, more if one takes long. `evaluate(share, now)` is called,
+    with the state saved, when a milestone, a share of the budget, is first reached. A resumed run calls it at once for
+    those behind it; `now` tells whether the last step was the one that reached it. Raises `Diverged` or, with the state
+    saved, `Interrupted`.
     """
     clock, keeper = trainer.clock, _Keeper(trainer, directory / checkpoint.FILE_NAME, run_hash, checkpoint_seconds)
     keeper.take_up()

@@ -71,9 +71,11 @@ def test_large_synthetic_images_are_fewer():
 
 
 def test_synthetic_latents_are_bounded_in_memory():
-    data = load_synthetic(Request(resolution=64, space="latent", channels=4, classes=0, images=1_281_167))
-    assert len(data.examples) == MOST_ROWS and data.examples.rows.shape == (MOST_ROWS, 2, 4, 8, 8)
-    assert data.examples.rows.dtype == np.float16 and data.space == "latent" and data.examples.views == 1
+    data = load_synthetic(
+        Request(resolution=64, space="latent", downsampling=8, channels=4, classes=0, images=1_281_167)
+    )
+    assert len(data.examples) == MOST_ROWS // 2 and data.examples.rows.shape == (MOST_ROWS, 2, 4, 8, 8)
+    assert data.examples.rows.dtype == np.float16 and data.space == "latent" and data.examples.views == 2
     assert data.class_names == () and not data.examples.labels.any()
     moments = data.examples.rows[np.arange(MOST_ROWS)].astype(np.float32)
     assert abs(moments[:, 0].std() - 1) < 0.01 and (moments[:, 1] > 0).all()
@@ -84,7 +86,7 @@ def test_synthetic_latents_are_bounded_in_memory():
     [
         (Request(resolution=8, classes=3), "needs to know channels and classes"),
         (Request(resolution=8, channels=3), "needs to know channels and classes"),
-        (Request(resolution=60, space="latent", channels=4, classes=3), "60 px can't be divided"),
+        (Request(resolution=60, space="latent", downsampling=8, channels=4, classes=3), "60 px can't be divided"),
     ],
 )
 def test_synthetic_data_needs_a_shape(request_, message):

@@ -104,9 +104,11 @@ def test_checkpoints_are_periodic_and_rare_where_they_take_long(tmp_path, monkey
 def test_milestones_are_offered_with_the_state_saved_and_again_after_a_resume(tmp_path):
     seen = []
 
-    def measure(one, share):
-        seen.append((share, one.clock.steps, checkpoint.load(tmp_path / "checkpoint.pt", "hash")["clock"]["steps"]))
-        if seen == [(0.25, 3, 3), (0.5, 6, 6)]:
+    def measure(one, share, now):
+        seen.append(
+            (share, now, one.clock.steps, checkpoint.load(tmp_path / "checkpoint.pt", "hash")["clock"]["steps"])
+        )
+        if seen == [(0.25, True, 3, 3), (0.5, True, 6, 6)]:
             raise Interrupted("in the middle of the second")
 
     first = trainer()
@@ -115,8 +117,37 @@ def test_milestones_are_offered_with_the_state_saved_and_again_after_a_resume(tm
     seen.clear()
     second = trainer()
     go(second, tmp_path, milestones=(0.25, 0.5, 0.75), evaluate=partial(measure, second))
-    assert seen == [(0.25, 6, 6), (0.5, 6, 6), (0.75, 9, 9)]
+    assert seen == [(0.25, False, 6, 6), (0.5, True, 6, 6), (0.75, True, 9, 9)]
     same_state(go(trainer(), tmp_path / "whole"), second)
+
+
+def test_a_time_budget_counts_on_after_an_interruption(tmp_path):
+    class Slow(Toy):
+        def forward(self, x, t, y):
+            timer.now += 1.5
+            return super().forward(x, t, y)
+
+    def begin():
+        return trainer(Slow(SPEC, width=8), "10s", timer=timer)
+
+    timer = Hand()
+    first = begin()
+    with pytest.raises(Interrupted):
+        go(first, tmp_path, watch=stop_after(3, first))
+    timer.now += 5000  # until somebody starts it again
+    second = go(begin(), tmp_path)
+    assert (second.clock.steps, second.clock.seconds, second.resumed) == (7, 10.5, 1)
+
+
+def test_the_peak_of_training_outlives_its_process(tmp_path):
+    first = trainer()
+    with pytest.raises(Interrupted):
+        go(first, tmp_path, watch=stop_after(3, first))
+    state = checkpoint.load(tmp_path / "checkpoint.pt", "hash")
+    state["peak"]["resident"] *= 100
+    second = trainer()
+    second.restore(state)
+    assert second.peak.resident == state["peak"]["resident"]
 
 
 def test_a_checkpoint_of_another_run_layout_or_a_torn_one_is_refused(tmp_path, monkeypatch):

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 from records import ENVIRONMENT, TRACK, finished, measurement, raw_weights, unfinished
 
-from ditbench.leaderboard import boards, csv, entries, floor, markdown, on_the_boards_of, table, unranked
-from ditbench.record import Record, read_records
+from ditbench.leaderboard import boards, csv, curves, entries, floor, markdown, on_the_boards_of, table, unranked
+from ditbench.record import Milestone, Record, read_records
 
 COMMITTED = Path(__file__).parent.parent / "leaderboard"
 
@@ -120,6 +120,20 @@ def test_the_data_file_is_unrounded():
     frame = pd.read_csv(pd.io.common.StringIO(csv([finished(fid=1.23456789), unfinished()])))
     assert frame["fid1k/digits-cnn"].tolist()[0] == 1.23456789
     assert frame["status"].tolist() == ["finished", "diverged"]
+
+
+def test_milestones_are_rows_of_the_curve_with_what_was_spent():
+    way = Milestone(at=0.5, steps=1, images=100, seconds=0.1, flops=4.5e9, metrics=[measurement("fid", 9.0)])
+    frame = pd.read_csv(pd.io.common.StringIO(curves([finished(fid=2.0, milestones=[way]), finished("uvit:nano")])))
+    fids = frame[frame["protocol"] == "fid1k/digits-cnn"]
+    assert fids[["at", "images", "value"]].values.tolist() == [[0.5, 100, 9.0], [1.0, 300, 2.0]]
+    assert set(frame["architecture"]) == {"dit:nano"} and curves([finished()]) == ""
+
+
+def test_a_time_budget_compares_on_one_processor_alone():
+    other = ENVIRONMENT.model_copy(update={"threads": 64})
+    for budget, count in (("90s", 2), ("64k-images", 1)):
+        assert len(boards([finished(budget=budget), finished("a:b", budget=budget, environment=other)])) == count
 
 
 def test_no_records_make_an_empty_page():

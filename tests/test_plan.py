@@ -192,9 +192,18 @@ def test_a_native_recipe_that_is_wrong_is_its_plugins_fault(registry, with_nativ
 def test_the_recipe_switches_checkpointing_on(registry, edited):
     track = edited("tiny", ('name = "tiny"', 'name = "mine"'), ("[recipe]", "[recipe]\ncheckpointing = true"))
     (run,) = plan(registry, "dit", track=track)
-    assert run.settings["checkpointing"] is True and run.label == "dit:nano"
-    with pytest.raises(BadValue, match="Track 'mine' asks for checkpointing, which 'toy' lacks"):
+    assert run.recipe.checkpointing and run.label == "dit:nano"
+    with pytest.raises(BadValue, match="'toy' has no option 'checkpointing'"):
         plan(registry, "toy", track=track)
+
+
+def test_what_fits_training_into_memory_is_no_other_run(registry):
+    (plain,) = plan(registry, "dit", track="digits")
+    (small,) = plan(registry, "dit", track="digits", micro_batch=16, checkpointing=True)
+    assert (small.recipe.micro_batch, small.recipe.checkpointing) == (16, True)
+    assert small.hash == plain.hash and small.track.hash == plain.track.hash
+    with pytest.raises(BadValue, match=r"--micro-batch 48: .*batch_size 64 is no multiple of micro_batch 48"):
+        plan(registry, "dit", track="digits", micro_batch=48)
 
 
 @pytest.mark.parametrize(

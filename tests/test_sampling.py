@@ -13,9 +13,9 @@ from toy_net import Toy
 
 from ditbench.builtins import ditbench_samplers
 from ditbench.components import DenoiserSpec, load
-from ditbench.executors import PRELOAD
 from ditbench.guidance import Guidance
 from ditbench.objectives import EDM, Flow, Noise
+from ditbench.processes import PRELOAD
 from ditbench.samplers import Walk, ddim, ddpm, dpm_solver, edm_heun, euler, heun
 from ditbench.sampling import Ask, Plan, balanced_labels, generate, initial_noise, labels_sha256, streams
 from ditbench.testing import perturb

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def evaluate(
     samples: Annotated[Path, typer.Argument(help="Folder of PNGs, .npz with arr_0, or a checkpoint's safetensors.")],
     reference: Annotated[
-        str, typer.Option(help="Folder, .npz (arr_0, or mu and sigma), or data set; a track has its own.")
+        str, typer.Option(help="Folder, .npz (arr_0, or mu and sigma), or, for files, a data set; a track has its own.")
     ] = "",
     features: Annotated[str, typer.Option(help="Extractor; see `ditbench list extractors`.")] = "inception-v3-compat",
     metrics: Annotated[str, typer.Option(help="Metrics, separated by commas; the extractor's own if not said.")] = "",
@@ -33,6 +33,7 @@ def evaluate(
     architecture: Annotated[str, typer.Option(help="Of a checkpoint: name[:size][+option=value]...")] = "",
     track: Annotated[str, typer.Option(help="Of a checkpoint: how it is sampled.")] = "",
     data: Annotated[str, typer.Option(help="Of a checkpoint: where its track's data is; see `ditbench run`.")] = "",
+    ruleset: Annotated[str, typer.Option(help="Of a checkpoint: whose recipe it was trained with.")] = "matched",
     count: Annotated[int | None, typer.Option(min=20, help="Of a checkpoint: images to sample.")] = None,
     seed: Annotated[int, typer.Option(help="Of a checkpoint: of the images.")] = 0,
     floor: Annotated[bool, typer.Option(help="Also score random halves of the real images.")] = True,
@@ -68,7 +69,7 @@ def evaluate(
     from ..image_sets import open_images
 
     if architecture:
-        of = (samples, architecture, track, registry, count, seed, device, data, reference)
+        of = (samples, architecture, track, registry, count, seed, device, data, reference, ruleset, offline)
         asked = open_checkpoint(*of)
     else:
         asked = Checkpoint(open_images(samples), {}, reference)

@@ -31,6 +31,14 @@ def run(
     ] = "",
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave unreadable images out, and count them.")] = False,
     eval_at: Annotated[str, typer.Option(help="Also measure at these shares of the budget, e.g. 25%,50%.")] = "",
+    samples: Annotated[int | None, typer.Option(min=20, help="Images to measure; not the track's: unranked.")] = None,
+    features: Annotated[str, typer.Option(help="Extractor of the metrics; not the track's: unranked.")] = "",
+    micro_batch: Annotated[
+        int | None, typer.Option(min=1, help="Images in one pass, where a batch does not fit the device.")
+    ] = None,
+    checkpointing: Annotated[
+        bool, typer.Option("--checkpointing", help="Recompute activations: less memory, more time.")
+    ] = False,
     seeds: Annotated[str, typer.Option(help="Training seeds, separated by commas.")] = "0",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     out: Annotated[Path, typer.Option(help="Folder for runs and leaderboard.")] = Path("runs"),
@@ -68,6 +76,10 @@ def run(
             reference=reference,
             skip_bad=skip_bad,
             eval_at=_parse_shares(eval_at),
+            samples=samples,
+            features=features,
+            micro_batch=micro_batch,
+            checkpointing=checkpointing,
             device=device,
             out=out,
             checkpoint_seconds=checkpoint_every,

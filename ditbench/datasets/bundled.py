@@ -16,7 +16,6 @@ from ..images import Bytes
 from .examples import Data, Examples, Labels, Request, from_arrays
 
 MOST_ROWS, MOST_BYTES = 4096, 2**28  # of synthetic data: what is timed doesn't depend on how much there is
-CELL = 8  # pixels along a latent's cell
 _DIGITS_SIZE = 8
 _SEVENTH = 7
 _DRAW = 0x5EED
@@ -38,7 +37,7 @@ def load_digits(request: Request) -> Data:
     pixels, labels = digits()
     aside = np.arange(len(labels)) % _SEVENTH == _SEVENTH - 1
     names = tuple(str(digit) for digit in range(10))
-    return from_arrays("digits", pixels[~aside], labels[~aside], names, pixels[aside])
+    return from_arrays("digits", pixels[~aside], labels[~aside], names, pixels[aside], labels[aside])
 
 
 def load_synthetic(request: Request) -> Data:
@@ -49,24 +48,25 @@ def load_synthetic(request: Request) -> Data:
     """
     if request.channels is None or request.classes is None:
         raise BadValue("Synthetic data needs to know channels and classes: set both under [data] in the track.")
-    shape, dtype = _row(request.space, request.channels, request.resolution)
-    fitting = max(1, MOST_BYTES // (math.prod(shape) * dtype.itemsize))
-    count = min(request.images or MOST_ROWS, MOST_ROWS, fitting)
-    rows = _noise((count, *shape), dtype)
+    shape, dtype = _row(request.space, request.channels, request.resolution, request.downsampling)
+    views = 1 if request.space == "pixel" else 2  # a track may ask for mirrored latents
+    fitting = max(1, MOST_BYTES // (math.prod(shape) * dtype.itemsize * views))
+    count = min(request.images or MOST_ROWS, MOST_ROWS // views, fitting)
+    rows = _noise((count * views, *shape), dtype)
     labels = np.arange(count) % max(1, request.classes)
     names = tuple(str(label) for label in range(request.classes))
     content = hashlib.sha256(repr((rows.shape, rows.dtype.str, names)).encode())
     content.update(rows.tobytes())
-    return Data("synthetic", content.hexdigest(), Examples(rows, labels), names, images=None, synthetic=True)
+    return Data("synthetic", content.hexdigest(), Examples(rows, labels, views), names, images=None, synthetic=True)
 
 
-def _row(space: Space, channels: int, resolution: int) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    """Shape and kind of one image (C, H, W) or of one latent's moments (2, C, H / 8, W / 8)."""
+def _row(space: Space, channels: int, resolution: int, cell: int) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Shape and kind of one image (C, H, W), or of the moments (2, C, H / cell, W / cell) of one latent."""
     if space == "pixel":
         return (channels, resolution, resolution), np.dtype(np.uint8)
-    if resolution % CELL:
-        raise BadValue(f"A latent's cell is {CELL} px wide, which {resolution} px can't be divided into.")
-    return (2, channels, resolution // CELL, resolution // CELL), np.dtype(np.float16)
+    if resolution % cell:
+        raise BadValue(f"A latent's cell is {cell} px wide, which {resolution} px can't be divided into.")
+    return (2, channels, resolution // cell, resolution // cell), np.dtype(np.float16)
 
 
 def _noise(shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDArray[Any]:

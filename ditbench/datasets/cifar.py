@@ -34,8 +34,7 @@ def load_cifar10(request: Request) -> Data:
     folder = _find(request.place) or _fetch(request)
     read = _read_binary if folder.name == _BINARY else _read_python
     pixels, labels = read(folder, True)
-    held_out, _ = read(folder, False)
-    return from_arrays("cifar10", pixels, labels, CLASSES, held_out)
+    return from_arrays("cifar10", pixels, labels, CLASSES, *read(folder, False))
 
 
 def _places(place: str) -> list[Path]:

@@ -41,7 +41,8 @@ class Request:
     resolution: int  # of the images, in pixels
     space: Space = "pixel"
     place: str = ""  # a folder, or whatever names the data; empty: where the data set usually lies
-    channels: int | None = None  # of what the denoiser sees, where the data does not tell (synthetic)
+    downsampling: int = 1  # pixels per latent cell; this and the next three are for data that does not tell (synthetic)
+    channels: int | None = None  # of what the denoiser sees
     images: int | None = None
     classes: int | None = None
     skip_bad: bool = False  # leave unreadable images out, and count them

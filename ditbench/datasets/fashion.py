@@ -34,8 +34,8 @@ def load_fashion_mnist(request: Request) -> Data:
     border = (request.resolution - SIZE) // 2
     folder = _find(request.place)
     pixels, labels = _split(folder, _TRAINED, border)
-    held_out, _ = _split(folder, _HELD_OUT, border)
-    return from_arrays("fashion-mnist", pixels, labels, CLASSES, held_out)
+    held_out = _split(folder, _HELD_OUT, border)
+    return from_arrays("fashion-mnist", pixels, labels, CLASSES, *held_out)
 
 
 def _find(place: str) -> Path:

@@ -60,6 +60,8 @@ def native(space: str, resolution: int, size: str) -> ditbench.Native:
                 "learning_rate": 1e-3 if resolution <= 32 else 2e-4,  # CIFAR-10, FFHQ
                 "betas": (0.9, 0.999),
                 "weight_decay": 0.0,
+                "decay": "constant",  # after EDM's ramp, which the paper does not restate
+                "clip_norm": None,
             },
             objectives={"edm": {"sigma_data": 0.5, "mean": -1.2, "std": 1.2}},
         )

@@ -47,6 +47,7 @@ def native(space: str, resolution: int, size: str) -> ditbench.Native:
             "weight_decay": 0.0,
             "warmup_steps": 0,
             "decay": "constant",
+            "clip_norm": None,
         },
         objectives={"iddpm": {"schedule": "linear", "learn_variance": True}},
     )

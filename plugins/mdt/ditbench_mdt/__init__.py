@@ -54,7 +54,7 @@ def native_v1(space: str, resolution: int, size: str) -> ditbench.Native:
     """DiT's recipe at three times its learning rate."""
     return ditbench.Native(
         source="arXiv:2303.14389, published code of v1",
-        recipe={"optimizer": "adamw", "learning_rate": 3e-4, "betas": (0.9, 0.999), **_PLAIN},
+        recipe={"optimizer": "adamw", "learning_rate": 3e-4, "betas": (0.9, 0.999), "clip_norm": None, **_PLAIN},
         objectives={"iddpm": _AS_DIT},
     )
 

@@ -72,6 +72,7 @@ def native(space: str, resolution: int, size: str) -> ditbench.Native:
             "weight_decay": 0.03,
             "warmup_steps": 2500 if cifar10 else 5000,
             "decay": "constant",
+            "clip_norm": None,
         },
         objectives={"iddpm": {"schedule": schedule, "learn_variance": False}, "ddpm": {"schedule": schedule}},
     )
