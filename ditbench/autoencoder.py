@@ -20,6 +20,7 @@ from torch import Tensor
 from .errors import BadFile, BadValue
 from .images import from_bytes
 from .precision import products
+from .storage import whole_path
 
 PART = {"cpu": 1, "cuda": 32}  # images in one pass; on a CPU more are slower
 _KL: Any = AutoencoderKL  # whose type hints stop half-way
@@ -103,6 +104,8 @@ def load_autoencoder(name_or_path: str, offline: bool = False, device: torch.dev
     Raises `BadFile`, with the way out, if it is missing, damaged, incomplete, or scales latents in another way than by
     one factor.
     """
+    if name_or_path.startswith("~"):
+        name_or_path = str(whole_path(name_or_path))
     network = _read(name_or_path, offline)
     config = network.config
     for field in _UNSUPPORTED:

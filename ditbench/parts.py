@@ -240,8 +240,8 @@ def _scoring(config: RunConfig, data: Data, registry: Registry) -> Scoring:
         source = source_of(data.images)
     else:
         raise BadFile(
-            f"The images that {data.name!r} was made of are gone or changed; give real images, or their moments, to "
-            "compare the samples with, by --reference."
+            f"The images that {data.name!r} was made of are gone or changed. {data.images_gone} Give real images, or "
+            "their moments, to compare the samples with, by --reference."
         )
     metrics = tuple(_metric(pair, source, registry) for pair in config.track.evaluation.choices)
     return Scoring(metrics, source, data)

@@ -52,6 +52,33 @@ def cache_folder() -> Path:
     return Path(os.environ.get("DITBENCH_CACHE") or cache).expanduser()
 
 
+def whole_path(path: str | Path) -> Path:
+    """From the root on, with ``~`` and links followed as far as they lead."""
+    try:
+        path = Path(path).expanduser()
+    except RuntimeError:  # nobody is called like that
+        path = Path(path)
+    return Path(os.path.realpath(path))  # unlike `resolve`, it bears links in a circle
+
+
+def exists(path: Path) -> bool:
+    """Whether there is something, as far as can be seen; a name too long is no error, but of nothing."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
+def is_folder(path: Path) -> bool:
+    """Whether there is a folder, as far as can be seen."""
+    return exists(path) and path.is_dir()
+
+
+def in_cache(path: Path) -> bool:
+    """Whether it lies in the cache, where --out leads nowhere and `DITBENCH_CACHE` does."""
+    return path.absolute().is_relative_to(cache_folder().absolute())
+
+
 def sweep(directory: Path) -> None:
     """Remove the temporary files that a killed writer left."""
     for stray in directory.glob(".*.tmp"):
@@ -74,8 +101,10 @@ def make_writable(directory: Path) -> None:
         probe.write_bytes(b"")
         probe.unlink()
     except OSError as error:
+        cached = in_cache(directory)
+        kind, way_out = ("cache", "DITBENCH_CACHE names another") if cached else ("output", "Choose another with --out")
         raise DitbenchError(
-            f"The output folder {str(directory)!r} can't be written ({error.strerror}). Choose another with --out."
+            f"The {kind} folder {str(directory)!r} can't be written ({error.strerror}). {way_out}."
         ) from None
 
 

@@ -35,6 +35,21 @@ def test_pixels(pictures, ditbench, tmp_path):
     assert "pixels of 12 images" in out
 
 
+def test_shards_among_the_images_are_refused_before_any_work(pictures, ditbench):
+    for out in (pictures, pictures / "deep" / "out"):
+        errors = ditbench("data", "prepare", str(pictures), "--resolution", "16", "--out", str(out), code=2)
+        assert "among the images: choose another with --out" in errors
+    assert sorted(path.name for path in pictures.iterdir()) == ["fish", "fowl", "frog"]
+
+
+def test_home_is_expanded(pictures, ditbench, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    write_autoencoder(tmp_path / "vae")
+    ditbench("data", "prepare", "~/pictures", "--vae", "~/vae", "--resolution", "16", "--out", "~/out")
+    assert (tmp_path / "out" / "manifest.json").exists()
+    assert "12 of 12 images" in ditbench("data", "stats", "~/out")
+
+
 def test_skipped_images_are_named(pictures, ditbench, tmp_path):
     (pictures / "frog" / "009.png").write_bytes(b"")
     command = ("data", "prepare", str(pictures), "--resolution", "16", "--out", str(tmp_path / "out"))

@@ -111,6 +111,22 @@ def test_a_decompression_bomb_is_refused(monkeypatch):
         decode(encoded(Image.fromarray(PHOTO)), "a.png")
 
 
+def test_whatever_breaks_a_reader_is_that_image_s_fault(monkeypatch):
+    def load(self):
+        raise TypeError
+
+    content = encoded(Image.fromarray(PHOTO))
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", load)
+    with pytest.raises(BadFile, match=r"^'a\.png' is damaged \(TypeError\)\.$"):
+        decode(content, "a.png")
+
+
+def test_a_line_is_no_image():
+    assert decode(encoded(Image.new("RGB", (64, 1))), "a.png").size == (64, 1)
+    with pytest.raises(BadFile, match=r"'a\.png' has 1 x 65 pixels, and sides of more than 64 to 1"):
+        decode(encoded(Image.new("RGB", (1, 65))), "a.png")
+
+
 @pytest.fixture
 def raw(tmp_path):
     """Five photographs of many shapes, among them JPEGs."""

@@ -14,7 +14,7 @@ def fill(root, *files):
     """Files with their own path as content; nothing of it is decoded here."""
     for file in files:
         (root / file).parent.mkdir(parents=True, exist_ok=True)
-        (root / file).write_text(file)
+        (root / file).write_bytes(os.fsencode(file))
     return root
 
 
@@ -35,7 +35,7 @@ def test_a_flat_folder_has_no_classes(tmp_path):
     assert raw.class_names == () and raw.labels.tolist() == [0, 0] and raw.read(0) == b"a.jpg"
 
 
-@pytest.mark.parametrize("aside", ["val", "validation", "test"])
+@pytest.mark.parametrize("aside", ["val", "valid", "validation", "dev", "test"])
 def test_train_and_another_folder_are_splits(tmp_path, aside):
     fill(tmp_path, "train/a/1.png", "train/b/2.png", f"{aside}/a/3.png", f"{aside}/b/4.png", "synsets.txt")
     raw = list_folder(tmp_path)
@@ -74,6 +74,8 @@ def test_a_class_may_be_named_train(tmp_path):
         (["1.png", "notes"], r"notes' is no image by its name; .* --skip-bad"),
         (["a/1.png", "b/.keep"], r"The folder '.*b' holds no images"),
         ([".keep"], r"The folder '.*' holds no images"),
+        (["train/1.png", "val/1.png", "extra/1.png"], r"extra' is neither 'train' nor a held-out split"),
+        (["train/a/1.png", "extra/1.png"], r"train/a' is a folder among images"),
         (["a/1.png", "b/c/1.png"], r"b/c' is a folder among images"),
     ],
 )
@@ -96,6 +98,22 @@ def test_what_can_not_be_read_is_named(tmp_path):
         list_folder(tmp_path / "set")
 
 
+def test_what_no_file_system_bears_is_one_line(tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    for place in (tmp_path, tmp_path / "loop"):
+        with pytest.raises(BadFile, match=r"loop' can't be read \(Too many levels"):
+            list_folder(place)
+    with pytest.raises(BadFile, match=r"can't be read \(File name too long"):
+        list_folder(tmp_path / ("x" * 300))
+
+
+@pytest.mark.parametrize("file", [b"a/\xff.png", b"\xff/1.png", b"\xff.png"])
+def test_names_that_are_no_text_are_refused(tmp_path, file):
+    with pytest.raises(BadFile, match=r"udcff.*has a name that is not UTF-8; rename it") as error:
+        list_folder(fill(tmp_path, os.fsdecode(file)))
+    str(error.value).encode()
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_a_closed_folder_is_named(tmp_path):
     fill(tmp_path, "a/1.png", "b/1.png")
@@ -110,6 +128,13 @@ def test_skip_bad_leaves_strange_files_to_the_reader(tmp_path):
     assert [title.rpartition("/")[2] for title in titles(raw)] == ["1.png", "notes.txt"]
     with pytest.raises(BadFile, match="beside the classes' folders"):
         list_folder(fill(tmp_path, "readme.txt"), skip_bad=True)
+
+
+def test_the_stamp_sees_times(tmp_path):
+    before = list_folder(fill(tmp_path, "a/1.png"))
+    os.utime(tmp_path / "a/1.png", (1, 1))
+    after = list_folder(tmp_path)
+    assert after.listing == before.listing and after.stamp != before.stamp
 
 
 def test_the_listing_sees_names_sizes_and_splits_and_not_the_place(tmp_path):

@@ -2,6 +2,7 @@
 
 import importlib
 import io
+import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
@@ -87,6 +88,26 @@ def test_an_image_folder_opens_and_is_read_from_its_files(tmp_path):
     (tmp_path / "pets/dog/1.png").unlink()
     with pytest.raises(BadFile, match=r"\(train image 1\) can't be read \(.*No such file"):
         raw.read(1)
+
+
+@pytest.mark.parametrize("kind", ["hf", "hf-stream", "saved"])
+def test_data_of_the_same_shape_are_told_apart_and_known_again(tmp_path, kind):
+    scheme = "hf" if kind == "saved" else kind
+    for name in ("one", "other"):
+        made, folder = rows(4), tmp_path / name
+        made.save_to_disk(folder) if kind == "saved" else parquet(folder, train=made)
+    one, again, other = (list_hub(f"{scheme}:{tmp_path / name}") for name in ("one", "one", "other"))
+    assert one.stamp == again.stamp != other.stamp
+    (file,) = [file for file in (tmp_path / "one").iterdir() if file.suffix in (".parquet", ".arrow")]
+    os.utime(file, (1, 1))
+    assert list_hub(f"{scheme}:{tmp_path / 'one'}").stamp != one.stamp
+
+
+def test_a_place_is_found_again_from_elsewhere(tmp_path, monkeypatch):
+    parquet(tmp_path / "pets", train=rows(2))
+    monkeypatch.chdir(tmp_path)
+    raw = list_hub("hf:./pets")
+    assert (raw.name, raw.place) == ("pets", f"hf:{tmp_path / 'pets'}")
 
 
 @pytest.mark.parametrize("scheme", ["hf", "hf-stream"])

@@ -11,7 +11,7 @@ CORE = ROOT / "ditbench"
 # module -> the modules of ours that it may import. A new module is a decision: it is written down here.
 ARROWS = {
     "__init__": {"campaign", "components", "errors", "hookspecs", "record"},
-    "autoencoder": {"errors", "images", "precision"},
+    "autoencoder": {"errors", "images", "precision", "storage"},
     "bench": {
         "budget", "cost", "datasets.examples", "datasets.loading", "errors", "images", "parts", "record", "registry",
         "samples", "scoring", "storage", "track", "training", "watch",
@@ -32,7 +32,7 @@ ARROWS = {
     "cli.app": {"components", "registry", "weights"},
     "cli.data": {
         "autoencoder", "cli.app", "console", "datasets.prepare", "datasets.prepared", "datasets.shards",
-        "environment", "plan",
+        "environment", "plan", "storage",
     },
     "cli.evaluate": {
         "cli.app", "console", "errors", "evaluation", "generated", "image_sets", "plan", "record", "registry",
@@ -56,8 +56,8 @@ ARROWS = {
     "datasets.crop": {"datasets.raw", "errors", "image_sets", "images"},
     "datasets.examples": {"components", "errors", "image_sets", "images"},
     "datasets.fashion": {"datasets.examples", "errors", "images"},
-    "datasets.folder": {"datasets.raw", "errors", "image_sets"},
-    "datasets.hub": {"datasets.examples", "datasets.raw", "errors"},
+    "datasets.folder": {"datasets.raw", "errors", "image_sets", "storage"},
+    "datasets.hub": {"datasets.examples", "datasets.raw", "errors", "storage"},
     "datasets.loading": {"datasets.examples", "errors", "images", "track"},
     "datasets.prepare": {
         "autoencoder", "datasets.examples", "datasets.folder", "datasets.hub", "datasets.raw", "datasets.shards",

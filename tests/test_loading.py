@@ -1,6 +1,7 @@
 """The feed: every example once per epoch, the same batches wherever the data lies, and errors that arrive."""
 
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import torch
 from ditbench.datasets import loading
 from ditbench.datasets.examples import Data, Examples, from_arrays
 from ditbench.datasets.loading import Feed, Order, share
+from ditbench.datasets.shards import ShardedRows
 from ditbench.errors import BadFile, BadValue
 from ditbench.images import to_bytes
 from ditbench.track import DataChoice
@@ -121,6 +123,20 @@ def test_mirrored_latents_are_rows_of_their_own():
     assert torch.equal(x0[:, 0, 0, 0], torch.from_numpy(order[0]).float())  # 0.5 * (2 i)
 
 
+def test_without_noise_the_means_alone_are_read_and_held(tmp_path, monkeypatch):
+    expected = batches(Feed(latents(), choice(posterior="mean"), 0, CPU))
+    disk = mapped(latents(), tmp_path)
+    sharded = replace(disk, examples=replace(disk.examples, rows=ShardedRows([disk.examples.rows])))
+    feeds = [Feed(data, choice(posterior="mean"), 0, CPU) for data in (disk, sharded)]
+    monkeypatch.setattr(loading, "_fits", lambda *_: True)
+    feeds.append(Feed(sharded, choice(posterior="mean"), 0, CPU))
+    assert [feed.where for feed in feeds] == ["streamed", "streamed", "device"]
+    assert feeds[2]._held.shape == (COUNT, *latents().examples.shape)
+    for feed in feeds:
+        assert same(batches(feed), expected)
+        feed.close()
+
+
 def test_posteriors_are_drawn_anew_at_each_visit():
     feed = Feed(latents(views=1), choice(), 0, CPU)
     draw = torch.Generator().manual_seed(5)
@@ -192,4 +208,4 @@ def test_latents_without_mirrored_copies_can_not_be_mirrored():
 def test_a_gpu_holds_what_takes_less_than_its_share_of_free_memory(monkeypatch):
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (10_000, 80_000))
     cuda, rows = torch.device("cuda"), np.zeros((100, 1, 8, 8), np.uint8)
-    assert not loading._fits(rows, 1, cuda) and loading._fits(rows, 2, cuda) and loading._fits(rows[:62], 1, cuda)
+    assert not loading._fits(rows, 1, cuda) and loading._fits(rows, 2, cuda) and loading._fits(rows[:93], 1, cuda)

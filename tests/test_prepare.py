@@ -16,7 +16,8 @@ from ditbench.autoencoder import load_autoencoder
 from ditbench.datasets.crop import centre_crop, decode, hash_images
 from ditbench.datasets.folder import list_folder
 from ditbench.datasets.prepare import prepare
-from ditbench.datasets.shards import AUTOENCODER, MANIFEST, PLAN, open_prepared
+from ditbench.datasets.shards import AUTOENCODER, MANIFEST, PARTS, PLAN, Plan, open_prepared
+from ditbench.datasets.worker import Worker
 from ditbench.errors import BadFile, BadValue, DitbenchError
 
 SIDE, IN_SHARD, OF_CLASS = 16, 8, 9
@@ -148,8 +149,10 @@ def test_what_is_finished_stays(raw, autoencoder, tmp_path):
     first = prepare(raw, out, SIDE, autoencoder, shard_size=IN_SHARD)
     before, whole = times(out), contents(out)
     moved = replace(raw, place="/elsewhere", read=None)  # the same files under another name; none is read
-    assert prepare(moved, out, SIDE, autoencoder, shard_size=IN_SHARD) == first
-    assert times(out) == before
+    again = prepare(moved, out, SIDE, autoencoder, shard_size=IN_SHARD)
+    assert again.plan.source.place == Plan.model_validate_json((out / PLAN).read_bytes()).source.place == "/elsewhere"
+    assert again.sha256 == first.sha256 and times(out) == before
+    assert prepare(raw, out, SIDE, autoencoder, shard_size=IN_SHARD) == first
     (out / "shard-00001.safetensors").unlink()
     prepare(raw, out, SIDE, autoencoder, shard_size=IN_SHARD)
     assert contents(out) == whole
@@ -193,8 +196,94 @@ def test_bad_images_are_named_or_left_out(pictures, autoencoder, tmp_path):
     assert manifest.source_sha256 == hash_images(raw, kept)
     prepare(raw, tmp_path / "out", SIDE, autoencoder, skip_bad=True, shard_size=IN_SHARD)  # after all
     assert contents(tmp_path / "out") == contents(out)
-    with pytest.raises(BadFile, match="made with --skip-bad"):
-        prepare(raw, out, SIDE, autoencoder, shard_size=IN_SHARD)
+    for folder in (out, tmp_path / "out"):  # what others may leave out, who doesn't say so hears of
+        with pytest.raises(BadFile, match=r"003\.png.*--skip-bad"):
+            prepare(raw, folder, SIDE, autoencoder, shard_size=IN_SHARD)
+        (folder / MANIFEST).unlink()
+        with pytest.raises(BadFile, match=r"003\.png.*--skip-bad"):
+            prepare(raw, folder, SIDE, autoencoder, shard_size=IN_SHARD)
+
+
+def test_images_that_changed_under_their_names_are_not_mixed_with_what_is_finished(pictures, tmp_path):
+    out, path = tmp_path / "out", pictures / "fowl" / "010.png"
+    first = prepare(list_folder(pictures), out, SIDE, shard_size=IN_SHARD)
+    for picture in pictures.rglob("*.png"):  # as in a copy
+        os.utime(picture, (1, 1))
+    again = prepare(list_folder(pictures), out, SIDE, shard_size=IN_SHARD)
+    assert again.sha256 == first.sha256 and again.plan.source.stamp == list_folder(pictures).stamp
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    for _ in range(2):
+        with pytest.raises(BadFile, match=r"010\.png' has changed since .*out' was begun"):
+            prepare(list_folder(pictures), out, SIDE, shard_size=IN_SHARD)
+
+
+@pytest.mark.parametrize("name", [AUTOENCODER, PARTS, MANIFEST])
+def test_what_others_have_put_into_a_folder_stays(name, raw, autoencoder, tmp_path):
+    path = tmp_path / "out" / name
+    path.mkdir(parents=True)
+    (path / "mine").write_text("precious")
+    with pytest.raises(BadFile, match=f"holds something else, '{name}'.*--out"):
+        prepare(raw, tmp_path / "out", SIDE, autoencoder)
+    assert (path / "mine").read_text() == "precious"
+
+
+def test_an_autoencoder_that_a_killed_process_has_not_saved_is(raw, autoencoder, tmp_path):
+    prepare(raw, tmp_path / "out", SIDE, autoencoder)
+    shutil.rmtree(tmp_path / "out" / AUTOENCODER)
+    prepare(raw, tmp_path / "out", SIDE, autoencoder)
+    assert load_autoencoder(str(tmp_path / "out" / AUTOENCODER)).sha256 == autoencoder.sha256
+
+
+def test_batches_as_on_a_gpu_give_the_same_rows_in_the_same_order(whole, raw, autoencoder, tmp_path, monkeypatch):
+    monkeypatch.setattr(Worker, "_encodes_in_threads", False)
+    prepare(raw, tmp_path / "out", SIDE, autoencoder, shard_size=IN_SHARD, batch_size=3)
+    made, rows = open_prepared(tmp_path / "out"), np.arange(2 * len(raw))
+    np.testing.assert_allclose(made.rows[rows], whole.rows[rows], rtol=2e-3, atol=1e-4)
+    np.testing.assert_array_equal(made.labels, whole.labels)
+
+
+def test_too_little_memory_is_one_line(raw, autoencoder, tmp_path, monkeypatch):
+    def encode(self, pixels, part):
+        raise torch.OutOfMemoryError("CUDA out of memory.\nTried")
+
+    monkeypatch.setattr(type(autoencoder), "encode", encode)
+    with pytest.raises(DitbenchError, match="smaller --batch-size"):
+        prepare(raw, tmp_path / "out", SIDE, autoencoder)
+
+
+def test_a_stream_is_not_read_by_several_processes(raw, tmp_path):
+    with pytest.raises(BadValue, match="is a stream, which each of 2"):
+        prepare(replace(raw, place="hf-stream:a/b"), tmp_path / "out", SIDE, processes=2)
+
+
+def test_ctrl_c_while_a_process_starts_is_just_that(raw, tmp_path, monkeypatch):
+    def start(self):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(multiprocessing.process.BaseProcess, "start", start)
+    with pytest.raises(KeyboardInterrupt):
+        prepare(raw, tmp_path / "out", SIDE, processes=2)
+
+
+def test_a_torn_shard_is_named_and_made_again(raw, tmp_path):
+    out = tmp_path / "out"
+    prepare(raw, out, SIDE, shard_size=IN_SHARD)
+    whole, path = contents(out), out / "shard-00001.safetensors"
+    os.truncate(path, 50)
+    with pytest.raises(BadFile, match=r"shard-00001\.safetensors' can't be read .* Remove it and run the same"):
+        prepare(raw, out, SIDE, shard_size=IN_SHARD)
+    path.unlink()
+    prepare(raw, out, SIDE, shard_size=IN_SHARD)
+    assert contents(out) == whole
+
+
+def test_a_damaged_plan_says_to_remove_the_folder(raw, tmp_path):
+    prepare(raw, tmp_path / "out", SIDE)
+    (tmp_path / "out" / PLAN).write_text("{}")
+    with pytest.raises(BadFile, match="Remove the whole folder"):
+        prepare(raw, tmp_path / "out", SIDE)
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,4 @@
+import os
 import shutil
 from dataclasses import replace
 
@@ -11,9 +12,9 @@ from ditbench.datasets.crop import centre_crop, decode
 from ditbench.datasets.examples import Request
 from ditbench.datasets.folder import list_folder
 from ditbench.datasets.prepare import prepare
-from ditbench.datasets.prepared import load_folder, load_hub, load_latents, verify
+from ditbench.datasets.prepared import load_folder, load_hub, load_latents, load_stream, verify
 from ditbench.datasets.shards import AUTOENCODER, MANIFEST
-from ditbench.errors import BadFile
+from ditbench.errors import BadFile, DitbenchError
 
 SIDE = 16
 
@@ -63,8 +64,47 @@ def test_latents_outlive_their_images(latents, pictures):
     (pictures / "train" / "fish" / "000.png").unlink()
     after = load_latents(ask(latents))
     shutil.rmtree(pictures)
-    assert load_latents(ask(latents)).images is after.images is after.held_out is None
-    assert after.sha256 == before.sha256
+    gone = load_latents(ask(latents))
+    assert gone.images is after.images is after.held_out is None
+    assert after.sha256 == gone.sha256 == before.sha256
+    assert (before.images_gone, "other files" in after.images_gone) == ("", True)
+    assert "No such file" in gone.images_gone
+
+
+def test_images_of_latents_that_changed_under_their_names_are_refused(latents, pictures):
+    before, path = load_latents(ask(latents)).images.hash(), pictures / "train" / "fish" / "000.png"
+    os.utime(path, (1, 1))
+    assert load_latents(ask(latents)).images.hash() == before
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(BadFile, match=r"changed since .*latents' was prepared"):
+        load_latents(ask(latents)).images.hash()
+
+
+def test_damaged_held_out_images_are_never_left_out(pictures):
+    (pictures / "val" / "fowl" / "002.png").write_bytes(b"none")
+    held_out = load_folder(ask(pictures, skip_bad=True)).held_out
+    with pytest.raises(BadFile, match=r"002\.png.*held-out images are never left out"):
+        all_of(held_out)
+
+
+def test_what_is_said_of_the_cache_does_not_name_out(pictures, tmp_path, monkeypatch):
+    monkeypatch.setenv("DITBENCH_CACHE", str(tmp_path / "cache"))
+    load_folder(ask(pictures))
+    ((shard,),) = [list(folder.glob("shard-*")) for folder in (tmp_path / "cache" / "data").iterdir()]
+    os.truncate(shard, 50)
+    with pytest.raises(BadFile, match=r"can't be read .* Remove it and give the command again\.$"):
+        load_folder(ask(pictures))
+    monkeypatch.setenv("DITBENCH_CACHE", "/proc/none")
+    with pytest.raises(DitbenchError, match=r"The cache folder .* DITBENCH_CACHE names another"):
+        load_folder(ask(pictures))
+
+
+def test_a_manifest_of_others_is_not_ours(tmp_path):
+    (write_pictures(tmp_path / "pictures", 2) / MANIFEST).write_text("{}")
+    with pytest.raises(BadFile, match=r"manifest\.json' is a file beside"):
+        load_folder(ask(tmp_path / "pictures"))
 
 
 def test_images_are_prepared_once_wherever_they_lie(pictures, tmp_path, monkeypatch):
@@ -96,7 +136,9 @@ def test_bad_images_are_counted(pictures, tmp_path, vae):
     (pictures / "train" / "fowl" / "005.png").write_bytes(b"none")
     with pytest.raises(BadFile, match=r"005\.png"):
         load_folder(ask(pictures))
-    data = load_folder(ask(pictures, skip_bad=True))
+    data = load_folder(ask(pictures, skip_bad=True))  # goes on in the same folder
+    with pytest.raises(BadFile, match=r"005\.png"):
+        load_folder(ask(pictures))
     assert (data.skipped, len(data.examples), data.images.count) == (1, 11, 11)
     prepare(list_folder(pictures, skip_bad=True), tmp_path / "latents", SIDE, vae, skip_bad=True)
     data = load_latents(ask(tmp_path / "latents"))
@@ -118,7 +160,7 @@ def test_a_hub_data_set_is_prepared_like_a_folder(pictures, monkeypatch):
 
     monkeypatch.setattr("ditbench.datasets.prepare.list_hub", list_hub)
     data = load_hub(ask("owner/fishes", offline=True))
-    load_hub(ask("hf-stream:owner/fishes"))
+    load_stream(ask("owner/fishes"))
     assert asked == [("hf:owner/fishes", False, True), ("hf-stream:owner/fishes", False, False)]
     assert data.name == "hf:owner/fishes"
     np.testing.assert_array_equal(all_of(data.images), crops(pictures))

@@ -11,7 +11,25 @@ import time
 import pytest
 
 from ditbench.errors import DitbenchError, RunBusy
-from ditbench.storage import make_writable, sole_writer, sweep, write_atomically, write_text
+from ditbench.storage import (
+    exists,
+    is_folder,
+    make_writable,
+    sole_writer,
+    sweep,
+    whole_path,
+    write_atomically,
+    write_text,
+)
+
+
+def test_paths_that_lead_nowhere_are_no_errors(tmp_path, monkeypatch):
+    (tmp_path / "loop").symlink_to("loop")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert whole_path("~/loop") == tmp_path / "loop" and whole_path("~nobody-here/x").name == "x"
+    for name in ("loop", "x" * 300):
+        assert not exists(tmp_path / name) and not is_folder(tmp_path / name)
+    assert is_folder(tmp_path)
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_stray(tmp_path):

@@ -59,11 +59,14 @@ def prepare(
     console = make_console()
     with _interruptible("the same command resumes"):
         from ..autoencoder import load_autoencoder
-        from ..datasets.prepare import list_source
+        from ..datasets.prepare import check_apart, list_source
         from ..datasets.prepare import prepare as make
         from ..environment import find_device
+        from ..storage import whole_path
 
-        raw = list_source(_whole(source), skip_bad, offline)
+        source, out = _whole(source), whole_path(out)
+        check_apart(source, out)
+        raw = list_source(source, skip_bad, offline)
         autoencoder = load_autoencoder(vae, offline, find_device(device)) if vae else None
         with _progress(console) as report:
             manifest = make(
@@ -90,14 +93,19 @@ def stats(
 
     with _interruptible("nothing was changed"):
         from ..datasets.prepared import verify
+        from ..storage import whole_path
 
-        prepared = verify(folder)
+        console, folder = make_console(), whole_path(folder)
+        if as_json:
+            prepared = verify(folder)
+        else:
+            with _progress(console) as report:
+                prepared = verify(folder, report)
     manifest = prepared.manifest
     if as_json:
         facts = {"sha256": manifest.sha256, "kind": manifest.plan.kind, "bytes_per_image": _bytes_per_image(manifest)}
         typer.echo(json.dumps({**facts, **manifest.model_dump(mode="json")}, indent=1))
         return
-    console = make_console()
     _show(console, folder, manifest)
     counts = sorted(Counter(prepared.labels.tolist()).values())
     if manifest.plan.class_names:
@@ -107,8 +115,10 @@ def stats(
 
 def _whole(source: str) -> str:
     """A folder's whole path, so that it is found again from elsewhere; a name on the hub as it is."""
-    path = Path(source).expanduser()
-    return source if ":" in source and not path.exists() else str(path.resolve())
+    from ..storage import exists, whole_path
+
+    path = whole_path(source)
+    return source if ":" in source and not exists(path) else str(path)
 
 
 @contextmanager

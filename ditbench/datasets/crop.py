@@ -14,11 +14,12 @@ import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
 from ..errors import BadFile
-from ..image_sets import DAMAGED, ImageSet, ahead
+from ..image_sets import ImageSet, ahead
 from ..images import Bytes
-from .raw import RawImages
+from .raw import TRAINED, RawImages
 
 _DEEP = ("I", "I;16", "I;16B", "I;16L", "F")  # Pillow's modes of more than 8 bits, which it would clip to white
+_LONGEST = 64  # times the shorter side; what is longer would take more memory than its crop is worth
 _AT_ONCE = 1024  # files between two looks at the results
 
 
@@ -29,7 +30,7 @@ def centre_crop(image: Image.Image, size: int) -> Bytes:
     step that follows free of aliasing; that one makes the shorter side `size`, up or down (Dhariwal & Nichol, 2021).
     An orientation in the file's EXIF data is not heeded; DiT doesn't, either.
     """
-    image = image.convert("RGB")
+    image = image if image.mode == "RGB" else image.convert("RGB")
     while min(image.size) >= 2 * size:
         image = image.resize((image.width // 2, image.height // 2), Image.Resampling.BOX)
     scale = size / min(image.size)
@@ -40,51 +41,74 @@ def centre_crop(image: Image.Image, size: int) -> Bytes:
 
 
 def decode(content: bytes, title: str) -> Image.Image:
-    """The image in an encoded file, of several frames the first. `BadFile` names it by its title if it is none."""
+    """The RGB image in an encoded file, of several frames the first. `BadFile` names it by its title if it is none."""
     try:
-        image = Image.open(io.BytesIO(content))
-        image.load()
+        return _decode(content, title)
+    except BadFile:
+        raise
     except UnidentifiedImageError:
         raise BadFile(f"{title!r} is no image.") from None
     except Image.DecompressionBombError:
         raise BadFile(f"{title!r} has more pixels than an image should.") from None
-    except DAMAGED as error:
-        raise BadFile(f"{title!r} is damaged ({' '.join(str(error).split())}).") from None
+    except Exception as error:  # damage can fail in many ways
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise BadFile(f"{title!r} is damaged ({reason}).") from None
+
+
+def _decode(content: bytes, title: str) -> Image.Image:
+    image: Image.Image = Image.open(io.BytesIO(content))
+    if max(image.size) > _LONGEST * min(image.size):
+        raise BadFile(f"{title!r} has {image.width} x {image.height} pixels, and sides of more than {_LONGEST} to 1.")
+    image.load()
     if image.mode in _DEEP:
         raise BadFile(f"{title!r} has mode {image.mode}; images have 8 bits a channel.")
     image.info.pop("transparency", None)  # RGB has none, which Pillow would warn of
-    return image
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def cropped(raw: RawImages, resolution: int, keep: npt.NDArray[np.int64] | None = None, sha256: str = "") -> ImageSet:
     """The images, or those with the numbers in `keep`, as (3, resolution, resolution), decoded as they are asked for.
 
     sha256: `hash_images` of the same ones, if it is known; or else they are read once more to tell their hash.
+    `BadFile` names what can't be read, of held-out images, too: there `skip_bad` leaves nothing out.
     """
     numbers = np.arange(len(raw)) if keep is None else keep
 
+    def crop(number: int) -> Bytes:
+        try:
+            return centre_crop(decode(raw.read(number), raw.title(number)), resolution)
+        except BadFile as error:
+            if raw.split == TRAINED:
+                raise
+            raise BadFile(f"{error} Mend it or move it away: held-out images are never left out.") from None
+
     def batches(size: int) -> Iterator[Bytes]:
         chunks = (numbers[start : start + size].tolist() for start in range(0, len(numbers), size))
-        return ahead(chunks, lambda number: centre_crop(decode(raw.read(number), raw.title(number)), resolution))
+        return ahead(chunks, crop)
 
     @cache
     def content() -> str:
         known = sha256 or hash_images(raw, numbers)
         return hashlib.sha256(f"centre crop, {resolution} px, of {known}".encode()).hexdigest()
 
-    name = raw.name if raw.split == "train" else f"{raw.name} ({raw.split})"
+    name = raw.name if raw.split == TRAINED else f"{raw.name} ({raw.split})"
     return ImageSet(name, len(numbers), (3, resolution, resolution), batches, content)
 
 
 def hash_images(raw: RawImages, numbers: npt.NDArray[np.int64]) -> str:
     """sha256 over the encoded images' own hashes, in this order. Reads them all, on all cores."""
+    content = hashlib.sha256()
+    for digest in digests(raw, numbers):
+        content.update(digest)
+    return content.hexdigest()
+
+
+def digests(raw: RawImages, numbers: npt.NDArray[np.int64]) -> Iterator[bytes]:
+    """sha256 of each encoded image, in this order."""
 
     def digest(number: int) -> bytes:
         return hashlib.sha256(raw.read(number)).digest()
 
-    content = hashlib.sha256()
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for start in range(0, len(numbers), _AT_ONCE):
-            for part in pool.map(digest, numbers[start : start + _AT_ONCE].tolist()):
-                content.update(part)
-    return content.hexdigest()
+            yield from pool.map(digest, numbers[start : start + _AT_ONCE].tolist())

@@ -89,6 +89,7 @@ class Data:
     autoencoder_name: str = ""
     autoencoder_sha256: str = ""
     synthetic: bool = False  # noise: nothing can be said of quality
+    images_gone: str = ""  # why images that there were are gone, a sentence
 
     @property
     def space(self) -> Space:

@@ -21,12 +21,12 @@ from typing import Any
 import numpy as np
 
 from ..errors import BadFile, BadValue, DitbenchError
+from ..storage import is_folder, whole_path
 from .examples import Labels, check_labels
-from .raw import UNKNOWN, RawImages
+from .raw import HELD_OUT, TRAINED, UNKNOWN, RawImages
 
 SCHEMES = ("hf", "hf-stream")
 _PATTERN = re.compile(r"(?P<path>[^:@]+)(:(?P<config>[^:@]+))?(@(?P<revision>[^:@]+))?")
-_TRAINED, _HELD_OUT = "train", ("validation", "test")  # of several held-out splits, the first
 _SAVED = ("dataset_dict.json", "state.json")  # by which a folder of save_to_disk is known
 _KEPT = 256  # images of a stream that may still be asked for after a later one
 _AT_ONCE = 10_000  # labels
@@ -37,14 +37,19 @@ class _Source:
     """What a name stands for."""
 
     name: str  # as it was spelled
-    path: str  # on the hub, or a folder
+    path: str  # on the hub, or a folder, whole
     config: str | None
     revision: str | None
     streamed: bool  # nothing is kept
 
     @property
     def local(self) -> bool:
-        return Path(self.path).is_dir()
+        return is_folder(Path(self.path))
+
+    @property
+    def place(self) -> str:
+        """What opens it again, from wherever a run starts."""
+        return f"{self.name.partition(':')[0]}:{self.path}" if self.local else self.name
 
 
 @dataclass(frozen=True)
@@ -57,7 +62,7 @@ class _Columns:
 
 
 def list_hub(name: str, skip_bad: bool = False, offline: bool = False) -> RawImages:
-    """The split ``train`` of a data set; ``validation``, or else ``test``, is held out.
+    """The split ``train`` of a data set; the first of `HELD_OUT` that it has is held out.
 
     Columns are known by their types, Image and ClassLabel. Without a ClassLabel the images have no classes; a held-out
     label may be -1, unknown; a training image without a class is a `BadFile`, with `skip_bad` once it is read.
@@ -72,16 +77,16 @@ def list_hub(name: str, skip_bad: bool = False, offline: bool = False) -> RawIma
         raise BadValue(f"{name!r} needs 'datasets': pip install 'ditbench[hf]'.") from None
     with _network(library, offline):
         splits = _load(library, source)
-        if _TRAINED not in splits:
-            raise BadFile(f"{name!r} has no split {_TRAINED!r}, only {', '.join(splits)}.")
-        columns = _columns(library, source, splits[_TRAINED].features)
-        trained = _list(library, source, splits, _TRAINED, columns)
+        if TRAINED not in splits:
+            raise BadFile(f"{name!r} has no split {TRAINED!r}, only {', '.join(splits)}.")
+        columns = _columns(library, source, splits[TRAINED].features)
+        trained = _list(library, source, splits, TRAINED, columns)
         if not len(trained):
             raise BadFile(f"{name!r} has no images.")
         if skip_bad:
             trained = _unreadable_without_class(trained)
         check_labels(repr(name), trained.labels, trained.class_names)
-        aside = next((split for split in _HELD_OUT if split in splits), None)
+        aside = next((split for split in HELD_OUT if split in splits), None)
         held_out = _list(library, source, splits, aside, columns) if aside else None
     return replace(trained, held_out=held_out)
 
@@ -90,8 +95,8 @@ def _parse(name: str) -> _Source:
     scheme, _, rest = name.partition(":")
     if scheme not in SCHEMES or not rest:
         raise BadValue(f"{name!r} is spelled wrong; write hf:NAME[:CONFIG][@REVISION], or hf-stream: before the name.")
-    streamed, folder = scheme == "hf-stream", Path(rest).expanduser()
-    if folder.is_dir():  # its name may hold any character
+    streamed, folder = scheme == "hf-stream", whole_path(rest)
+    if is_folder(folder):  # its name may hold any character
         return _Source(name, str(folder), None, None, streamed)
     found = _PATTERN.fullmatch(rest)
     if not found:
@@ -119,15 +124,19 @@ def _network(library: Any, offline: bool) -> Iterator[None]:
 
 def _load(library: Any, source: _Source, **options: Any) -> Mapping[str, Any]:
     """The splits by their names."""
-    saved = any((Path(source.path) / file).is_file() for file in _SAVED)
+    saved = _is_saved(source)
     if saved and source.streamed:
         raise BadFile(f"{source.name!r} is whole on this disk and can't be streamed: {_downloaded(source.name)!r}.")
     with _in_one_line(source):
         if saved:
             found = library.load_from_disk(source.path)
-            return found if isinstance(found, dict) else {_TRAINED: found}
+            return found if isinstance(found, dict) else {TRAINED: found}
         where = {"revision": source.revision, "streaming": source.streamed}
         return library.load_dataset(source.path, source.config, **where, **options)  # type: ignore[no-any-return]
+
+
+def _is_saved(source: _Source) -> bool:
+    return source.local and any((Path(source.path) / file).is_file() for file in _SAVED)
 
 
 @contextmanager
@@ -160,20 +169,33 @@ def _list(library: Any, source: _Source, splits: Mapping[str, Any], split: str, 
     row = _Stream(images).row if source.streamed else images.__getitem__
     size = rows.info.dataset_size if source.streamed else rows.data.nbytes
     listing = hashlib.sha256(repr((split, columns, source.revision, size)).encode() + labels.tobytes())
+    stamp = repr((source.path, source.config, split, _identity(library, source, rows, split)))
 
     def title(number: int) -> str:
         return f"{source.name} ({split} image {number})"
 
     return RawImages(
         name=Path(source.path).name if source.local else source.path,
-        place=source.name,
+        place=source.place,
         split=split,
         labels=labels,
         class_names=columns.class_names,
         listing=listing.hexdigest(),
         read=lambda number: _content(row, number, columns.image, title(number)),
         title=title,
+        stamp=hashlib.sha256(stamp.encode()).hexdigest(),
     )
+
+
+def _identity(library: Any, source: _Source, rows: Any, split: str) -> object:
+    """What tells a split from others of the same shape, as the library knows it, and its files' last change."""
+    if not source.streamed:
+        files = [Path(file["filename"]) for file in rows.cache_files] if _is_saved(source) else []  # else: of others
+        return rows._fingerprint, [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    with _in_one_line(source):
+        builder = library.load_dataset_builder(source.path, source.config, revision=source.revision)
+    files = (builder.config.data_files or {}).get(split, [])
+    return list(files), getattr(files, "origin_metadata", None)  # times, or the hub's commit
 
 
 def _unreadable_without_class(raw: RawImages) -> RawImages:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +24,7 @@ from ..track import DataChoice
 from .examples import Data, Rows
 
 Numbers = npt.NDArray[np.int64]
-FREE_SHARE = 0.4  # of the device's free memory that the data may take
+FREE_SHARE = 0.6  # of the device's free memory that the data may take
 CHUNK_BYTES = 1 << 26  # copied to the device at a time
 THREADS, AHEAD = 4, 8  # readers, and the batches that they are ahead
 
@@ -81,9 +81,11 @@ class Feed:
         self.order = Order(len(examples), seed, choice.flip)
         self.where: Literal["device", "streamed"] = "device"
         self.device, self._rank, self._processes = device, rank, processes
-        self._rows, self._labels, self._views = examples.rows, examples.labels, examples.views
         self._latent, self._scale = data.space == "latent", data.scale
         self._sampled = choice.posterior == "sample"
+        means_alone = self._latent and not self._sampled
+        self._rows: Rows = _means(examples.rows) if means_alone else examples.rows
+        self._labels, self._views = examples.labels, examples.views
         self._turn = choice.flip and not stored
         self._stride = 1 if choice.flip else examples.views  # without flip, every other row of two is never needed
         self._held: Tensor | None = None
@@ -129,12 +131,12 @@ class Feed:
             rows = torch.where(mirrored.bool()[:, None, None, None], rows.flip(-1), rows)
         return from_bytes(rows)
 
-    def _latents(self, moments: Tensor, count: int, draw: torch.Generator) -> Tensor:
-        mean, std = moments.float().unbind(1)
-        if self._sampled:
-            noise = torch.randn((count, *mean.shape[1:]), generator=draw, device=self.device)
-            mean = mean + std * noise[share(count, self._rank, self._processes)]
-        return mean * self._scale
+    def _latents(self, rows: Tensor, count: int, draw: torch.Generator) -> Tensor:
+        if not self._sampled:  # means alone
+            return rows.float() * self._scale
+        mean, std = rows.float().unbind(1)
+        noise = torch.randn((count, *mean.shape[1:]), generator=draw, device=self.device)
+        return (mean + std * noise[share(count, self._rank, self._processes)]) * self._scale
 
 
 class _Ahead:
@@ -165,6 +167,29 @@ class _Ahead:
         for _, _, future in self._coming:
             future.cancel()
         self._coming.clear()
+
+
+def _means(moments: Rows) -> Rows:
+    """The means (N*V, C, H, W) of moments (N*V, 2, C, H, W)."""
+    return moments[:, 0] if isinstance(moments, np.ndarray) else _Means(moments)
+
+
+class _Means:
+    """Those of moments that are no array."""
+
+    def __init__(self, moments: Rows) -> None:
+        self._moments = moments
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self._moments.shape[0], *self._moments.shape[2:]
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self._moments.dtype
+
+    def __getitem__(self, rows: Numbers) -> npt.NDArray[Any]:
+        return self._moments[rows][:, 0]
 
 
 def _fits(rows: Rows, stride: int, device: torch.device) -> bool:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import multiprocessing
+import multiprocessing.forkserver
 import shutil
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from multiprocessing import connection
@@ -23,34 +24,37 @@ from typing import Any
 import filelock
 import numpy as np
 import torch
-from safetensors import safe_open
 
 from ..autoencoder import Autoencoder, load_autoencoder
-from ..errors import BadFile, DitbenchError, RunBusy
-from ..executors import end_with_parent
-from ..storage import make_writable, write_text
+from ..errors import BadFile, BadValue, DitbenchError, RunBusy
+from ..processes import end_with_parent, ignoring_ctrl_c
+from ..storage import exists, in_cache, is_folder, make_writable, whole_path, write_text
 from .examples import check_labels
 from .folder import list_folder
 from .hub import SCHEMES, list_hub
 from .raw import RawImages
 from .shards import (
-    AGAIN,
     AUTOENCODER,
     MANIFEST,
+    PARTS,
     PLAN,
     MadeBy,
     Manifest,
     Plan,
+    Report,
+    Skipped,
     Source,
+    again,
     mean_and_std,
+    read_digests,
     read_json,
     shard_path,
 )
-from .worker import PARTS, Hear, Worker, is_finished, read_notes
+from .worker import Hear, Worker, check_unchanged, is_finished, read_notes
 
 SHARD_SIZE = 1024  # images: 34 MB of latents of 256 pixels
 _PATIENCE = 300.0  # seconds for another process to agree on the plan
-_MAY_DIFFER = {"source": {"name", "place"}, "autoencoder": {"name"}}  # from machine to machine
+_MAY_DIFFER = {"source": {"name", "place", "stamp"}, "autoencoder": {"name"}}  # from machine to machine
 _OTHERWISE = {
     "resolution": "images of another resolution",
     "autoencoder": "another autoencoder, or none",
@@ -58,7 +62,6 @@ _OTHERWISE = {
     "class_names": "other classes",
     "shard_size": "shards of another size",
 }
-Report = Callable[[int, int], None]  # images done by all processes, of how many
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,8 @@ class _Task:
 
     folder: Path
     place: str
+    stamp: str
+    skip_bad: bool
     offline: bool
     device: str
     batch_size: int | None
@@ -78,6 +83,14 @@ def list_source(place: str, skip_bad: bool = False, offline: bool = False) -> Ra
     if place.partition(":")[0] in SCHEMES:
         return list_hub(place, skip_bad, offline)
     return list_folder(Path(place), skip_bad)
+
+
+def check_apart(place: str, folder: Path) -> None:
+    """`BadValue` if shards in that folder would lie among the images."""
+    scheme, _, rest = place.partition(":")
+    source = whole_path(rest if scheme in SCHEMES else place)
+    if is_folder(source) and whole_path(folder).is_relative_to(source):
+        raise BadValue(f"The folder {str(folder)!r} lies in {place!r}, among the images: choose another with --out.")
 
 
 def prepare(
@@ -96,8 +109,11 @@ def prepare(
     """Make what is not there yet of the shards, in this process or in `processes` others; see `shards` for the format.
 
     Without an autoencoder the rows are pixels. Raises `BadFile` for an image that can't be read (with `skip_bad` it is
-    left out and noted), for a class that has none left, for a folder that is made of something else.
+    left out and noted), for a class that has none left, for a folder that is made of something else. report: hears of
+    the images that all processes have done.
     """
+    if processes > 1 and raw.place.startswith("hf-stream:"):
+        raise BadValue(f"{raw.place!r} is a stream, which each of {processes} processes would read from its start.")
     plan = _plan(raw, resolution, autoencoder, skip_bad, shard_size)
     done: dict[int, int] = {}  # images of each shard
 
@@ -105,16 +121,22 @@ def prepare(
         done[shard] = images
         report(sum(done.values()), len(raw))
 
-    with _disk_trouble(folder):
-        _agree(folder, plan, autoencoder)
+    with _trouble(folder):
+        _agree(raw, folder, plan, autoencoder)
+        manifest = _finished(folder, plan)
+        if manifest is not None:
+            report(len(raw), len(raw))
+            return manifest
         done |= {shard: len(plan.images_of(shard)) for shard in range(plan.shards) if is_finished(folder, shard)}
+        _check_skipped(plan, (one for shard in done for one in read_notes(folder, shard).skipped))
         report(sum(done.values()), len(raw))
         if processes == 1:
             Worker(raw, folder, plan, autoencoder, batch_size).work(hear)
         else:
             device = "cpu" if autoencoder is None else str(autoencoder.device)
             threads = max(1, multiprocessing.cpu_count() // processes)
-            _in_processes(processes, _Task(folder, raw.place, offline, device, batch_size, threads), hear)
+            task = _Task(folder, raw.place, raw.stamp, skip_bad, offline, device, batch_size, threads)
+            _in_processes(processes, task, hear)
         return _finish(raw, folder, plan)
 
 
@@ -132,32 +154,75 @@ def _plan(raw: RawImages, resolution: int, autoencoder: Autoencoder | None, skip
     return Plan(
         resolution=resolution,
         autoencoder=made_by,
-        source=Source(name=raw.name, place=raw.place, split=raw.split, listing=raw.listing, images=len(raw)),
+        source=Source(
+            name=raw.name,
+            place=raw.place,
+            split=raw.split,
+            listing=raw.listing,
+            stamp=raw.stamp,
+            images=len(raw),
+        ),
         class_names=raw.class_names,
         skip_bad=skip_bad,
         shard_size=shard_size,
     )
 
 
-def _agree(folder: Path, plan: Plan, autoencoder: Autoencoder | None) -> None:
-    """Write the plan down, unless it is there. Then it may still be told to skip bad images: so far there were none."""
+def _agree(raw: RawImages, folder: Path, plan: Plan, autoencoder: Autoencoder | None) -> None:
+    """Write the plan down, unless it is there; with it, all that it names is ours, and without it, nothing."""
     make_writable(folder)
     with _sole_planner(folder):
-        path = folder / PLAN
-        if path.exists():
-            there = read_json(path, Plan)
-            _check_same(folder, there, plan)
-            if plan.skip_bad and not there.skip_bad:
-                write_text(path, there.model_copy(update={"skip_bad": True}).model_dump_json(indent=1))
-            return
-        ours = {AUTOENCODER, PARTS}
-        strangers = [entry.name for entry in folder.iterdir() if entry.name not in ours and entry.name[0] != "."]
-        if strangers:
-            raise BadFile(f"{str(folder)!r} holds something else, {strangers[0]!r}: choose another folder with --out.")
+        if not exists(folder / PLAN):
+            _check_empty(folder)
+            write_text(folder / PLAN, plan.model_dump_json(indent=1))
+        there = read_json(folder / PLAN, Plan)
+        _check_same(folder, there, plan)
         (folder / PARTS).mkdir(exist_ok=True)
-        if autoencoder is not None:
+        if autoencoder is not None and not exists(folder / AUTOENCODER):
             _save(autoencoder, folder)
-        write_text(path, plan.model_dump_json(indent=1))
+    if there.source.stamp != plan.source.stamp:  # copied, or changed; others may go on meanwhile
+        check_unchanged(raw, folder, there)
+    with _sole_planner(folder):
+        _note(folder, plan)
+
+
+def _check_empty(folder: Path) -> None:
+    strangers = [entry.name for entry in folder.iterdir() if entry.name[0] != "."]
+    if strangers:
+        raise BadFile(f"{str(folder)!r} holds something else, {strangers[0]!r}: {_elsewhere(folder)}.")
+
+
+def _note(folder: Path, plan: Plan) -> None:
+    """Where the images were found last, and whether bad ones may be skipped: so far, there were none."""
+    there = read_json(folder / PLAN, Plan)
+    now = there.model_copy(update={"source": plan.source, "skip_bad": there.skip_bad or plan.skip_bad})
+    if now != there:
+        write_text(folder / PLAN, now.model_dump_json(indent=1))
+    if not exists(folder / MANIFEST):
+        return
+    manifest = read_json(folder / MANIFEST, Manifest)
+    if manifest.plan != now:
+        write_text(folder / MANIFEST, manifest.model_copy(update={"plan": now}).model_dump_json(indent=1))
+
+
+def _finished(folder: Path, plan: Plan) -> Manifest | None:
+    """The manifest, if there is one and the shards are as long as it says."""
+    if not exists(folder / MANIFEST):
+        return None
+    manifest = read_json(folder / MANIFEST, Manifest)
+    _check_skipped(plan, manifest.skipped)
+    whole = (
+        is_finished(folder, number) and shard_path(folder, number).stat().st_size == shard.bytes
+        for number, shard in enumerate(manifest.shards)
+    )
+    return manifest if all(whole) else None
+
+
+def _check_skipped(plan: Plan, skipped: Iterable[Skipped]) -> None:
+    """Who has not said that images may be left out hears of the first that was."""
+    first = next(iter(skipped), None)
+    if first is not None and not plan.skip_bad:
+        raise BadFile(f"{first.file!r} can't be read. Mend it, remove it, or leave it out with --skip-bad.")
 
 
 @contextmanager
@@ -177,32 +242,42 @@ def _check_same(folder: Path, there: Plan, now: Plan) -> None:
     before, after = (plan.model_dump(exclude=_MAY_DIFFER) for plan in (there, now))
     other = [words for field, words in _OTHERWISE.items() if before[field] != after[field]]
     if other:
-        raise BadFile(f"{str(folder)!r} is of {other[0]}: choose another folder with --out, or remove this one.")
-    if there.skip_bad and not now.skip_bad:
-        raise BadFile(f"{str(folder)!r} is made with --skip-bad: say so again, or choose another folder with --out.")
+        raise BadFile(f"{str(folder)!r} is of {other[0]}: {_elsewhere(folder)}.")
+
+
+def _elsewhere(folder: Path) -> str:
+    return "remove it from the cache" if in_cache(folder) else "choose another folder with --out, or remove this one"
 
 
 def _save(autoencoder: Autoencoder, folder: Path) -> None:
-    """All of it or nothing; what is there without a plan, a killed process left."""
+    """All of it or nothing."""
     temporary = folder / f".{AUTOENCODER}.tmp"
-    for left in (temporary, folder / AUTOENCODER):
-        shutil.rmtree(left, ignore_errors=True)
+    shutil.rmtree(temporary, ignore_errors=True)  # a killed process left it
     autoencoder.save(temporary)
     temporary.rename(folder / AUTOENCODER)
 
 
 @contextmanager
-def _disk_trouble(folder: Path) -> Iterator[None]:
+def _trouble(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise DitbenchError(f"{str(folder)!r} can't be written ({error.strerror or error}). Then {AGAIN}.") from None
+        other = " DITBENCH_CACHE names another cache." if in_cache(folder) else ""
+        raise DitbenchError(
+            f"{str(folder)!r} can't be written ({error.strerror or error}). Mend that and {again(folder)}.{other}"
+        ) from None
+    except torch.OutOfMemoryError:
+        raise DitbenchError(
+            "The device has too little memory for the autoencoder: give a smaller --batch-size, or fewer --processes."
+        ) from None
 
 
 def _in_processes(count: int, task: _Task, hear: Hear) -> None:
     """Let clean processes work, and pass on what they say. Whatever ends this ends them; they have nothing to save."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
+    with ignoring_ctrl_c():
+        multiprocessing.forkserver.ensure_running()
     workers: dict[Any, BaseProcess] = {}  # by the end of the pipe that is heard here
     try:
         for _ in range(count):
@@ -217,8 +292,9 @@ def _in_processes(count: int, task: _Task, hear: Hear) -> None:
                     talking.remove(inbox)
     finally:
         for inbox, worker in workers.items():
-            worker.kill()
-            worker.join()
+            if worker.pid is not None:  # it has been started
+                worker.kill()
+                worker.join()
             inbox.close()
 
 
@@ -231,7 +307,9 @@ def _listen(inbox: Connection, worker: BaseProcess, hear: Hear) -> bool:
         code = worker.exitcode or 0
         if code < 0:
             name = signal.Signals(-code).name
-            raise DitbenchError(f"A process was killed by {name}; {AGAIN}, with fewer --processes.") from None
+            raise DitbenchError(
+                f"A process was killed by {name}; give the same command with fewer --processes."
+            ) from None
         if code > 0:
             raise RuntimeError(f"a process ended with exit code {code}; its traceback stands above") from None
         return False
@@ -246,7 +324,7 @@ def _serve(outbox: Connection, task: _Task) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches whoever started this, which ends it
     end_with_parent()
     try:
-        with _disk_trouble(task.folder):
+        with _trouble(task.folder):
             _joiner(task).work(lambda shard, images: outbox.send((shard, images)))
     except DitbenchError as error:
         outbox.send(error)
@@ -254,10 +332,10 @@ def _serve(outbox: Connection, task: _Task) -> None:
 
 def _joiner(task: _Task) -> Worker:
     """A worker on a plan that is written down."""
-    plan, autoencoder = read_json(task.folder / PLAN, Plan), None
-    raw = list_source(task.place, plan.skip_bad, task.offline)
-    if raw.listing != plan.source.listing:
-        raise BadFile(f"{task.place!r} has changed since it was listed: {AGAIN} when it is at rest.")
+    plan, autoencoder = read_json(task.folder / PLAN, Plan).model_copy(update={"skip_bad": task.skip_bad}), None
+    raw = list_source(task.place, task.skip_bad, task.offline)
+    if (raw.listing, raw.stamp) != (plan.source.listing, task.stamp):
+        raise BadFile(f"{task.place!r} has changed since it was listed: {again(task.folder)} when it is at rest.")
     if plan.autoencoder is not None:
         kept = task.folder / AUTOENCODER
         autoencoder = replace(load_autoencoder(str(kept), True, torch.device(task.device)), name=plan.autoencoder.name)
@@ -270,6 +348,7 @@ def _finish(raw: RawImages, folder: Path, plan: Plan) -> Manifest:
     """The manifest, written unless another process has done so."""
     notes = [read_notes(folder, shard) for shard in range(plan.shards)]
     skipped = tuple(one for note in notes for one in note.skipped)
+    _check_skipped(plan, skipped)
     kept = np.delete(raw.labels, [one.index for one in skipped])
     if not len(kept):
         raise BadFile(f"None of the {len(raw)} images of {raw.name!r} can be read.")
@@ -287,7 +366,7 @@ def _finish(raw: RawImages, folder: Path, plan: Plan) -> Manifest:
     )
     with _sole_planner(folder):
         path = folder / MANIFEST
-        if not path.exists() or read_json(path, Manifest).shards != manifest.shards:
+        if not exists(path) or read_json(path, Manifest).shards != manifest.shards:
             write_text(path, manifest.model_dump_json(indent=1))
         return read_json(path, Manifest)
 
@@ -296,6 +375,5 @@ def _source_sha256(folder: Path, plan: Plan) -> str:
     """Hash of the encoded images that were read; the same as `crop.hash_images` of them."""
     content = hashlib.sha256()
     for shard in range(plan.shards):
-        with safe_open(shard_path(folder, shard), "np") as file:
-            content.update(file.get_tensor("digests").tobytes())
+        content.update(read_digests(shard_path(folder, shard)).tobytes())
     return content.hexdigest()

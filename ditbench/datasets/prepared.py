@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,19 +12,19 @@ from ..autoencoder import load_autoencoder
 from ..errors import BadFile, DitbenchError
 from ..image_sets import ImageSet
 from ..images import Bytes
-from ..storage import cache_folder
+from ..storage import cache_folder, whole_path
 from ..track import digest
 from .crop import cropped
 from .examples import Data, Examples, Request, Rows
-from .hub import SCHEMES
 from .prepare import list_source, prepare
 from .raw import RawImages
 from .shards import (
-    AGAIN,
     AUTOENCODER,
     MANIFEST,
     Manifest,
     Prepared,
+    Report,
+    again,
     is_prepared,
     mean_and_std,
     open_prepared,
@@ -37,10 +38,10 @@ _CHUNK = 1024  # rows read at a time
 def load_latents(request: Request) -> Data:
     """What `ditbench data prepare --vae` has made, in the folder `request.place`.
 
-    The real images are cropped anew from the source if it is where it was and lists the same files. Raises `BadFile`
-    if the folder holds something else.
+    The real images are cropped anew from the source if it is where it was and lists the same files; if their times are
+    others, they are read once more to tell their hash. Raises `BadFile` if the folder holds something else.
     """
-    folder, how = Path(request.place).expanduser(), f"--vae NAME --resolution {request.resolution} --out DIR"
+    folder, how = whole_path(request.place), f"--vae NAME --resolution {request.resolution} --out DIR"
     if not is_prepared(folder):
         raise BadFile(f"{str(folder)!r} holds no latents. Make some with `ditbench data prepare SOURCE {how}`.")
     prepared = open_prepared(folder)
@@ -48,13 +49,14 @@ def load_latents(request: Request) -> Data:
     if manifest.plan.autoencoder is None:
         raise BadFile(f"{str(folder)!r} holds pixels, not latents: `ditbench data prepare SOURCE {how}` makes some.")
     _check_resolution(prepared, request)
-    raw = _source(manifest, request.offline)
+    raw, gone = _source(manifest, request.offline)
     return Data(
         name=manifest.plan.source.name,
         sha256=manifest.sha256,
         examples=Examples(prepared.rows, prepared.labels, manifest.plan.views),
         class_names=manifest.plan.class_names,
-        images=None if raw is None else _cropped_again(raw, manifest),
+        images=None if raw is None else _cropped_again(raw, prepared),
+        images_gone=gone,
         held_out=_held_out(raw, request.resolution),
         skipped=len(manifest.skipped),
         scale=manifest.plan.scale,
@@ -66,35 +68,47 @@ def load_latents(request: Request) -> Data:
 
 def load_folder(request: Request) -> Data:
     """The images of a folder, prepared as pixels: already, or now, once, in the cache. `BadFile` for what is bad."""
-    folder = Path(request.place).expanduser()
+    folder = whole_path(request.place)
     if is_prepared(folder):
         prepared = open_prepared(folder)
-        return _pixels(prepared, _source(prepared.manifest, request.offline), request)
+        return _pixels(prepared, _source(prepared.manifest, request.offline)[0], request)
     return _prepared_once(list_source(str(folder), request.skip_bad), request)
 
 
 def load_hub(request: Request) -> Data:
     """A data set of the Hugging Face hub, prepared as pixels, once, in the cache. place: its name."""
-    scheme = request.place.partition(":")[0]
-    place = request.place if scheme in SCHEMES else f"{SCHEMES[0]}:{request.place}"
-    return _prepared_once(list_source(place, request.skip_bad, request.offline), request)
+    return _prepared_once(list_source(f"hf:{request.place}", request.skip_bad, request.offline), request)
 
 
-def verify(folder: Path) -> Prepared:
-    """Read a finished folder through, whatever is remembered of it; `BadFile` names what is not as it should be."""
-    prepared = open_prepared(folder, remember=False)
+def load_stream(request: Request) -> Data:
+    """The same, read as a stream: what comes from the hub is not kept, only the pixels."""
+    return _prepared_once(list_source(f"hf-stream:{request.place}", request.skip_bad, request.offline), request)
+
+
+def verify(folder: Path, report: Report = lambda done, of: None) -> Prepared:
+    """Read a finished folder through, whatever is remembered of it; `BadFile` names what is not as it should be.
+
+    report: hears of the images, each of which is half done by its checksum and half by its statistics.
+    """
+    prepared = open_prepared(folder, False, lambda done, of: report(done // 2, of))
     manifest, plan = prepared.manifest, prepared.manifest.plan
-    total = np.sum([sums(rows) for rows in _chunks(prepared.rows, _CHUNK)], axis=0)
+    total, done = np.zeros((2, plan.row_shape[-3])), 0
+    for rows in _chunks(prepared.rows, _CHUNK):
+        total += sums(rows)
+        done += len(rows)
+        report((manifest.count + done // plan.views) // 2, manifest.count)
     if not np.allclose(mean_and_std(total, plan, manifest.count), (manifest.mean, manifest.std), rtol=1e-6, atol=1e-9):
-        raise BadFile(f"{str(folder / MANIFEST)!r} has other statistics than the shards. Remove it and {AGAIN}.")
+        raise BadFile(
+            f"{str(folder / MANIFEST)!r} has other statistics than the shards. Remove it and {again(folder)}."
+        )
     if plan.autoencoder and load_autoencoder(str(folder / AUTOENCODER), True).sha256 != plan.autoencoder.sha256:
         raise BadFile(f"{str(folder / AUTOENCODER)!r} is not the autoencoder that made the latents.")
     return prepared
 
 
 def _prepared_once(raw: RawImages, request: Request) -> Data:
-    """Pixels in the cache under what they are of, wherever the source lies; names and sizes tell it from another."""
-    key = digest([_FORMAT, raw.listing, raw.class_names, request.resolution, request.skip_bad], 32)
+    """Pixels in the cache, under what they are of: names, sizes and times tell a source from another."""
+    key = digest([_FORMAT, raw.listing, raw.stamp, raw.class_names, request.resolution], 32)
     folder = cache_folder() / "data" / key
     prepare(
         raw,
@@ -136,19 +150,37 @@ def _check_resolution(prepared: Prepared, request: Request) -> None:
         )
 
 
-def _source(manifest: Manifest, offline: bool) -> RawImages | None:
-    """The images that were prepared, if they are still there."""
+def _source(manifest: Manifest, offline: bool) -> tuple[RawImages | None, str]:
+    """The images that were prepared, if they are still there; or else the reason why not, a sentence."""
     source = manifest.plan.source
     try:
         raw = list_source(source.place, manifest.plan.skip_bad, offline)
-    except DitbenchError:
-        return None
-    return raw if raw.listing == source.listing else None
+    except DitbenchError as error:
+        return None, str(error)
+    if raw.listing != source.listing:
+        return None, f"{source.place!r} has other files, or of other sizes, than when it was prepared."
+    return raw, ""
 
 
-def _cropped_again(raw: RawImages, manifest: Manifest) -> ImageSet:
+def _cropped_again(raw: RawImages, prepared: Prepared) -> ImageSet:
+    """The images of latents. Their hash is known unless they may have changed; then it is told, and must be that."""
+    manifest = prepared.manifest
+    source, resolution = manifest.plan.source, manifest.plan.resolution
     keep = np.delete(np.arange(len(raw)), [one.index for one in manifest.skipped])
-    return cropped(raw, manifest.plan.resolution, keep, manifest.source_sha256)
+    as_prepared = cropped(raw, resolution, keep, manifest.source_sha256)
+    if raw.stamp == source.stamp:
+        return as_prepared
+    now = cropped(raw, resolution, keep)
+
+    def content() -> str:
+        if now.hash() != as_prepared.hash():
+            raise BadFile(
+                f"The images in {source.place!r} changed since {str(prepared.folder)!r} was prepared of them: prepare "
+                "them anew, in another folder, or give real images by --reference."
+            )
+        return now.hash()
+
+    return replace(now, hash=content)
 
 
 def _held_out(raw: RawImages | None, resolution: int) -> ImageSet | None:

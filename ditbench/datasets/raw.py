@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from .examples import Labels
 
+TRAINED = "train"
+HELD_OUT = ("val", "valid", "validation", "dev", "test")  # names of splits; of several, the first
 UNKNOWN = -1  # label of a held-out image whose class is not told
 
 
@@ -22,6 +24,9 @@ class RawImages:
     listing: str  # hash of what was listed, without reading it: names and sizes
     read: Callable[[int], bytes]  # the encoded image of this number; `BadFile` if it can't be read
     title: Callable[[int], str]  # the file, as a message names it
+    stamp: str = (
+        ""  # tells more than the listing, without reading: times of the last change, or where from; "": nothing
+    )
     held_out: RawImages | None = None
 
     def __len__(self) -> int:

@@ -1,7 +1,10 @@
 """Prepared data on disk: shards of rows that are memory-mapped, and a manifest that says what they are.
 
 A folder holds ``manifest.json``, ``shard-00000.safetensors``... and, for latents, ``autoencoder/`` with the weights
-that made them. Shard k is of the images k*S to (k+1)*S of the source, less those that were skipped: n of them. It has
+that made them. ``plan.json`` says what the folder is being made of, and is written first of all; ``parts/`` has a
+note and a lock for each shard (see `worker`), which whoever goes on with the folder needs, and nobody who reads it.
+
+Shard k is of the images k*S to (k+1)*S of the source, less those that were skipped: n of them. It has
 
 - ``rows``, as `Examples` has them: pixels (n, 3, R, R) uint8, or moments (2n, 2, C, h, w) float16, of which 2i is of
   the image and 2i + 1 of its mirror image;
@@ -12,7 +15,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,12 +28,11 @@ from pydantic import Field
 from safetensors import SafetensorError, safe_open
 
 from ..errors import BadFile
-from ..storage import cache_folder, sha256_of, write_text
+from ..storage import cache_folder, exists, in_cache, sha256_of, write_text
 from ..track import Frozen, Positive, digest, first_fault
 from .examples import Labels, check_labels
 
-MANIFEST, PLAN, AUTOENCODER = "manifest.json", "plan.json", "autoencoder"
-AGAIN = "run the same `ditbench data prepare` again"
+MANIFEST, PLAN, AUTOENCODER, PARTS = "manifest.json", "plan.json", "autoencoder", "parts"
 _CHUNK = 64  # rows whose statistics are summed at a time
 _logger = logging.getLogger(__name__)
 
@@ -38,6 +40,7 @@ Kind = Literal["pixels", "latents"]
 Count = Annotated[int, Field(ge=0)]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Sums = npt.NDArray[np.float64]  # (2, C)
+Report = Callable[[int, int], None]  # images done, of how many
 Model = TypeVar("Model", bound=Frozen)
 _STAMPS = pydantic.TypeAdapter(dict[str, list[int | str]])
 
@@ -49,6 +52,7 @@ class Source(Frozen):
     place: str  # what opens it again: a folder, or "hf:NAME"
     split: str
     listing: str  # hash of names and sizes
+    stamp: str = ""  # see `RawImages`; as long as both stay the same, nobody reads the images anew to know them
     images: Positive
 
 
@@ -144,8 +148,10 @@ class Manifest(Frozen):
 
     @property
     def sha256(self) -> str:
-        """Hash of the content: rows and labels, the classes' names, the scale."""
-        return digest([[shard.sha256 for shard in self.shards], self.plan.class_names, self.plan.scale])
+        """Hash of what the rows are of: images, classes, autoencoder. Their bits differ a little from GPU to GPU."""
+        plan, skipped = self.plan, [one.index for one in self.skipped]
+        by = plan.autoencoder and plan.autoencoder.sha256
+        return digest([self.source_sha256, plan.source.listing, plan.class_names, plan.resolution, skipped, by])
 
 
 class ShardedRows:
@@ -190,20 +196,26 @@ def shard_path(folder: Path, shard: int) -> Path:
 
 
 def is_prepared(folder: Path) -> bool:
-    """Whether this is a folder that `ditbench data prepare` makes or has made."""
-    return (folder / MANIFEST).exists() or (folder / PLAN).exists()
+    """Whether this is a folder that `ditbench data prepare` makes or has made; others, too, have a manifest.json."""
+    made, begun = (folder / MANIFEST, shard_path(folder, 0)), (folder / PLAN, folder / PARTS)
+    return any(all(map(exists, paths)) for paths in (made, begun))
 
 
-def open_prepared(folder: Path, remember: bool = True) -> Prepared:
+def again(folder: Path) -> str:
+    """What makes of a folder what it should be: a command of its own, or whichever filled the cache."""
+    return "give the command again" if in_cache(folder) else "run the same `ditbench data prepare` again"
+
+
+def open_prepared(folder: Path, remember: bool = True, report: Report = lambda done, of: None) -> Prepared:
     """Map the shards of a finished folder, checked through and through.
 
     The checksum of a file that has not changed since it was last found right is not computed again, unless `remember`
-    is False. Raises `BadFile`, naming the file.
+    is False. report: hears how many images' checksums are. Raises `BadFile`, naming the file.
     """
     manifest = read_manifest(folder)
     paths = [shard_path(folder, shard) for shard in range(len(manifest.shards))]
     mapped = [_map(path, shard, manifest.plan) for path, shard in zip(paths, manifest.shards, strict=True)]
-    _check_sums(folder, paths, manifest.shards, remember)
+    _check_sums(folder, paths, manifest, remember, report)
     labels = np.concatenate([labels for _, labels in mapped])
     check_labels(f"The prepared data {folder.name!r}", labels, manifest.plan.class_names)
     return Prepared(folder, manifest, ShardedRows([rows for rows, _ in mapped]), labels)
@@ -212,9 +224,9 @@ def open_prepared(folder: Path, remember: bool = True) -> Prepared:
 def read_manifest(folder: Path) -> Manifest:
     """What a folder says it holds; `BadFile` if it is not prepared, or not ready."""
     path = folder / MANIFEST
-    if not path.exists() and (folder / PLAN).exists():
-        raise BadFile(f"The preparation of {str(folder)!r} is not finished: {AGAIN} to resume it.")
-    if not path.exists():
+    if not exists(path) and exists(folder / PLAN):
+        raise BadFile(f"The preparation of {str(folder)!r} is not finished: {again(folder)} to resume it.")
+    if not exists(path):
         raise BadFile(f"{str(folder)!r} is no prepared data: it has no {MANIFEST}. `ditbench data prepare` makes some.")
     return read_json(path, Manifest)
 
@@ -226,7 +238,9 @@ def read_json(path: Path, model: type[Model]) -> Model:
     except OSError as error:
         raise BadFile(f"{str(path)!r} can't be read ({error.strerror}).") from None
     except pydantic.ValidationError as error:
-        raise BadFile(f"{str(path)!r} is wrong: {first_fault(error)}. Remove it and {AGAIN}.") from None
+        whole = path.name == PLAN  # without which nobody knows what the shards are of
+        wrong = f"the whole folder {str(path.parent)!r}, if ditbench has made it," if whole else "it"
+        raise BadFile(f"{str(path)!r} is wrong: {first_fault(error)}. Remove {wrong} and {again(path)}.") from None
 
 
 def sums(rows: npt.NDArray[Any]) -> Sums:
@@ -258,20 +272,35 @@ def _map(path: Path, shard: Shard, plan: Plan) -> tuple[npt.NDArray[Any], Labels
         with safe_open(path, "pt") as file:
             rows, labels = file.get_tensor("rows").numpy(), file.get_tensor("labels").numpy().copy()
     except (OSError, SafetensorError, TypeError) as error:
-        reason = " ".join(str(error).replace(str(path), path.name).split())
-        raise BadFile(f"The shard {str(path)!r} can't be read ({reason}). {_way_out()}") from None
+        raise _unreadable(path, error) from None
     expected = (shard.count * plan.views, *plan.row_shape), np.float16 if plan.autoencoder else np.uint8
     if size != shard.bytes or (rows.shape, rows.dtype) != expected or labels.shape != (shard.count,):
-        raise BadFile(f"The shard {str(path)!r} is not what {MANIFEST} says. {_way_out()}")
+        raise BadFile(f"The shard {str(path)!r} is not what {MANIFEST} says. {_way_out(path)}")
     rows.flags.writeable = False
     return rows, labels.astype(np.int64, copy=False)
 
 
-def _way_out() -> str:
-    return f"Remove it and {AGAIN}."
+def read_digests(path: Path) -> npt.NDArray[np.uint8]:
+    """Hashes of the encoded images that a shard was made of, (n, 32); `BadFile` if it is damaged."""
+    try:
+        with safe_open(path, "np") as file:
+            digests: npt.NDArray[np.uint8] = file.get_tensor("digests")
+    except (OSError, SafetensorError, TypeError) as error:
+        raise _unreadable(path, error) from None
+    return digests
 
 
-def _check_sums(folder: Path, paths: Sequence[Path], shards: Sequence[Shard], remember: bool) -> None:
+def _unreadable(path: Path, error: Exception) -> BadFile:
+    reason = " ".join(str(error).replace(str(path), path.name).split())
+    return BadFile(f"The shard {str(path)!r} can't be read ({reason}). {_way_out(path)}")
+
+
+def _way_out(path: Path) -> str:
+    return f"Remove it and {again(path)}."
+
+
+def _check_sums(folder: Path, paths: Sequence[Path], manifest: Manifest, remember: bool, report: Report) -> None:
+    shards, done = manifest.shards, 0
     memory = cache_folder() / "verified" / f"{digest(str(folder.resolve()), 32)}.json"
     stamps = {path.name: _stamp(path, shard) for path, shard in zip(paths, shards, strict=True)}
     known = _recall(memory) if remember else {}
@@ -280,7 +309,9 @@ def _check_sums(folder: Path, paths: Sequence[Path], shards: Sequence[Shard], re
         for n, found in zip(new, pool.map(sha256_of, [paths[n] for n in new]), strict=True):
             if found != shards[n].sha256:
                 pool.shutdown(wait=False, cancel_futures=True)
-                raise BadFile(f"The shard {str(paths[n])!r} is damaged: its checksum is another. {_way_out()}")
+                raise BadFile(f"The shard {str(paths[n])!r} is damaged: its checksum is another. {_way_out(paths[n])}")
+            done += shards[n].count
+            report(done, manifest.count)
     if new:
         _memorise(memory, stamps)
 

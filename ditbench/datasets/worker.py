@@ -29,11 +29,10 @@ from ..errors import BadFile
 from ..images import Bytes
 from ..storage import write_atomically, write_text
 from ..track import Frozen
-from .crop import centre_crop, decode
+from .crop import centre_crop, decode, digests
 from .raw import RawImages
-from .shards import Plan, Shard, Skipped, read_json, shard_path, sums
+from .shards import PARTS, Plan, Shard, Skipped, again, read_digests, read_json, shard_path, sums
 
-PARTS = "parts"  # the folder of notes and locks
 _AT_ONCE = 8  # images between two reports, or one per thread
 _ASK_AGAIN = 0.5  # seconds until shards that others are making are looked at again
 Hear = Callable[[int, int], None]  # hears how many images of which shard are done
@@ -183,6 +182,20 @@ def notes_path(folder: Path, shard: int) -> Path:
 def read_notes(folder: Path, shard: int) -> Notes:
     """The notes of a finished shard."""
     return read_json(notes_path(folder, shard), Notes)
+
+
+def check_unchanged(raw: RawImages, folder: Path, plan: Plan) -> None:
+    """`BadFile` if an image is no longer the one that a finished shard was made of. Reads the images of all of them."""
+    for shard in filter(lambda shard: is_finished(folder, shard), range(plan.shards)):
+        skipped = {one.index for one in read_notes(folder, shard).skipped}
+        numbers = np.array([number for number in plan.images_of(shard) if number not in skipped], np.int64)
+        path = shard_path(folder, shard)
+        before = [digest.tobytes() for digest in read_digests(path)]
+        if len(before) != len(numbers):
+            raise BadFile(f"The shard {str(path)!r} is not what its notes say. Remove it and {again(folder)}.")
+        for number, one, other in zip(numbers.tolist(), before, digests(raw, numbers), strict=True):
+            if one != other:
+                raise BadFile(f"{raw.title(number)!r} has changed since {str(folder)!r} was begun: remove that folder.")
 
 
 def is_finished(folder: Path, shard: int) -> bool:
