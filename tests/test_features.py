@@ -82,10 +82,11 @@ def test_whole_float32_and_nothing_else_is_changed(network):
         )
     )
     torch.set_float32_matmul_precision("high")
+    before = torch.backends.cudnn.allow_tf32
     try:
         extract(network, batches(30), ("features",))
         assert set(seen) == {(True, False, "highest")}
-        assert torch.get_float32_matmul_precision() == "high" and torch.backends.cudnn.allow_tf32
+        assert (torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32) == ("high", before)
     finally:
         torch.set_float32_matmul_precision("highest")
 

@@ -103,7 +103,7 @@ def test_nano_costs_as_much_as_dit_nano(size, macs, model):
 
 def test_native_recipes():
     cifar10, ffhq = (ARCHITECTURE.native("pixel", resolution, "nano").recipe for resolution in (32, 64))
-    adam = {"optimizer": "adamw", "betas": (0.9, 0.999), "weight_decay": 0.0}
+    adam = {"optimizer": "adamw", "betas": (0.9, 0.999), "weight_decay": 0.0, "decay": "constant", "clip_norm": None}
     assert cifar10 == {**adam, "learning_rate": 1e-3} and ffhq == {**adam, "learning_rate": 2e-4}
     latents = [ARCHITECTURE.native("latent", resolution, "XL/2").recipe for resolution in (256, 512)]
     assert latents == [{"optimizer": "adamw", "learning_rate": rate} for rate in (3e-4, 1e-4)]  # the rest: unpublished

@@ -111,6 +111,7 @@ def test_native_recipe(space, resolution, size, rate, betas, warmup):
         "weight_decay": 0.03,
         "warmup_steps": warmup,
         "decay": "constant",
+        "clip_norm": None,
     }
     schedule = "scaled-linear" if size == "H/4" else "linear"
     assert native.objectives["iddpm"] == {"schedule": schedule, "learn_variance": False}
