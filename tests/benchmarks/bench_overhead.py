@@ -83,7 +83,7 @@ def bare_step(size, spec, recipe):
 
 def mapped_latents(folder, count=4096):
     """Latents of ImageNet's size, memory-mapped: (count, 2, 4, 32, 32) float16."""
-    made = load_synthetic(Request(256, "latent", channels=4, classes=1000, images=count)).examples
+    made = load_synthetic(Request(256, "latent", downsampling=8, channels=4, classes=1000, images=count)).examples
     np.save(folder / "rows.npy", made.rows)
     rows = np.load(folder / "rows.npy", mmap_mode="r")
     return Data("latents", "", Examples(rows, made.labels), tuple(map(str, range(1000))), None)
