@@ -173,7 +173,9 @@ def _ending(error: BaseException, job: Job) -> tuple[Status, str]:
     text = " ".join(str(error).split())
     known = (str(job.directory), job.config.data, job.config.reference, str(cache_folder()))
     for place in filter(None, known):
-        text = text.replace(str(Path(place).expanduser().resolve()), Path(place).name).replace(place, Path(place).name)
+        whole = Path(place).expanduser().resolve()
+        for spelled in (str(whole), place if "/" in place else str(whole)):  # "." stands in many a sentence
+            text = text.replace(spelled, whole.name)
     if isinstance(error, Diverged):
         return "diverged", text
     if isinstance(error, Interrupted | KeyboardInterrupt):

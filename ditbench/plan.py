@@ -63,21 +63,13 @@ def make_plan(
     selections = [select(registry, text, chosen.size) for text in architectures]
     runs: list[RunConfig] = []
     for selection in selections:
-        architecture = selection.architecture
-        plugin = registry.provider(architecture.name)
         recipe, objective = train_as(registry, selection, chosen, ruleset)
         recipe = fit_memory(selection, recipe, micro_batch, checkpointing)
         runs += [
             RunConfig(
                 track=chosen,
-                architecture=architecture.name,
-                size=selection.size,
-                options=dict(selection.options),
-                settings=selection.settings,
-                paper=architecture.paper,
-                distribution=plugin.distribution,
-                distribution_version=plugin.version,
-                source_sha256=registry.source_sha256(architecture.name),
+                architecture=selection.architecture.name,
+                **provenance(registry, selection),
                 ruleset=ruleset,  # type: ignore[arg-type]  # `train_as` has checked it
                 recipe=recipe,
                 objective=objective,
@@ -101,6 +93,21 @@ def make_plan(
         if labels.count((label, seed)) > 1:
             raise BadValue(f"Architecture {label!r} stands twice in the selection.")
     return runs
+
+
+def provenance(registry: Registry, selection: Selection) -> dict[str, Any]:
+    """What is built and whose code builds it, by the names that `RunConfig` and `ArchitectureFacts` share."""
+    name = selection.architecture.name
+    plugin = registry.provider(name)
+    return {
+        "size": selection.size,
+        "options": dict(selection.options),
+        "settings": selection.settings,
+        "paper": selection.architecture.paper,
+        "distribution": plugin.distribution,
+        "distribution_version": plugin.version,
+        "source_sha256": registry.source_sha256(name),
+    }
 
 
 def measured_otherwise(

@@ -17,7 +17,7 @@ from typing import Any
 
 from .components import DenoiserSpec, Selection
 from .errors import BadValue, DitbenchError
-from .plan import check_device, select
+from .plan import check_device, provenance, select
 from .processes import Expendable, answer_of, end_with_parent
 from .profile import How, Profile, Setup, Turn
 from .record import ArchitectureFacts
@@ -92,19 +92,8 @@ def _failed(task: Task, reason: str) -> Profile:
 
 
 def _facts(selection: Selection, registry: Registry) -> ArchitectureFacts:
-    name = selection.architecture.name
-    plugin = registry.provider(name)
-    return ArchitectureFacts(
-        name=name,
-        size=selection.size,
-        options=dict(selection.options),
-        label=selection.label,
-        settings=selection.settings,
-        distribution=plugin.distribution,
-        distribution_version=plugin.version,
-        source_sha256=registry.source_sha256(name),
-        paper=selection.architecture.paper,
-    )
+    of = provenance(registry, selection)
+    return ArchitectureFacts(name=selection.architecture.name, label=selection.label, **of)
 
 
 def _serve_check(outbox: Connection, asked: tuple[list[str], list[DenoiserSpec], Track | None, How]) -> None:

@@ -18,7 +18,7 @@ from safetensors.numpy import load_file
 import ditbench
 from ditbench import campaign
 from ditbench.errors import BadFile, BadValue, DitbenchError, RunBusy, UnknownName
-from ditbench.executors import Job, carry_out
+from ditbench.executors import Job, _ending, carry_out
 from ditbench.plan import make_plan
 from ditbench.record import read_record
 from ditbench.registry import Registry
@@ -156,6 +156,17 @@ def test_missing_weights_of_an_extractor_are_said_before_anything_is_done(tmp_pa
         with pytest.raises(BadFile, match="Weights of 'inception-v3-compat' are missing"):
             campaign.run("seen", ["toy"], out=tmp_path / "runs", device="cpu", **more)
     assert not list((tmp_path / "runs").rglob("record.json"))
+
+
+@pytest.mark.parametrize("spelled", ["{}", "."])
+def test_a_reason_names_no_place_of_the_machine(tmp_path, monkeypatch, spelled):
+    monkeypatch.chdir(tmp_path)
+    (config,) = make_plan(Registry.installed(), "tiny", ["toy"], device="cpu")
+    config = config.model_copy(update={"data": spelled.format(tmp_path)})
+    job = Job(config, tmp_path / "run", None)
+    job.directory.mkdir()
+    status, reason = _ending(BadFile(f"The shard '{tmp_path}/shard-0.st' is damaged. Remove it."), job)
+    assert (status, reason) == ("failed", f"The shard '{tmp_path.name}/shard-0.st' is damaged. Remove it.")
 
 
 def test_every_bad_ending_is_a_row_and_the_others_go_on(tmp_path):

@@ -48,12 +48,10 @@ def offline(tmp_path, monkeypatch):
 @pytest.fixture
 def job(toy, tmp_path):
     """A run of the toy that has not begun."""
-    registry = Registry.installed()
-    (config,) = make_plan(registry, "tiny", ["toy"], device="cpu")
-    data = open_data(config, registry)
+    (config,) = make_plan(Registry.installed(), "tiny", ["toy"], device="cpu")
+    data = open_data(config, Registry.installed())
     config = config.model_copy(update={"data_sha256": data.sha256, "reference_sha256": data.images.hash()})
-    directory = tmp_path / "tiny" / config.run_id
-    directory.mkdir(parents=True)
+    (directory := tmp_path / "tiny" / config.run_id).mkdir(parents=True)
     return Job(config, directory, ENVIRONMENT)
 
 

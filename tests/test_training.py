@@ -114,7 +114,7 @@ def test_bfloat16_is_in_the_network_alone():
 def test_compiling_is_not_on_the_clock(monkeypatch):
     class Calm(Toy):
         def misbehave(self):
-            pass  # what counts calls would be compiled again at each
+            """Counts no calls: what does is compiled again at each."""
 
     monkeypatch.setattr(nn.Module, "compile", compile_eagerly)
     torch._dynamo.reset()
