@@ -36,7 +36,7 @@ from .record import (
 from .registry import Registry
 from .samples import Samples, draw
 from .scoring import Networks, Real
-from .storage import write_atomically, write_text
+from .storage import sha256_of, write_atomically, write_text
 from .track import RunConfig, first_fault
 from .training import Trainer, train
 from .watch import Diverged, Progress, Watch
@@ -79,6 +79,7 @@ def run(config: RunConfig, directory: Path, environment: Environment, registry: 
         floors=floors,
         milestones=judge.milestones(),
         raw=_raw(config, parts, judge, directory, environment, watch) if config.raw_weights else None,
+        files={name: sha256_of(directory / name) for name in (WEIGHTS_FILE, GRID_FILE) if (directory / name).exists()},
     )
 
 

@@ -44,14 +44,14 @@ SUSPECTS = (
     "track",
 )
 _RESULTS = {  # what a run found out or what only names it, not what it did
-    "track": {"description", "size", "budget", "budgets", "name", "version", "objective", "recipe"},
+    "track": {"description", "size", "budget", "budgets", "target", "name", "version", "objective", "recipe"},
     "data": {"name"},
     "architecture": {"label", "options", "paper"},
     "training": {
         "seconds", "final_loss", "step_seconds", "step_stride", "loading_seconds", "compile_seconds",
-        "checkpoint_seconds", "evaluation_seconds",
+        "checkpoint_seconds", "evaluation_seconds", "images_per_second", "curve",
     },
-    "sampling": {"images_sha256", "batch_images", "batch_seconds", "decode_seconds"},
+    "sampling": {"images_sha256", "batch_images", "batch_seconds", "decode_seconds", "images_per_second"},
 }  # fmt: skip
 
 
@@ -109,7 +109,7 @@ def _of_run(record: Record) -> Iterator[tuple[str, Any]]:
 
 
 def _protocol(measurement: Measurement) -> dict[str, Any]:
-    return measurement.model_dump(mode="json", exclude={"metric", "value", "spread", "higher_is_better"})
+    return measurement.model_dump(mode="json", exclude={"metric", "value", "spread", "higher_is_better", "raw"})
 
 
 def _flat(name: str, value: Any) -> Iterator[tuple[str, Any]]:

@@ -149,7 +149,7 @@ def carry_out(job: Job, watch: Watch) -> Record:
             if record is not None:  # a finished run stays finished, whatever happened to what was asked for later
                 raise
             record = _unfinished(job, *_ending(error, job))
-        write_record(record, job.directory / FILE_NAME)
+        record = write_record(record, job.directory / FILE_NAME)
         if record.status == "finished":
             _late("ditbench.checkpoint").discard(job.directory)
     return record
@@ -206,8 +206,7 @@ def _outcome(job: Job, worker: Worker, faults: list[DitbenchError]) -> Record:
         return kept
     record = _unfinished(job, "interrupted", worker.how_it_ended)
     with sole_writer(job.directory):
-        write_record(record, path)
-    return record
+        return write_record(record, path)
 
 
 def _serve_run(outbox: Connection, job: Job) -> None:

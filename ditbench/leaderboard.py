@@ -182,13 +182,12 @@ def _arrow(measurement: Measurement) -> str:
 
 def _training_rate(record: Record) -> float:
     assert record.training is not None
-    return record.training.batch_size / statistics.median(record.training.step_seconds)
+    return record.training.images_per_second
 
 
 def _sampling_rate(record: Record) -> float:
     assert record.sampling is not None
-    rates = zip(record.sampling.batch_images, record.sampling.batch_seconds, strict=True)
-    return statistics.median(images / seconds for images, seconds in rates)
+    return record.sampling.images_per_second
 
 
 def _peak_memory(record: Record) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from .derived import sampling_rate, training_rate
 from .track import Track, digest
 
 _V1_PROSE = {"description", "size", "budget"}
@@ -11,7 +12,28 @@ _V1_PROSE = {"description", "size", "budget"}
 
 def upgrade_record(content: dict[str, Any]) -> dict[str, Any]:
     """A run's record as JSON gives it, in the present schema; as it is, if it is no older one that is sound."""
-    return _from_v1(content) if content.get("schema_version") == 1 else content
+    for version, step in ((1, _from_v1), (2, _from_v2)):
+        if content.get("schema_version") == version:
+            content = step(content)
+    return content
+
+
+def _from_v2(old: dict[str, Any]) -> dict[str, Any]:
+    """3 has the throughputs beside the raw times, and what metrics were computed from, which 2 did not note."""
+    new = {**old, "schema_version": 3}
+    if (training := old.get("training")) is not None:
+        rate = training_rate(training["batch_size"], training["step_seconds"])
+        new["training"] = {**training, "images_per_second": rate}
+    if (sampling := old.get("sampling")) is not None:
+        new["sampling"] = _with_rate(sampling)
+    if (raw := old.get("raw")) is not None:
+        new["raw"] = {**raw, "sampling": _with_rate(raw["sampling"])}
+    return new
+
+
+def _with_rate(sampling: dict[str, Any]) -> dict[str, Any]:
+    rate = sampling_rate(sampling["batch_images"], sampling["batch_seconds"])
+    return {**sampling, "images_per_second": rate}
 
 
 def _from_v1(old: dict[str, Any]) -> dict[str, Any]:

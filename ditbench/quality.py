@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from statistics import fmean, stdev
+from itertools import pairwise
 
 import numpy as np
+import torch
 from sklearn.neighbors import KNeighborsClassifier
+from torch import Tensor
 from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_statistics_to_metric
-from torch_fidelity.metric_isc import KEY_METRIC_ISC_MEAN, KEY_METRIC_ISC_STD, isc_features_to_metric
-from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, KEY_METRIC_KID_STD, kid_features_to_metric
+from torch_fidelity.metric_isc import KEY_METRIC_ISC_MEAN, isc_features_to_metric
+from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, kid_features_to_metric
 from torch_fidelity.metric_prc import prc_features_to_metric
 
 from .components import Extractor, Metric, Output, Value, load
-from .features import Features
+from .derived import Raw, of_raw
+from .features import Features, Moments
 from .record import Measurement
 
 KID_SUBSETS, KID_SUBSET_SIZE = 100, 1000  # torch-fidelity's defaults, as the next two
@@ -25,17 +28,24 @@ INFINITY_SIZES = 15
 NEIGHBOURS = 3
 PRC_BATCH = 1000  # rows of distances at a time: 4,000 bytes per image, which change no number
 FLOOR_SPLITS = 5
+JACKKNIFE_PARTS, MIN_JACKKNIFED = 10, 20
 RAW_PIXELS = "raw-pixels"  # in place of an extractor's name
 Report = Callable[[str], None]  # hears of the metric that is measured next
 
 
 @dataclass(frozen=True)
 class Score:
-    """A metric's value, its own spread, and the settings that a reader needs."""
+    """A metric's value, its spread over the samples, the settings that a reader needs, and the raw numbers behind."""
 
     value: float
     spread: float | None = None
     settings: Mapping[str, Value] = field(default_factory=dict)
+    raw: Raw = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, raw: Raw, **settings: Value) -> Score:
+        """The score that follows from raw numbers, as `derived.of_raw` has it."""
+        return cls(*of_raw(raw), settings, raw)
 
 
 def outputs_for(metrics: Sequence[Metric]) -> tuple[Output, ...]:
@@ -77,6 +87,7 @@ def _measure(
         reference_sha256=None if metric.against == "nothing" else reference_sha256,
         features_sha256=None if on_pixels else extractor.weights.sha256,
         settings=dict(score.settings),
+        raw={kind: list(numbers) for kind, numbers in score.raw.items()},
     )
 
 
@@ -111,9 +122,10 @@ def floors(
 
 
 def _mean_of(found: Sequence[Measurement]) -> Measurement:
-    values = [measurement.value for measurement in found]
+    raw: Raw = {"values": [measurement.value for measurement in found]}
+    value, spread = of_raw(raw)
     settings = {**found[0].settings, "random_halves": len(found)}
-    return found[0].model_copy(update={"value": fmean(values), "spread": stdev(values), "settings": settings})
+    return found[0].model_copy(update={"value": value, "spread": spread, "settings": settings, "raw": raw})
 
 
 def protocol(metric: str, samples: int, features: str, marks: str = "") -> str:
@@ -124,12 +136,21 @@ def protocol(metric: str, samples: int, features: str, marks: str = "") -> str:
 
 def frechet_distance(fake: Features, real: Features) -> Score:
     """FID (Heusel et al., 2017), statistics and square root in float64."""
-    return Score(_frechet("features", fake, real))
+    return _frechet_score("features", fake, real)
 
 
 def spatial_frechet_distance(fake: Features, real: Features) -> Score:
     """sFID (Nash et al., 2021): the same of the extractor's spatial output."""
-    return Score(_frechet("spatial", fake, real))
+    return _frechet_score("spatial", fake, real)
+
+
+def _frechet_score(output: Output, fake: Features, real: Features) -> Score:
+    """The distance as that of the means and that of the covariances, and its jackknife over the samples."""
+    means = fake.moments_of(output).mean - real.moments_of(output).mean
+    of_means = float(means @ means)
+    terms = [of_means, _frechet(output, fake, real) - of_means]
+    without = jackknife(fake.outputs[output], real.moments_of(output))
+    return Score.of({"terms": terms, "jackknife": without} if without else {"terms": terms})
 
 
 def _frechet(output: Output, fake: Features, real: Features) -> float:
@@ -138,6 +159,34 @@ def _frechet(output: Output, fake: Features, real: Features) -> float:
         for moments in (fake.moments_of(output), real.moments_of(output))
     ]
     return float(fid_statistics_to_metric(*both, verbose=False)[KEY_METRIC_FID])
+
+
+def jackknife(features: Tensor, real: Moments) -> list[float]:
+    """Fréchet distances of the features (N, F) without each tenth in turn, drawn at random; none of less than 20.
+
+    A tenth's sums are taken from those of all, and the root of the real covariance is taken once: ten distances for
+    the price of two. Tr (S R)^1/2 = Tr (R^1/2 S R^1/2)^1/2, whose eigenvalues are real.
+    """
+    if len(features) < MIN_JACKKNIFED:
+        return []
+    order = torch.from_numpy(np.random.default_rng(SEED).permutation(len(features)))
+    parts = [_sums(features[chosen].double() - real.mean) for chosen in order.tensor_split(JACKKNIFE_PARTS)]
+    total = [sum(of_parts) for of_parts in zip(*parts, strict=True)]
+    values, vectors = torch.linalg.eigh(real.covariance)
+    root = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
+    found = []
+    for part in parts:
+        count, of_rows, of_squares = (whole - own for whole, own in zip(total, part, strict=True))
+        mean = of_rows / count
+        covariance = (of_squares - count * mean.outer(mean)) / (count - 1)
+        cross = torch.linalg.eigvalsh(root @ covariance @ root).clamp(min=0).sqrt().sum()
+        found.append(float(mean @ mean + covariance.trace() + real.covariance.trace() - 2 * cross))
+    return found
+
+
+def _sums(rows: Tensor) -> tuple[int, Tensor, Tensor]:
+    """How many rows (n, F), their sum, and that of their outer products."""
+    return len(rows), rows.sum(0), rows.T @ rows
 
 
 def frechet_infinity(fake: Features, real: Features) -> Score:
@@ -161,26 +210,40 @@ def kernel_distance(fake: Features, real: Features) -> Score:
     """
     size = min(KID_SUBSET_SIZE, len(fake), len(real))
     subsets = 1 if len(fake) == len(real) == size else KID_SUBSETS
-    settings = {"kid_subsets": subsets, "kid_subset_size": size, "rng_seed": SEED, "verbose": False}
-    found = kid_features_to_metric(fake.outputs["features"], real.outputs["features"], **settings)
-    spread = float(found[KEY_METRIC_KID_STD]) if subsets > 1 else None
-    return Score(float(found[KEY_METRIC_KID_MEAN]), spread, {"subsets": subsets, "subset_size": size})
+    draw = np.random.RandomState(SEED)  # torch-fidelity's stream, in its order
+    values = []
+    for _ in range(subsets):
+        one = fake.outputs["features"][draw.choice(len(fake), size, replace=False)]
+        other = real.outputs["features"][draw.choice(len(real), size, replace=False)]
+        found = kid_features_to_metric(one, other, kid_subsets=1, kid_subset_size=size, verbose=False)
+        values.append(float(found[KEY_METRIC_KID_MEAN]))
+    return Score.of({"values": values}, subsets=subsets, subset_size=size)
 
 
 def inception_score(fake: Features, real: Features) -> Score:
     """IS (Salimans et al., 2016): mean and standard deviation over splits. `real` plays no part."""
-    found = isc_features_to_metric(fake.outputs["logits"], splits=IS_SPLITS, shuffle=True, rng_seed=SEED)
-    return Score(float(found[KEY_METRIC_ISC_MEAN]), float(found[KEY_METRIC_ISC_STD]), {"splits": IS_SPLITS})
+    logits = fake.outputs["logits"][np.random.RandomState(SEED).permutation(fake.count)]  # torch-fidelity's shuffle
+    ends = [split * fake.count // IS_SPLITS for split in range(IS_SPLITS + 1)]
+    values = [
+        float(isc_features_to_metric(logits[start:end], splits=1, shuffle=False)[KEY_METRIC_ISC_MEAN])
+        for start, end in pairwise(ends)
+    ]
+    return Score.of({"values": values}, splits=IS_SPLITS)
 
 
 def precision(fake: Features, real: Features) -> Score:
     """Share of the samples that lie within the real images' manifold (Kynkäänniemi et al., 2019)."""
-    return Score(_manifolds(fake, real)["precision"], settings={"neighbours": NEIGHBOURS})
+    return _share(_manifolds(fake, real)["precision"], len(fake))
 
 
 def recall(fake: Features, real: Features) -> Score:
     """Share of the real images that lie within the samples' manifold (Kynkäänniemi et al., 2019)."""
-    return Score(_manifolds(fake, real)["recall"], settings={"neighbours": NEIGHBOURS})
+    return _share(_manifolds(fake, real)["recall"], len(real))
+
+
+def _share(share: float, of: int) -> Score:
+    """A share in float32 as the counts that it came from."""
+    return Score.of({"counts": [round(share * of), of]}, neighbours=NEIGHBOURS)
 
 
 @lru_cache(maxsize=1)  # precision and recall come from the same distances
@@ -196,7 +259,7 @@ def class_accuracy(fake: Features, real: Features) -> Score:
     judge = KNeighborsClassifier(n_neighbors=NEIGHBOURS)
     judge.fit(_rows(real), real.labels)
     told = judge.predict(_rows(fake))
-    return Score(float(np.mean(told == fake.labels)), settings={"neighbours": NEIGHBOURS})
+    return Score.of({"counts": [int(np.sum(told == fake.labels)), len(told)]}, neighbours=NEIGHBOURS)
 
 
 def _rows(images: Features) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:

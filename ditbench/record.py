@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -12,6 +12,7 @@ import pydantic
 from pydantic import Field
 
 from .components import Value
+from .derived import Kind
 from .errors import BadFile
 from .migrations import upgrade_record
 from .storage import write_text
@@ -25,6 +26,7 @@ EVALUATION_SUFFIX = ".evaluation.json"  # what `evaluation.py` writes, likewise
 Model = TypeVar("Model", bound=Frozen)
 Status = Literal["finished", "failed", "diverged", "interrupted"]
 Count = Annotated[int, Field(ge=0)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class ArchitectureFacts(Frozen):
@@ -83,6 +85,15 @@ class Cost(Frozen):
         return 3 * 2 * self.macs_per_image * self.training_forwards
 
 
+class CurvePoint(Frozen):
+    """The mean loss since the point before, and what had been spent by then."""
+
+    step: Count
+    images: Count
+    seconds: float
+    loss: float
+
+
 class TrainingFacts(Frozen):
     """What training did. Throughputs derive from the raw times."""
 
@@ -93,6 +104,8 @@ class TrainingFacts(Frozen):
     final_loss: float | None  # mean over the last interval of the curve
     step_seconds: Annotated[list[float], Field(min_length=1)]  # raw; every `step_stride`-th step
     step_stride: Count
+    images_per_second: float  # at the median step
+    curve: list[CurvePoint] = []  # empty: a record from before it was noted
     resumed: Count  # times the run was taken up again
     flops: float = 0.0  # spent, as a FLOPs budget counts them
     precision: Literal["float32", "tf32", "bfloat16"] = "float32"
@@ -115,6 +128,7 @@ class SamplingFacts(Frozen):
     images_sha256: str
     batch_images: Annotated[list[Count], Field(min_length=1)]
     batch_seconds: Annotated[list[float], Field(min_length=1)]  # raw, one per batch; without decoding
+    images_per_second: float  # of the median batch
     decode_seconds: float = 0.0  # of all latents to images
 
 
@@ -149,13 +163,14 @@ class Measurement(Frozen):
     ]  # e.g. "fid1k/digits-cnn"; numbers of different protocols never share a column
     metric: str
     value: float
-    spread: float | None = None  # standard deviation over the metric's own subsets or splits
+    spread: float | None = None  # over the samples: of subsets or splits, or a jackknife's standard error
     higher_is_better: bool
     samples: Count
     reference_samples: Count | None  # None: not known (moments from a file), or the metric has no reference
     reference_sha256: str | None = None  # of the real images, or of the file that holds their moments
     features_sha256: str | None = None  # of the extractor's weights
     settings: dict[str, Value] = {}
+    raw: dict[Kind, list[float]] = {}  # what value and spread follow from, as `derived.of_raw` has it
 
 
 class Milestone(Frozen):
@@ -190,10 +205,19 @@ class RawWeights(Frozen):
     metrics: list[Measurement]
 
 
+class Submission(Frozen):
+    """Who put a record forward, and where its weights are for others to measure."""
+
+    by: Annotated[str, Field(pattern=r"^[^\x00-\x1f/\\]{1,100}$")]  # a name or an account, no address and no path
+    date: date
+    weights: Annotated[str, Field(pattern=r"^https://\S{1,500}$")] | None = None  # of the file in `files`
+
+
 class Record(Frozen):
     """One run. Immutable once finished, but for what is asked for later and adds to it."""
 
-    schema_version: Literal[2] = 2
+    schema_version: Literal[3] = 3
+    sha256: Sha256 | None = None  # of all else as JSON; set when the record is written
     run_id: Name
     run_hash: str
     status: Status
@@ -222,6 +246,8 @@ class Record(Frozen):
     floors: list[Measurement] = []  # the same metrics of held-out images, or between random halves of the real ones
     milestones: list[Milestone] = []  # the same metrics on the way, where that was asked for
     raw: RawWeights | None = None
+    files: dict[Name, Sha256] = {}  # what the run left beside its record: the weights measured, the grid of samples
+    submission: Submission | None = None
 
     @pydantic.model_validator(mode="after")
     def _consistent(self) -> Record:
@@ -307,9 +333,29 @@ def identity(config: RunConfig) -> dict[str, Any]:
     }
 
 
-def write_record(record: Record, path: Path) -> None:
-    """Write the record atomically; `read_record` gives it back equal."""
-    write_text(path, record.model_dump_json(indent=1) + "\n")
+def config_of(record: Record) -> RunConfig:
+    """The run that a record says it is of: `RunConfig.hash` of it is the record's `run_hash`."""
+    facts = record.architecture.model_dump(exclude={"name", "label"})
+    shared = ("track", "ruleset", "recipe", "objective", "budget", "seed", "device", "data_sha256", "reference_sha256")
+    return RunConfig(
+        architecture=record.architecture.name,
+        **facts,
+        **{name: getattr(record, name) for name in shared},
+        deviations=tuple(record.deviations),
+        eval_at=tuple(milestone.at for milestone in record.milestones),
+    )
+
+
+def seal(content: dict[str, Any]) -> str:
+    """sha256 of a record as JSON gives it, but for the field that holds this sha256."""
+    return digest({name: value for name, value in content.items() if name != "sha256"})
+
+
+def write_record(record: Record, path: Path) -> Record:
+    """Write the record atomically, with its sha256, and return it so: `read_record` gives it back equal."""
+    sealed = record.model_copy(update={"sha256": seal(record.model_dump(mode="json"))})
+    write_text(path, sealed.model_dump_json(indent=1) + "\n")
+    return sealed
 
 
 def write_evaluation(evaluation: Evaluation, folder: Path) -> Path:

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from . import precision, sampling
+from .derived import sampling_rate
 from .images import Bytes
 from .parts import Parts
 from .record import SamplingFacts
@@ -104,6 +105,7 @@ def draw(
         images_sha256=_sha256(pixels),
         batch_images=done.batch_images,
         batch_seconds=done.batch_seconds,
+        images_per_second=sampling_rate(done.batch_images, done.batch_seconds),
         decode_seconds=done.decode_seconds,
     )
     return Samples(pixels, labels, facts, (images, progress))

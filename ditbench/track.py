@@ -143,11 +143,13 @@ class Track(Frozen):
     recipe: Recipe
     sampler: SamplerChoice
     evaluation: Evaluation
+    target: float | None = None  # a value of the first metric: boards tell when training got there
 
     @property
     def hash(self) -> str:
-        """Over all that has a meaning: the prose and the defaults that a run overrides stay out."""
-        content = self.model_dump(mode="json", exclude={"description", "size", "budget", "budgets"}, exclude_none=True)
+        """Over all that has a meaning: the prose, the defaults that a run overrides and how boards read stay out."""
+        out = {"description", "size", "budget", "budgets", "target"}
+        content = self.model_dump(mode="json", exclude=out, exclude_none=True)
         return digest(_without_memory(content), 12)
 
     def amount(self, budget: str | None) -> Budget:

@@ -30,10 +30,11 @@ from .components import DenoiserSpec
 from .cost import peak_memory, reset_peak
 from .curve import CURVE_FILE, Curve, StepTimes, restored
 from .datasets.loading import Feed
+from .derived import training_rate
 from .objectives import DiffusionObjective, loss_of
 from .optimizers import make_optimizer
 from .precision import CompileWatch, autocast, compiles, products, resolve
-from .record import PeakMemory, TrainingFacts
+from .record import CurvePoint, PeakMemory, TrainingFacts
 from .track import Recipe
 from .watch import Diverged, Progress, Watch
 
@@ -186,14 +187,18 @@ class Trainer:
 
     def facts(self) -> TrainingFacts:
         """What training did, for the record."""
+        step_seconds = [round(seconds, 6) for seconds in self.times.seconds]
+        known = CurvePoint.model_fields
         return TrainingFacts(
             batch_size=self.recipe.batch_size,
             steps=self.clock.steps,
             images=self.clock.images,
             seconds=self.clock.seconds,
             final_loss=self.curve.last_loss,
-            step_seconds=[round(seconds, 6) for seconds in self.times.seconds],
+            step_seconds=step_seconds,
             step_stride=self.times.stride,
+            images_per_second=training_rate(self.recipe.batch_size, step_seconds),
+            curve=[CurvePoint.model_validate({name: point[name] for name in known}) for point in self.curve.points],
             resumed=self.resumed,
             flops=self.clock.flops,
             precision=self.precision,

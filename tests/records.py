@@ -53,11 +53,12 @@ def finished(label="dit:nano", fid=1.0, seed=0, track=TRACK, **changes):
         ),
         training=TrainingFacts(
             batch_size=100, steps=3, images=300, seconds=10.3, final_loss=0.5, step_seconds=[0.1, 0.2, 10.0],
-            step_stride=1, resumed=0,
+            step_stride=1, resumed=0, images_per_second=500.0,
         ),
         sampling=SamplingFacts(
             sampler="euler", steps=25, evaluations=25, weights="ema", labels_sha256="a" * 64, images_sha256="b" * 64,
             batch_images=[250, 250, 100], batch_seconds=[1.0, 0.5, 0.4],
+            images_per_second=250.0,
         ),
         memory=Memory(resident_at_start=2**29, training=PeakMemory(resident=2**30), sampling=PeakMemory()),
         data=DataFacts(name="digits", examples=1541, shape=(1, 8, 8), classes=10),

@@ -14,7 +14,7 @@ V1 = Path(__file__).parent / "older" / "record-v1.json"
 
 def test_a_record_of_version_1_is_read_with_its_numbers():
     old, record = json.loads(V1.read_text()), read_record(V1)
-    assert record.schema_version == 2 and record.ruleset == "matched" and record.recipe == record.track.recipe
+    assert record.schema_version == 3 and record.ruleset == "matched" and record.recipe == record.track.recipe
     assert record.metrics[0].value == old["metrics"][0]["value"] and record.data_sha256 == old["data_sha256"]
     (board,) = boards([record])
     assert board.version == 2 and table(board)["rank"].tolist() == ["1"]

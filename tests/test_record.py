@@ -12,8 +12,9 @@ from ditbench.record import Record, read_record, read_records, write_record
 
 @pytest.mark.parametrize("record", [finished(), unfinished()], ids=["finished", "diverged"])
 def test_a_record_comes_back_equal(tmp_path, record):
-    write_record(record, tmp_path / "record.json")
-    assert read_record(tmp_path / "record.json") == record
+    written = write_record(record, tmp_path / "record.json")
+    assert read_record(tmp_path / "record.json") == written
+    assert written.sha256 and written.model_copy(update={"sha256": None}) == record
 
 
 def edited(tmp_path, change):
@@ -29,7 +30,7 @@ def edited(tmp_path, change):
     [
         (lambda c: c.pop("seed"), "seed"),
         (lambda c: c.update(surprise=1), "surprise"),
-        (lambda c: c.update(schema_version=3), "schema_version"),
+        (lambda c: c.update(schema_version=4), "schema_version"),
         (lambda c: c.update(status="fine"), "status"),
         (lambda c: c["track"]["recipe"].update(learning_rate=1.0), "track_hash"),
         (lambda c: c.update(metrics=[]), "a finished run needs its track's metrics"),
