@@ -8,7 +8,7 @@ from pathlib import Path
 from .builtins import REFERENCE_ARCHITECTURES
 from .components import load
 from .executors import Execute, Job, preflight
-from .leaderboard import write_leaderboard
+from .leaderboard.tables import write_leaderboard
 from .listeners import Silent, Together
 from .plan import find_dataset, make_plan
 from .record import Record, read_runs

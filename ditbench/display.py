@@ -12,7 +12,8 @@ from rich.progress import BarColumn, SpinnerColumn, TaskID, TaskProgressColumn, 
 from .components import Extractor
 from .console import make_table, plain
 from .executors import Job
-from .leaderboard import Entry, boards, entries, floor, table, unranked
+from .leaderboard.boards import boards
+from .leaderboard.tables import floor, table, unranked
 from .listeners import Silent
 from .record import Record
 from .registry import Plugin
@@ -167,7 +168,7 @@ def verdict(record: Record) -> str:
 def print_boards(console: Console, records: Sequence[Record]) -> None:
     """The tables of these records; what did not finish, and the floor, are told below."""
     for board in boards(records):
-        rows = entries(board)
+        rows = board.rows
         frame = table(board).drop(columns=_hidden(console, rows))
         shown = make_table(*(_narrow(str(column)) for column in frame.columns), title=plain(board.title))
         for row in frame.itertuples(index=False):
@@ -178,7 +179,7 @@ def print_boards(console: Console, records: Sequence[Record]) -> None:
             console.print(note, highlight=False, markup=False, soft_wrap=True)
 
 
-def _hidden(console: Console, rows: Sequence[Entry]) -> list[str]:
+def _hidden(console: Console, rows: Sequence[Row]) -> list[str]:
     """The columns that this console has no room or no need for; leaderboard.md has them all."""
     hidden = ["status"]
     if all(len(entry.records) == 1 for entry in rows):

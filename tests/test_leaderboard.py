@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 from records import ENVIRONMENT, TRACK, finished, measurement, raw_weights, unfinished
 
-from ditbench.leaderboard import boards, csv, curves, entries, floor, markdown, on_the_boards_of, table, unranked
+from ditbench.leaderboard.boards import boards, on_the_boards_of
+from ditbench.leaderboard.tables import csv, curves, floor, markdown, table, unranked
 from ditbench.record import Milestone, Record, read_records
 
 COMMITTED = Path(__file__).parent.parent / "leaderboard"
@@ -21,7 +22,7 @@ def only(records):
 
 def test_rows_are_ranked_by_the_first_metric_and_failures_come_last():
     board = only([finished("dit:nano", 2.0), unfinished("mdt:nano"), finished("uvit:nano", 1.0)])
-    assert [entry.label for entry in entries(board)] == ["uvit:nano", "dit:nano", "mdt:nano"]
+    assert [row.label for row in board.rows] == ["uvit:nano", "dit:nano", "mdt:nano"]
     frame = table(board)
     assert frame["rank"].tolist() == ["1", "2", ""]
     assert frame["status"].tolist() == ["finished", "finished", "diverged: the loss became nan at step 3"]

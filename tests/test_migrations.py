@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from ditbench.errors import BadFile
-from ditbench.leaderboard import boards, table
+from ditbench.leaderboard.boards import boards
+from ditbench.leaderboard.tables import table
 from ditbench.record import read_record
 
 V1 = Path(__file__).parent / "older" / "record-v1.json"
@@ -17,7 +18,7 @@ def test_a_record_of_version_1_is_read_with_its_numbers():
     assert record.schema_version == 3 and record.ruleset == "matched" and record.recipe == record.track.recipe
     assert record.metrics[0].value == old["metrics"][0]["value"] and record.data_sha256 == old["data_sha256"]
     (board,) = boards([record])
-    assert board.version == 2 and table(board)["rank"].tolist() == ["1"]
+    assert board.protocol.version == 2 and table(board)["rank"].tolist() == [""]
 
 
 def test_a_changed_protocol_of_version_1_is_refused(tmp_path):

@@ -16,7 +16,7 @@ from ditbench.autoencoder import load_autoencoder
 from ditbench.datasets.folder import list_folder
 from ditbench.datasets.prepare import prepare
 from ditbench.errors import BadFile, BadValue
-from ditbench.leaderboard import boards
+from ditbench.leaderboard.boards import boards
 from ditbench.record import read_record
 
 pytestmark = [pytest.mark.usefixtures("toy"), pytest.mark.timeout(240)]

@@ -39,7 +39,7 @@ def build(
     out: Annotated[Path, typer.Option(help="Folder for README.md and leaderboard.csv.")],
 ) -> None:
     """Make the leaderboard's tables from records alone."""
-    from ..leaderboard import CSV_FILE, MARKDOWN_FILE, write_leaderboard
+    from ..leaderboard.tables import CSV_FILE, MARKDOWN_FILE, write_leaderboard
     from ..record import read_records
     from ..storage import make_writable
 

@@ -59,7 +59,7 @@ def run(
     from .. import campaign
     from ..console import make_console
     from ..display import Lines, Live, print_boards
-    from ..leaderboard import on_the_boards_of
+    from ..leaderboard.boards import on_the_boards_of
     from ..listeners import Silent
     from ..record import read_runs
 

@@ -4,139 +4,22 @@ from __future__ import annotations
 
 import html
 import re
-import statistics
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
 
-from .budget import Budget
-from .record import Measurement, Milestone, Record, TrainingFacts
-from .storage import write_text
+from ..record import Measurement, Milestone, Record, TrainingFacts
+from ..storage import write_text
+from .boards import Board, Row, boards, hardware_of
+from .intervals import Estimate
 
-_Key = tuple[str, int, str, str, str, str, str, str, tuple[str, ...]]  # the fields of a `Board`, but its records
 MARKDOWN_FILE, CSV_FILE, CURVES_FILE = "README.md", "leaderboard.csv", "curves.csv"
-
-
-@dataclass(frozen=True)
-class Board:
-    """Runs that may be compared: same track, protocol, ruleset, budget, data, reference and kind of device."""
-
-    track: str
-    version: int
-    track_hash: str
-    ruleset: str
-    budget: str
-    device: str
-    data: str  # sha256, as the next
-    reference: str
-    deviations: tuple[str, ...]
-    records: tuple[Record, ...]
-
-    @property
-    def ranked(self) -> bool:
-        """Whether the runs are what their track says."""
-        return not self.deviations
-
-    @property
-    def title(self) -> str:
-        """What the board compares, in one line."""
-        ruleset = "" if self.ruleset == "matched" else f", {self.ruleset} recipes"
-        rank = "" if self.ranked else ", unranked"
-        return f"{self.track} v{self.version}{ruleset}, {self.budget}, {self.device}{rank}"
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One architecture, as one version of its plugin has it: its runs over all seeds."""
-
-    label: str
-    records: tuple[Record, ...]
-
-    @property
-    def finished(self) -> tuple[Record, ...]:
-        """The runs that have numbers."""
-        return tuple(record for record in self.records if record.status == "finished")
-
-    @property
-    def status(self) -> str:
-        """``finished``, or how many runs ended otherwise and why the first did."""
-        bad = [record for record in self.records if record.status != "finished"]
-        if not bad:
-            return "finished"
-        share = f" ({len(bad)} of {len(self.records)})" if len(self.records) > 1 else ""
-        return f"{bad[0].status}{share}: {bad[0].reason}"
-
-
-def boards(records: Iterable[Record]) -> list[Board]:
-    """Sort records into boards; numbers of different protocols, data or devices never share one."""
-    groups: dict[_Key, list[Record]] = defaultdict(list)
-    for record in records:
-        groups[_board_key(record)].append(record)
-    return [Board(*key, tuple(group)) for key, group in sorted(groups.items())]
-
-
-def _board_key(record: Record) -> _Key:
-    return (
-        record.track.name,
-        record.track.version,
-        record.track_hash,
-        record.ruleset,
-        record.budget,
-        _device_name(record),
-        record.data_sha256,
-        record.reference_sha256,
-        tuple(record.deviations),
-    )
-
-
-def on_the_boards_of(records: Iterable[Record], others: Iterable[Record]) -> list[Record]:
-    """Those of the others that share a board with one of the records."""
-    run_ids = {record.run_id for record in records}
-    return [
-        record
-        for board in boards(others)
-        if run_ids & {record.run_id for record in board.records}
-        for record in board.records
-    ]
-
-
-def entries(board: Board) -> list[Entry]:
-    """A board's architectures, best first by the track's first metric; those without a number last."""
-    groups: dict[tuple[str, str, str, str], list[Record]] = defaultdict(list)
-    for record in board.records:
-        of = record.architecture
-        groups[of.label, of.distribution, of.distribution_version, of.source_sha256].append(record)
-    labels = Counter(label for label, *_ in groups)
-    found = []
-    for (label, distribution, version, source), group in groups.items():
-        full = label if labels[label] == 1 else f"{label} ({distribution} {version}, {source[:6]})"
-        found.append(Entry(full, tuple(sorted(group, key=lambda record: record.seed))))
-    return sorted(found, key=_rank_key)
-
-
-def _rank_key(entry: Entry) -> tuple[float, str]:
-    values = [record.metrics[0] for record in entry.finished if record.metrics]
-    if not values:
-        return float("inf"), entry.label
-    sign = -1 if values[0].higher_is_better else 1
-    return sign * statistics.fmean(value.value for value in values), entry.label
-
-
-def _device_name(record: Record) -> str:
-    """GPU model, or the processor's kind; where time is the budget, its model and threads, too."""
-    if record.environment is None:
-        return record.device.partition(":")[0]
-    timed = Budget.parse(record.budget).unit in ("seconds", "gpu_hours")
-    on_cpu = f"{record.environment.cpu}, {record.environment.threads} threads" if timed else "cpu"
-    return record.environment.gpu or on_cpu
 
 
 def table(board: Board) -> pd.DataFrame:
     """Text cells: a row per architecture, a column per full protocol name."""
-    rows = [_row(rank if board.ranked else None, entry) for rank, entry in enumerate(entries(board), start=1)]
+    rows = [_row(row) for row in board.rows]
     return pd.DataFrame(rows).fillna("")
 
 
@@ -153,15 +36,15 @@ def floor(board: Board) -> str:
 
 def unranked(board: Board) -> str:
     """Why the board's runs have no rank; empty if they have."""
-    reasons = "; ".join(board.deviations)
+    reasons = "; ".join(board.protocol.deviations)
     return f"Unranked, because these runs are not what their track says: {reasons}." if reasons else ""
 
 
-def _row(rank: int | None, entry: Entry) -> dict[str, str]:
-    records = entry.finished
+def _row(of: Row) -> dict[str, str]:
+    records = of.finished
     row = {
-        "rank": str(rank) if records and rank else "",
-        "architecture": entry.label,
+        "rank": "" if of.rank is None else f"{of.rank}{' (tie)' if of.tied else ''}",
+        "architecture": of.label,
         "seeds": str(len(records)),
     }
     for place, measurement in enumerate(records[0].metrics if records else ()):  # all runs of a track have the same
@@ -172,7 +55,7 @@ def _row(rank: int | None, entry: Entry) -> dict[str, str]:
         row[f"raw weights' {raw[0].protocol} {_arrow(raw[0])}"] = _mean([measurement.value for measurement in raw])
     for header, read in _COST_COLUMNS.items():
         row[header] = _mean([read(record) for record in records]) if records else ""
-    row["status"] = entry.status
+    row["status"] = of.status
     return row
 
 
@@ -222,9 +105,9 @@ _COST_COLUMNS: dict[str, Callable[[Record], float]] = {
 
 
 def _mean(values: Sequence[float]) -> str:
-    """The mean; with several seeds also the standard deviation over them."""
-    text = _number(statistics.fmean(values))
-    return text if len(values) < 2 else f"{text} ± {_number(statistics.stdev(values))}"
+    """The mean; with several seeds also half the width of its 95 % interval."""
+    of = Estimate(tuple(values))
+    return _number(of.mean) + (f" ± {_number(of.half_width)}" if of.half_width is not None else "")
 
 
 def _number(value: float) -> str:
@@ -263,7 +146,8 @@ def markdown(records: Sequence[Record]) -> str:
         parts += [f"{_escape(note)}\n" for note in (unranked(board), floor(board)) if note]
         code = ", ".join(f"`{commit[:10]}`" for commit in commits) or "an unknown commit"
         parts += [
-            f"Track hash `{board.track_hash}`; data `{board.data[:12]}`, compared with `{board.reference[:12]}`; "
+            f"Track hash `{board.protocol.track_hash}`; data `{board.protocol.data[:12]}`, compared with "
+            f"`{board.protocol.reference[:12]}`; "
             f"{len(board.records)} runs; code at {code}; {_machines(board)}.",
             "",
         ]
@@ -302,7 +186,7 @@ def csv(records: Sequence[Record]) -> str:
             "deviations": "; ".join(record.deviations),
             "data_sha256": record.data_sha256,
             "reference_sha256": record.reference_sha256,
-            "device": _device_name(record),
+            "device": hardware_of(record),
             "architecture": record.architecture.label,
             "seed": record.seed,
             "run_id": record.run_id,
