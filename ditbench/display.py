@@ -12,7 +12,7 @@ from rich.progress import BarColumn, SpinnerColumn, TaskID, TaskProgressColumn, 
 from .components import Extractor
 from .console import make_table, plain
 from .executors import Job
-from .leaderboard.boards import boards
+from .leaderboard.boards import Row, boards
 from .leaderboard.tables import floor, table, unranked
 from .listeners import Silent
 from .record import Record
