@@ -6,11 +6,14 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch_fidelity.metric_isc import isc_features_to_metric
+from torch_fidelity.metric_kid import kid_features_to_metric
 from torchmetrics.image.fid import FrechetInceptionDistance
 
 from ditbench import quality
 from ditbench.classifiers import SEEN
 from ditbench.datasets.bundled import digits
+from ditbench.derived import of_raw
 from ditbench.errors import BadValue
 from ditbench.features import Features, extract, load_extractor, moments_of
 from ditbench.image_sets import in_memory
@@ -60,6 +63,50 @@ def test_fid_of_infinitely_many_samples_has_no_bias():
     assert finite.value > 0.1 and abs(infinite.value) < finite.value / 3
     assert infinite.settings == {"sizes": 15, "smallest": 50}
     assert quality.frechet_infinity(samples, reference) == infinite
+
+
+def test_the_jackknife_leaves_out_each_tenth_of_the_samples(halves):
+    """The short way through sums and one root gives what leaving out and starting over gives."""
+    one, other = halves
+    found = quality.jackknife(other.outputs["features"], one.moments_of("features"))
+    order = np.random.default_rng(quality.SEED).permutation(len(other))
+    for without, left_out in zip(found, np.array_split(order, 10), strict=True):
+        rest = other.subset(np.setdiff1d(order, left_out))
+        assert without == pytest.approx(quality.frechet_distance(given(rest.outputs["features"]), one).value, rel=1e-6)
+    assert quality.jackknife(other.outputs["features"][:19], one.moments_of("features")) == []
+
+
+def test_the_spread_of_fid_is_what_other_samples_would_change():
+    """Against the standard deviation over 60 sets of samples, which the jackknife estimates from one alone."""
+    draw = torch.Generator().manual_seed(0)
+    real = given(torch.randn(20_000, 4, generator=draw, dtype=torch.float64))
+    sets = [given(0.5 + torch.randn(300, 4, generator=draw, dtype=torch.float64)) for _ in range(60)]
+    scores = [quality.frechet_distance(fake, real) for fake in sets]
+    seen = np.std([score.value for score in scores], ddof=1)
+    assert np.mean([score.spread for score in scores]) == pytest.approx(seen, rel=0.3)
+
+
+@pytest.mark.parametrize("name", ["fid", "kid", "is", "precision", "recall", "knn"])
+def test_value_and_spread_follow_from_the_raw_numbers(halves, name):
+    found = one(METRICS[name], halves[1], halves[0])
+    assert (found.value, found.spread) == of_raw(found.raw) and found.raw
+
+
+def test_kid_and_is_are_torch_fidelitys_own(halves):
+    real, fake = halves
+    settings = {"kid_subsets": 100, "kid_subset_size": 599, "rng_seed": 2020, "verbose": False}
+    theirs = kid_features_to_metric(fake.outputs["features"], real.outputs["features"], **settings)
+    ours = quality.kernel_distance(fake, real)
+    assert (ours.value, ours.spread) == pytest.approx(tuple(theirs.values()), rel=1e-4)  # kernels are float32
+    theirs = isc_features_to_metric(fake.outputs["logits"], splits=10, shuffle=True, rng_seed=2020)
+    ours = quality.inception_score(fake, real)
+    assert (ours.value, ours.spread) == pytest.approx(tuple(theirs.values()), rel=1e-12)
+
+
+def test_raw_numbers_that_are_none_are_refused():
+    for raw in ({}, {"counts": [3, 2]}, {"counts": [1]}, {"values": []}, {"terms": [1.0], "counts": [1, 2]}):
+        with pytest.raises(ValueError, match="neither terms nor values"):
+            of_raw(raw)
 
 
 def test_precision_and_recall():
