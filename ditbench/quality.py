@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import pairwise
@@ -162,31 +162,47 @@ def _frechet(output: Output, fake: Features, real: Features) -> float:
 
 
 def jackknife(features: Tensor, real: Moments) -> list[float]:
-    """Fréchet distances of the features (N, F) without each tenth in turn, drawn at random; none of less than 20.
-
-    A tenth's sums are taken from those of all, and the root of the real covariance is taken once: ten distances for
-    the price of two. Tr (S R)^1/2 = Tr (R^1/2 S R^1/2)^1/2, whose eigenvalues are real.
-    """
+    """Fréchet distances of the features (N, F) without each tenth in turn, drawn at random; none of less than 20."""
     if len(features) < MIN_JACKKNIFED:
         return []
     order = torch.from_numpy(np.random.default_rng(SEED).permutation(len(features)))
-    parts = [_sums(features[chosen].double() - real.mean) for chosen in order.tensor_split(JACKKNIFE_PARTS)]
-    total = [sum(of_parts) for of_parts in zip(*parts, strict=True)]
+    leave_out = _of_few if len(features) < features.shape[1] else _of_many
+    return list(leave_out(features, order.tensor_split(JACKKNIFE_PARTS), real))
+
+
+def _of_many(features: Tensor, parts: Sequence[Tensor], real: Moments) -> Iterator[float]:
+    """A part's sums are taken from those of all. Tr (S R)^1/2 = Tr (R^1/2 S R^1/2)^1/2, and the root is taken once."""
+    sums = [_sums(features[part].double() - real.mean) for part in parts]
+    total = [sum(of_parts) for of_parts in zip(*sums, strict=True)]
     values, vectors = torch.linalg.eigh(real.covariance)
     root = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
-    found = []
-    for part in parts:
-        count, of_rows, of_squares = (whole - own for whole, own in zip(total, part, strict=True))
+    for own in sums:
+        count, of_rows, of_squares = (whole - part for whole, part in zip(total, own, strict=True))
         mean = of_rows / count
         covariance = (of_squares - count * mean.outer(mean)) / (count - 1)
-        cross = torch.linalg.eigvalsh(root @ covariance @ root).clamp(min=0).sqrt().sum()
-        found.append(float(mean @ mean + covariance.trace() + real.covariance.trace() - 2 * cross))
-    return found
+        yield _distance(mean, covariance.trace(), real, root @ covariance @ root)
+
+
+def _of_few(features: Tensor, parts: Sequence[Tensor], real: Moments) -> Iterator[float]:
+    """With fewer rows X than columns, S = X'X / (n - 1) and the eigenvalues of S R are those of X R X' / (n - 1)."""
+    rows = features.double() - real.mean
+    products = rows @ real.covariance @ rows.T
+    for part in parts:
+        kept = torch.cat([other for other in parts if other is not part])
+        mean, inner, degrees = rows[kept].mean(0), products[kept][:, kept], len(kept) - 1
+        inner = inner - inner.mean(0) - inner.mean(1, keepdim=True) + inner.mean()
+        yield _distance(mean, (rows[kept] - mean).square().sum() / degrees, real, inner / degrees)
 
 
 def _sums(rows: Tensor) -> tuple[int, Tensor, Tensor]:
     """How many rows (n, F), their sum, and that of their outer products."""
     return len(rows), rows.sum(0), rows.T @ rows
+
+
+def _distance(mean: Tensor, variance: Tensor, real: Moments, product: Tensor) -> float:
+    """From the difference of the means, the samples' total variance, and a matrix with the eigenvalues of S R."""
+    cross = torch.linalg.eigvalsh(product).clamp(min=0).sqrt().sum()
+    return float(mean @ mean + variance + real.covariance.trace() - 2 * cross)
 
 
 def frechet_infinity(fake: Features, real: Features) -> Score:

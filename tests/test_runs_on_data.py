@@ -29,7 +29,7 @@ def track(folder, name, space="pixel", steps="3-steps", **data):
     text = re.sub(r"\[data\].*?\n\n", lambda _: f"[data]\n{table}\n", TINY, flags=re.DOTALL)
     text = text.replace('name = "tiny"', f'name = "{name}"', 1).replace('"40-steps"', f'"{steps}"')
     text = text.replace('space = "pixel"', f'space = "{space}"').replace('"digits-cnn"', '"efficientnet-lite0"')
-    text = text.replace('"is", "knn"]', '"is"]').replace("samples = 40", "samples = 20")
+    text = text.replace('"fid", "kid", "is", "knn"]', '"kid", "is"]').replace("samples = 40", "samples = 20")
     (folder / f"{name}.toml").write_text(text)
     return str(folder / f"{name}.toml")
 
@@ -55,7 +55,7 @@ def test_a_run_on_latents_decodes_its_samples_and_compares_them_with_the_picture
     assert record.status == "finished" and not record.deviations
     assert record.data.shape == (4, 4, 4) and record.data.examples == 30 and record.data.classes == 3
     assert record.data.autoencoder == "vae" and len(record.data.autoencoder_sha256) == 64
-    assert record.metrics[0].protocol == "fid20/efficientnet-lite0" and record.metrics[0].reference_samples == 30
+    assert record.metrics[0].protocol == "kid20/efficientnet-lite0" and record.metrics[0].reference_samples == 30
     assert record.floors[0].samples == 24 and record.floors[0].settings["held_out"]
     assert record.sampling.decode_seconds > 0
     folder = tmp_path / "out" / "small" / record.run_id
@@ -130,7 +130,7 @@ def test_the_native_ruleset_trains_otherwise_and_stands_on_a_board_of_its_own(tm
     native = run("tiny", tmp_path, "dit", budget="2-steps", ruleset="native")
     assert (native[0].recipe.learning_rate, native[0].recipe.decay) == (1e-4, "constant")
     assert native[0].track == matched[0].track and native[0].metrics[0].value != matched[0].metrics[0].value
-    assert [board.ruleset for board in boards([*matched, *native])] == ["matched", "native"]
+    assert [board.protocol.ruleset for board in boards([*matched, *native])] == ["matched", "native"]
     with pytest.raises(BadValue, match="toy"):
         run("tiny", tmp_path, "toy", ruleset="native")
 
