@@ -8,7 +8,7 @@ from pathlib import Path
 from .builtins import REFERENCE_ARCHITECTURES
 from .components import load
 from .executors import Execute, Job, preflight
-from .leaderboard.tables import write_leaderboard
+from .leaderboard.build import write_run_tables
 from .listeners import Silent, Together
 from .plan import find_dataset, make_plan
 from .record import Record, read_runs
@@ -133,5 +133,5 @@ def run(
             listener.ended(record)
     finally:
         trackers.close()
-        write_leaderboard(read_runs(folder), folder)
+        write_run_tables(read_runs(folder), folder)
     return [records[job.config.run_id] for job in jobs]

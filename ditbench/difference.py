@@ -73,16 +73,17 @@ def differences(one: Record | Evaluation, other: Record | Evaluation) -> list[Di
     """Every field of the protocol in which two records of a kind differ, most suspicious first."""
     if type(one) is not type(other):
         raise BadValue("One is the record of a run, the other an evaluation: compare two of a kind.")
-    ours, theirs = dict(_fields(one)), dict(_fields(other))
-    names = sorted(ours.keys() | theirs.keys(), key=lambda name: (_rank(name), name))
+    ours, theirs = dict(fields(one)), dict(fields(other))
+    names = sorted(ours.keys() | theirs.keys(), key=lambda name: (rank(name), name))
     return [Difference(name, ours.get(name), theirs.get(name)) for name in names if ours.get(name) != theirs.get(name)]
 
 
-def _rank(name: str) -> int:
+def rank(name: str) -> int:
+    """The place of a field in the order of suspicion, 0 the first."""
     return next((i for i, suspect in enumerate(SUSPECTS) if f"{name}.".startswith(f"{suspect}.")), len(SUSPECTS))
 
 
-def _fields(record: Record | Evaluation) -> Iterator[tuple[str, Any]]:
+def fields(record: Record | Evaluation) -> Iterator[tuple[str, Any]]:
     """The protocol of a record, flat: ``("track.recipe.learning_rate", 0.002)``."""
     return _of_evaluation(record) if isinstance(record, Evaluation) else _of_run(record)
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Sequence
 
 import rich.progress
 from rich.console import Console
 from rich.progress import BarColumn, SpinnerColumn, TaskID, TaskProgressColumn, TextColumn
+from rich.table import Table
 
 from .components import Extractor
 from .console import make_table, plain
 from .executors import Job
-from .leaderboard.boards import Row, boards
-from .leaderboard.tables import floor, table, unranked
+from .leaderboard.boards import Board, boards
+from .leaderboard.tables import Column, columns, floor, provisional, ties, unranked
 from .listeners import Silent
 from .record import Record
 from .registry import Plugin
@@ -27,7 +29,9 @@ _STAGES: dict[Stage, str] = {
     "sample": "sampling",
     "measure": "measuring",
 }
-_ROOMY = 100  # columns of a terminal that the whole table fits in
+_SPARE = ("spent", "target", "raw", "train MACs (M)", "params (M)")  # kinds, and headers, of the columns that go first
+_LEAST = 4  # columns that are shown in any case
+_WIDEST = 10_000  # columns of a terminal in which no table wraps
 _LINE_EVERY = 10.0  # seconds between plain lines of one run
 
 
@@ -166,27 +170,53 @@ def verdict(record: Record) -> str:
 
 
 def print_boards(console: Console, records: Sequence[Record]) -> None:
-    """The tables of these records; what did not finish, and the floor, are told below."""
+    """The tables of these records; what did not finish, which rows are tied, and the floor, are told below."""
     for board in boards(records):
-        rows = board.rows
-        frame = table(board).drop(columns=_hidden(console, rows))
-        shown = make_table(*(_narrow(str(column)) for column in frame.columns), title=plain(board.title))
-        for row in frame.itertuples(index=False):
-            shown.add_row(*map(plain, row))
-        console.print(shown)
-        notes = [f"{entry.label}: {entry.status}" for entry in rows if entry.status != "finished"]
-        for note in [*notes, *filter(None, [unranked(board), floor(board)])]:
-            console.print(note, highlight=False, markup=False, soft_wrap=True)
+        console.print(_fitting(console, board))
+        notes = [f"{entry.label}: {entry.misses}" for entry in board.rows if entry.misses]
+        for note in filter(None, [*notes, unranked(board), provisional(board), *ties(board), floor(board)]):
+            console.print(plain(note), highlight=False, soft_wrap=True)
 
 
-def _hidden(console: Console, rows: Sequence[Row]) -> list[str]:
-    """The columns that this console has no room or no need for; leaderboard.md has them all."""
-    hidden = ["status"]
-    if all(len(entry.records) == 1 for entry in rows):
-        hidden.append("seeds")
-    if console.width < _ROOMY:
-        hidden += ["params (M)", "train MACs (M)"]
-    return hidden
+def _fitting(console: Console, board: Board) -> Table:
+    """The board with the columns that this console has room and need for; leaderboard.md has them all."""
+    found = [column for column in columns(board) if _needed(column, board)]
+    stacked = False
+    while not _fits(console, shown := _drawn(board, found, stacked)):
+        spare = _spare(found, stacked)
+        if not spare and stacked:
+            return shown
+        found, stacked = [column for column in found if column not in spare], stacked or not spare
+    return shown
+
+
+def _spare(found: Sequence[Column], stacked: bool) -> list[Column]:
+    """What goes next to make room; nothing: then cells are stacked, and if they are already, all that is left stays."""
+    spent = [column for column in found if column.kind in _SPARE]
+    if spent or not stacked:
+        return spent
+    known = next((column for header in _SPARE for column in found if column.header == header), found[-1])
+    subject = known.header.partition(" (")[0]  # of every class of hardware
+    return [column for column in found if column.header.partition(" (")[0] == subject] if len(found) > _LEAST else []
+
+
+def _needed(column: Column, board: Board) -> bool:
+    if column.header == "seeds":
+        return any(len(entry.records) > 1 for entry in board.rows)
+    return column.kind not in ("tier", "status") and any(map(column.text, board.rows))
+
+
+def _fits(console: Console, shown: Table) -> bool:
+    return console.measure(shown, options=console.options.update(width=_WIDEST)).maximum <= console.width
+
+
+def _drawn(board: Board, found: Sequence[Column], stacked: bool) -> Table:
+    """The columns as a table; stacked, cells are on several short lines."""
+    shown = make_table(*(_narrow(column.header) for column in found), title=plain(board.title))
+    for entry in board.rows:
+        cells = (plain(column.text(entry)) for column in found)
+        shown.add_row(*(re.sub(r" (?=[±(])|(?=\+)", "\n", cell) if stacked else cell for cell in cells))
+    return shown
 
 
 def _narrow(header: str) -> str:
@@ -194,4 +224,4 @@ def _narrow(header: str) -> str:
     header = {"rank": "#", "architecture": "archi-tecture"}.get(header, header)
     for mark in ("k/", "-"):
         header = header.replace(mark, mark + "\n")
-    return plain(header.replace(" ", "\n").replace("\n↓", " ↓").replace("\n↑", " ↑"))
+    return plain(re.sub(r" (?![↓↑≤≥\d])", "\n", header))

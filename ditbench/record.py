@@ -22,10 +22,12 @@ FILE_NAME = "record.json"
 SAMPLES_FILE, GRID_FILE = "samples.npz", "samples.png"
 PROFILE_SUFFIX = ".profile.json"  # what `profile.py` writes, which may lie among records
 EVALUATION_SUFFIX = ".evaluation.json"  # what `evaluation.py` writes, likewise
+VERIFICATION_SUFFIXES = (".re-evaluated.json", ".re-trained.json")  # what `verification.py` writes, likewise
 
 Model = TypeVar("Model", bound=Frozen)
 Status = Literal["finished", "failed", "diverged", "interrupted"]
-Count = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=0, le=10**30)]
+Number = Annotated[float, Field(ge=-1e30, le=1e30)]  # statistics of several can't overflow
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -90,8 +92,8 @@ class CurvePoint(Frozen):
 
     step: Count
     images: Count
-    seconds: float
-    loss: float
+    seconds: Number
+    loss: Number
 
 
 class TrainingFacts(Frozen):
@@ -100,21 +102,21 @@ class TrainingFacts(Frozen):
     batch_size: Count
     steps: Count
     images: Count
-    seconds: float  # optimiser steps only, synchronised
-    final_loss: float | None  # mean over the last interval of the curve
-    step_seconds: Annotated[list[float], Field(min_length=1)]  # raw; every `step_stride`-th step
+    seconds: Number  # optimiser steps only, synchronised
+    final_loss: Number | None  # mean over the last interval of the curve
+    step_seconds: Annotated[list[Number], Field(min_length=1)]  # raw; every `step_stride`-th step
     step_stride: Count
-    images_per_second: float  # at the median step
+    images_per_second: Number  # at the median step
     curve: list[CurvePoint] = []  # empty: a record from before it was noted
     resumed: Count  # times the run was taken up again
-    flops: float = 0.0  # spent, as a FLOPs budget counts them
+    flops: Number = 0.0  # spent, as a FLOPs budget counts them
     precision: Literal["float32", "tf32", "bfloat16"] = "float32"
     compiled: bool = False
     feeding: Literal["device", "streamed"] = "device"  # where the data lay
-    loading_seconds: float = 0.0  # of `seconds`: waiting for data
-    compile_seconds: float = 0.0  # these three are not part of `seconds`
-    checkpoint_seconds: float = 0.0
-    evaluation_seconds: float = 0.0
+    loading_seconds: Number = 0.0  # of `seconds`: waiting for data
+    compile_seconds: Number = 0.0  # these three are not part of `seconds`
+    checkpoint_seconds: Number = 0.0
+    evaluation_seconds: Number = 0.0
 
 
 class SamplingFacts(Frozen):
@@ -127,9 +129,9 @@ class SamplingFacts(Frozen):
     labels_sha256: str
     images_sha256: str
     batch_images: Annotated[list[Count], Field(min_length=1)]
-    batch_seconds: Annotated[list[float], Field(min_length=1)]  # raw, one per batch; without decoding
-    images_per_second: float  # of the median batch
-    decode_seconds: float = 0.0  # of all latents to images
+    batch_seconds: Annotated[list[Number], Field(min_length=1)]  # raw, one per batch; without decoding
+    images_per_second: Number  # of the median batch
+    decode_seconds: Number = 0.0  # of all latents to images
 
 
 class PeakMemory(Frozen):
@@ -162,25 +164,25 @@ class Measurement(Frozen):
         str, Field(pattern=r"^[a-z0-9._-]+/[a-z0-9._-]+$")
     ]  # e.g. "fid1k/digits-cnn"; numbers of different protocols never share a column
     metric: str
-    value: float
-    spread: float | None = None  # over the samples: of subsets or splits, or a jackknife's standard error
+    value: Number
+    spread: Number | None = None  # over the samples: of subsets or splits, or a jackknife's standard error
     higher_is_better: bool
     samples: Count
     reference_samples: Count | None  # None: not known (moments from a file), or the metric has no reference
     reference_sha256: str | None = None  # of the real images, or of the file that holds their moments
     features_sha256: str | None = None  # of the extractor's weights
     settings: dict[str, Value] = {}
-    raw: dict[Kind, list[float]] = {}  # what value and spread follow from, as `derived.of_raw` has it
+    raw: dict[Kind, list[Number]] = {}  # what value and spread follow from, as `derived.of_raw` has it
 
 
 class Milestone(Frozen):
     """The EMA weights measured on the way, at a share of the budget."""
 
-    at: Annotated[float, Field(gt=0, lt=1)]
+    at: Annotated[Number, Field(gt=0, lt=1)]
     steps: Count
     images: Count
-    seconds: float
-    flops: float
+    seconds: Number
+    flops: Number
     metrics: list[Measurement]
 
 
@@ -294,7 +296,7 @@ class Evaluation(Frozen):
     generated: dict[str, Any] = {}  # of a checkpoint: how its images came about
     environment: Environment
     device: str
-    seconds: dict[str, float]  # of the parts: reference, samples, metrics
+    seconds: dict[str, Number]  # of the parts: reference, samples, metrics
     peak: PeakMemory
     bytes_per_image: Count  # what is kept of each image
     metrics: Annotated[list[Measurement], Field(min_length=1)]
@@ -302,45 +304,33 @@ class Evaluation(Frozen):
     floors: list[Measurement] = []
 
 
+_OF_THE_RUN = (  # what a config and its record both say, by one name
+    "track", "ruleset", "recipe", "objective", "budget", "seed", "device", "data_sha256", "reference_sha256",
+)  # fmt: skip
+
+
 def identity(config: RunConfig) -> dict[str, Any]:
     """The fields of a run's record that are known before it starts."""
+    of_both = ArchitectureFacts.model_fields.keys() - {"name"}
     return {
+        **{name: getattr(config, name) for name in _OF_THE_RUN},
         "run_id": config.run_id,
         "run_hash": config.hash,
         "created": datetime.now(UTC).replace(microsecond=0),
-        "track": config.track,
         "track_hash": config.track.hash,
-        "ruleset": config.ruleset,
-        "recipe": config.recipe,
-        "objective": config.objective,
         "deviations": list(config.deviations),
-        "budget": config.budget,
-        "data_sha256": config.data_sha256,
-        "reference_sha256": config.reference_sha256,
-        "seed": config.seed,
-        "device": config.device,
         "architecture": ArchitectureFacts(
-            name=config.architecture,
-            size=config.size,
-            options=config.options,
-            label=config.label,
-            settings=config.settings,
-            distribution=config.distribution,
-            distribution_version=config.distribution_version,
-            source_sha256=config.source_sha256,
-            paper=config.paper,
+            name=config.architecture, **{name: getattr(config, name) for name in of_both}
         ),
     }
 
 
 def config_of(record: Record) -> RunConfig:
     """The run that a record says it is of: `RunConfig.hash` of it is the record's `run_hash`."""
-    facts = record.architecture.model_dump(exclude={"name", "label"})
-    shared = ("track", "ruleset", "recipe", "objective", "budget", "seed", "device", "data_sha256", "reference_sha256")
     return RunConfig(
         architecture=record.architecture.name,
-        **facts,
-        **{name: getattr(record, name) for name in shared},
+        **record.architecture.model_dump(exclude={"name", "label"}),
+        **{name: getattr(record, name) for name in _OF_THE_RUN},
         deviations=tuple(record.deviations),
         eval_at=tuple(milestone.at for milestone in record.milestones),
     )
@@ -388,10 +378,10 @@ def read_checked(
 
 
 def read_records(folder: Path) -> list[Record]:
-    """Every committed record: all ``*.json`` below `folder`, profiles and evaluations left out."""
+    """Every committed record: all ``*.json`` below `folder`, profiles, evaluations, verifications left out."""
     if not folder.is_dir():
         raise BadFile(f"The records folder {str(folder)!r} does not exist.")
-    others = (PROFILE_SUFFIX, EVALUATION_SUFFIX)
+    others = (PROFILE_SUFFIX, EVALUATION_SUFFIX, *VERIFICATION_SUFFIXES)
     return [read_record(path) for path in sorted(folder.rglob("*.json")) if not path.name.endswith(others)]
 
 

@@ -1,18 +1,29 @@
-"""Tables are views of records: right numbers, honest rows, nothing smuggled in, and reproducible."""
+"""Tables are views of records: right numbers, honest rows, nothing smuggled in."""
 
-import subprocess
-import sys
-from pathlib import Path
+import io
+import json
+import re
 
 import pandas as pd
 import pytest
 from records import ENVIRONMENT, TRACK, finished, measurement, raw_weights, unfinished
+from rich.console import Console
 
-from ditbench.leaderboard.boards import boards, on_the_boards_of
-from ditbench.leaderboard.tables import csv, curves, floor, markdown, table, unranked
-from ditbench.record import Milestone, Record, read_records
+from ditbench.display import print_boards
+from ditbench.leaderboard.boards import boards
+from ditbench.leaderboard.curves import course, reached, row_course
+from ditbench.leaderboard.export import csv, curves, json_text
+from ditbench.leaderboard.intervals import Estimate
+from ditbench.leaderboard.latex import escape as escape_latex
+from ditbench.leaderboard.latex import latex
+from ditbench.leaderboard.markdown import markdown
+from ditbench.leaderboard.tables import floor, interval, noise, number, provisional, table, target, ties, unranked
+from ditbench.record import Milestone, PeakMemory, Record
 
-COMMITTED = Path(__file__).parent.parent / "leaderboard"
+FID = "fid1k/digits-cnn"
+NASTY = "<script>alert(1)</script> | `x` & [y](javascript:z) *b* https://evil.example www.evil.example\n# heading"
+OTHER_MACHINE = ENVIRONMENT.model_copy(update={"cpu": "Another processor"})
+GOOD, SAME, BAD = (1.0, 1.1, 1.2), (1.1, 1.0, 1.3), (3.0, 3.2, 3.1)
 
 
 def only(records):
@@ -20,27 +31,113 @@ def only(records):
     return board
 
 
-def test_rows_are_ranked_by_the_first_metric_and_failures_come_last():
-    board = only([finished("dit:nano", 2.0), unfinished("mdt:nano"), finished("uvit:nano", 1.0)])
-    assert [row.label for row in board.rows] == ["uvit:nano", "dit:nano", "mdt:nano"]
-    frame = table(board)
-    assert frame["rank"].tolist() == ["1", "2", ""]
-    assert frame["status"].tolist() == ["finished", "finished", "diverged: the loss became nan at step 3"]
+def seeds(label, *fids, **changes):
+    return [finished(label, fid, seed, **changes) for seed, fid in enumerate(fids)]
+
+
+def part(record, name, **changes):
+    return record.model_copy(update={name: getattr(record, name).model_copy(update=changes)})
+
+
+def read(text):
+    return pd.read_csv(io.StringIO(text))
+
+
+def on_the_way(record, *fids, flops=1e12):
+    """With milestones at equal shares of the budget, of 100 images and 1 s each, and a target of 2."""
+    way = [
+        Milestone(
+            at=place / (len(fids) + 1), steps=place, images=100 * place, seconds=float(place), flops=flops * place,
+            metrics=[measurement("fid", fid)],
+        )
+        for place, fid in enumerate(fids, start=1)
+    ]  # fmt: skip
+    track = TRACK.model_copy(update={"target": 2.0})
+    return part(record.model_copy(update={"milestones": way, "track": track}), "training", flops=4e12)
+
+
+def test_rows_stand_by_rank_and_what_did_not_finish_says_why():
+    records = [*seeds("dit:nano", *BAD), *seeds("uvit:nano", *GOOD), unfinished("mdt:nano"), *seeds("a:b", 0.1, 0.2)]
+    frame = table(only([*records, unfinished("a:b", seed=2)]))
+    assert frame["architecture"].tolist() == ["uvit:nano", "dit:nano", "a:b", "mdt:nano"]
+    assert frame["rank"].tolist() == ["1", "2", "3", ""] and frame["seeds"].tolist() == ["3", "3", "2 of 3", "0 of 1"]
+    assert frame["status"].tolist() == [
+        "finished", "finished", "1 of 3 diverged: the loss became nan at step 3",
+        "1 of 1 diverged: the loss became nan at step 3; provisional: 1 of 3 seeds",
+    ]  # fmt: skip
 
 
 def test_numbers_come_from_raw_times_and_carry_full_names():
     row = table(only([finished(fid=1.23456)])).iloc[0]
-    assert row["fid1k/digits-cnn ↓"] == "1.235" and row["is1k/digits-cnn ↑"] == "5.000"
+    assert row[f"{FID} ↓"] == "1.235" and row["is1k/digits-cnn ↑"] == "5.000"
+    assert row["images"] == "300.0" and row["train s"] == "10.30"
     assert row["train img/s"] == "500.0"  # 100 images at the median step of 0.2 s, not at the mean
     assert row["sample img/s"] == "250.0"  # the median of 250, 500 and 250 images/s
     assert row["params (M)"] == "1.500"  # without what only training uses
     assert row["MACs (M)"] == "7.560" and row["train MACs (M)"] == "22.00" and row["peak MiB"] == "1,024"
+    assert (row["tier"], row["seeds"]) == ("self-reported", "1")
 
 
-def test_the_floor_is_a_line_of_its_own_under_its_own_protocol():
-    board = only([finished()])
-    assert "fid898/digits-cnn 0.1000" in floor(board) and floor(board) in markdown([finished()])
-    assert table(board)["architecture"].tolist() == ["dit:nano"]
+def test_seeds_give_a_mean_with_its_interval_and_what_is_counted_has_none():
+    row = table(only(seeds("a:b", 1.0, 2.0, 3.0))).iloc[0]
+    assert row[f"{FID} ↓"] == "2.0 ± 2.5" and row["params (M)"] == "1.500"
+    faster = part(finished("a:b", 2.0, 1), "training", seconds=12.3, images_per_second=600.0)
+    row = table(only([finished("a:b", 1.0), faster])).iloc[0]
+    assert row["train img/s"] == "550 ± 635" and row["train s"] == "11 ± 13"
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ((1.354,), "1.354"), ((1.0, 1.0, 1.0), "1.000 ± 0"), ((0.0297, 0.0296, 0.0299), "0.02973 ± 0.00038"),
+        ((1093.0, 1100.0, 1080.0), "1,091 ± 25"), ((50.0001, 50.0002, 50.0003), "50.00020 ± 0.00025"),
+        ((-0.001, -0.002, 0.001), "-0.0007 ± 0.0038"),
+    ],
+)  # fmt: skip
+def test_an_interval_shows_the_digits_that_it_leaves(values, text):
+    assert interval(Estimate(values)) == text
+
+
+def test_numbers_have_four_digits_and_no_exponent():
+    assert [number(value) for value in (0, 0.00012345, 12345678, 1e-12, -3.14159)] == [
+        "0.000", "0.000123", "12,345,678", "0.000000", "-3.142",
+    ]  # fmt: skip
+
+
+def test_what_an_old_record_does_not_know_is_missing_and_not_zero():
+    plain = finished()
+    assert plain.training.flops == 0 and "TFLOPs" not in table(only([plain]))
+    frame = table(only([part(plain, "training", flops=2.5e12), finished("a:b", 2.0)]))
+    assert frame["TFLOPs"].tolist() == ["2.500", ""]
+    blank = plain.model_copy(update={"memory": plain.memory.model_copy(update={"training": PeakMemory()})})
+    assert "peak MiB" not in table(only([blank]))
+
+
+@pytest.mark.parametrize(
+    ("flops", "seconds", "headers"),
+    [
+        (9e11, 7200.0, ("TFLOPs", "train s")),
+        (3e15, 7201.0, ("PFLOPs", "train h")),
+        (7.3e19, 1.0, ("EFLOPs", "train s")),
+    ],
+)
+def test_a_board_has_one_unit_and_its_header_names_it(flops, seconds, headers):
+    frame = table(only([part(finished(), "training", flops=flops, seconds=seconds)]))
+    assert set(headers) <= set(frame.columns)
+
+
+def test_two_classes_of_hardware_never_share_a_column_of_time_speed_or_memory():
+    here = [part(run, "training", flops=1e12) for run in seeds("a:b", *GOOD)]
+    there = [part(run, "training", flops=1e12) for run in seeds("a:b", *BAD, environment=OTHER_MACHINE)]
+    frame = table(only([*here, *there]))
+    assert frame["hardware"].tolist() == ["A processor, 2 threads", "Another processor, 2 threads"]
+    for header in ("train s", "train img/s", "sample img/s", "peak MiB"):
+        assert header not in frame
+        columns = [frame[f"{header} ({hardware})"].tolist() for hardware in frame["hardware"]]
+        assert [[bool(cell) for cell in column] for column in columns] == [[True, False], [False, True]]
+    assert all(frame["MACs (M)"]) and all(frame["TFLOPs"]) and "hardware" not in table(only(here))
+    text = ties(only([*here, *seeds("a:b", *SAME, environment=OTHER_MACHINE)]))
+    assert "a:b on A processor, 2 threads and a:b on Another processor, 2 threads can't be told apart" in text[0]
 
 
 def test_the_same_metric_of_two_extractors_are_two_columns():
@@ -49,118 +146,271 @@ def test_the_same_metric_of_two_extractors_are_two_columns():
     other = measurement("fid", 7.0).model_copy(update={"protocol": "fid1k/other"})
     changed = {"track": track, "track_hash": track.hash, "metrics": [measurement("fid", 2.0), other]}
     row = table(only([Record.model_validate({**finished().model_dump(), **changed})])).iloc[0]
-    assert row["fid1k/digits-cnn ↓"] == "2.000" and row["fid1k/other ↓"] == "7.000"
+    assert row[f"{FID} ↓"] == "2.000" and row["fid1k/other ↓"] == "7.000"
 
 
 def test_raw_weights_have_a_column_of_their_own_when_every_seed_has_them():
     plain = finished(seed=1)
     full = finished(raw=raw_weights(9.0))
-    assert table(only([full])).iloc[0]["raw weights' fid1k/digits-cnn ↓"] == "9.000"
+    assert table(only([full])).iloc[0][f"raw weights' {FID} ↓"] == "9.000"
     assert not [name for name in table(only([full, plain])).columns if "raw" in name]
-    assert "raw fid1k/digits-cnn" in csv([full]).splitlines()[0]
+    assert f"raw {FID}" in csv(boards([full])).splitlines()[0]
 
 
-def test_two_versions_of_a_plugin_are_two_rows_not_two_seeds():
-    newer = finished(fid=3.0)
-    newer = newer.model_copy(update={"architecture": newer.architecture.model_copy(update={"source_sha256": "9" * 64})})
-    rows = table(only([finished(fid=1.0), newer]))
-    assert rows["architecture"].tolist() == [
-        "dit:nano (ditbench-dit 0.1.0, eeeeee)", "dit:nano (ditbench-dit 0.1.0, 999999)",
-    ]  # fmt: skip
-    assert rows["seeds"].tolist() == ["1", "1"]
+def test_the_floor_is_a_line_of_its_own_under_its_own_protocol():
+    board = only([finished()])
+    assert "fid898/digits-cnn 0.1000" in floor(board) and floor(board) in markdown([board])
+    assert table(board)["architecture"].tolist() == ["dit:nano"]
 
 
-def test_a_command_shows_the_boards_it_ran_on():
-    mine, other, elsewhere = finished("mine:nano"), finished("dit:nano"), finished("dit:nano", budget="1k-images")
-    assert on_the_boards_of([mine], [mine, other, elsewhere]) == [mine, other]
+def test_ties_are_told_in_words_with_their_p():
+    board = only([*seeds("a:b", *GOOD), *seeds("c:d", *SAME), *seeds("e:f", *BAD)])
+    assert ties(board) == ["Rank 1 is shared: a:b and c:d can't be told apart (p = 0.67)."]
+    assert ties(board)[0] in markdown([board]) and ties(only([*seeds("a:b", *GOOD), *seeds("e:f", *BAD)])) == []
+    many = only([run for place in range(5) for run in seeds(f"m{place}:x", 1.0, 1.1, 1.2 + place / 10)])
+    assert len(many.pairs) == 10 and "and 4 more pairs" in ties(many)[0]
 
 
-def test_seeds_give_mean_and_spread_and_every_seed_counts():
-    board = only([finished(fid=1.0, seed=0), finished(fid=3.0, seed=1), unfinished("dit:nano", seed=2)])
-    row = table(board).iloc[0]
-    assert row["fid1k/digits-cnn ↓"] == "2.000 ± 1.414" and row["seeds"] == "2"
-    assert row["status"] == "diverged (1 of 3): the loss became nan at step 3"
+def test_what_is_provisional_is_told_once():
+    assert provisional(only([finished("a:b"), finished("c:d")])) == (
+        "One seed each: provisional, no ranks; give --seeds 0,1,2."
+    )
+    mixed = only([*seeds("a:b", *GOOD), *seeds("c:d", 1, 2), *seeds("e:f", 2, 3), finished("g:h", 9.0)])
+    assert provisional(mixed) == "Provisional, without rank: c:d, e:f (2 of 3 seeds); g:h (1 of 3 seeds)."
+    assert provisional(only(seeds("a:b", *GOOD))) == provisional(only([finished(deviations=["x"])])) == ""
 
 
-@pytest.mark.parametrize(
-    "other",
-    [
-        finished("uvit:nano", budget="32k-images"),
-        finished("uvit:nano", track=TRACK.model_copy(update={"version": TRACK.version + 1})),
-        finished("uvit:nano", environment=ENVIRONMENT.model_copy(update={"gpu": "A GPU"}), device="cuda"),
-        finished("uvit:nano", ruleset="native"),
-        finished("uvit:nano", data_sha256="0" * 64),
-        finished("uvit:nano", reference_sha256="0" * 64),
-        finished("uvit:nano", deviations=["12 training images, not 1541"]),
-    ],
-)
-def test_what_does_not_compare_never_shares_a_table(other):
-    assert len(boards([finished(), other])) == 2
+def test_both_noises_are_kept():
+    def spread(run, value):
+        metrics = [run.metrics[0].model_copy(update={"spread": value}), *run.metrics[1:]]
+        return run.model_copy(update={"metrics": metrics})
+
+    board = only([*(spread(run, 0.25) for run in seeds("a:b", 1.0, 2.0, 3.0)), finished("c:d")])
+    assert noise(board) == f"Noise of {FID} (training / sample): a:b 1.000 / 0.2500." and noise(board) in markdown(
+        [board]
+    )
+    frame = read(csv([board]))
+    assert frame["training noise"].tolist()[:3] == [1.0] * 3 and frame["sample noise"].tolist()[:3] == [0.25] * 3
+    told = json.loads(json_text([board]))["boards"][0]["rows"][0]["quality"][FID]
+    assert (told["sd"], told["sample_noise"]) == (1.0, 0.25) and noise(only([finished()])) == ""
 
 
 def test_runs_that_are_not_what_their_track_says_have_no_rank_and_say_why():
-    record = finished(deviations=["12 training images, not 1541", "<b>"])
-    board = only([record])
-    assert table(board)["rank"].tolist() == [""] and "unranked" in board.title
-    page = markdown([record])
+    board = only([finished(deviations=["12 training images, not 1541", "<b>"])])
+    assert table(board)["rank"].tolist() == [""] and table(board)["status"].tolist() == ["finished"]
+    page = markdown([board])
     assert "12 training images, not 1541; &lt;b&gt;" in page and unranked(board) and not unranked(only([finished()]))
     noise = finished(metrics=[], floors=[], left_out=["no quality"], deviations=["synthetic noise in place of data"])
     row = table(only([noise])).iloc[0]
-    assert "fid1k/digits-cnn ↓" not in row and row["train img/s"] == "500.0" and row["status"] == "finished"
+    assert f"{FID} ↓" not in row and row["train img/s"] == "500.0" and row["status"] == "finished"
 
 
 def test_names_can_not_break_the_page():
-    nasty = "<script>alert(1)</script> | `x` & [y](javascript:z)\n# heading"
-    page = markdown([unfinished(reason=nasty)])
+    page = markdown(boards([unfinished(reason=NASTY)]))
     assert "<script>" not in page and "\n# heading" not in page and "](" not in page.replace("\\]", "")
+    assert "*b*" not in page.replace("\\*", "") and "://" not in page and "www.evil" not in page
     header, row = (next(line for line in page.splitlines() if word in line) for word in ("architecture", "alert"))
     assert row.replace("\\|", "").count("|") == header.count("|")
 
 
-def test_the_data_file_is_unrounded():
-    frame = pd.read_csv(pd.io.common.StringIO(csv([finished(fid=1.23456789), unfinished()])))
-    assert frame["fid1k/digits-cnn"].tolist()[0] == 1.23456789
-    assert frame["status"].tolist() == ["finished", "diverged"]
+def test_milestones_and_the_end_are_the_course_of_a_run():
+    record = on_the_way(finished(fid=1.0), 9.0, 3.0)
+    assert [(point.at, point.images, point.flops) for point in course(record)] == [
+        (pytest.approx(1 / 3), 100, 1e12), (pytest.approx(2 / 3), 200, 2e12), (1.0, 300, 4e12),
+    ]  # fmt: skip
+    assert [point.quality[FID] for point in course(record)] == [9.0, 3.0, 1.0]
+    assert course(finished()) == course(unfinished()) == []
+    frame = read(curves(boards([record, finished("uvit:nano")])))
+    fids = frame[frame["protocol"] == FID]
+    assert fids[["images", "value"]].values.tolist() == [[100, 9.0], [200, 3.0], [300, 1.0]]
+    assert set(frame["architecture"]) == {"dit:nano"} and curves(boards([finished()])) == ""
 
 
-def test_milestones_are_rows_of_the_curve_with_what_was_spent():
-    way = Milestone(at=0.5, steps=1, images=100, seconds=0.1, flops=4.5e9, metrics=[measurement("fid", 9.0)])
-    frame = pd.read_csv(pd.io.common.StringIO(curves([finished(fid=2.0, milestones=[way]), finished("uvit:nano")])))
-    fids = frame[frame["protocol"] == "fid1k/digits-cnn"]
-    assert fids[["at", "images", "value"]].values.tolist() == [[0.5, 100, 9.0], [1.0, 300, 2.0]]
-    assert set(frame["architecture"]) == {"dit:nano"} and curves([finished()]) == ""
+def test_a_rows_curve_is_over_seeds_where_all_have_it():
+    one, two = on_the_way(finished(fid=1.0), 9.0), on_the_way(finished(fid=2.0, seed=1), 5.0)
+    half, end = row_course(only([one, two]).rows[0], FID)
+    assert (half.at, half.quality.mean, half.quality.values, half.images.mean) == (0.5, 7.0, (9.0, 5.0), 100.0)
+    assert (end.at, end.quality.mean, end.flops.mean) == (1.0, 1.5, 4e12)
+    other_shares = on_the_way(finished(fid=2.0, seed=1), 5.0, 4.0)
+    assert [point.at for point in row_course(only([one, other_shares]).rows[0], FID)] == [1.0]
+    assert row_course(only([one, finished(seed=1)]).rows[0], FID) == []
 
 
-def test_a_time_budget_compares_on_one_processor_alone():
-    other = ENVIRONMENT.model_copy(update={"threads": 64})
-    for budget, count in (("90s", 2), ("64k-images", 1)):
-        assert len(boards([finished(budget=budget), finished("a:b", budget=budget, environment=other)])) == count
-
-
-def test_no_records_make_an_empty_page():
-    assert "No records yet." in markdown([]) and csv([]).strip() in ("", '""')
-
-
-def test_the_committed_leaderboard_is_what_its_records_say():
-    records = read_records(COMMITTED / "records")
-    assert (COMMITTED / "README.md").read_text(encoding="utf-8") == markdown(records)
-    assert (COMMITTED / "leaderboard.csv").read_text(encoding="utf-8") == csv(records)
-
-
-def test_the_committed_digits_run_meets_the_quality_bar():
-    records = {record.architecture.name: record for record in read_records(COMMITTED / "records" / "digits")}
-    assert records.keys() >= {"dit", "uvit", "mdt", "diffit"}
-    for record in records.values():
-        (accuracy,) = [m.value for m in record.metrics if m.protocol == "knn1k/raw-pixels"]
-        assert record.status == "finished" and accuracy >= 0.85, record.architecture.label
-
-
-def test_building_it_imports_no_torch(tmp_path):
-    code = (
-        "import sys; from ditbench.cli import app\n"
-        f"app(['leaderboard', 'build', {str(COMMITTED / 'records')!r}, '--out', {str(tmp_path)!r}], "
-        "standalone_mode=False)\n"
-        "assert 'torch' not in sys.modules"
+def test_the_target_is_reached_at_the_first_measurement_beyond_it():
+    board = only([on_the_way(finished("a:b", 1.0, 0), 9.0, 1.9), on_the_way(finished("a:b", 1.0, 1), 2.0, 3.0)])
+    got = reached(board.rows[0], board)
+    assert got.images.values == (200.0, 100.0) and got.seconds.mean == 1.5 and got.flops.mean == 1.5e12
+    row = table(board).iloc[0]
+    assert (
+        target(board) == "fid1k ≤ 2"
+        and row["s to fid1k ≤ 2"] == "1.5 ± 6.4"
+        and row["TFLOPs to fid1k ≤ 2"] == "1.5 ± 6.4"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
-    assert (tmp_path / "README.md").read_bytes() == (COMMITTED / "README.md").read_bytes()
+
+
+def test_a_target_that_some_runs_did_not_reach_has_no_mean():
+    late = [on_the_way(finished("a:b", 2.5, 1), 9.0), on_the_way(finished("a:b", 1.0, 0), 1.5)]
+    board = only(late)
+    assert reached(board.rows[0], board).seconds is None
+    assert table(board).iloc[0]["s to fid1k ≤ 2"] == "1 of 2 seeds"
+    assert table(only([*late, unfinished("a:b", seed=2)])).iloc[0]["s to fid1k ≤ 2"] == "1 of 3 seeds"
+    told = json.loads(json_text([board]))["boards"][0]["rows"][0]["to_target"]
+    assert told == {"reached": 1, "of": 2, "images": None, "seconds": None, "flops": None}
+
+
+def test_a_target_counts_up_where_higher_is_better():
+    def accurate(run, *values):
+        metrics = [[measurement("knn", value, higher=True)] for value in values]
+        way = [stone.model_copy(update={"metrics": of}) for stone, of in zip(run.milestones, metrics, strict=False)]
+        return run.model_copy(update={"milestones": way, "metrics": metrics[-1]})
+
+    board = only([accurate(on_the_way(finished(), 0, 0), 1.0, 2.5, 3.0)])
+    assert target(board) == "knn1k ≥ 2" and reached(board.rows[0], board).images.mean == 200
+
+
+def test_without_milestones_or_target_the_time_to_it_is_not_known():
+    tracked = finished(track=TRACK.model_copy(update={"target": 2.0}))
+    assert not [name for name in table(only([tracked])).columns if " to " in name]
+    untargeted = on_the_way(finished(), 1.0).model_copy(update={"track": TRACK.model_copy(update={"target": None})})
+    assert not [name for name in table(only([untargeted])).columns if " to " in name]
+    board = only([on_the_way(finished(fid=1.0), 1.0), tracked.model_copy(update={"seed": 1})])
+    assert reached(board.rows[0], board) is None
+
+
+def test_the_data_file_is_unrounded_and_has_a_row_per_run():
+    frame = read(csv(boards([finished(fid=1.23456789), unfinished()]), {"dit-nano-seed0-0123abcd": "re-trained"}))
+    assert frame[FID].tolist()[0] == 1.23456789 and frame["status"].tolist() == ["finished", "diverged"]
+    assert frame["tier"].tolist() == ["re-trained", "self-reported"]
+    assert frame["hardware"].tolist() == ["A processor, 2 threads", "cpu"]
+    assert frame["peak MiB"].tolist()[0] == 1024 and pd.isna(frame["train s"][1])
+    assert csv([]).startswith("track,track_version") and len(csv([]).splitlines()) == 1
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t=", "\r\n-", "\0="])
+def test_text_is_no_formula_in_a_spreadsheet_and_numbers_stay_numbers(start):
+    negative = finished(metrics=[measurement("fid", -0.5)])
+    bad = unfinished(reason=f"{start}cmd|' /C calc'!A0, \"x\"")
+    frame = read(csv(boards([negative, bad])))
+    assert frame["reason"][1].startswith(f"'{start[-1]}cmd") and frame[FID][0] == -0.5 and len(frame) == 2
+
+
+def test_json_has_rows_and_pairs_in_plain_units():
+    board = only([*seeds("a:b", *GOOD), *seeds("c:d", *BAD), unfinished("e:f")])
+    text = json_text([board])
+    content = json.loads(text)
+    assert text == json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+    assert content["schema_version"] == 1 and content["reported"] == []
+    (told,) = content["boards"]
+    first, _, third = told["rows"]
+    assert (first["architecture"], first["rank"], first["tied"], first["provisional"]) == ("a:b", 1, False, "")
+    quality = first["quality"][FID]
+    half = Estimate(GOOD).half_width
+    assert quality["values"] == {"0": 1.0, "1": 1.1, "2": 1.2} and quality["mean"] == pytest.approx(1.1)
+    assert (quality["low"], quality["high"]) == (pytest.approx(1.1 - half), pytest.approx(1.1 + half))
+    assert first["cost"]["parameters"]["mean"] == 1_500_000 and first["cost"]["peak_memory_bytes"]["mean"] == 2**30
+    assert (
+        first["run_ids"] == [f"a-b-seed{seed}-0123abcd" for seed in range(3)]
+        and first["cost"]["training_flops"] is None
+    )
+    assert third["quality"] == {} and third["provisional"] == "1 of 3 seeds" and third["rank"] is None
+    (pair,) = told["pairs"]
+    assert (pair["one"], pair["other"], pair["seeds"], pair["told_apart"]) == (0, 1, [0, 1, 2], True)
+    assert pair["difference"] == pytest.approx(-2.0) and 0 < pair["p"] < 0.05
+    assert told["protocol"]["track"] == "digits" and told["metrics"][FID] == {"higher_is_better": False}
+
+
+def parts(page):
+    """Each table's column specification and rows of cells."""
+    for body in re.findall(r"\\begin\{tabular\}(.*?)\\end\{tabular\}", page, re.DOTALL):
+        align, *lines = body.strip().splitlines()
+        rows = [line.strip() for line in lines if not re.fullmatch(r"\s*\\(top|mid|bottom)rule\s*|\s*", line)]
+        assert all(row.endswith(r" \\") for row in rows)
+        yield align.strip("{}"), [re.split(r"(?<!\\)&", row.removesuffix(r"\\")) for row in rows]
+
+
+def balanced(text):
+    depth = 0
+    for brace in re.findall(r"(?<!\\)(?:\\\\)*([{}])", text):
+        depth += 1 if brace == "{" else -1
+        assert depth >= 0
+    return depth == 0
+
+
+def test_latex_is_a_booktabs_table_per_board():
+    found = boards(
+        [*seeds("a:b", *GOOD), *seeds("c:d", *BAD), finished("e:f"), *seeds("g:h", *GOOD, budget="1k-images")]
+    )
+    page = latex(found)
+    assert r"% needs \usepackage{booktabs}" in page and balanced(page)
+    assert len(list(parts(page))) == page.count(r"\begin{table*}") == page.count(r"\caption{") == 2
+    for align, rows in parts(page):
+        assert set(align) <= set("lr") and {len(cells) for cells in rows} == {len(align)}
+    assert [page.count(rule) for rule in (r"\toprule", r"\midrule", r"\bottomrule")] == [2, 2, 2]
+    assert all(rf"\label{{tab:{board.slug}}}" in page for board in found)
+    for words in (
+        "digits v3, 64k-images, cpu",
+        "1 to 3 seeds",
+        r"95 \% t-interval",
+        r"$\downarrow$",
+        r"1.10 \textpm{} 0.25",
+    ):
+        assert words in page
+    assert page.isascii()
+
+
+def test_latex_points_out_the_best_unless_all_tie():
+    assert latex(boards([*seeds("a:b", *GOOD), *seeds("c:d", *BAD)])).count(r"\textbf{") == 1
+    leaders = [*seeds("a:b", *GOOD), *seeds("c:d", *SAME)]
+    assert latex(boards([*leaders, *seeds("e:f", *BAD)])).count(r"\textbf{") == 2
+    for records in (leaders, seeds("a:b", *GOOD), [finished("a:b"), finished("c:d", 2.0)]):
+        assert r"\textbf{" not in latex(boards(records))
+
+
+def test_nothing_in_a_record_is_latex():
+    assert escape_latex(r"a_b%c#{}~^\$&[x]") == (
+        r"a\_b\%c\#\{\}\textasciitilde{}\textasciicircum{}\textbackslash{}\$\&{[}x{]}"
+    )
+    assert escape_latex("ü 中\n\0x") == "ü U+4E2D x"
+    hostile = r"\input{/etc/passwd}%" + "}{$&#_^~ \\\\[9em]\n\\end{tabular}"
+    labelled = finished("a:b", deviations=[hostile])
+    labelled = part(labelled, "architecture", label=hostile)
+    page = latex(boards([labelled]))
+    assert r"\input" not in page and page.count(r"\end{tabular}") == 1 and balanced(page)
+    ((align, rows),) = parts(page)
+    assert {len(cells) for cells in rows} == {len(align)}
+
+
+def test_latex_leaves_out_what_does_not_compare_and_tells_of_misses():
+    board = boards([*seeds("a:b", *GOOD), *seeds("a:b", *BAD, environment=OTHER_MACHINE), unfinished("a:b", seed=3)])
+    page = latex(board)
+    assert "img/s" not in page and "left out" in page and "failed or diverged" in page and "3 of 4" in page
+
+
+def shown(records, width):
+    console = Console(width=width, file=io.StringIO(), color_system=None)
+    print_boards(console, records)
+    return console.file.getvalue()
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_terminal_shows_whole_numbers_at_any_width(width):
+    way = [part(run, "training", flops=1e12) for run in [*seeds("diffit:nano", *GOOD), *seeds("uvit:nano", *BAD)]]
+    for records in (way, [way[0], way[3]], [*way, *seeds("mdt:nano", *SAME, environment=OTHER_MACHINE)]):
+        text = shown(records, width)
+        table_lines = text.partition("Real images")[0].splitlines()
+        assert max(map(len, table_lines)) <= width
+        for word in ("diffit:nano", "uvit:nano", "MiB" if width == 120 and len(records) < 9 else "fid1k/"):
+            assert word in text
+        assert ("± 0.25" in text) == (len(records) > 2)
+
+
+def test_the_terminal_tells_once_what_holds_for_all_rows():
+    text = shown([finished("a:b"), finished("c:d"), unfinished("e:f")], 120)
+    assert text.count("provisional") == 1 and "e:f: 1 of 1 diverged: the loss became nan at step 3" in text
+    tied = shown([*seeds("a:b", *GOOD), *seeds("c:d", *SAME)], 120)
+    assert "can't be told apart" in tied and "provisional" not in tied
+
+
+def test_names_are_no_markup_in_a_terminal():
+    text = shown([part(finished(), "architecture", label="[red]x[/red]"), unfinished(reason="[bold]\x1b[31m")], 120)
+    assert "[red]x[/red]" in text and "[bold]" in text and "\x1b" not in text

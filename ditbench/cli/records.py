@@ -1,17 +1,26 @@
-"""`ditbench diff` and `leaderboard`: what records say."""
+"""`ditbench diff` and `records`: what records say, whether it holds, and who else found so."""
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .app import app
+from ..errors import BadFile, BadValue
+from .app import EXIT_FAILED, app, fetch_weights, installed
 
-leaderboard_app = typer.Typer(no_args_is_help=True, help="Tables from records.")
-app.add_typer(leaderboard_app, name="leaderboard")
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ..record import Record
+    from ..verification import Verification
+
+records_app = typer.Typer(no_args_is_help=True, help="Check, submit and verify records.")
+app.add_typer(records_app, name="records")
+By = Annotated[str, typer.Option(help="Your name, or an account's.", show_default=False)]
 
 
 @app.command()
@@ -33,22 +42,128 @@ def diff(
     make_console().print(table)
 
 
-@leaderboard_app.command()
-def build(
-    records: Annotated[Path, typer.Argument(help="Folder with records, searched through and through.")],
-    out: Annotated[Path, typer.Option(help="Folder for README.md and leaderboard.csv.")],
-) -> None:
-    """Make the leaderboard's tables from records alone."""
-    from ..leaderboard.tables import CSV_FILE, MARKDOWN_FILE, write_leaderboard
-    from ..record import read_records
-    from ..storage import make_writable
-
-    found = read_records(records)
-    make_writable(out)
-    write_leaderboard(found, out, MARKDOWN_FILE, CSV_FILE)
-    typer.echo(f"{len(found)} records -> {out / MARKDOWN_FILE}, {out / CSV_FILE}")
-
-
 def _value(value: object) -> str:
     text = "-" if value is None else str(value)
     return f"{text[:12]}..." if re.fullmatch("[0-9a-f]{40,64}", text) else text
+
+
+@records_app.command()
+def schema() -> None:
+    """Print the JSON Schema of a run's record."""
+    from ..record import Record
+
+    typer.echo(json.dumps(Record.model_json_schema(), indent=2, sort_keys=True))
+
+
+@records_app.command()
+def validate(
+    paths: Annotated[list[Path], typer.Argument(help="Files, or folders that are searched through and through.")],
+) -> None:
+    """Recompute what follows from raw numbers and hashes, and name every fault, a line each."""
+    from collections import Counter
+
+    from ..validation import validate as check
+
+    checked = check(paths)
+    for line in (line for one in checked for line in one.lines):
+        typer.echo(line)
+    counts = Counter(one.kind for one in checked)
+    files = ", ".join(f"{number} {kind}{'s' * (number != 1)}" for kind, number in sorted(counts.items()))
+    bad = [one for one in checked if one.faults]
+    if bad:
+        typer.echo(f"{files} checked: {sum(len(one.faults) for one in bad)} faults in {len(bad)} of them.")
+        raise typer.Exit(EXIT_FAILED)
+    typer.echo(f"{files} checked: seals, hashes, counts and all numbers that follow from others hold.")
+
+
+@records_app.command()
+def submit(
+    run_dir: Annotated[Path, typer.Argument(help="A run's directory, or a folder of runs: all of them.")],
+    by: By,
+    weights_url: Annotated[str | None, typer.Option(help="https:// address of ema.safetensors.")] = None,
+    to: Annotated[Path, typer.Option(help="The leaderboard's folder, in a checkout of ditbench.")] = Path(
+        "leaderboard"
+    ),
+) -> None:
+    """Copy runs' records and grids of samples into the leaderboard: what is needed, and nothing of this machine."""
+    from ..submission import submit as copy
+
+    found = copy(run_dir, by, to, weights_url)
+    for warning in (warning for one in found for warning in one.warnings):
+        typer.echo(f"Mind: {warning}.")
+    typer.echo(f"{len(found)} records in {to / 'records'}. Next:")
+    typer.echo(f"  ditbench records validate {to / 'records'}")
+    typer.echo(f"  ditbench leaderboard build {to / 'records'} --out {to}")
+    typer.echo(f"  git add {to}, commit, and open a pull request")
+
+
+@records_app.command()
+def verify(
+    record: Annotated[Path, typer.Argument(help="The record, as the leaderboard has it.")],
+    by: By,
+    weights: Annotated[Path | None, typer.Option(help="Its ema.safetensors: measure it again.")] = None,
+    run: Annotated[Path | None, typer.Option(help="Directory of the same run, trained again.")] = None,
+    device: Annotated[str, typer.Option(help="With --weights: auto, cpu, cuda or cuda:N.")] = "auto",
+    data: Annotated[str, typer.Option(help="With --weights: where the data is; see `ditbench run`.")] = "",
+    reference: Annotated[str, typer.Option(help="With --weights: the run's --reference.")] = "",
+    offline: Annotated[bool, typer.Option("--offline", help="Never touch the network.")] = False,
+) -> None:
+    """Check somebody's run by its published weights, or by training it again, and write what was found beside it."""
+    from ..console import make_console
+    from ..plan import check_device
+    from ..record import FILE_NAME
+    from ..verification import re_trained, write_verification
+
+    if (weights is None) == (run is None):
+        raise BadValue("Give either --weights, to measure again, or --run, which was trained again.")
+    check_device(device)
+    console, checked = make_console(), _sound(record)
+    if run is not None:
+        found = re_trained(checked, _sound(run / FILE_NAME), by)
+    else:
+        assert weights is not None
+        found = _measure_again(console, checked, weights, by, device, data, reference, offline)
+    path = write_verification(found, record.parent)
+    _show(console, found)
+    if checked.submission is None:
+        typer.echo("Mind: this record is not submitted; `ditbench records submit` will change it, and this with it.")
+    typer.echo(f"{found.tier}: {'confirmed' if found.confirmed else 'not confirmed'} -> {path}")
+    if not found.confirmed:
+        raise typer.Exit(EXIT_FAILED)
+
+
+def _sound(path: Path) -> Record:
+    """A record in which nothing is wrong."""
+    from ..record import read_record
+    from ..validation import check_file
+
+    record = read_record(path)
+    faults = check_file(path).lines
+    if faults:
+        raise BadFile(f"{faults[0]}. {len(faults)} such faults; see `ditbench records validate`.")
+    return record
+
+
+def _measure_again(
+    console: Console, record: Record, weights: Path, by: str, device: str, data: str, reference: str, offline: bool
+) -> Verification:
+    from ..registry import pick
+
+    registry = installed()
+    for _, name in record.track.evaluation.choices:
+        fetch_weights(console, pick("extractor", name, registry.extractors), offline)
+
+    from ..reevaluation import re_evaluate
+
+    with console.status("sampling and measuring"):
+        return re_evaluate(record, weights, by, registry, device, data, reference, offline)
+
+
+def _show(console: Console, found: Verification) -> None:
+    from ..console import make_table, plain
+
+    table = make_table("metric", "in the record", "found", "may differ by", "")
+    for one in found.compared:
+        numbers = (f"{number:.6g}" for number in (one.recorded, one.found, one.allowed))
+        table.add_row(*map(plain, (one.protocol, *numbers, "agrees" if one.agrees else "differs")))
+    console.print(table)

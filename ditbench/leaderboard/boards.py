@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
+from itertools import chain, count
+from statistics import fmean
 from typing import NamedTuple
 
 from ..budget import Budget
 from ..record import Measurement, Record
+from ..track import digest
 from .intervals import MIN_SEEDS, Estimate, Pair, Values, compare, ranks
 
 MISSED = ("failed", "diverged")  # a run that ended so counts, as infinitely bad; an interrupted one has not ended
@@ -27,6 +30,7 @@ class Protocol(NamedTuple):
     data: str  # sha256, as the next
     reference: str
     deviations: tuple[str, ...]  # why its runs are not what their track says
+    metrics: tuple[str, ...]  # full names of what was measured; empty: nothing was
 
 
 @dataclass(frozen=True)
@@ -50,13 +54,26 @@ class Row:
         """The runs that failed or diverged."""
         return tuple(record for record in self.records if record.status in MISSED)
 
+    def by_seed(self, read: Callable[[Record], float]) -> dict[int, float]:
+        """What `read` finds in the finished runs. A seed that was run twice is still one: the mean of both."""
+        found: dict[int, list[float]] = defaultdict(list)
+        for record in self.finished:
+            found[record.seed].append(read(record))
+        return {seed: fmean(values) for seed, values in found.items()}
+
+    def estimate(self, read: Callable[[Record], float]) -> Estimate:
+        """What `read` finds in the finished runs, of which there must be one."""
+        return Estimate(tuple(self.by_seed(read).values()))
+
+    @cached_property
+    def metrics(self) -> dict[str, dict[int, float]]:
+        """Protocol -> seed -> value, the metric that ranks first. All runs of a board have the same metrics."""
+        return {of.protocol: self.by_seed(partial(_metric, place)) for place, of in enumerate(self.measurements)}
+
     @cached_property
     def quality(self) -> dict[str, Estimate]:
-        """By protocol, the one that ranks first. All runs of a board have the same metrics."""
-        return {
-            measurement.protocol: Estimate(tuple(record.metrics[place].value for record in self.finished))
-            for place, measurement in enumerate(self.measurements)
-        }
+        """The same over the seeds."""
+        return {protocol: Estimate(tuple(values.values())) for protocol, values in self.metrics.items()}
 
     @cached_property
     def measurements(self) -> tuple[Measurement, ...]:
@@ -64,29 +81,44 @@ class Row:
         return tuple(self.finished[0].metrics) if self.finished else ()
 
     @cached_property
+    def sample_noise(self) -> dict[str, float]:
+        """By protocol, the mean of the runs' spread over their samples, where all of them have one."""
+        found = {}
+        for place, of in enumerate(self.measurements):
+            spreads = [spread for r in self.finished if (spread := r.metrics[place].spread) is not None]
+            if len(spreads) == len(self.finished):
+                found[of.protocol] = fmean(spreads)
+        return found
+
+    @cached_property
     def values(self) -> Values:
         """The metric that ranks, by seed."""
-        return {record.seed: record.metrics[0].value for record in self.finished if record.metrics}
+        return next(iter(self.metrics.values()), {})
+
+    @cached_property
+    def seeds(self) -> frozenset[int]:
+        """Of the runs that count: finished, failed, diverged."""
+        return frozenset(record.seed for record in (*self.finished, *self.missed))
 
     @property
     def provisional(self) -> str:
         """Why the row has too few runs for a rank; empty if it has enough."""
-        counted = {record.seed for record in (*self.finished, *self.missed)}
-        missing = set(range(max(counted, default=0) + 1)) - counted
-        if len(counted) >= MIN_SEEDS and not missing:
-            return ""
-        if missing and len(counted) >= MIN_SEEDS:
-            return f"provisional: seed {min(missing)} is missing, and seeds count from 0"
-        return f"provisional: {len(counted)} of {MIN_SEEDS} seeds"
+        if len(self.seeds) < MIN_SEEDS:
+            return f"{len(self.seeds)} of {MIN_SEEDS} seeds"
+        gap = next((seed for seed in range(len(self.seeds)) if seed not in self.seeds), None)
+        return "" if gap is None else f"seed {gap} is missing, and seeds count from 0"
+
+    @property
+    def misses(self) -> str:
+        """How many runs did not finish, and why the first of them; empty if all did."""
+        bad = [record for record in self.records if record.status != "finished"]
+        return f"{len(bad)} of {len(self.records)} {bad[0].status}: {bad[0].reason}" if bad else ""
 
     @property
     def status(self) -> str:
-        """What a reader must know of the row: runs that did not finish, and why; too few seeds."""
-        bad = [record for record in self.records if record.status != "finished"]
-        told = [f"{len(bad)} of {len(self.records)} {bad[0].status}: {bad[0].reason}"] if bad else []
-        if self.provisional:
-            told.append(self.provisional)
-        return "; ".join(told) or "finished"
+        """What a reader must know of the row: runs that did not finish, too few seeds."""
+        provisional = self.provisional and f"provisional: {self.provisional}"
+        return "; ".join(filter(None, (self.misses, provisional))) or "finished"
 
 
 @dataclass(frozen=True)
@@ -94,7 +126,8 @@ class Board:
     """Runs that may be compared, in rows."""
 
     protocol: Protocol
-    rows: tuple[Row, ...]  # best first by the track's first metric; those with runs that failed after them
+    rows: tuple[Row, ...]  # by rank, then those without; best first by the first metric, those with failed runs last
+    slug: str  # a name for files and anchors: letters, digits and dashes, and no other of the boards has it
 
     @property
     def records(self) -> list[Record]:
@@ -112,13 +145,6 @@ class Board:
         of = self.protocol
         ruleset = "" if of.ruleset == "matched" else f", {of.ruleset} recipes"
         return f"{of.track} v{of.version}{ruleset}, {of.budget}, {of.device}{'' if self.ranked else ', unranked'}"
-
-    @property
-    def slug(self) -> str:
-        """A name for files and anchors, of no characters but letters, digits and dashes; `boards` keeps them unique."""
-        of = self.protocol
-        text = f"{of.track}-v{of.version}-{of.ruleset}-{of.budget}-{of.device}"
-        return "-".join("".join(c if c.isalnum() and c.isascii() else " " for c in text).split()).lower()
 
     @property
     def hardware(self) -> list[str]:
@@ -148,9 +174,11 @@ def boards(records: Iterable[Record], tiers: Mapping[str, str] | None = None) ->
     `tiers` says of run ids whether somebody else has checked them; the others are self-reported.
     """
     groups: dict[Protocol, list[Record]] = defaultdict(list)
-    for record in records:
+    for record in _without_copies(records):
         groups[_protocol(record)].append(record)
-    return [Board(protocol, tuple(_rows(group, tiers or {}))) for protocol, group in sorted(groups.items())]
+    _join_unmeasured(groups)
+    slugs = _slugs(sorted(groups))
+    return [Board(of, tuple(_rows(group, tiers or {})), slugs[of]) for of, group in sorted(groups.items())]
 
 
 def on_the_boards_of(records: Iterable[Record], others: Iterable[Record]) -> list[Record]:
@@ -181,22 +209,72 @@ def _protocol(record: Record) -> Protocol:
         record.data_sha256,
         record.reference_sha256,
         tuple(record.deviations),
+        tuple(measurement.protocol for measurement in record.metrics),
     )
+
+
+def _without_copies(records: Iterable[Record]) -> Iterable[Record]:
+    """A record that lies in two folders is one run."""
+    found: dict[str, list[Record]] = defaultdict(list)
+    for record in records:
+        if record not in found[record.run_id]:
+            found[record.run_id].append(record)
+    return (record for same in found.values() for record in same)
+
+
+def _join_unmeasured(groups: dict[Protocol, list[Record]]) -> None:
+    """Runs that did not get as far as their metrics stand with those that did."""
+    measured = {protocol._replace(metrics=()): protocol for protocol in sorted(groups)}
+    for protocol in [protocol for protocol in groups if not protocol.metrics]:
+        if measured[protocol].metrics:
+            groups[measured[protocol]] += groups.pop(protocol)
+
+
+def _metric(place: int, record: Record) -> float:
+    return record.metrics[place].value
+
+
+_SLUG = 100  # characters: the text of a record may be of any length, a file's name may not
+
+
+def _slugs(protocols: Sequence[Protocol]) -> dict[Protocol, str]:
+    """A slug for each. Where the plain one is taken, by a board that is ranked if there is one, a digest follows it."""
+    found: dict[Protocol, str] = {}
+    for of in sorted(protocols, key=lambda of: (bool(of.deviations), of)):
+        text = f"{of.track}-v{of.version}-{of.ruleset}-{of.budget}-{of.device}"
+        slug = (
+            "-".join("".join(c if c.isalnum() and c.isascii() else " " for c in text).split())
+            .lower()[:_SLUG]
+            .rstrip("-")
+        )
+        names = chain([slug], (f"{slug}-{digest([of, attempt], 6)}" for attempt in count()))
+        found[of] = next(name for name in names if name not in found.values())
+    return found
 
 
 def _rows(records: Sequence[Record], tiers: Mapping[str, str]) -> list[Row]:
     """One board's rows, ranked and in order."""
-    groups: dict[tuple[str, str, str, str, str], list[Record]] = defaultdict(list)
+    groups: dict[tuple[str, ...], list[Record]] = defaultdict(list)
     for record in records:
         of = record.architecture
-        groups[of.label, hardware_of(record), of.distribution, of.distribution_version, of.source_sha256].append(record)
-    named = Counter((label, hardware) for label, hardware, *_ in groups)
+        groups[of.label, of.distribution, of.distribution_version, of.source_sha256].append(record)
+    named = Counter(label for label, *_ in groups)
     found = []
-    for (label, hardware, distribution, version, source), group in groups.items():
-        full = label if named[label, hardware] == 1 else f"{label} ({distribution} {version}, {source[:6]})"
-        found.append(Row(full, hardware, tuple(sorted(group, key=lambda r: (r.seed, r.run_id))), _tier(group, tiers)))
+    for (label, distribution, version, source), group in groups.items():
+        full = label if named[label] == 1 else f"{label} ({distribution} {version}, {source[:6]})"
+        for hardware, runs in _by_hardware(group).items():
+            found.append(Row(full, hardware, tuple(sorted(runs, key=lambda r: (r.seed, r.run_id))), _tier(runs, tiers)))
     ranked = _ranked(found) if not records[0].deviations else found
     return sorted(ranked, key=_order)
+
+
+def _by_hardware(records: Sequence[Record]) -> dict[str, list[Record]]:
+    """Class of hardware -> runs. One that failed and does not say where joins the others: it counts."""
+    found: dict[str, list[Record]] = defaultdict(list)
+    for record in sorted(records, key=lambda record: (record.environment is None, hardware_of(record))):
+        stray = record.environment is None and found
+        found[next(iter(found)) if stray else hardware_of(record)].append(record)
+    return found
 
 
 _TIERS = ("self-reported", "re-evaluated", "re-trained")
@@ -220,7 +298,8 @@ def _ranked(rows: Sequence[Row]) -> list[Row]:
     ]
 
 
-def _order(row: Row) -> tuple[bool, bool, float, str, str]:
+def _order(row: Row) -> tuple[bool, int, bool, bool, float, str, str]:
+    """By rank; then those without one."""
     sign = -1 if row.measurements and row.measurements[0].higher_is_better else 1
     mean = sign * Estimate(tuple(row.values.values())).mean if row.values else 0.0
-    return not row.values, bool(row.missed), mean, row.label, row.hardware
+    return row.rank is None, row.rank or 0, not row.values, bool(row.missed), mean, row.label, row.hardware

@@ -59,10 +59,13 @@ def paired_p(differences: Sequence[float]) -> float:
     """
     if len(differences) < MIN_SEEDS:
         return 1.0
-    mean, deviation = fmean(differences), stdev(differences)
-    if deviation == 0:
-        return 0.0 if mean else 1.0
-    return 2 * float(stdtr(len(differences) - 1, -abs(mean) / deviation * math.sqrt(len(differences))))
+    count, largest = len(differences), max(map(abs, differences))
+    if largest == 0:
+        return 1.0
+    scaled = [difference / largest for difference in differences]  # squares of tiny ones would vanish
+    mean = fmean(scaled)
+    variance = math.fsum((d - mean) ** 2 for d in scaled) / (count - 1)  # `stdev` is exact, and 50 times slower
+    return 2 * float(stdtr(count - 1, -abs(mean) / math.sqrt(variance / count))) if variance else 0.0
 
 
 def compare(models: Sequence[Values]) -> list[Pair]:

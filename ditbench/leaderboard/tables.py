@@ -1,36 +1,190 @@
-"""Records to tables. Every number is a view of the records; nothing here imports torch."""
+"""A board as a table: a row per architecture, every number with its interval, and what must be said below it."""
 
 from __future__ import annotations
 
-import html
-import re
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
 
 import pandas as pd
 
-from ..record import Measurement, Milestone, Record, TrainingFacts
-from ..storage import write_text
-from .boards import Board, Row, boards, hardware_of
-from .intervals import Estimate
+from ..record import Measurement
+from .boards import Board, Row
+from .curves import Reached, reached
+from .facts import (
+    FLOPS,
+    IMAGES,
+    MACS,
+    PARAMETERS,
+    PEAK_MEMORY,
+    SAMPLING_RATE,
+    SECONDS,
+    TRAINING_MACS,
+    TRAINING_RATE,
+    Fact,
+)
+from .intervals import Estimate, Pair
 
-MARKDOWN_FILE, CSV_FILE, CURVES_FILE = "README.md", "leaderboard.csv", "curves.csv"
+Kind = Literal["head", "tier", "quality", "raw", "spent", "target", "speed", "size", "status"]
+Cell = str | Estimate | None  # None: not known, or not to be had on this hardware
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a board's table."""
+
+    header: str
+    kind: Kind
+    cell: Callable[[Row], Cell]
+
+    def text(self, row: Row) -> str:
+        """The cell as a person reads it."""
+        cell = self.cell(row)
+        if isinstance(cell, Estimate):
+            counted = self.kind != "quality" and len(set(cell.values)) == 1  # the same for all seeds
+            return number(cell.mean) if counted else interval(cell)
+        return cell or ""
+
+
+_TIMES = ((1.0, "s"), (3600.0, "h"))  # the unit is the board's: the largest that leaves its largest number above 2
+_FLOPS = ((1e12, "TFLOPs"), (1e15, "PFLOPs"), (1e18, "EFLOPs"))
 
 
 def table(board: Board) -> pd.DataFrame:
     """Text cells: a row per architecture, a column per full protocol name."""
-    rows = [_row(row) for row in board.rows]
-    return pd.DataFrame(rows).fillna("")
+    return pd.DataFrame({column.header: list(map(column.text, board.rows)) for column in columns(board)})
+
+
+def columns(board: Board) -> list[Column]:
+    """The columns of a board, without those that nobody has anything for."""
+    found = [*_head(board), *_quality(board), *_costs(board), Column("status", "status", _status(board))]
+    always = ("head", "tier", "status")
+    return [column for column in found if column.kind in always or any(map(column.text, board.rows))]
+
+
+def _head(board: Board) -> Iterator[Column]:
+    yield Column("rank", "head", lambda row: "" if row.rank is None else f"{row.rank}{' (tie)' if row.tied else ''}")
+    yield Column("architecture", "head", lambda row: row.label)
+    yield Column("seeds", "head", _seeds)
+    yield Column("tier", "tier", lambda row: row.tier)
+    if len(board.hardware) > 1:
+        yield Column("hardware", "head", lambda row: row.hardware)
+
+
+def _seeds(row: Row) -> str:
+    done = len({record.seed for record in row.finished})
+    return str(done) if done == len(row.seeds) else f"{done} of {len(row.seeds)}"
+
+
+def _quality(board: Board) -> Iterator[Column]:
+    found = measurements(board)
+    for of in found:
+        yield Column(quality_header(of), "quality", partial(_estimate, of.protocol))
+    for of in found[:1]:
+        yield Column(f"raw weights' {quality_header(of)}", "raw", raw_weights)
+
+
+def _estimate(protocol: str, row: Row) -> Estimate | None:
+    return row.quality.get(protocol)
+
+
+def raw_weights(row: Row) -> Estimate | None:
+    """The metric that ranks, of the weights as training left them, if that was measured for every seed."""
+    raw = [record.raw.metrics if record.raw else [] for record in row.finished]
+    return Estimate(tuple(metrics[0].value for metrics in raw)) if raw and all(raw) else None
+
+
+def _costs(board: Board) -> Iterator[Column]:
+    classes = [(hardware, f" ({hardware})" if len(board.hardware) > 1 else "") for hardware in board.hardware]
+    second, time = _unit(board, SECONDS, _TIMES)
+    flop, work = _unit(board, FLOPS, _FLOPS)
+    goal = target(board)
+    yield Column("images", "spent", _scaled(IMAGES, 1))
+    for hardware, suffix in classes:
+        yield Column(f"train {time}{suffix}", "spent", _scaled(SECONDS, second, hardware))
+    yield Column(work, "spent", _scaled(FLOPS, flop))
+    for hardware, suffix in classes if goal else ():
+        yield Column(f"{time} to {goal}{suffix}", "target", _to_target(board, "seconds", second, hardware))
+    if goal:
+        yield Column(f"{work} to {goal}", "target", _to_target(board, "flops", flop))
+    for fact in (TRAINING_RATE, SAMPLING_RATE, PEAK_MEMORY):
+        for hardware, suffix in classes:
+            yield Column(f"{fact.header}{suffix}", "speed", _scaled(fact, fact.scale, hardware))
+    for fact in (PARAMETERS, MACS, TRAINING_MACS):
+        yield Column(fact.header, "size", _scaled(fact, fact.scale))
+
+
+def _unit(board: Board, fact: Fact, units: Sequence[tuple[float, str]]) -> tuple[float, str]:
+    largest = max((found.mean for row in board.rows if (found := fact.estimate(row))), default=0.0)
+    return max((unit for unit in units if largest > 2 * unit[0]), default=units[0])
+
+
+def _scaled(fact: Fact, scale: float, hardware: str | None = None) -> Callable[[Row], Cell]:
+    def cell(row: Row) -> Cell:
+        here = hardware in (None, row.hardware)
+        return _over(fact.estimate(row), scale) if here else None
+
+    return cell
+
+
+def _to_target(
+    board: Board, spent: Literal["seconds", "flops"], scale: float, hardware: str | None = None
+) -> Callable[[Row], Cell]:
+    def cell(row: Row) -> Cell:
+        got = reached(row, board) if hardware in (None, row.hardware) else None
+        if got is None or got.whole:
+            return _over(_spent(got, spent), scale)
+        return got.count
+
+    return cell
+
+
+def _spent(got: Reached | None, spent: Literal["seconds", "flops"]) -> Estimate | None:
+    if got is None:
+        return None
+    return got.seconds if spent == "seconds" else got.flops
+
+
+def _over(of: Estimate | None, scale: float) -> Estimate | None:
+    return None if of is None else Estimate(tuple(value / scale for value in of.values))
+
+
+def _status(board: Board) -> Callable[[Row], str]:
+    return lambda row: row.status if board.ranked else row.misses or "finished"
+
+
+def measurements(board: Board) -> Sequence[Measurement]:
+    """What was measured of the board's runs, the metric that ranks first."""
+    return next((row.measurements for row in board.rows if row.measurements), ())
+
+
+def target(board: Board) -> str:
+    """The quality that counts as reached, e.g. ``fid1k ≤ 2``; empty if the track names none."""
+    if board.target is None or not measurements(board):
+        return ""
+    of = measurements(board)[0]
+    return f"{of.protocol.partition('/')[0]} {'≥' if of.higher_is_better else '≤'} {board.target:g}"
+
+
+def name(row: Row, board: Board) -> str:
+    """The row's label, and its hardware where another row has that label."""
+    labels = [other.label for other in board.rows]
+    return row.label if labels.count(row.label) == 1 else f"{row.label} on {row.hardware}"
+
+
+def floors(board: Board) -> Sequence[Measurement]:
+    """The same metrics of real images."""
+    return next((record.floors for record in board.records if record.floors), ())
 
 
 def floor(board: Board) -> str:
     """What real images score: a line of its own, since its protocols have other sample counts."""
-    finished = [record for record in board.records if record.status == "finished"]
-    if not finished or not finished[0].floors:
+    found = floors(board)
+    if not found:
         return ""
-    floors = finished[0].floors
-    parts = [f"{of.protocol} {_number(of.value)}" + (f" ± {_number(of.spread)}" if of.spread else "") for of in floors]
-    aside = floors[0].settings.get("held_out", False)
+    parts = [f"{of.protocol} {number(of.value)}" + (f" ± {number(of.spread)}" if of.spread else "") for of in found]
+    aside = found[0].settings.get("held_out", False)
     return f"Real images, {'held out' if aside else 'a random half against the other'}: {', '.join(parts)}."
 
 
@@ -40,202 +194,72 @@ def unranked(board: Board) -> str:
     return f"Unranked, because these runs are not what their track says: {reasons}." if reasons else ""
 
 
-def _row(of: Row) -> dict[str, str]:
-    records = of.finished
-    row = {
-        "rank": "" if of.rank is None else f"{of.rank}{' (tie)' if of.tied else ''}",
-        "architecture": of.label,
-        "seeds": str(len(records)),
-    }
-    for place, measurement in enumerate(records[0].metrics if records else ()):  # all runs of a track have the same
-        values = [record.metrics[place].value for record in records]
-        row[f"{measurement.protocol} {_arrow(measurement)}"] = _mean(values)
-    raw = [record.raw.metrics[0] for record in records if record.raw is not None and record.raw.metrics]
-    if raw and len(raw) == len(records):
-        row[f"raw weights' {raw[0].protocol} {_arrow(raw[0])}"] = _mean([measurement.value for measurement in raw])
-    for header, read in _COST_COLUMNS.items():
-        row[header] = _mean([read(record) for record in records]) if records else ""
-    row["status"] = of.status
-    return row
+def provisional(board: Board) -> str:
+    """Which rows have too few seeds for a rank; empty if all have enough, or none could have one."""
+    rows = [row for row in board.rows if row.provisional] if board.ranked else []
+    if not rows:
+        return ""
+    if len(rows) == len(board.rows) and all(len(row.seeds) == 1 for row in rows):
+        return "One seed each: provisional, no ranks; give --seeds 0,1,2."
+    reasons = dict.fromkeys(row.provisional for row in rows)
+    told = [f"{', '.join(name(r, board) for r in rows if r.provisional == why)} ({why})" for why in reasons]
+    return f"Provisional, without rank: {'; '.join(told)}."
 
 
-def _arrow(measurement: Measurement) -> str:
-    return "↑" if measurement.higher_is_better else "↓"
+_PAIRS_TOLD = 6  # of one rank
 
 
-def _training_rate(record: Record) -> float:
-    assert record.training is not None
-    return record.training.images_per_second
+def ties(board: Board) -> list[str]:
+    """Which rows share a rank, and which pairs of them can't be told apart, a line per shared rank."""
+    found = []
+    for rank in sorted({row.rank for row in board.comparable if row.tied and row.rank}):
+        pairs = [p for p in board.pairs if not p.told_apart and board.comparable[p.one].rank == rank]
+        told = [_tie(pair, board) for pair in pairs[:_PAIRS_TOLD]]
+        more = f"; and {len(pairs) - _PAIRS_TOLD} more pairs" if len(pairs) > _PAIRS_TOLD else ""
+        found.append(f"Rank {rank} is shared: {'; '.join(told)}{more}.")
+    return found
 
 
-def _sampling_rate(record: Record) -> float:
-    assert record.sampling is not None
-    return record.sampling.images_per_second
+def _tie(pair: Pair, board: Board) -> str:
+    one, other = (name(board.comparable[place], board) for place in (pair.one, pair.other))
+    return f"{one} and {other} can't be told apart (p = {pair.p:.2g})"
 
 
-def _peak_memory(record: Record) -> float:
-    assert record.memory is not None
-    peak = record.memory.training
-    return (peak.allocated or peak.resident or 0) / 2**20
+def noise(board: Board) -> str:
+    """How much the metric that ranks varies over seeds, and over the samples of one run; empty if neither is known."""
+    of = measurements(board)
+    told = [_noise(row, of[0].protocol, name(row, board)) for row in board.rows if of and row.measurements]
+    parts = ", ".join(filter(None, told))
+    return f"Noise of {of[0].protocol} (training / sample): {parts}." if parts else ""
 
 
-def _million_parameters(record: Record) -> float:
-    assert record.cost is not None
-    return (record.cost.parameters - record.cost.train_only_parameters) / 1e6
+def _noise(row: Row, protocol: str, label: str) -> str:
+    both = row.quality[protocol].deviation, row.sample_noise.get(protocol)
+    return f"{label} {' / '.join('—' if sd is None else number(sd) for sd in both)}" if any(both) else ""
 
 
-def _million_macs(record: Record) -> float:
-    assert record.cost is not None
-    return record.cost.macs_per_image / 1e6
+def quality_header(of: Measurement) -> str:
+    """A metric's full name, and which way is better."""
+    return f"{of.protocol} {'↑' if of.higher_is_better else '↓'}"
 
 
-def _million_training_macs(record: Record) -> float:
-    assert record.cost is not None
-    return record.cost.training_macs_per_image / 1e6
+def interval(of: Estimate) -> str:
+    """The mean; with several seeds also half the width of its 95 % interval, to two digits, and the mean no further."""
+    half = of.half_width
+    if not half:
+        return number(of.mean) + (" ± 0" if half == 0 else "")
+    decimals = min(_decimals(of.mean, 4), _decimals(half, 2))
+    if round(half, decimals) == 0:
+        decimals = _decimals(half, 2)
+    return f"{of.mean:,.{decimals}f} ± {half:,.{decimals}f}"
 
 
-_COST_COLUMNS: dict[str, Callable[[Record], float]] = {
-    "params (M)": _million_parameters,
-    "MACs (M)": _million_macs,
-    "train MACs (M)": _million_training_macs,
-    "train img/s": _training_rate,
-    "sample img/s": _sampling_rate,
-    "peak MiB": _peak_memory,
-}
-
-
-def _mean(values: Sequence[float]) -> str:
-    """The mean; with several seeds also half the width of its 95 % interval."""
-    of = Estimate(tuple(values))
-    return _number(of.mean) + (f" ± {_number(of.half_width)}" if of.half_width is not None else "")
-
-
-def _number(value: float) -> str:
+def number(value: float) -> str:
     """Four significant digits, at most six decimals, never in exponent form."""
-    digits = max(0, 3 - _exponent(value))
-    return f"{value:,.{min(digits, 6)}f}"
+    return f"{value:,.{_decimals(value, 4)}f}"
 
 
-def _exponent(value: float) -> int:
-    return int(f"{value:e}".partition("e")[2])
-
-
-_NOTES = """
-How to read it: the first metric ranks (mean over seeds, ± their standard deviation); with one seed, close rows
-are not distinguishable. Parameters leave out what only training uses. MACs are one forward pass for one image,
-attention included; train MACs are all that one training image costs, every forward and backward of the
-architecture's own loss. Images per second are medians of raw step and batch times. Peak memory is that of training:
-the process's resident set on a CPU, libraries included, and the allocator's peak on CUDA. What real images score
-comes from another number of images than the rows, so it is a mark to orient by, not a bound.
-"""
-
-
-def markdown(records: Sequence[Record]) -> str:
-    """The leaderboard page: a table per board."""
-    parts = [
-        "# Leaderboard",
-        "",
-        "Generated from the records by `ditbench leaderboard build`. Do not edit.",
-        "",
-    ]
-    for board in boards(records):
-        commits = sorted({r.environment.git_commit or "?" for r in board.records if r.environment})
-        parts += [f"## {_escape(board.title)}", ""]
-        frame = table(board).map(_escape).rename(columns=_escape)
-        parts += [frame.to_markdown(index=False, disable_numparse=True), ""]
-        parts += [f"{_escape(note)}\n" for note in (unranked(board), floor(board)) if note]
-        code = ", ".join(f"`{commit[:10]}`" for commit in commits) or "an unknown commit"
-        parts += [
-            f"Track hash `{board.protocol.track_hash}`; data `{board.protocol.data[:12]}`, compared with "
-            f"`{board.protocol.reference[:12]}`; "
-            f"{len(board.records)} runs; code at {code}; {_machines(board)}.",
-            "",
-        ]
-    if not records:
-        parts += ["No records yet.", ""]
-    return "\n".join(parts) + _NOTES
-
-
-def _machines(board: Board) -> str:
-    """The machines, as the records name them."""
-    names = {
-        f"{e.gpu or e.cpu}, {e.threads} threads, torch {e.torch}"
-        for e in (record.environment for record in board.records)
-        if e is not None
-    }
-    warning = " (several machines: their speeds and memory do not compare)" if len(names) > 1 else ""
-    return _escape(("; ".join(sorted(names)) or "no machine recorded") + warning)
-
-
-def _escape(cell: object) -> str:
-    """Text that can neither break a Markdown table nor smuggle HTML into the page."""
-    text = " ".join(str(cell).split())
-    text = html.escape(text, quote=False)
-    return re.sub(r"([\\|`\[\]])", r"\\\1", text)
-
-
-def csv(records: Sequence[Record]) -> str:
-    """One row per run, unrounded: for other programs."""
-    rows = [
-        {
-            "track": record.track.name,
-            "track_version": record.track.version,
-            "track_hash": record.track_hash,
-            "ruleset": record.ruleset,
-            "budget": record.budget,
-            "deviations": "; ".join(record.deviations),
-            "data_sha256": record.data_sha256,
-            "reference_sha256": record.reference_sha256,
-            "device": hardware_of(record),
-            "architecture": record.architecture.label,
-            "seed": record.seed,
-            "run_id": record.run_id,
-            "status": record.status,
-            "reason": record.reason,
-            **{measurement.protocol: measurement.value for measurement in record.metrics},
-            **{f"raw {m.protocol}": m.value for m in (record.raw.metrics if record.raw else ())},
-            **({header: read(record) for header, read in _COST_COLUMNS.items()} if record.status == "finished" else {}),
-        }
-        for record in sorted(records, key=lambda r: (r.track.name, r.track_hash, r.budget, r.run_id))
-    ]
-    return pd.DataFrame(rows).to_csv(index=False, lineterminator="\n")
-
-
-def curves(records: Sequence[Record]) -> str:
-    """A row per metric and milestone of the runs that were measured on the way, their ends included."""
-    rows = [
-        {
-            "run_id": record.run_id,
-            "architecture": record.architecture.label,
-            "seed": record.seed,
-            "at": at,
-            "steps": spent.steps,
-            "images": spent.images,
-            "seconds": spent.seconds,
-            "flops": spent.flops,
-            "protocol": measurement.protocol,
-            "value": measurement.value,
-        }
-        for record in records
-        for at, spent, metrics in _course(record)
-        for measurement in metrics
-    ]
-    return pd.DataFrame(rows).to_csv(index=False, lineterminator="\n") if rows else ""
-
-
-def _course(record: Record) -> Iterator[tuple[float, Milestone | TrainingFacts, list[Measurement]]]:
-    """Share of the budget, what was spent by then, and what was measured; nothing if that was only at the end."""
-    for milestone in record.milestones:
-        yield milestone.at, milestone, milestone.metrics
-    if record.milestones and record.training:
-        yield 1.0, record.training, record.metrics
-
-
-def write_leaderboard(
-    records: Sequence[Record], folder: Path, page: str = "leaderboard.md", data: str = CSV_FILE
-) -> None:
-    """Write the page and the data files of all records; curves only if there are any."""
-    write_text(folder / page, markdown(records))
-    write_text(folder / data, csv(records))
-    if on_the_way := curves(records):
-        write_text(folder / CURVES_FILE, on_the_way)
+def _decimals(value: float, digits: int) -> int:
+    """That show so many significant digits; six at the most."""
+    exponent = int(f"{value:e}".partition("e")[2])
+    return min(max(0, digits - 1 - exponent), 6)

@@ -1,0 +1,151 @@
+"""`ditbench leaderboard`: tables and pages from records, and what a change of records does to them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from .app import EXIT_FAILED, app
+
+if TYPE_CHECKING:
+    from ..leaderboard.boards import Board
+    from ..leaderboard.reported import Setting
+    from ..record import Record
+
+leaderboard_app = typer.Typer(no_args_is_help=True, help="Tables and pages from records.")
+app.add_typer(leaderboard_app, name="leaderboard")
+
+_COMMITTED = Path("leaderboard/records")
+_Records = Annotated[Path, typer.Argument(help="Folder with records, searched through and through.")]
+_Track = Annotated[str | None, typer.Option(help="One track alone.")]
+_Reported = Annotated[Path | None, typer.Option(help="Published numbers.", show_default="reported.toml beside RECORDS")]
+
+
+@leaderboard_app.command()
+def build(
+    out: Annotated[Path, typer.Option(help="Folder for README.md, leaderboard.{csv,json,tex} and site/.")],
+    records: _Records = _COMMITTED,
+    track: _Track = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing; fail if a file in DIR is not current. Not of site/.")
+    ] = False,
+    reported: _Reported = None,
+    page: Annotated[
+        Path | None, typer.Option(help="Also put the ranked boards into this page, between its marks.")
+    ] = None,
+) -> None:
+    """Make the leaderboard from records alone: as Markdown, CSV, JSON, LaTeX and a site."""
+    from ..leaderboard.boards import boards
+    from ..leaderboard.build import PAGE_FILE, into_page, of_track, stale
+    from ..leaderboard.build import build as write
+    from ..storage import write_text
+
+    (found, tiers), published = _read(records), _published(records, reported)
+    shown = boards(of_track(found, published, track)[0], tiers)
+    text = into_page(page, shown, _samples(records)) if page else ""
+    if check:
+        faults = stale(found, out, track, published, tiers)
+        if page and page.read_text(encoding="utf-8") != text:
+            faults.append(f"{page} is stale")
+        if not faults:
+            typer.echo(f"The leaderboard in {out} is current.")
+            return
+        typer.echo("\n".join([*faults, "The same command without --check puts that right."]))
+        raise typer.Exit(EXIT_FAILED)
+    write(found, out, track, published, tiers)
+    if page:
+        write_text(page, text)
+    site = _write_site(shown, records, out / "site", published, tiers)
+    typer.echo(f"{sum(len(board.records) for board in shown)} records -> {out / PAGE_FILE} and its data files, {site}")
+
+
+@leaderboard_app.command()
+def serve(
+    records: _Records = _COMMITTED,
+    track: _Track = None,
+    reported: _Reported = None,
+    port: Annotated[int, typer.Option(help="0: any that is free.", min=0, max=65535)] = 8000,
+    browser: Annotated[bool, typer.Option(help="Open it in the browser.")] = True,
+) -> None:
+    """Build the site into a temporary folder and show it, to this machine alone, until Ctrl-C."""
+    from tempfile import TemporaryDirectory
+
+    from ..leaderboard.boards import boards
+    from ..leaderboard.build import of_track
+    from ..leaderboard.serve import serve as show
+
+    (found, tiers), published = _read(records), _published(records, reported)
+    found, published = of_track(found, published, track)
+    with TemporaryDirectory() as folder:
+        page = _write_site(boards(found, tiers), records, Path(folder), published, tiers)
+        show(page.parent, port=port, browse=browser, tell=typer.echo)
+
+
+@leaderboard_app.command()
+def report(
+    records: _Records = _COMMITTED,
+    base: Annotated[
+        str | None, typer.Option(help="Commit to compare with, such as main.", show_default="none: all rows are told")
+    ] = None,
+    format: Annotated[Literal["markdown"], typer.Option(help="How it is written.")] = "markdown",
+) -> None:
+    """Tell what a change of records does: new rows, ranks, ties, and what else differs between the runs."""
+    from ..leaderboard import report as change
+
+    after, tiers = _read(records)
+    if base is None:
+        typer.echo(change.report(None, after, tiers_after=tiers), nl=False)
+        return
+    with change.folder_at(base, records) as then:
+        before, tiers_before = _read(then)
+    typer.echo(change.report(before, after, base, tiers_before, tiers), nl=False)
+
+
+def _read(folder: Path) -> tuple[list[Record], dict[str, str]]:
+    """The records below a folder, and their tiers by run id."""
+    from ..record import read_records
+    from ..verification import read_verifications, tier_of
+
+    found, verifications = read_records(folder), read_verifications(folder)
+    return found, {record.run_id: tier_of(record, verifications) for record in found}
+
+
+def _published(records: Path, given: Path | None) -> list[Setting]:
+    """Published numbers from the file that was given, or from the one beside the records, if there is one."""
+    from ..leaderboard.reported import FILE_NAME, read_reported
+
+    path = given or records.parent / FILE_NAME
+    return read_reported(path) if given or path.exists() else []
+
+
+def _write_site(
+    boards: list[Board], records: Path, folder: Path, published: list[Setting], tiers: dict[str, str]
+) -> Path:
+    """The site of these boards with the grids beside the records; its first page."""
+    from collections import defaultdict
+
+    from ..leaderboard.build import outputs
+    from ..leaderboard.reported import beside
+    from ..leaderboard.site.pages import write_site
+    from ..verification import Verification, read_verifications
+
+    of_runs: dict[str, list[Verification]] = defaultdict(list)
+    for verification in read_verifications(records):
+        of_runs[verification.run_id].append(verification)
+    write_site(
+        boards,
+        folder,
+        samples=_samples(records),
+        reported=beside(published, boards),
+        verifications=of_runs,
+        data=outputs(boards, published, tiers),
+    )
+    return folder / "index.html"
+
+
+def _samples(records: Path) -> Path | None:
+    """The folder with grids of samples beside the records, if there is one."""
+    folder = records.parent / "samples"
+    return folder if folder.is_dir() else None

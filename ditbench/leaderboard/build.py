@@ -1,0 +1,129 @@
+"""The leaderboard's files from records: what they hold, whether a folder has them, and writing them there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from ..errors import BadFile, UnknownName
+from ..record import Record
+from ..storage import make_writable, write_text
+from .boards import Board, boards
+from .export import csv, curves, json_text
+from .latex import latex
+from .markdown import MARK, markdown, summary
+from .reported import Setting, beside
+
+PAGE_FILE, CSV_FILE, JSON_FILE, LATEX_FILE = "README.md", "leaderboard.csv", "leaderboard.json", "leaderboard.tex"
+CURVES_FILE = "curves.csv"
+FILES = (PAGE_FILE, CSV_FILE, JSON_FILE, LATEX_FILE, CURVES_FILE)
+STARTS, ENDS = "<!-- boards, by ditbench leaderboard build -->", "<!-- end of the boards -->"  # of `into_page`
+RUNS_PAGE = "leaderboard.md"  # beside the runs of a track, where a README would be somebody else's
+
+
+def outputs(
+    boards: Sequence[Board], reported: Sequence[Setting] = (), tiers: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """File name -> content, a function of its arguments alone; curves only if there are any."""
+    published = beside(reported, boards)
+    files = {
+        PAGE_FILE: markdown(boards, published),
+        CSV_FILE: csv(boards, tiers),
+        JSON_FILE: json_text(boards, published),
+        LATEX_FILE: latex(boards, published),
+    }
+    return {**files, CURVES_FILE: way} if (way := curves(boards)) else files
+
+
+def build(
+    records: Iterable[Record],
+    out: Path,
+    track: str | None = None,
+    reported: Sequence[Setting] = (),
+    tiers: Mapping[str, str] | None = None,
+) -> list[Board]:
+    """Write the files, and return the boards that they show. Curves of an earlier build that are no more are removed.
+
+    `UnknownName` if nothing is of that track; `BadFile` if `out` has a README.md that this did not write.
+    """
+    records, reported = of_track(records, reported, track)
+    found = boards(records, tiers)
+    files = outputs(found, reported, tiers)
+    again = _is_ours(out)
+    make_writable(out)
+    for name, content in files.items():
+        write_text(out / name, content)
+    for name in set(FILES) - set(files) if again else ():
+        (out / name).unlink(missing_ok=True)
+    return found
+
+
+def _is_ours(out: Path) -> bool:
+    """Whether the folder was written before by `build`; `BadFile` if its page is somebody else's."""
+    page = out / PAGE_FILE
+    if not page.exists():
+        return False
+    if MARK not in page.read_text(encoding="utf-8", errors="replace"):
+        raise BadFile(f"{str(page)!r} was not generated from records and would be overwritten: choose another --out.")
+    return True
+
+
+def stale(
+    records: Iterable[Record],
+    out: Path,
+    track: str | None = None,
+    reported: Sequence[Setting] = (),
+    tiers: Mapping[str, str] | None = None,
+) -> list[str]:
+    """What `build` would change in `out`, a line per file: stale, missing or superfluous. Nothing is written."""
+    records, reported = of_track(records, reported, track)
+    files = outputs(boards(records, tiers), reported, tiers)
+    found = {name: fault for name in FILES if (fault := _fault(out / name, files.get(name)))}
+    return [f"{out / name} is {fault}" for name, fault in found.items()]
+
+
+def _fault(path: Path, content: str | None) -> str:
+    if not path.exists():
+        return "missing" if content is not None else ""
+    if content is None:
+        return "superfluous"
+    return "" if path.read_bytes() == content.encode() else "stale"
+
+
+def into_page(page: Path, boards: Sequence[Board], samples: Path | None = None) -> str:
+    """The text of a page with the ranked boards between its marks, and the grids of their samples if it is said where.
+
+    `BadFile` if the page can't be read or has not both marks, each on a line of its own.
+    """
+    try:
+        text = page.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadFile(f"The page {str(page)!r} can't be read: {error}.") from None
+    before, start, rest = text.partition(f"{STARTS}\n")
+    _, end, after = rest.partition(f"{ENDS}\n")
+    if not start or not end:
+        raise BadFile(f"The page {str(page)!r} has no place for the boards: lines {STARTS!r} and {ENDS!r}.")
+    grids = Path(os.path.relpath(samples, page.parent)) if samples else None
+    return f"{before}{start}\n{summary(boards, grids)}\n\n{end}{after}"
+
+
+def of_track(
+    records: Iterable[Record], reported: Sequence[Setting], track: str | None
+) -> tuple[list[Record], list[Setting]]:
+    """The records and published numbers of one track, or all of them; `UnknownName` if there are none."""
+    records, reported = list(records), list(reported)
+    if track is None:
+        return records, reported
+    known = {record.track.name for record in records} | {setting.track for setting in reported}
+    if track not in known:
+        raise UnknownName("track with records", track, known)
+    return [r for r in records if r.track.name == track], [s for s in reported if s.track == track]
+
+
+def write_run_tables(records: Sequence[Record], folder: Path) -> None:
+    """The page and the data of one track's runs, beside them; curves only if there are any."""
+    files = outputs(boards(records))
+    for name, file in ((PAGE_FILE, RUNS_PAGE), (CSV_FILE, CSV_FILE), (CURVES_FILE, CURVES_FILE)):
+        if name in files:
+            write_text(folder / file, files[name])

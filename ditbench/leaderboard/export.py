@@ -1,0 +1,198 @@
+"""The leaderboard for other programs: a CSV row per run, a CSV row per point of a curve, and rows as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from ..record import Record
+from .boards import Board, Row
+from .curves import course, reached
+from .facts import FACTS
+from .intervals import Estimate, Pair
+from .reported import Reported
+from .tables import floors, measurements, raw_weights
+
+JSON_VERSION = 1
+_FORMULA = ("=", "+", "-", "@")  # what makes a spreadsheet compute a text
+
+
+def csv(boards: Sequence[Board], tiers: Mapping[str, str] | None = None) -> str:
+    """One row per run, unrounded. `tiers` are those of `boards`."""
+    rows = [
+        _run(record, row, board, (tiers or {}).get(record.run_id, "self-reported"))
+        for board in boards
+        for row in board.rows
+        for record in row.records
+    ]
+    heads = [*_HEADS, *_seen(rows, "quality"), *_seen(rows, "raw"), *_NOISES, *(fact.header for fact in FACTS)]
+    flat = [{**row["head"], **row["quality"], **row["raw"], **row["noise"], **row["cost"]} for row in rows]
+    return pd.DataFrame(flat, columns=list(map(_harmless, heads))).to_csv(index=False, lineterminator="\n")
+
+
+_HEADS = (
+    "track", "track_version", "track_hash", "ruleset", "budget", "deviations", "data_sha256", "reference_sha256",
+    "hardware", "tier", "architecture", "seed", "run_id", "status", "reason",
+)  # fmt: skip
+_NOISES = ("training noise", "sample noise")  # of the metric that ranks: over the row's seeds, over this run's samples
+
+
+def _run(record: Record, row: Row, board: Board, tier: str) -> dict[str, dict[str, Any]]:
+    of = board.protocol
+    head = (
+        of.track, of.version, of.track_hash, of.ruleset, of.budget, "; ".join(of.deviations), of.data, of.reference,
+        row.hardware, tier, record.architecture.label, record.seed, record.run_id, record.status, record.reason or "",
+    )  # fmt: skip
+    return {
+        "head": {name: _cell(value) for name, value in zip(_HEADS, head, strict=True)},
+        "quality": {measurement.protocol: measurement.value for measurement in record.metrics},
+        "raw": {f"raw {m.protocol}": m.value for m in (record.raw.metrics if record.raw else ())},
+        "noise": _noise(record, row),
+        "cost": {fact.header: _scaled(fact.read(record), fact.scale) for fact in FACTS if record.status == "finished"},
+    }
+
+
+def _noise(record: Record, row: Row) -> dict[str, float | None]:
+    if not record.metrics:
+        return {}
+    over_seeds = next(iter(row.quality.values())).deviation
+    return dict(zip(_NOISES, (over_seeds, record.metrics[0].spread), strict=True))
+
+
+def _seen(rows: Iterable[Mapping[str, Mapping[str, Any]]], part: str) -> list[str]:
+    return list(dict.fromkeys(name for row in rows for name in row[part]))
+
+
+def _scaled(value: float | None, scale: float) -> float | None:
+    return None if value is None else value if scale == 1 else value / scale
+
+
+def curves(boards: Sequence[Board]) -> str:
+    """A row per metric and point of the runs that were measured on the way, unrounded; empty if none was."""
+    rows = [
+        {
+            "board": board.slug,
+            "run_id": record.run_id,
+            "architecture": _cell(row.label),
+            "seed": record.seed,
+            "at": point.at,
+            "steps": point.steps,
+            "images": point.images,
+            "seconds": point.seconds,
+            "flops": point.flops,
+            "protocol": _cell(protocol),
+            "value": value,
+        }
+        for board in boards
+        for row in board.rows
+        for record in row.finished
+        for point in course(record)
+        for protocol, value in point.quality.items()
+    ]
+    return pd.DataFrame(rows).to_csv(index=False, lineterminator="\n") if rows else ""
+
+
+def _cell(value: object) -> object:
+    return _harmless(value) if isinstance(value, str) else value
+
+
+def _harmless(text: str) -> str:
+    """On one line, and no formula: a spreadsheet shows text after an apostrophe as it is."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return f"'{line}" if line.startswith(_FORMULA) else line
+
+
+def json_text(boards: Sequence[Board], reported: Sequence[Reported] = ()) -> str:
+    """Boards, rows and pairs, and published numbers, unrounded and in plain units."""
+    content = {
+        "schema_version": JSON_VERSION,
+        "boards": [_board(board) for board in boards],
+        "reported": [_published(of) for of in reported],
+    }
+    return json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _board(board: Board) -> dict[str, Any]:
+    rows = {id(row): place for place, row in enumerate(board.rows)}
+    places = [rows[id(row)] for row in board.comparable]
+    return {
+        "slug": board.slug,
+        "title": board.title,
+        "ranked": board.ranked,
+        "protocol": board.protocol._asdict(),
+        "metrics": {of.protocol: {"higher_is_better": of.higher_is_better} for of in measurements(board)},
+        "target": board.target,
+        "floors": {of.protocol: {"value": of.value, "spread": of.spread} for of in floors(board)},
+        "rows": [_row(row, board) for row in board.rows],
+        "pairs": [_pair(pair, places) for pair in board.pairs],
+    }
+
+
+def _pair(pair: Pair, places: Sequence[int]) -> dict[str, Any]:
+    """By the places of its rows in the board."""
+    return {**vars(pair), "one": places[pair.one], "other": places[pair.other], "p": _stable(pair.p)}
+
+
+def _stable(value: float) -> float:
+    """Without the digits in which versions of scipy differ, so that the file is the same everywhere."""
+    return float(f"{value:.10g}")
+
+
+def _row(row: Row, board: Board) -> dict[str, Any]:
+    return {
+        "architecture": row.label,
+        "hardware": row.hardware,
+        "tier": row.tier,
+        "rank": row.rank,
+        "tied": row.tied,
+        "provisional": row.provisional,
+        "status": row.status,
+        "seeds": sorted(row.seeds),
+        "run_ids": [record.run_id for record in row.records],
+        "quality": {protocol: _quality(row, protocol) for protocol in row.quality},
+        "raw_weights": _estimate(raw_weights(row)),
+        "cost": {fact.key: _estimate(fact.estimate(row)) for fact in FACTS},
+        "to_target": _to_target(row, board),
+    }
+
+
+def _quality(row: Row, protocol: str) -> dict[str, Any]:
+    return {
+        **_interval(row.quality[protocol]),
+        "sd": row.quality[protocol].deviation,
+        "sample_noise": row.sample_noise.get(protocol),
+        "values": {str(seed): value for seed, value in row.metrics[protocol].items()},
+    }
+
+
+def _interval(of: Estimate) -> dict[str, float | None]:
+    half = of.half_width
+    low, high = (None, None) if half is None else (_stable(of.mean - half), _stable(of.mean + half))
+    return {"mean": of.mean, "low": low, "high": high}
+
+
+def _estimate(of: Estimate | None) -> dict[str, float | None] | None:
+    return None if of is None else _interval(of)
+
+
+def _to_target(row: Row, board: Board) -> dict[str, Any] | None:
+    got = reached(row, board)
+    if got is None:
+        return None
+    spent = {"images": got.images, "seconds": got.seconds, "flops": got.flops}
+    return {"reached": len(got.found), "of": len(got.points), **{name: _estimate(of) for name, of in spent.items()}}
+
+
+def _published(of: Reported) -> dict[str, Any]:
+    setting = of.setting.model_dump(exclude={"values"})
+    measured = [{**_interval(estimate), "seeds": len(estimate.values)} for estimate in of.measured]
+    return {
+        **setting,
+        "architecture": of.architecture,
+        "protocol": of.protocol,
+        "reported": of.value,
+        "measured": measured,
+    }

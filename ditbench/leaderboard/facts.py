@@ -1,0 +1,77 @@
+"""The numbers that every finished run has beside its quality: what it spent, how fast it was, how large."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from ..record import Cost, Record, SamplingFacts, TrainingFacts
+from .boards import Row
+from .intervals import Estimate
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One of them; a run has None where an old record did not note it."""
+
+    key: str  # in JSON, where it is in plain units
+    header: str
+    kind: Literal["spent", "speed", "size"]
+    read: Callable[[Record], float | None]
+    scale: float = 1.0  # plain units in one of the header's
+
+    def estimate(self, row: Row) -> Estimate | None:
+        """Over the row's seeds, in plain units; None if it is not known of all its finished runs."""
+        known = [self.read(record) is not None for record in row.finished]
+        return row.estimate(lambda record: float(self.read(record) or 0)) if known and all(known) else None
+
+
+def _training(record: Record) -> TrainingFacts:
+    assert record.training is not None
+    return record.training
+
+
+def _sampling(record: Record) -> SamplingFacts:
+    assert record.sampling is not None
+    return record.sampling
+
+
+def _cost(record: Record) -> Cost:
+    assert record.cost is not None
+    return record.cost
+
+
+def _parameters(record: Record) -> int:
+    """Without what only training uses."""
+    return _cost(record).parameters - _cost(record).train_only_parameters
+
+
+def _peak(record: Record) -> int | None:
+    assert record.memory is not None
+    peak = record.memory.training
+    return peak.allocated or peak.resident
+
+
+IMAGES = Fact("training_images", "images", "spent", lambda record: _training(record).images)
+SECONDS = Fact("training_seconds", "train s", "spent", lambda record: _training(record).seconds)
+FLOPS = Fact("training_flops", "TFLOPs", "spent", lambda record: _training(record).flops or None, 1e12)
+TRAINING_RATE = Fact(
+    "training_images_per_second", "train img/s", "speed", lambda record: _training(record).images_per_second
+)
+SAMPLING_RATE = Fact(
+    "sampling_images_per_second", "sample img/s", "speed", lambda record: _sampling(record).images_per_second
+)
+PEAK_MEMORY = Fact("peak_memory_bytes", "peak MiB", "speed", _peak, 2**20)
+PARAMETERS = Fact(
+    "parameters",
+    "params (M)",
+    "size",
+    lambda record: _cost(record).parameters - _cost(record).train_only_parameters,
+    1e6,
+)
+MACS = Fact("macs_per_image", "MACs (M)", "size", lambda record: _cost(record).macs_per_image, 1e6)
+TRAINING_MACS = Fact(
+    "training_macs_per_image", "train MACs (M)", "size", lambda record: _cost(record).training_macs_per_image, 1e6
+)
+FACTS = (IMAGES, SECONDS, FLOPS, TRAINING_RATE, SAMPLING_RATE, PEAK_MEMORY, PARAMETERS, MACS, TRAINING_MACS)

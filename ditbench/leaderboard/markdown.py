@@ -1,0 +1,123 @@
+"""The leaderboard as a page of Markdown, which GitHub and a terminal show alike."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from .boards import Board
+from .reported import Reported, remarks, reported_tables
+from .tables import columns, floor, measurements, noise, provisional, table, target, ties, unranked
+
+MARK = "Generated from the records by `ditbench leaderboard build`. Do not edit."
+
+_LEGEND = """\
+## How to read it
+
+- A **row** is an architecture's runs over all its seeds. Each number is their mean, never the best, ± half the width of
+  its 95 % t-interval.
+- **Ranks** go by the first metric. Rows that a paired t-test over the seeds does not tell apart at 5 % share one, as do
+  all rows between them. Runs that failed or diverged count: their row ranks after all whole ones.
+- **Provisional** rows have fewer than three seeds, or a gap in them, and no rank.
+- **Noise**: that of training is the standard deviation over seeds, in which sampling has its part; that of samples is
+  what the samples of one run leave open.
+- **Tiers**: `self-reported` is what the record's author measured; `re-evaluated`, the metrics were computed again from
+  the published weights; `re-trained`, the run was repeated.
+- **Time and FLOPs to a target** are those of the first measurement at the target or beyond. Nothing is interpolated, so
+  they are upper bounds. FLOPs are those that a FLOPs budget counts: two per multiply-accumulate, and three times the
+  forward passes of training.
+- **Parameters** leave out what only training uses. **MACs** are one forward pass for one image, attention included;
+  train MACs are all that one training image costs, every forward and backward of the architecture's own loss.
+- **Images per second** are medians of raw step and batch times. **Peak memory** is that of training: the process's
+  resident set on a CPU, libraries included, and the allocator's peak on CUDA. Two classes of hardware never share a
+  column of time, speed or memory.
+- **Real images** are scored by another number of images than the rows, so they are a mark to orient by, not a bound.
+"""
+
+
+def markdown(boards: Sequence[Board], reported: Sequence[Reported] = ()) -> str:
+    """The leaderboard page: a table per board, and below them what papers print."""
+    parts = ["# Leaderboard", MARK, *(part for board in boards for part in _board(board))]
+    if not boards:
+        parts.append("No records yet.")
+    if reported:
+        parts += ["## Reported", _REPORTED]
+    for track, frame in reported_tables(reported).items():
+        parts += [f"### {escape(track)}", _table(frame), *map(escape, remarks(reported, track))]
+    return "\n\n".join([*parts, _LEGEND])
+
+
+def summary(boards: Sequence[Board], grids: Path | None = None) -> str:
+    """The ranked boards in short, for a page that is not all about them: quality, speed, size, and samples of seed 0.
+
+    `grids` is the folder of the grids of samples as the page names it, if it is to show them.
+    """
+    parts = []
+    for board in (board for board in boards if any(row.rank for row in board.rows)):
+        shown = [column for column in columns(board) if column.kind in ("head", "quality", "speed", "size")]
+        frame = pd.DataFrame({column.header: list(map(column.text, board.rows)) for column in shown})
+        parts += [f"**{escape(board.title)}**", _table(frame), *map(escape, ties(board))]
+        parts += [_samples(board, grids)] if grids else []
+    return "\n\n".join(parts) or "No ranked rows yet."
+
+
+def _samples(board: Board, grids: Path) -> str:
+    """The grids side by side: same seed, same labels, same noise."""
+    first = [(row.label, row.finished[0]) for row in board.rows if row.finished and row.finished[0].seed == 0]
+    pictures = {
+        escape(label): [f"![samples of {escape(label)}]({grids.as_posix()}/{record.track.name}/{record.run_id}.png)"]
+        for label, record in first
+    }
+    return pd.DataFrame(pictures).to_markdown(index=False, disable_numparse=True)
+
+
+def _board(board: Board) -> list[str]:
+    of = board.protocol
+    commits = sorted({r.environment.git_commit or "?" for r in board.records if r.environment})
+    code = ", ".join(f"`{commit[:10]}`" for commit in commits) or "an unknown commit"
+    facts = (
+        f"Track hash `{of.track_hash}`; data `{of.data[:12]}`, compared with `{of.reference[:12]}`; "
+        f"{len(board.records)} runs; code at {code}; {_machines(board)}."
+    )
+    notes = [
+        note for note in (unranked(board), *ties(board), provisional(board), *_target(board), noise(board)) if note
+    ]
+    said = [escape(note) for note in (*notes, floor(board)) if note]
+    return [f"## {escape(board.title)}", _table(table(board)), *said, facts]
+
+
+def _target(board: Board) -> list[str]:
+    if not target(board):
+        return []
+    of = measurements(board)[0]
+    return [f"Target: {of.protocol} {'≥' if of.higher_is_better else '≤'} {board.target:g}."]
+
+
+def _machines(board: Board) -> str:
+    """The machines, as the records name them."""
+    names = {
+        f"{e.gpu or e.cpu}, {e.threads} threads, torch {e.torch}"
+        for e in (record.environment for record in board.records)
+        if e is not None
+    }
+    return escape("; ".join(sorted(names)) or "no machine recorded")
+
+
+_REPORTED = """\
+What papers print: not measured with ditbench, and part of no rank. Beside it stands what was measured here in the same
+setting (track, budget, ruleset, architecture and metric), — where nobody has, and nothing where the setting differs."""
+
+
+def _table(frame: pd.DataFrame) -> str:
+    return frame.map(escape).rename(columns=escape).to_markdown(index=False, disable_numparse=True)
+
+
+def escape(cell: object) -> str:
+    """Text that can neither break a Markdown table nor smuggle HTML or links into the page."""
+    text = " ".join("".join(c if c.isprintable() else " " for c in str(cell)).split())
+    text = re.sub(r"([\\|`\[\]*_~])", r"\\\1", html.escape(text, quote=False))
+    return re.sub(r"(?<=:)(?=//)|(?<=www)(?=\.)|(?=@)", r"\\", text)  # GitHub makes links of bare addresses

@@ -1,0 +1,132 @@
+"""Numbers that papers print, beside what was measured here. They never enter a board, and no rank."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import pandas as pd
+import pydantic
+from pydantic import Field
+
+from ..budget import Budget
+from ..errors import BadFile, BadValue
+from ..track import Frozen, Name, Ruleset, first_fault
+from .boards import Board
+from .intervals import Estimate
+from .tables import interval
+
+FILE_NAME = "reported.toml"
+
+ProtocolName = Annotated[str, Field(pattern=r"^[a-z0-9._-]+/[a-z0-9._-]+$")]
+
+Number = Annotated[float, Field(strict=True)]  # "1.5" is a slip
+
+
+class Setting(Frozen):
+    """A set of numbers of one table of a paper, got alike."""
+
+    paper: str
+    arxiv: Annotated[str, Field(pattern=r"^\d{4}\.\d{4,5}$")]
+    table: str = ""  # of the paper; empty: not known
+    second_hand: bool = False  # read where others quote the paper, not in it
+    track: Name
+    budget: str | None = None  # None: not published
+    ruleset: Ruleset = "matched"  # the runs of ours that these numbers stand beside
+    differs: str = ""  # what is not as on the track: then no run of ours is the same
+    note: str = ""  # what else a reader should know
+    values: Annotated[dict[ProtocolName, dict[str, Number]], Field(min_length=1)]  # -> architecture -> value
+
+    @pydantic.field_validator("budget")
+    @classmethod
+    def _spelled_as_in_records(cls, budget: str | None) -> str | None:
+        try:
+            return None if budget is None else str(Budget.parse(budget))
+        except BadValue as error:
+            raise ValueError(str(error)) from None
+
+    @property
+    def source(self) -> str:
+        """Where the numbers are from."""
+        place = f", {self.table}" if self.table else ""
+        return f"{self.paper}{place} (arXiv:{self.arxiv}{', second-hand' if self.second_hand else ''})"
+
+
+class _File(Frozen):
+    setting: list[Setting]
+
+
+@dataclass(frozen=True)
+class Reported:
+    """One published number, and what was measured here in its setting."""
+
+    setting: Setting
+    architecture: str  # as the command line spells it
+    protocol: str
+    value: float
+    measured: tuple[Estimate, ...]  # of every row in that setting: of several plugin versions or hardware classes
+
+    @property
+    def here(self) -> str:
+        """What was measured, row by row: a dash where nobody has; empty where the setting differs."""
+        return "" if self.setting.differs else "; ".join(map(interval, self.measured)) or "—"
+
+
+def read_reported(path: Path) -> list[Setting]:
+    """Read and check a file of published numbers; `BadFile` names the file and the field."""
+    try:
+        return _File.model_validate(tomllib.loads(path.read_text(encoding="utf-8"))).setting
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise BadFile(f"The published numbers {str(path)!r} can't be read: {error}.") from None
+    except pydantic.ValidationError as error:
+        raise BadFile(f"The published numbers {str(path)!r} are wrong: {first_fault(error)}.") from None
+
+
+def beside(settings: Sequence[Setting], boards: Sequence[Board]) -> list[Reported]:
+    """The published numbers in their order, each with what was measured in the same setting."""
+    return [
+        Reported(setting, architecture, protocol, value, _measured(setting, architecture, protocol, boards))
+        for setting in settings
+        for protocol, values in setting.values.items()
+        for architecture, value in values.items()
+    ]
+
+
+def reported_tables(reported: Sequence[Reported]) -> dict[str, pd.DataFrame]:
+    """Track -> its published numbers as text cells, beside what was measured here."""
+    rows: dict[str, list[dict[str, str]]] = {}
+    for of in reported:
+        row = {
+            "architecture": of.architecture,
+            "budget": of.setting.budget or "not published",
+            "metric": of.protocol,
+            "reported": f"{of.value:g}",
+            "measured here": of.here,
+            "what differs": of.setting.differs,
+            "source": of.setting.source,
+        }
+        rows.setdefault(of.setting.track, []).append(row)
+    return {track: pd.DataFrame(found) for track, found in rows.items()}
+
+
+def remarks(reported: Sequence[Reported], track: str) -> list[str]:
+    """What else must be said of a track's published numbers, source by source."""
+    told = [f"{of.setting.source}: {of.setting.note}." for of in reported if of.setting.track == track]
+    return [line for line in dict.fromkeys(told) if not line.endswith(": .")]
+
+
+def _measured(setting: Setting, architecture: str, protocol: str, boards: Sequence[Board]) -> tuple[Estimate, ...]:
+    if setting.differs:
+        return ()
+    wanted = (setting.track, setting.budget, setting.ruleset, ())
+    same = [board for board in boards if _setting(board) == wanted]
+    rows = [row for board in same for row in board.rows if row.records[0].architecture.label == architecture]
+    return tuple(row.quality[protocol] for row in rows if protocol in row.quality)
+
+
+def _setting(board: Board) -> tuple[str, str, str, tuple[str, ...]]:
+    of = board.protocol
+    return of.track, of.budget, of.ruleset, of.deviations
