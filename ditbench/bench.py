@@ -21,6 +21,7 @@ from .parts import Parts, build, load_denoiser, resolve
 from .record import (
     GRID_FILE,
     SAMPLES_FILE,
+    WEIGHTS_FILE,
     Cost,
     DataFacts,
     Environment,
@@ -41,7 +42,7 @@ from .track import RunConfig, first_fault
 from .training import Trainer, train
 from .watch import Diverged, Progress, Watch
 
-WEIGHTS_FILE, RAW_WEIGHTS_FILE = "ema.safetensors", "raw.safetensors"
+RAW_WEIGHTS_FILE = "raw.safetensors"
 MILESTONES_FILE = "milestones.json"
 _Milestones = pydantic.TypeAdapter(list[Milestone])
 

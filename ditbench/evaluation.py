@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from .components import Extractor, Metric, Output, load
+from .conventions import FLOOR_SPLITS
 from .cost import peak_memory, reset_peak
 from .datasets.examples import Data, Request
 from .environment import describe, find_device
@@ -23,7 +24,7 @@ from .errors import BadFile, BadValue
 from .features import BATCH_SIZE, Features, check_shape, extract, load_extractor
 from .image_sets import ImageSet
 from .images import Bytes
-from .quality import FLOOR_SPLITS, floors, measure_all, outputs_for
+from .quality import floors, measure_all, outputs_for
 from .record import Evaluation, ImageFacts, Measurement
 from .reference import Reference, Source, open_source, source_of
 from .registry import Registry, pick

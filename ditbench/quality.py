@@ -17,19 +17,24 @@ from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, kid_features_to_metri
 from torch_fidelity.metric_prc import prc_features_to_metric
 
 from .components import Extractor, Metric, Output, Value, load
+from .conventions import (
+    FLOOR_SPLITS,
+    IS_SPLITS,
+    JACKKNIFE_PARTS,
+    KID_SUBSET_SIZE,
+    KID_SUBSETS,
+    MIN_JACKKNIFED,
+    NEIGHBOURS,
+    RAW_PIXELS,
+    SEED,
+    protocol,
+)
 from .derived import Raw, of_raw
 from .features import Features, Moments
 from .record import Measurement
 
-KID_SUBSETS, KID_SUBSET_SIZE = 100, 1000  # torch-fidelity's defaults, as the next two
-IS_SPLITS = 10
-SEED = 2020  # every random subset or split is drawn from this
 INFINITY_SIZES = 15
-NEIGHBOURS = 3
 PRC_BATCH = 1000  # rows of distances at a time: 4,000 bytes per image, which change no number
-FLOOR_SPLITS = 5
-JACKKNIFE_PARTS, MIN_JACKKNIFED = 10, 20
-RAW_PIXELS = "raw-pixels"  # in place of an extractor's name
 Report = Callable[[str], None]  # hears of the metric that is measured next
 
 
@@ -126,12 +131,6 @@ def _mean_of(found: Sequence[Measurement]) -> Measurement:
     value, spread = of_raw(raw)
     settings = {**found[0].settings, "random_halves": len(found)}
     return found[0].model_copy(update={"value": value, "spread": spread, "settings": settings, "raw": raw})
-
-
-def protocol(metric: str, samples: int, features: str, marks: str = "") -> str:
-    """A metric's full name: ``protocol("fid", 50_000, "x") == "fid50k/x"``."""
-    count = f"{samples // 1000}k" if samples % 1000 == 0 else str(samples)
-    return f"{metric}{count}{marks}/{features}"
 
 
 def frechet_distance(fake: Features, real: Features) -> Score:

@@ -19,7 +19,7 @@ from .storage import write_text
 from .track import Frozen, Name, ObjectiveChoice, Recipe, Ruleset, RunConfig, Track, digest, first_fault
 
 FILE_NAME = "record.json"
-SAMPLES_FILE, GRID_FILE = "samples.npz", "samples.png"
+WEIGHTS_FILE, SAMPLES_FILE, GRID_FILE = "ema.safetensors", "samples.npz", "samples.png"
 PROFILE_SUFFIX = ".profile.json"  # what `profile.py` writes, which may lie among records
 EVALUATION_SUFFIX = ".evaluation.json"  # what `evaluation.py` writes, likewise
 VERIFICATION_SUFFIXES = (".re-evaluated.json", ".re-trained.json")  # what `verification.py` writes, likewise
@@ -27,6 +27,7 @@ VERIFICATION_SUFFIXES = (".re-evaluated.json", ".re-trained.json")  # what `veri
 Model = TypeVar("Model", bound=Frozen)
 Status = Literal["finished", "failed", "diverged", "interrupted"]
 Count = Annotated[int, Field(ge=0, le=10**30)]
+Person = Annotated[str, Field(pattern=r"^[^\x00-\x1f/\\]{1,100}$")]  # a name or an account, no address and no path
 Number = Annotated[float, Field(ge=-1e30, le=1e30)]  # statistics of several can't overflow
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -210,7 +211,7 @@ class RawWeights(Frozen):
 class Submission(Frozen):
     """Who put a record forward, and where its weights are for others to measure."""
 
-    by: Annotated[str, Field(pattern=r"^[^\x00-\x1f/\\]{1,100}$")]  # a name or an account, no address and no path
+    by: Person
     date: date
     weights: Annotated[str, Field(pattern=r"^https://\S{1,500}$")] | None = None  # of the file in `files`
 
@@ -250,6 +251,12 @@ class Record(Frozen):
     raw: RawWeights | None = None
     files: dict[Name, Sha256] = {}  # what the run left beside its record: the weights measured, the grid of samples
     submission: Submission | None = None
+
+    @property
+    def hardware(self) -> str:
+        """The class of hardware: the GPU's model, or the processor's and its threads; empty if it does not say."""
+        of = self.environment
+        return "" if of is None else of.gpu or f"{of.cpu}, {of.threads} threads"
 
     @pydantic.model_validator(mode="after")
     def _consistent(self) -> Record:

@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from .components import Extractor, Metric, Output, module_of
+from .conventions import KEPT
 from .errors import BadFile, BadValue
 from .features import BATCH_SIZE, Features, Moments, Report, extract
 from .image_sets import ImageSet, open_images
@@ -24,7 +25,6 @@ from .quality import outputs_for
 from .storage import cache_folder, sha256_of, write_atomically
 from .track import digest
 
-KEPT = 50_000  # images of a larger set whose own features are kept; the moments are over all of them
 _DRAW = 0x0D17
 _VERSION = 1  # of the cache: what is computed or how it is written
 _IN_FILES: dict[Output, tuple[str, str]] = {"features": ("mu", "sigma"), "spatial": ("mu_s", "sigma_s")}

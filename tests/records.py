@@ -1,20 +1,26 @@
 """Records made by hand, for the tests of what is done with records."""
 
+import hashlib
+import struct
 from datetime import UTC, datetime
 
+from ditbench.derived import of_raw
 from ditbench.record import (
     ArchitectureFacts,
     Cost,
+    CurvePoint,
     DataFacts,
     Environment,
     Evaluation,
     Measurement,
     Memory,
+    Milestone,
     PeakMemory,
     RawWeights,
     Record,
     SamplingFacts,
     TrainingFacts,
+    config_of,
 )
 from ditbench.registry import Registry
 from ditbench.track import load_track
@@ -102,3 +108,58 @@ def unfinished(label="uvit:nano", status="diverged", reason="the loss became nan
              "data_sha256", "reference_sha256", "seed", "device", "architecture")  # fmt: skip
     kept = {name: getattr(record, name) for name in names}
     return Record(**kept, status=status, reason=reason)
+
+
+def sound(label="dit:nano", fid=1.25, seed=0, **changes):
+    """A finished run of three steps that holds: every number follows from its raw ones, every hash is right."""
+    record = finished(label, seed=seed, reference_sha256="d" * 64)  # the training images
+    reals = {"reference_samples": 1541, "reference_sha256": record.reference_sha256, "features_sha256": DIGITS_CNN}
+    nothing = {**reals, "reference_samples": None, "reference_sha256": None}
+    pixels = {**reals, "reference_sha256": record.data_sha256, "features_sha256": None}
+    metrics = [
+        computed("fid", {"terms": [0.25, fid - 0.25], "jackknife": [fid + i / 100 for i in range(10)]}, **reals),
+        computed("kid", {"values": [0.01 + i / 10000 for i in range(100)]}, **reals, subsets=100, subset_size=1000),
+        computed("is", {"values": [4.5 + i / 10 for i in range(10)]}, **nothing, splits=10),
+        computed("knn", {"counts": [900.0, 1000.0]}, **pixels, neighbours=3),
+    ]
+    floor = computed("kid", {"values": [0.001, 0.002] * 50}, **reals, samples=256, subsets=100, subset_size=256)
+    flops = record.cost.training_flops_per_image
+    curve = [CurvePoint(step=i, images=64 * i, seconds=s, loss=1 / i) for i, s in ((1, 0.1), (2, 0.3), (3, 10.3))]
+    milestone = Milestone(at=0.5, steps=2, images=128, seconds=0.3, flops=128.0 * flops, metrics=metrics)
+    training = TrainingFacts(
+        batch_size=64, steps=3, images=192, seconds=10.3, final_loss=1 / 3, step_seconds=[0.1, 0.2, 10.0],
+        step_stride=1, images_per_second=320.0, curve=curve, resumed=0, flops=192.0 * flops,
+    )  # fmt: skip
+    sampling = record.sampling.model_copy(
+        update={
+            "batch_images": [250] * 4, "batch_seconds": [1.0, 0.5, 0.5, 2.0], "images_per_second": 375.0,
+            "labels_sha256": hashlib.sha256(struct.pack("<1000q", *(i % 10 for i in range(1000)))).hexdigest(),
+        }
+    )  # fmt: skip
+    facts = {
+        "budget": "3-steps", "training": training, "sampling": sampling, "metrics": metrics, "floors": [floor],
+        "milestones": [milestone], "files": {"ema.safetensors": "1" * 64, "samples.png": "2" * 64},
+    }  # fmt: skip
+    return named(record.model_copy(update={**facts, **changes}))
+
+
+DIGITS_CNN = "901f43288be1a993ad01c127a8618f5dd0445dee3f52095dcec0de8428099380"  # its weights
+
+
+def computed(
+    metric, raw, samples=1000, features_sha256=None, reference_samples=None, reference_sha256=None, **settings
+):
+    """A measurement that follows from its raw numbers."""
+    value, spread = of_raw(raw)
+    count = "1k" if samples == 1000 else str(samples)
+    return Measurement(
+        protocol=f"{metric}{count}/{'digits-cnn' if features_sha256 else 'raw-pixels'}", metric=metric, value=value,
+        spread=spread, higher_is_better=metric in ("is", "knn"), samples=samples, reference_samples=reference_samples,
+        reference_sha256=reference_sha256, features_sha256=features_sha256, settings=settings, raw=raw,
+    )  # fmt: skip
+
+
+def named(record):
+    """The record under the hash, and so the name, of the run that it describes."""
+    config = config_of(record)
+    return record.model_copy(update={"run_hash": config.hash, "run_id": config.run_id})

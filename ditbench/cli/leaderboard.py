@@ -92,15 +92,16 @@ def report(
     format: Annotated[Literal["markdown"], typer.Option(help="How it is written.")] = "markdown",
 ) -> None:
     """Tell what a change of records does: new rows, ranks, ties, and what else differs between the runs."""
-    from ..leaderboard import report as change
+    from ..leaderboard.report import folder_at
+    from ..leaderboard.report import report as told
 
     after, tiers = _read(records)
     if base is None:
-        typer.echo(change.report(None, after, tiers_after=tiers), nl=False)
+        typer.echo(told(None, after, tiers_after=tiers), nl=False)
         return
-    with change.folder_at(base, records) as then:
+    with folder_at(base, records) as then:
         before, tiers_before = _read(then)
-    typer.echo(change.report(before, after, base, tiers_before, tiers), nl=False)
+    typer.echo(told(before, after, base, tiers_before, tiers), nl=False)
 
 
 def _read(folder: Path) -> tuple[list[Record], dict[str, str]]:

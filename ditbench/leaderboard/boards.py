@@ -13,6 +13,7 @@ from typing import NamedTuple
 from ..budget import Budget
 from ..record import Measurement, Record
 from ..track import digest
+from ..verification import TIERS
 from .intervals import MIN_SEEDS, Estimate, Pair, Values, compare, ranks
 
 MISSED = ("failed", "diverged")  # a run that ended so counts, as infinitely bad; an interrupted one has not ended
@@ -188,14 +189,6 @@ def on_the_boards_of(records: Iterable[Record], others: Iterable[Record]) -> lis
     return [record for group in found if run_ids & {r.run_id for r in group} for record in group]
 
 
-def hardware_of(record: Record) -> str:
-    """The class of hardware: the GPU's model, or the processor's and how many threads ran on it."""
-    environment = record.environment
-    if environment is None:
-        return record.device.partition(":")[0]
-    return environment.gpu or f"{environment.cpu}, {environment.threads} threads"
-
-
 def _protocol(record: Record) -> Protocol:
     timed = Budget.parse(record.budget).unit in ("seconds", "gpu_hours")
     on_gpu = record.device.startswith("cuda")
@@ -205,7 +198,7 @@ def _protocol(record: Record) -> Protocol:
         record.track_hash,
         record.ruleset,
         record.budget,
-        hardware_of(record) if timed else "gpu" if on_gpu else "cpu",
+        _hardware(record) if timed else "gpu" if on_gpu else "cpu",
         record.data_sha256,
         record.reference_sha256,
         tuple(record.deviations),
@@ -268,20 +261,21 @@ def _rows(records: Sequence[Record], tiers: Mapping[str, str]) -> list[Row]:
     return sorted(ranked, key=_order)
 
 
+def _hardware(record: Record) -> str:
+    return record.hardware or record.device.partition(":")[0]
+
+
 def _by_hardware(records: Sequence[Record]) -> dict[str, list[Record]]:
     """Class of hardware -> runs. One that failed and does not say where joins the others: it counts."""
     found: dict[str, list[Record]] = defaultdict(list)
-    for record in sorted(records, key=lambda record: (record.environment is None, hardware_of(record))):
+    for record in sorted(records, key=lambda record: (record.environment is None, _hardware(record))):
         stray = record.environment is None and found
-        found[next(iter(found)) if stray else hardware_of(record)].append(record)
+        found[next(iter(found)) if stray else _hardware(record)].append(record)
     return found
 
 
-_TIERS = ("self-reported", "re-evaluated", "re-trained")
-
-
 def _tier(records: Sequence[Record], tiers: Mapping[str, str]) -> str:
-    return min((tiers.get(record.run_id, _TIERS[0]) for record in records), key=_TIERS.index)
+    return min((tiers.get(record.run_id, TIERS[0]) for record in records), key=TIERS.index)
 
 
 def _ranked(rows: Sequence[Row]) -> list[Row]:

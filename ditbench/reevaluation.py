@@ -1,0 +1,96 @@
+"""A run's metrics measured again, of its published weights: the same seed, so the same noise and labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from .bench import Judge
+from .environment import describe, find_device
+from .errors import BadFile, BadValue
+from .parts import Parts, load_denoiser, open_data, resolve
+from .record import WEIGHTS_FILE, Record, config_of
+from .registry import Registry, pick
+from .samples import draw
+from .storage import sha256_of
+from .track import RunConfig
+from .verification import Verification, check_by, re_evaluated
+from .watch import Diverged, Progress, Watch
+
+
+def re_evaluate(
+    record: Record,
+    weights: Path,
+    by: str,
+    registry: Registry,
+    device: str = "auto",
+    data: str = "",
+    reference: str = "",
+    offline: bool = False,
+    report: Callable[[Progress], None] = lambda progress: None,
+) -> Verification:
+    """Sample and measure a record's weights again; `device` to `offline` are those of `ditbench run`.
+
+    Raises `DitbenchError` if the file is not the record's, or if plugin, data or reference here are others.
+    """
+    check_by(record, by)
+    _check_weights(record, weights)
+    _check_plugin(record, registry)
+    here = {"device": str(find_device(device)), "data": data, "reference": reference, "offline": offline}
+    config = config_of(record).model_copy(update=here)
+    parts = _parts(config, registry)
+    watch = Watch(report)
+    with TemporaryDirectory() as folder:
+        denoiser = load_denoiser(config, parts, weights)
+        try:
+            samples = draw(config, parts, denoiser, "ema", Path(folder), watch)
+        except Diverged as error:
+            raise BadFile(f"The weights of {record.run_id} give no images here: {error}.") from None
+        metrics = Judge(config, parts, Path(folder), watch).measure(samples)
+    return re_evaluated(record, by, describe(parts.device), config.device, samples.facts, metrics)
+
+
+def _check_weights(record: Record, weights: Path) -> None:
+    if WEIGHTS_FILE not in record.files:
+        raise BadFile(f"The record of {record.run_id} has no sha256 of {WEIGHTS_FILE}, so no weights are known as its.")
+    try:
+        found = sha256_of(weights)
+    except OSError as error:
+        raise BadFile(f"The weights {str(weights)!r} can't be read ({error.strerror}).") from None
+    if found != record.files[WEIGHTS_FILE]:
+        expected = record.files[WEIGHTS_FILE]
+        raise BadFile(
+            f"The weights {str(weights)!r} are not those of {record.run_id}: their sha256 is {found}, the record has "
+            f"{expected}."
+        )
+
+
+def _check_plugin(record: Record, registry: Registry) -> None:
+    """The architecture's code here is that of the record."""
+    of = record.architecture
+    pick("architecture", of.name, registry.architectures)
+    plugin = registry.provider(of.name)
+    if (plugin.distribution, plugin.version) != (of.distribution, of.distribution_version):
+        raise BadValue(
+            f"{record.run_id} was made with {of.distribution} {of.distribution_version}; {of.name!r} comes from "
+            f"{plugin.label} here. Install the record's."
+        )
+    if registry.source_sha256(of.name) != of.source_sha256:
+        raise BadValue(
+            f"{record.run_id} was made with another source of {of.distribution} {of.distribution_version} than is "
+            f"installed here; check out its commit {(record.environment and record.environment.git_commit) or '?'}."
+        )
+
+
+def _parts(config: RunConfig, registry: Registry) -> Parts:
+    """All that the run was made of, if data and reference are the record's."""
+    found = open_data(config, registry)
+    if found.sha256 != config.data_sha256:
+        raise BadFile(
+            f"The data {found.name!r} here is not the record's: its sha256 is {found.sha256}, not the record's."
+        )
+    parts = resolve(config, registry, found)
+    if parts.scoring is None or parts.scoring.source.hash() != config.reference_sha256:
+        raise BadFile("The record's samples were compared with other real images than are here; see --reference.")
+    return parts

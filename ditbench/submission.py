@@ -1,0 +1,223 @@
+"""A run put forward for the leaderboard: its record and its grid of samples, and nothing that tells of the machine."""
+
+from __future__ import annotations
+
+import getpass
+import re
+import socket
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pydantic
+
+from .checks import missing_seeds, published, rows_of
+from .errors import BadFile, BadValue, DitbenchError
+from .faults import short
+from .record import FILE_NAME, GRID_FILE, VERIFICATION_SUFFIXES, Record, Submission, read_record, write_record
+from .storage import is_folder, whole_path, write_atomically
+from .validation import PNG, RECORDS, SAMPLES, Checked, check_file, kind_of
+from .verification import check_name
+
+_CHUNKS = (b"IHDR", b"PLTE", b"IDAT", b"IEND")  # of a PNG that is a picture and no more
+_GENERIC = {"admin", "administrator", "debian", "docker", "localhost", "root", "runner", "ubuntu", "user", "users"}
+_PATHS = re.compile(  # absolute, of POSIX, of Windows, of a network; in somebody's home; as a URL of a file
+    r"(?<![\w.:/~-])/[A-Za-z_~.][\w.~-]*|(?<![A-Za-z])[A-Za-z]:[\\/]+\w|\\\\\w|(?<!\w)~/|file:/"
+)
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """A run that is put forward, and where it goes."""
+
+    record: Record
+    grid: bytes | None  # None: the run left none
+    to: Path  # the leaderboard's folder
+
+    @property
+    def record_path(self) -> Path:
+        """Where the record goes."""
+        return self.to / RECORDS / self.record.track.name / f"{self.record.run_id}.json"
+
+    @property
+    def grid_path(self) -> Path:
+        """Where the grid goes."""
+        return self.to / SAMPLES / self.record.track.name / f"{self.record.run_id}.png"
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a reviewer will ask."""
+        environment, run_id = self.record.environment, self.record.run_id
+        found = []
+        if environment is None or environment.git_commit is None:
+            found.append(f"{run_id} does not know the commit of ditbench's code")
+        elif environment.git_dirty:
+            found.append(f"{run_id} ran on code with changes that are not committed")
+        if self.grid is None and self.record.status == "finished":
+            found.append(f"{run_id} has no {GRID_FILE} to show")
+        if self.record.deviations:
+            found.append(f"{run_id} will not be ranked: {'; '.join(self.record.deviations)}")
+        return [short(text) for text in found]
+
+
+def submit(folder: Path, by: str, to: Path, weights: str | None = None, today: date | None = None) -> list[Submitted]:
+    """Copy a run's record and grid, or those of all runs in a folder, into a leaderboard's folder.
+
+    All are checked before any is written. Raises `DitbenchError` naming the run: one that was interrupted, does not
+    hold, names this machine, is of no track that was published, lacks a seed, or would overwrite another.
+    """
+    if not is_folder(to):
+        raise BadFile(f"There is no leaderboard {str(to)!r}; go to a checkout of ditbench, or name it with --to.")
+    submission = _submission(by, weights, today or date.today())
+    found = [_prepare(path, submission, to) for path in _records_of(folder)]
+    _check_seeds([one.record for one in found], to)
+    waiting = [one for one in found if not _is_there(one)]
+    for one in waiting:
+        _write(one)
+    return found
+
+
+def _submission(by: str, weights: str | None, today: date) -> Submission:
+    check_name(by)
+    try:
+        return Submission(by=by, date=today, weights=weights)
+    except pydantic.ValidationError:
+        raise BadValue(f"--weights-url {weights!r} is no address that begins with https://.") from None
+
+
+def _records_of(folder: Path) -> list[Path]:
+    """The record of a run's directory, or those of all runs in a folder."""
+    if (folder / FILE_NAME).is_file():
+        return [folder / FILE_NAME]
+    found = sorted(folder.glob(f"*/{FILE_NAME}"))
+    if not found:
+        raise BadFile(f"{str(folder)!r} is neither a run's directory nor a folder of them: it has no {FILE_NAME}.")
+    return found
+
+
+def _prepare(path: Path, submission: Submission, to: Path) -> Submitted:
+    """One run, checked, with its submission."""
+    record = _sound(check_file(path))
+    if not published(record.track):
+        raise BadValue(f"{record.run_id} is of track {record.track.name!r}, which was not published with ditbench.")
+    for field, what in betrayals(record.model_dump(mode="json", exclude={"submission"}), _words(record)):
+        raise BadValue(
+            f"{record.run_id} would tell of this machine: {field} holds {what}. A record is not edited: rename what is "
+            "called so and run it again, or open an issue if the text is ditbench's own."
+        )
+    return Submitted(record.model_copy(update={"submission": submission}), _grid(path.with_name(GRID_FILE), record), to)
+
+
+def _sound(checked: Checked) -> Record:
+    record = checked.record
+    if record is not None and record.status == "interrupted":
+        raise BadValue(f"{record.run_id} was interrupted; give its `ditbench run` again to finish it.")
+    if checked.faults or record is None:
+        more = f" (and {len(checked.faults) - 1} more faults)" if len(checked.faults) > 1 else ""
+        raise BadFile(f"{checked.lines[0]}{more}. See `ditbench records validate`.")
+    return read_record(checked.path)
+
+
+def betrayals(value: Any, words: Mapping[str, str], field: str = "the whole") -> Iterator[tuple[str, str]]:
+    """Strings in JSON that hold one of the words, or an absolute path: where, and what."""
+    if isinstance(value, dict | list):
+        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from betrayals(key, words, field)
+            yield from betrayals(inner, words, str(key) if field == "the whole" else f"{field}.{key}")
+    elif isinstance(value, str):
+        if _PATHS.search(value):
+            yield field, "an absolute path"
+        for word, what in words.items():
+            if re.search(rf"(?<![A-Za-z0-9]){re.escape(word)}(?![A-Za-z0-9])", value):
+                yield field, what
+
+
+def _words(record: Record) -> dict[str, str]:
+    """This machine's names, and whose they are, but for those that many have, or that the run itself is called by."""
+    host, home = socket.gethostname(), str(whole_path("~"))
+    names = dict.fromkeys((host, host.partition(".")[0]), "this machine's name") | {_user(): "your user's name"}
+    common = {*re.split(r"[^a-z0-9]+", f"{record.run_id} {record.track.name}".lower()), *_GENERIC}
+    found = {name: what for name, what in names.items() if len(name) > 2 and name.lower() not in common}
+    return found | ({home: "your home folder"} if len(home) > 1 else {})
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a user without a name
+        return ""
+
+
+def _grid(path: Path, record: Record) -> bytes | None:
+    """The PNG, whose sha256 has been checked; `BadFile` if it holds more than a picture."""
+    if GRID_FILE not in record.files or not path.exists():
+        return None
+    content = path.read_bytes()
+    if other := [kind for kind in chunks(content) if kind not in _CHUNKS]:
+        raise BadFile(f"{GRID_FILE} of {record.run_id} holds more than a picture: {short(repr(other[0]))}.")
+    return content
+
+
+def chunks(png: bytes) -> Iterator[bytes]:
+    """The kinds of a PNG's chunks; one that is cut, or what follows the last, is ``b"?"``."""
+    place, kind = len(PNG), b""
+    while place < len(png) and kind != b"IEND":
+        if place + 12 > len(png):
+            break
+        length, kind = struct.unpack_from(">I4s", png, place)
+        place += 12 + length
+        yield kind
+    if kind != b"IEND" or place != len(png):
+        yield b"?"
+
+
+def _check_seeds(records: Sequence[Record], to: Path) -> None:
+    """`BadValue` if a row would lack a seed; those that the leaderboard has already count."""
+    folders = {to / RECORDS / record.track.name for record in records}
+    files = [path for folder in sorted(folders) for path in sorted(folder.glob("*.json"))]
+    there = [read_record(path) for path in files if kind_of(path) == "record"]
+    for row in rows_of([*records, *there]):
+        ours = [record for record in row if any(record is one for one in records)]
+        if ours and (missing := missing_seeds(row)):
+            raise BadValue(
+                f"{ours[0].run_id}: seed {missing[0]} is missing. A row's seeds count from 0, so that none can be "
+                "left out; submit them all, also those that failed or diverged."
+            )
+
+
+def _is_there(one: Submitted) -> bool:
+    """Whether the leaderboard has this very submission; `DitbenchError` if it has what must not be overwritten."""
+    path, ours = one.record_path, one.record.submission
+    if not path.exists():
+        return False
+    there = read_record(path)
+    free = {"submission": None, "sha256": None}
+    if there.model_copy(update=free) != one.record.model_copy(update=free):
+        raise DitbenchError(f"{path.name!r} is in the leaderboard with other content; it is not overwritten.")
+    theirs = there.submission
+    if theirs is None or ours is None or (theirs.by, theirs.weights) == (ours.by, ours.weights):
+        return theirs is not None
+    if theirs.by != ours.by:
+        raise DitbenchError(f"{path.name!r} is in the leaderboard, submitted by {short(theirs.by)!r}.")
+    if any(path.with_name(f"{there.run_id}{suffix}").exists() for suffix in VERIFICATION_SUFFIXES):
+        raise DitbenchError(f"{path.name!r} has been verified; to change it would make that void.")
+    return False
+
+
+def _write(one: Submitted) -> None:
+    """The picture first: a record without one is whole, a picture without its record is not."""
+    try:
+        for path in (one.record_path, one.grid_path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        if (grid := one.grid) is not None:
+            write_atomically(one.grid_path, lambda temporary: _write_bytes(temporary, grid))
+        write_record(one.record, one.record_path)
+    except OSError as error:
+        raise DitbenchError(f"The leaderboard {str(one.to)!r} can't be written ({error.strerror}).") from None
+
+
+def _write_bytes(path: Path, content: bytes) -> None:
+    path.write_bytes(content)

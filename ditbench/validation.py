@@ -1,0 +1,371 @@
+"""Record files, checked: the seal, the schema, every number that follows from others, and the files beside.
+
+All faults of a file are told, a line each, and whatever it holds, reading it raises nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import reduce
+from operator import getitem
+from pathlib import Path
+from typing import Any
+
+import pydantic
+
+from .checks import MEASURED, TRAINED, faults_of, missing_seeds, rows_of
+from .errors import BadFile
+from .faults import Faults, differs, short, shown
+from .metric_checks import metrics_of_evaluation
+from .profile import Profile
+from .record import (
+    EVALUATION_SUFFIX,
+    FILE_NAME,
+    GRID_FILE,
+    PROFILE_SUFFIX,
+    VERIFICATION_SUFFIXES,
+    WEIGHTS_FILE,
+    Evaluation,
+    Model,
+    Record,
+    read_record,
+    seal,
+)
+from .storage import exists, sha256_of
+from .track import digest
+from .verification import SUFFIXES, Comparison, Verification, compare, is_copy, is_submitter
+
+MAX_BYTES, MAX_DEPTH, MAX_WHOLE = 2**26, 50, 2**63  # of a file, of nesting in it, of a whole number
+MAX_FAULTS = 200  # of a file that are told
+RECORDS, SAMPLES = "records", "samples"  # folders of a leaderboard
+_SCHEMA: int = Record.model_fields["schema_version"].default
+_MILESTONES = "milestones.json"  # in a run's directory: a list, and no record
+PNG = b"\x89PNG\r\n\x1a\n"  # how one begins
+
+
+@dataclass
+class Checked:
+    """A file, what it holds, and what is wrong with it."""
+
+    path: Path
+    kind: str
+    faults: list[str] = field(default_factory=list)
+    record: Record | None = None  # of a run, where it can be read as one
+
+    @property
+    def lines(self) -> list[str]:
+        """The faults as they are told: FILE: what, what it says, what it should be."""
+        told = [short(f"{self.path}: {fault}", 1000) for fault in self.faults[:MAX_FAULTS]]
+        more = len(self.faults) - MAX_FAULTS
+        return [*told, f"{self.path}: and {more} more"] if more > 0 else told
+
+
+def validate(paths: Sequence[Path]) -> list[Checked]:
+    """Check files, and folders through and through, each by itself and the runs beside each other.
+
+    `BadFile` if a path leads nowhere, or there is no record.
+    """
+    checked = [check_file(path) for path in _find(paths)]
+    if not checked:
+        raise BadFile(f"There is no record in {', '.join(repr(str(path)) for path in paths)}.")
+    check_together(checked)
+    return checked
+
+
+def _find(paths: Sequence[Path]) -> list[Path]:
+    found: list[Path] = []
+    for path in paths:
+        if not exists(path):
+            raise BadFile(f"There is no file or folder {str(path)!r}.")
+        inside = [file for file in sorted(path.rglob("*.json")) if not _is_milestones(file)]
+        found += inside if path.is_dir() else [path]
+    return list({file.absolute(): file for file in found}.values())
+
+
+def _is_milestones(path: Path) -> bool:
+    """What a run measured on the way, and told in its record. A list: nothing that could be read as a record."""
+    return path.name == _MILESTONES and _begins(path, b"[")
+
+
+def _begins(path: Path, how: bytes) -> bool:
+    """Whether a file can be read and begins so."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(how)) == how
+    except OSError:
+        return False
+
+
+def check_file(path: Path) -> Checked:
+    """Check one file by itself."""
+    checked = Checked(path, kind_of(path))
+    content = _read(checked)
+    if content is not None:
+        odd = dict(_oddities(content))
+        checked.faults += [f"{place} stands twice, should stand once" for place in _doubles(content)]
+        checked.faults += [f"{place} is {value}" for place, value in odd.items()]
+        _CHECKS[checked.kind](_File(checked, content, set(odd)))
+    return checked
+
+
+def kind_of(path: Path) -> str:
+    """What a file's name says it is: a record, unless its ending says otherwise."""
+    return next((kind for ending, kind in _ENDINGS.items() if path.name.endswith(ending)), "record")
+
+
+def _read(checked: Checked) -> dict[str, Any] | None:
+    """A file's JSON object; None, with the fault, if there is none that can be worked with."""
+    path = checked.path
+    try:
+        if path.is_symlink() or not path.is_file():
+            raise ValueError("it is no file, but a link or a folder")
+        if path.stat().st_size > MAX_BYTES:
+            raise ValueError(f"it has {path.stat().st_size} bytes, should have at most {MAX_BYTES}")
+        content = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_Object)
+        if not isinstance(content, dict):
+            raise ValueError(f"it is a {type(content).__name__}, should be an object")
+        if _depth(content) > MAX_DEPTH:
+            raise ValueError(f"it is nested more than {MAX_DEPTH} deep")
+    except (OSError, ValueError, RecursionError) as error:  # also: no JSON, no UTF-8, too many digits
+        checked.faults.append(short(f"the whole can't be read: {error}"))
+        return None
+    return content
+
+
+def _depth(value: Any) -> int:
+    """How deep lists and objects are nested, without recursion."""
+    level, depth = [value], 0
+    while level:
+        level = [inner for one in level if isinstance(one, dict | list) for inner in _inside(one).values()]
+        depth += 1
+    return depth
+
+
+def _inside(value: Any) -> dict[str | int, Any]:
+    return value if isinstance(value, dict) else dict(enumerate(value))
+
+
+class _Object(dict[str, Any]):
+    """A JSON object that knows which of its keys stood twice."""
+
+    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
+        super().__init__(pairs)
+        self.twice = [key for key, times in Counter(key for key, _ in pairs).items() if times > 1]
+
+
+def _doubles(value: Any, place: str = "") -> Iterator[str]:
+    """Keys of which an object has two: readers differ in which of them counts."""
+    for key in getattr(value, "twice", ()):
+        yield _join(place, key)
+    for key, inner in _inside(value).items() if isinstance(value, dict | list) else ():
+        yield from _doubles(inner, _join(place, key))
+
+
+def _oddities(value: Any, place: str = "") -> Iterator[tuple[str, str]]:
+    """What Python's reading of JSON lets pass as a number or as text and a record must not hold: where, and what."""
+    if isinstance(value, float) and not math.isfinite(value):
+        yield place, f"{value}, should be finite"
+    elif isinstance(value, int) and abs(value) >= MAX_WHOLE:
+        yield place, f"{shown(value)}, should be below {MAX_WHOLE}"
+    elif isinstance(value, str) and any("\ud800" <= c <= "\udfff" for c in value):
+        yield place, f"{shown(value)}, should be text"
+    for key, inner in _inside(value).items() if isinstance(value, dict | list) else ():
+        yield from _oddities(inner, _join(place, key))
+
+
+def _join(place: str, key: str | int) -> str:
+    return f"{place}.{key}" if place else str(key)
+
+
+@dataclass
+class _File:
+    """A file's content while it is checked."""
+
+    checked: Checked
+    content: dict[str, Any]
+    odd: set[str]  # places of which enough is said
+
+    def tell(self, faults: Faults) -> None:
+        self.checked.faults += faults
+
+    def check_seal(self) -> None:
+        """The content as it lies there, before anything is made of it, has the sha256 that it says."""
+        self.tell(differs("sha256", self.content.get("sha256"), seal(self.content), "the seal over all else"))
+
+    def parse(self, model: type[Model]) -> Model | None:
+        """The content as a model, or None; each wrong field is a fault. What is unknown is told and left out."""
+        try:
+            return model.model_validate_json(json.dumps(self.content), strict=True)
+        except pydantic.ValidationError as error:
+            wrong = error.errors(include_url=False, include_context=False)
+        self.tell(_told(one) for one in wrong if _place(one) not in self.odd)
+        unknown = [one["loc"] for one in wrong if one["type"] == "extra_forbidden"]
+        if len(unknown) < len(wrong):
+            return None
+        for *way, name in unknown:
+            del reduce(getitem, way, self.content)[name]  # type: ignore[arg-type]
+        return self.parse(model)
+
+
+def _place(wrong: Any) -> str:
+    return ".".join(map(str, wrong["loc"]))
+
+
+def _told(wrong: Any) -> str:
+    """One of pydantic's errors in a line."""
+    place, says = _place(wrong), wrong["input"]
+    text = " ".join(wrong["msg"].removeprefix("Value error, ").split())
+    if not place:
+        return text
+    if wrong["type"] == "missing":
+        return f"{place} is missing"
+    if wrong["type"] == "extra_forbidden":
+        return f"{place} is {shown(says)}, should not be there: no such field is known"
+    return f"{place} is {shown(says)}: {text[0].lower()}{text[1:]}"
+
+
+class _Loose(Record):
+    """A record whose fields are right, each by itself, so that all else that is wrong can be told, too."""
+
+    @pydantic.model_validator(mode="after")
+    def _consistent(self) -> _Loose:
+        return self
+
+
+def _check_record(file: _File) -> None:
+    version = file.content.get("schema_version")
+    if type(version) is int and version < _SCHEMA:
+        file.checked.faults.append(
+            f"schema_version is {version}, should be {_SCHEMA}: an older record has no raw numbers of its metrics, so "
+            "it can be read, but not recomputed; run it anew"
+        )
+        return
+    file.check_seal()
+    record = file.parse(_Loose)
+    if record is None:
+        return
+    file.checked.record = record
+    file.parse(Record)  # tells what its fields say against each other
+    if not file.odd:
+        file.tell(faults_of(record))
+    file.tell(_where(file.checked.path.absolute(), record))
+    file.tell(_beside(file.checked.path.absolute(), record))
+
+
+def _where(path: Path, record: Record) -> Faults:
+    """It lies as ``TRACK/RUN-ID.json``, or in its run's directory as ``RUN-ID/record.json``."""
+    if path.name == FILE_NAME:
+        yield from differs("the folder's name", path.parent.name, record.run_id, "its run_id")
+    else:
+        yield from differs("the file's name", path.name, f"{record.run_id}.json", "its run_id")
+        yield from differs("the folder's name", path.parent.name, record.track.name, "its track")
+
+
+def _beside(path: Path, record: Record) -> Faults:
+    """The files that the run left have the sha256 that its record says, where they are."""
+    if record.status == "finished" and WEIGHTS_FILE not in record.files:
+        yield f"files.{WEIGHTS_FILE} is missing: no weights could be known as this run's"
+    places = {name: path.parent / name for name in record.files} if path.name == FILE_NAME else {}
+    if path.name != FILE_NAME and path.parent.parent.name == RECORDS:
+        places = {GRID_FILE: path.parents[2] / SAMPLES / path.parent.name / f"{record.run_id}.png"}
+    for name, place in places.items():
+        if place.is_symlink() or (exists(place) and not place.is_file()):
+            yield f"files.{name}: {place.name} is no file, but a link or a folder"
+        elif exists(place):
+            yield from differs(f"files.{name}", record.files.get(name), _sha256(place), f"of {place.name} beside it")
+            if name == GRID_FILE and not _begins(place, PNG):
+                yield f"files.{name}: {place.name} is no PNG"
+
+
+def _sha256(path: Path) -> str | None:
+    try:
+        return sha256_of(path)
+    except OSError:
+        return None
+
+
+def _check_evaluation(file: _File) -> None:
+    found = file.parse(Evaluation)
+    if found is None or file.odd:
+        return
+    file.tell(metrics_of_evaluation(found))
+    end = f"-{digest(found.model_dump(mode='json', exclude={'created', 'seconds', 'peak'}), 8)}{EVALUATION_SUFFIX}"
+    name = file.checked.path.name
+    if not name.endswith(end):
+        file.checked.faults.append(f"the file's name is {shown(name)}, should end with {end} (hash of its content)")
+
+
+def _check_profile(file: _File) -> None:
+    file.parse(Profile)
+
+
+def _check_verification(file: _File) -> None:
+    file.check_seal()
+    found, path = file.parse(Verification), file.checked.path
+    if found is None or file.odd:
+        return
+    file.tell(differs("the file's name", path.name, f"{found.run_id}{SUFFIXES[found.tier]}", "its run_id and tier"))
+    beside = path.with_name(f"{found.run_id}.json")
+    try:
+        record = read_record(beside if beside.exists() else path.with_name(FILE_NAME))
+    except BadFile:
+        file.checked.faults.append(f"run_id is {shown(found.run_id)}, but there is no such record beside it")
+        return
+    file.tell(_of(found, record))
+
+
+def _of(found: Verification, record: Record) -> Faults:
+    """It is of this very record, somebody else's, and says of it what its numbers say."""
+    why = "the seal of the record beside it, which may have changed since it was verified"
+    yield from differs("record_sha256", found.record_sha256, record.sha256, why)
+    yield from differs("run_hash", found.run_hash, record.run_hash, "the record's")
+    if is_submitter(record, found.by):
+        yield f"by is {shown(found.by)}, who submitted the record; a verification is somebody else's"
+    if found.training is not None and is_copy(record, found.trained, found.training):
+        yield "training is that of the record itself, should be another one's"
+    compared = compare(record, found.tier, found.metrics)
+    yield from differs("the length of compared", len(found.compared), len(compared), "metrics that have to agree")
+    for i, (says, should) in enumerate(zip(found.compared, compared, strict=False)):
+        for name in Comparison.model_fields:
+            why = "by its metrics and the record's"
+            yield from differs(f"compared.{i}.{name}", getattr(says, name), getattr(should, name), why)
+    agree = bool(compared) and all(one.agrees for one in compared)
+    yield from differs("confirmed", found.confirmed, agree, "by what is compared")
+    facts = {name: getattr(found, name) for name in ("environment", "device", "sampling", "metrics", "training")}
+    nothing: dict[str, object] = {"memory": None, "raw": None, "floors": [], "milestones": []}
+    again = record.model_copy(update={**facts, **nothing})
+    yield from faults_of(again, (*TRAINED, *MEASURED) if found.training is not None else MEASURED)
+
+
+_ENDINGS = {
+    PROFILE_SUFFIX: "profile",
+    EVALUATION_SUFFIX: "evaluation",
+    **dict.fromkeys(VERIFICATION_SUFFIXES, "verification"),
+}
+_CHECKS: dict[str, Callable[[_File], None]] = {
+    "record": _check_record,
+    "profile": _check_profile,
+    "evaluation": _check_evaluation,
+    "verification": _check_verification,
+}
+
+
+def check_together(checked: Sequence[Checked]) -> None:
+    """No run twice, and no seed left out."""
+    found = [(one, one.record) for one in checked if one.record is not None]
+    for name in ("run_id", "run_hash"):
+        seen: dict[str, Path] = {}
+        for one, record in found:
+            first = seen.setdefault(getattr(record, name), one.path)
+            if first != one.path:
+                one.faults.append(f"{name} is {shown(getattr(record, name))}, which {first} has already")
+    of = {id(record): one for one, record in found}
+    for row in rows_of([record for _, record in found]):
+        of[id(row[0])].faults += [
+            f"seed {seed} is missing: a row's seeds count from 0, so that none can be left out"
+            for seed in missing_seeds(row)
+        ]

@@ -1,0 +1,260 @@
+"""What somebody else found when they checked a run, and what trust its record earns by that.
+
+``self-reported``: nobody has. ``re-evaluated``: the metrics were measured again, of the weights whose sha256 the record
+has. ``re-trained``: the run was trained again. A verification is a file beside the record, sealed like one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Literal, NamedTuple, get_args
+
+import pydantic
+from pydantic import Field
+
+from .errors import BadFile, BadValue, DitbenchError
+from .record import (
+    VERIFICATION_SUFFIXES,
+    Environment,
+    Measurement,
+    Number,
+    Person,
+    Record,
+    SamplingFacts,
+    Sha256,
+    TrainingFacts,
+    read_checked,
+    seal,
+)
+from .storage import write_text
+from .track import Frozen, Name
+
+Again = Literal["re-evaluated", "re-trained"]
+Tier = Literal["self-reported", "re-evaluated", "re-trained"]
+TIERS: tuple[Tier, ...] = ("self-reported", "re-evaluated", "re-trained")  # from the least trust to the most
+SUFFIXES: dict[Again, str] = dict(zip(get_args(Again), VERIFICATION_SUFFIXES, strict=True))
+
+
+class Tolerance(NamedTuple):
+    """How far a number that was measured again may be from the record's: the larger of two distances."""
+
+    share: float  # of the record's number
+    spreads: float  # times its spread over the samples, the smaller of the two, so that nobody widens it for himself
+
+    def allows(self, recorded: Measurement, found: Measurement) -> float:
+        """The distance, for one number."""
+        return max(self.share * abs(recorded.value), self.spreads * min(noise(recorded), noise(found)))
+
+
+TOLERANCES: dict[Again, Tolerance] = {
+    # The weights, the labels and the noise are the same. What differs is rounding on another machine, which moves a
+    # metric by far less than another draw of the samples would, and that is what the spread measures.
+    "re-evaluated": Tolerance(0.01, 1),
+    # The seed is the same, but rounding makes two trainings part ways: the second is as far off as another seed's. The
+    # spread has none of that, so a tenth is allowed; FIDs of seeds are seldom that far apart.
+    "re-trained": Tolerance(0.10, 4),
+}
+
+
+class Comparison(Frozen):
+    """A number of the record beside the one that was measured again."""
+
+    protocol: str
+    recorded: Number
+    found: Number
+    allowed: Number  # distance between the two
+
+    @property
+    def agrees(self) -> bool:
+        """Whether they are no further apart than that."""
+        return abs(self.found - self.recorded) <= self.allowed
+
+
+class Verification(Frozen):
+    """One run, checked by somebody. It confirms the record, or says where it does not agree."""
+
+    schema_version: Literal[1] = 1
+    sha256: Sha256 | None = None  # of all else as JSON; set when it is written
+    tier: Again
+    run_id: Name
+    run_hash: str  # a run that was trained again has the same
+    record_sha256: Sha256  # the seal of the record that was checked
+    by: Person
+    created: datetime
+    environment: Environment
+    device: str
+    metrics: Annotated[list[Measurement], Field(min_length=1)]  # measured again
+    sampling: SamplingFacts
+    trained: datetime | None = None  # when the run that was trained again ended
+    training: TrainingFacts | None = None  # of that run
+    compared: list[Comparison]  # what has to agree
+    confirmed: bool  # whether all of it does
+
+    @pydantic.model_validator(mode="after")
+    def _consistent(self) -> Verification:
+        again = self.tier == "re-trained"
+        if (self.training is not None, self.trained is not None) != (again, again):
+            raise ValueError("what was trained again tells its training and when that was, and nothing else does")
+        return self
+
+
+def noise(of: Measurement) -> float:
+    """How far another draw of the samples moves a number: its spread, or a share's binomial standard error."""
+    if of.spread is not None:
+        return of.spread
+    counts = of.raw.get("counts", [])
+    is_share = len(counts) == 2 and counts[1] > 0 and 0 <= of.value <= 1
+    return math.sqrt(of.value * (1 - of.value) / counts[1]) if is_share else 0.0
+
+
+def compare(record: Record, tier: Again, metrics: Sequence[Measurement]) -> list[Comparison]:
+    """The numbers that have to agree: all of the same weights, after another training the one that ranks.
+
+    None if other metrics were measured than the record has.
+    """
+    if [one.protocol for one in metrics] != [one.protocol for one in record.metrics]:
+        return []
+    pairs = list(zip(record.metrics, metrics, strict=True))
+    return [
+        Comparison(
+            protocol=recorded.protocol,
+            recorded=recorded.value,
+            found=found.value,
+            allowed=TOLERANCES[tier].allows(recorded, found),
+        )
+        for recorded, found in (pairs if tier == "re-evaluated" else pairs[:1])
+    ]
+
+
+def re_evaluated(
+    record: Record,
+    by: str,
+    environment: Environment,
+    device: str,
+    sampling: SamplingFacts,
+    metrics: Sequence[Measurement],
+) -> Verification:
+    """What the metrics are when they are measured again of the record's weights."""
+    check_by(record, by)
+    return _verification(
+        record, "re-evaluated", metrics, by=by, environment=environment, device=device, sampling=sampling
+    )
+
+
+def re_trained(record: Record, other: Record, by: str) -> Verification:
+    """What another run of the same hash says of a record; `DitbenchError` if it is not another one, or not finished."""
+    check_by(record, by)
+    if other.run_hash != record.run_hash:
+        raise BadFile(f"{other.run_id} is another run than {record.run_id}: their run hashes differ.")
+    if other.status != "finished" or not other.metrics or other.sampling is None or other.environment is None:
+        raise BadFile(f"{other.run_id} was trained again but has no metrics: it is {other.status}.")
+    if is_copy(record, other.created, other.training):
+        raise BadFile(f"{other.run_id} was not trained again: its times are those of the record itself.")
+    return _verification(
+        record,
+        "re-trained",
+        other.metrics,
+        by=by,
+        environment=other.environment,
+        device=other.device,
+        sampling=other.sampling,
+        trained=other.created,
+        training=other.training,
+    )
+
+
+def is_copy(record: Record, trained: datetime | None, training: TrainingFacts | None) -> bool:
+    """Whether a training is the record's own: no two end in the same second and have the same step times."""
+    ours = record.training
+    if training is None or ours is None:
+        return False
+    return trained == record.created or training.step_seconds == ours.step_seconds
+
+
+def check_name(by: str) -> None:
+    """`BadValue` if it can't be the name of who submits or verifies."""
+    if not (0 < len(by.strip()) <= len(by) <= 100 and by.isprintable()) or {"/", "\\"} & set(by):
+        raise BadValue(f"--by {by!r} is no name: up to 100 characters, without slashes and line breaks.")
+
+
+def check_by(record: Record, by: str) -> None:
+    """`DitbenchError` if there is nothing to verify, or if who submitted the record would verify it."""
+    check_name(by)
+    if record.status != "finished" or not record.metrics or record.sha256 is None:
+        raise BadFile(f"{record.run_id} has no numbers to verify: it is {record.status}.")
+    if is_submitter(record, by):
+        raise DitbenchError(f"{by!r} submitted {record.run_id}; a verification is somebody else's.")
+
+
+def is_submitter(record: Record, by: str) -> bool:
+    """Whether that name submitted the record."""
+    return record.submission is not None and record.submission.by.strip().casefold() == by.strip().casefold()
+
+
+def _verification(record: Record, tier: Again, metrics: Sequence[Measurement], **facts: object) -> Verification:
+    compared = compare(record, tier, metrics)
+    if not compared:
+        raise BadFile(f"What was measured again are not the metrics of {record.run_id}.")
+    content = {
+        "tier": tier,
+        "run_id": record.run_id,
+        "run_hash": record.run_hash,
+        "record_sha256": record.sha256,
+        "created": datetime.now(UTC).replace(microsecond=0),
+        "metrics": list(metrics),
+        "compared": compared,
+        "confirmed": all(one.agrees for one in compared),
+        **facts,
+    }
+    return Verification.model_validate(content)
+
+
+def is_of(verification: Verification, record: Record) -> bool:
+    """Whether it is of this record as it is: of one that was changed since it is not."""
+    return verification.run_id == record.run_id and verification.record_sha256 == record.sha256
+
+
+def confirms(verification: Verification, record: Record) -> bool:
+    """Whether what was measured again agrees with the record."""
+    compared = compare(record, verification.tier, verification.metrics)
+    return is_of(verification, record) and bool(compared) and all(one.agrees for one in compared)
+
+
+def tier_of(record: Record, verifications: Iterable[Verification]) -> Tier:
+    """The most that a verification of this very record has confirmed."""
+    earned: list[Tier] = [found.tier for found in verifications if confirms(found, record)]
+    return max(earned, key=TIERS.index, default="self-reported")
+
+
+def doubts_of(record: Record, verifications: Iterable[Verification]) -> list[Verification]:
+    """Those of this very record that do not agree with it."""
+    return [found for found in verifications if is_of(found, record) and not confirms(found, record)]
+
+
+def read_verification(path: Path) -> Verification:
+    """Read and check one; `BadFile` names the file and the field."""
+    return read_checked(Verification, path)
+
+
+def read_verifications(folder: Path) -> list[Verification]:
+    """All below a folder; `BadFile` names the first that is wrong."""
+    paths = (path for path in sorted(folder.rglob("*.json")) if path.name.endswith(VERIFICATION_SUFFIXES))
+    return [read_verification(path) for path in paths]
+
+
+def write_verification(verification: Verification, folder: Path) -> Path:
+    """Write it atomically and sealed beside its record; `DitbenchError` if somebody else's is there already."""
+    path = folder / f"{verification.run_id}{SUFFIXES[verification.tier]}"
+    if path.exists() and (before := read_verification(path)).by != verification.by:
+        raise DitbenchError(
+            f"{path.name!r} is already there, by {before.by!r}; take a copy of the record elsewhere and verify that."
+        )
+    sealed = verification.model_copy(update={"sha256": seal(verification.model_dump(mode="json"))})
+    try:
+        write_text(path, sealed.model_dump_json(indent=1) + "\n")
+    except OSError as error:
+        raise DitbenchError(f"{path.name!r} can't be written beside its record ({error.strerror}).") from None
+    return path

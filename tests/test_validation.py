@@ -1,0 +1,270 @@
+"""What was tampered with is found, and named; what holds passes; nothing that a file holds breaks the check."""
+
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from records import ENVIRONMENT, evaluation, finished, named, raw_weights, sound, unfinished
+from tampering import GOOD, SEALED, TAMPERED, content_of, to
+
+from ditbench.record import Record, read_record, seal, write_evaluation, write_record
+from ditbench.validation import check_file, kind_of, validate
+
+PNG = b"\x89PNG\r\n\x1a\n and so on"
+
+
+def put(folder, content, name=None):
+    """A file among a leaderboard's records."""
+    place = folder / "records" / content["track"]["name"]
+    place.mkdir(parents=True, exist_ok=True)
+    path = place / (name or f"{content['run_id']}.json")
+    path.write_text(json.dumps(content))
+    return path
+
+
+def told(path):
+    return "\n".join(line for one in validate([path]) for line in one.lines)
+
+
+@pytest.fixture
+def tampered(request):
+    content = content_of()
+    change = SEALED[request.param] if request.param in SEALED else TAMPERED[request.param][0]
+    change(content)
+    return request.param, content
+
+
+@pytest.mark.parametrize("tampered", [*TAMPERED, *SEALED], indirect=True)
+def test_tampering_breaks_the_seal_and_is_named(tmp_path, tampered):
+    name, content = tampered
+    lines = told(put(tmp_path, content, f"{GOOD.run_id}.json"))
+    assert f'sha256 is "{content["sha256"][:20]}' in lines and "(the seal over all else)" in lines
+    assert TAMPERED.get(name, (None, ""))[1] in lines
+
+
+@pytest.mark.parametrize("tampered", TAMPERED, indirect=True)
+def test_a_forger_who_seals_anew_is_found_all_the_same(tmp_path, tampered):
+    name, content = tampered
+    content["sha256"] = seal(content)
+    lines = told(put(tmp_path, content, f"{GOOD.run_id}.json"))
+    assert TAMPERED[name][1] in lines and "the seal over all else" not in lines
+    assert all(line.startswith(f"{tmp_path}") and line.isprintable() for line in lines.splitlines())
+
+
+def test_what_holds_passes(tmp_path, ditbench):
+    raw = raw_weights(9.0).model_copy(
+        update={"metrics": GOOD.metrics, "sampling": GOOD.sampling.model_copy(update={"weights": "raw"})}
+    )
+    for record in (GOOD, sound(seed=1), sound("uvit:nano", raw=raw), sound("mdt:nano", floors=[], milestones=[])):
+        put(tmp_path, content_of(record))
+    out = ditbench("records", "validate", str(tmp_path))
+    assert out == "4 records checked: seals, hashes, counts and all numbers that follow from others hold.\n"
+
+
+def test_every_fault_of_a_file_is_told_and_the_exit_code_is_1(tmp_path, ditbench):
+    content = content_of()
+    for field, value in (("metrics.0.value", 0.9), ("training.images_per_second", 1e6), ("surprise", 1)):
+        to(field, value)(content)
+    to("track.evaluation.surprise", 2)(content)
+    path = put(tmp_path, content)
+    out = ditbench("records", "validate", str(path), code=1)
+    for words in (
+        "sha256 is",
+        "surprise is 1",
+        "track.evaluation.surprise is 2",
+        "metrics.0.value is 0.9",
+        "second is",
+    ):
+        assert words in out, words
+    assert out.splitlines()[-1] == "1 record checked: 5 faults in 1 of them."
+
+
+def test_a_field_that_stands_twice_is_named(tmp_path):
+    text = json.dumps(content_of())
+    text = text.replace('"seed": 0', '"seed": 1, "seed": 0').replace(
+        '"neighbours": 3', '"neighbours": 1, "neighbours": 3', 1
+    )
+    path = put(tmp_path, content_of())
+    path.write_text(text)
+    assert "seed stands twice, should stand once" in told(path)
+    assert "metrics.3.settings.neighbours stands twice" in told(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "can't be read"),
+        (b"[1, 2]", "it is a list, should be an object"),
+        (b'"text"', "it is a str"),
+        (b"null", "it is a NoneType"),
+        (b"{}", "sha256 is none"),
+        (b'{"schema_version": "3"}', 'schema_version is "3"'),
+        (b'{"schema_version": {"a": [1e999]}}', "schema_version.a.0 is inf, should be finite"),
+        (b"\x89PNG\x00\xff", "can't be read"),
+        (b"[" * 100_000, "can't be read"),
+        (b'{"a":' * 100_000, "can't be read"),
+        (b'{"a":' * 60 + b"1" + b"}" * 60, "nested more than 50 deep"),
+        (b'{"seed": ' + b"9" * 5000 + b"}", "can't be read"),
+        (b'{"\\ud800": "\\u001b[31m"}', "Invalid JSON"),
+        (b'{"track": 1, "metrics": {"0": []}, "training": [[]]}', "track is 1"),
+    ],
+)  # fmt: skip
+def test_no_content_breaks_the_check(tmp_path, content, words):
+    path = tmp_path / "x.json"
+    path.write_bytes(content)
+    lines = told(path)
+    assert words in lines and all(line.isprintable() for line in lines.splitlines())
+
+
+def test_hostile_numbers_end_in_a_fault(tmp_path):
+    content = content_of()
+    to("metrics.0.raw.terms", [1e308, 1e308])(content)
+    to("training.step_seconds", [1e308, 1e308, 1e308])(content)
+    lines = told(put(tmp_path, content))
+    assert "metrics.0.raw.terms.0 is 1e+308" in lines and "training.step_seconds.2 is 1e+308" in lines
+    content = content_of()
+    to("track.evaluation.samples", 2**62)(content)
+    to("track.sampler.batch_size", 2**62)(content)
+    to("metrics.0.raw.terms", [1e30, 1e30])(content)
+    to("training.steps", 2**62)(content)
+    lines = told(put(tmp_path, content))
+    assert "metrics.0.value is 1.25, should be 2e+30" in lines and "metrics.0.samples is 1000, should be 4611" in lines
+
+
+def test_a_flood_of_faults_is_cut(tmp_path):
+    content = {**content_of(), **{f"x{i}": 1 for i in range(1000)}}
+    lines = told(put(tmp_path, content)).splitlines()
+    assert len(lines) == 201 and lines[-1].endswith("and 801 more")
+
+
+def test_an_older_record_can_be_read_but_not_recomputed(tmp_path):
+    path = Path(__file__).parent / "older" / "record-v1.json"
+    assert read_record(path).status == "finished"
+    assert told(path).endswith(
+        "schema_version is 1, should be 3: an older record has no raw numbers of its metrics, so it can be read, "
+        "but not recomputed; run it anew"
+    )
+
+
+def test_a_file_lies_where_its_run_belongs(tmp_path):
+    path = put(tmp_path, content_of())
+    assert "the file's name is" in told(path.rename(path.with_name("mine.json")))
+    other = tmp_path / "records" / "fashion32" / f"{GOOD.run_id}.json"
+    other.parent.mkdir()
+    shutil.copy(path.with_name("mine.json"), other)
+    assert 'the folder\'s name is "fashion32", should be "digits" (its track)' in told(other)
+    run = tmp_path / "runs" / GOOD.run_id
+    run.mkdir(parents=True)
+    shutil.copy(other, run / "record.json")
+    (run / "milestones.json").write_text("[{}]")
+    assert told(tmp_path / "runs") == ""
+    (run / "milestones.json").write_text(json.dumps(content_of()))  # a list alone passes for what a run measured
+    assert "the file's name is" in told(tmp_path / "runs")
+    (run / "milestones.json").unlink()
+    (run / "link.json").symlink_to(run / "record.json")
+    assert "link.json: the whole can't be read: it is no file, but a link" in told(run)
+    run.rename(tmp_path / "runs" / "mine")
+    assert "the folder's name is" in told(tmp_path / "runs")
+
+
+def test_the_grid_beside_is_the_records(tmp_path):
+    grid = tmp_path / "samples" / "digits" / f"{GOOD.run_id}.png"
+    grid.parent.mkdir(parents=True)
+    grid.write_bytes(PNG)
+    assert 'files.samples.png is "2222' in told(put(tmp_path, content_of()))
+    files = {"ema.safetensors": "1" * 64, "samples.png": hashlib.sha256(PNG).hexdigest()}
+    path = put(tmp_path, content_of(sound(files=files)))
+    assert told(path) == ""
+    grid.write_bytes(b"GIF89a")
+    assert "is no PNG" in told(path) and "files.samples.png is" in told(path)
+    grid.unlink()
+    grid.symlink_to(path)
+    assert "is no file, but a link" in told(path)
+
+
+def test_no_run_stands_twice(tmp_path):
+    path = put(tmp_path, content_of())
+    copy = tmp_path / "elsewhere" / "digits" / path.name
+    copy.parent.mkdir(parents=True)
+    shutil.copy(path, copy)
+    lines = told(tmp_path)
+    assert f'run_id is "{GOOD.run_id}", which {copy} has already' in lines and "run_hash is" in lines
+    assert not [line for one in validate([path, path]) for line in one.lines]  # one file given twice
+
+
+def test_no_seed_is_left_out_of_a_row(tmp_path):
+    for seed in (0, 2, 4):
+        put(tmp_path, content_of(sound(seed=seed)))
+    put(tmp_path, content_of(sound("uvit:nano", seed=1)))
+    lines = told(tmp_path)
+    words = "seed {} is missing: a row's seeds count from 0, so that none can be left out"
+    assert lines.count("is missing") == 3 and lines.count(words.format(1)) == lines.count(words.format(3)) == 1
+    assert f"uvit-nano-seed1-{sound('uvit:nano', seed=1).run_hash[:8]}.json: {words.format(0)}" in lines
+    for seed in (1, 3):
+        same = {name: getattr(GOOD, name) for name in ("budget", "reference_sha256", "environment")}
+        put(tmp_path, content_of(named(unfinished("dit:nano", seed=seed).model_copy(update=same))))
+    put(tmp_path, content_of(sound("uvit:nano", seed=0)))
+    nowhere = {"budget": GOOD.budget, "reference_sha256": GOOD.reference_sha256}  # it failed without saying where
+    put(tmp_path, content_of(named(unfinished("uvit:nano", seed=2).model_copy(update=nowhere))))
+    assert told(tmp_path) == ""
+    for seed in (0, 1):  # of another machine, so another row
+        moved = {"cpu": "Another processor"} if seed else {}
+        put(tmp_path, content_of(sound("mdt:nano", seed=seed, environment=ENVIRONMENT.model_copy(update=moved))))
+    assert told(tmp_path).count(words.format(0)) == 1
+    put(tmp_path, content_of(sound("diffit:nano", seed=2**32 - 1)))
+    assert told(tmp_path).count("is missing") == 11  # the first ten of four thousand million
+
+
+def test_evaluations_and_profiles_are_told_by_their_names(tmp_path):
+    assert [kind_of(Path(f"x{end}.json")) for end in ("", ".profile", ".evaluation", ".re-trained")] == [
+        "record", "profile", "evaluation", "verification",
+    ]  # fmt: skip
+    found = evaluation(fid=1.25)
+    facts = {
+        "protocol": "fid1k/efficientnet-lite0", "reference_sha256": "b" * 64, "raw": GOOD.metrics[0].raw,
+        "spread": GOOD.metrics[0].spread,
+        "features_sha256": "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+    }  # fmt: skip
+    good = found.model_copy(update={"metrics": [found.metrics[0].model_copy(update=facts)]})
+    path = write_evaluation(good, tmp_path)
+    assert told(path) == ""
+    content = json.loads(path.read_text())
+    content["metrics"][0]["value"] = 0.5
+    path.write_text(json.dumps(content))
+    assert "metrics.0.value is 0.5, should be 1.25" in told(path) and "(hash of its content)" in told(path)
+    profile = tmp_path / "x.profile.json"
+    profile.write_text('{"schema_version": 1, "created": 3}')
+    assert "setup is missing" in told(profile) and "created is 3" in told(profile)
+
+
+def test_bad_usage_is_code_2(tmp_path, ditbench):
+    assert "There is no file or folder" in ditbench("records", "validate", str(tmp_path / "nowhere"), code=2)
+    assert "There is no record in" in ditbench("records", "validate", str(tmp_path), code=2)
+    ditbench("records", "validate", code=2)
+
+
+def test_the_schema_is_printed_the_same_each_time_and_knows_every_field(ditbench):
+    out = ditbench("records", "schema")
+    assert out == ditbench("records", "schema")
+    assert set(json.loads(out)["properties"]) == set(Record.model_fields)
+
+
+def test_the_check_reads_what_it_checked_as_everybody_does(tmp_path):
+    (tmp_path / "digits").mkdir()
+    path = tmp_path / "digits" / f"{GOOD.run_id}.json"
+    write_record(GOOD, path)
+    checked = check_file(path)
+    assert not checked.faults and checked.record.model_dump() == read_record(path).model_dump()
+    assert "sha256 is none" in "".join(check_file(put(tmp_path, {**content_of(finished()), "sha256": None})).faults)
+
+
+def test_checking_imports_no_torch():
+    code = (
+        "import sys, ditbench.validation, ditbench.verification, ditbench.submission\n"
+        "assert not {'torch', 'diffusers', 'sklearn', 'matplotlib', 'PIL'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
