@@ -13,20 +13,21 @@ ARROWS = {
     "__init__": {"campaign", "components", "errors", "hookspecs", "record"},
     "autoencoder": {"errors", "images", "precision", "storage"},
     "bench": {
-        "budget", "cost", "datasets.examples", "datasets.loading", "errors", "images", "parts", "record", "registry",
-        "samples", "scoring", "storage", "track", "training", "watch",
+        "budget", "cost", "datasets.examples", "datasets.loading", "errors", "images", "parts", "record",
+        "registry", "samples", "scoring", "storage", "track", "training", "watch",
     },
     "budget": {"errors"},
     "builtins": {"components", "hookspecs"},
     "campaign": {
-        "builtins", "components", "executors", "leaderboard", "listeners", "plan", "record", "registry", "storage",
-        "trackers", "weights",
+        "builtins", "components", "executors", "leaderboard.build", "listeners", "plan", "record", "registry",
+        "storage", "trackers", "weights",
     },
     "checkpoint": {"errors", "storage"},
+    "checks": {"budget", "curve", "derived", "errors", "faults", "ledger", "metric_checks", "record", "track"},
     "classifiers": {"datasets.bundled", "datasets.examples", "datasets.fashion", "images", "storage"},
     "cli.__init__": {
-        "cli.app", "cli.data", "cli.evaluate", "cli.inspect", "cli.profile", "cli.records", "cli.run", "cli.track",
-        "cli.weights", "errors",
+        "cli.app", "cli.data", "cli.evaluate", "cli.inspect", "cli.leaderboard", "cli.profile", "cli.records",
+        "cli.run", "cli.track", "cli.weights", "errors",
     },
     "cli.__main__": {"cli.__init__"},
     "cli.app": {"components", "registry", "weights"},
@@ -39,15 +40,24 @@ ARROWS = {
         "storage",
     },
     "cli.inspect": {"cli.app", "components", "console", "errors", "plan", "registry", "sizes", "weights"},
+    "cli.leaderboard": {
+        "cli.app", "leaderboard.boards", "leaderboard.build", "leaderboard.report", "leaderboard.reported",
+        "leaderboard.serve", "leaderboard.site.pages", "record", "storage", "verification",
+    },
     "cli.profile": {"cli.app", "console", "plan", "profile", "profile_plot", "profile_table", "profiling", "storage"},
-    "cli.records": {"cli.app", "console", "difference", "leaderboard", "record", "storage"},
+    "cli.records": {
+        "cli.app", "console", "difference", "errors", "plan", "record", "reevaluation", "registry", "submission",
+        "validation", "verification",
+    },
     "cli.run": {
-        "builtins", "campaign", "cli.app", "console", "display", "errors", "leaderboard", "listeners", "record",
+        "builtins", "campaign", "cli.app", "console", "display", "errors", "leaderboard.boards", "listeners",
+        "record",
     },
     "cli.track": {"budget", "cli.app", "plan", "track"},
     "cli.weights": {"cli.app", "console", "errors", "plan", "published", "registry", "weights"},
     "components": {"errors"},
     "console": set(),
+    "conventions": set(),
     "cost": {"components", "objectives", "record"},
     "curve": {"budget"},
     "datasets.__init__": set(),
@@ -72,20 +82,23 @@ ARROWS = {
     "datasets.worker": {
         "autoencoder", "datasets.crop", "datasets.raw", "datasets.shards", "errors", "images", "storage", "track",
     },
+    "derived": set(),
     "difference": {"errors", "record"},
     "dinov2": {"images"},
     "display": {
-        "components", "console", "executors", "leaderboard", "listeners", "record", "registry", "track", "watch",
+        "components", "console", "executors", "leaderboard.boards", "leaderboard.tables", "listeners", "record",
+        "registry", "track", "watch",
     },
     "energy": set(),
     "environment": {"errors", "record"},
     "errors": set(),
     "evaluation": {
-        "components", "cost", "datasets.examples", "environment", "errors", "features", "image_sets", "images",
-        "quality", "record", "reference", "registry",
+        "components", "conventions", "cost", "datasets.examples", "environment", "errors", "features", "image_sets",
+        "images", "quality", "record", "reference", "registry",
     },
     "executors": {"errors", "processes", "record", "registry", "storage", "track", "watch"},
     "extractors": {"images"},
+    "faults": set(),
     "features": {"components", "errors", "images", "precision", "weights"},
     "generated": {"errors", "image_sets", "images", "parts", "plan", "reference", "registry", "samples", "storage"},
     "guidance": set(),
@@ -93,10 +106,65 @@ ARROWS = {
     "image_sets": {"errors", "images", "storage"},
     "images": {"storage"},
     "layers": {"errors"},
-    "leaderboard": {"budget", "record", "storage"},
+    "leaderboard.__init__": set(),
+    "leaderboard.boards": {"budget", "leaderboard.intervals", "record", "track", "verification"},
+    "leaderboard.build": {
+        "errors", "leaderboard.boards", "leaderboard.export", "leaderboard.latex", "leaderboard.markdown",
+        "leaderboard.reported", "record", "storage",
+    },
+    "leaderboard.curves": {"leaderboard.boards", "leaderboard.intervals", "record"},
+    "leaderboard.export": {
+        "leaderboard.boards", "leaderboard.curves", "leaderboard.facts", "leaderboard.intervals",
+        "leaderboard.reported", "leaderboard.tables", "record",
+    },
+    "leaderboard.facts": {"leaderboard.boards", "leaderboard.intervals", "record"},
+    "leaderboard.intervals": set(),
+    "leaderboard.latex": {"leaderboard.boards", "leaderboard.reported", "leaderboard.tables"},
+    "leaderboard.markdown": {"leaderboard.boards", "leaderboard.reported", "leaderboard.tables"},
+    "leaderboard.report": {"difference", "errors", "leaderboard.boards", "leaderboard.tables", "record"},
+    "leaderboard.reported": {
+        "budget", "errors", "leaderboard.boards", "leaderboard.intervals", "leaderboard.tables", "track",
+    },
+    "leaderboard.serve": {"errors", "leaderboard.site.folder"},
+    "leaderboard.site.__init__": set(),
+    "leaderboard.site.architectures": {
+        "components", "leaderboard.boards", "leaderboard.facts", "leaderboard.site.contents", "leaderboard.tables",
+        "record",
+    },
+    "leaderboard.site.assets": {"errors"},
+    "leaderboard.site.command": {"record"},
+    "leaderboard.site.contents": {
+        "leaderboard.boards", "leaderboard.reported", "leaderboard.site.pictures", "record", "track",
+        "verification",
+    },
+    "leaderboard.site.folder": {"errors", "storage"},
+    "leaderboard.site.pages": {
+        "leaderboard.boards", "leaderboard.reported", "leaderboard.site.architectures", "leaderboard.site.assets",
+        "leaderboard.site.contents", "leaderboard.site.folder", "leaderboard.site.pictures",
+        "leaderboard.site.plots", "leaderboard.site.rules", "leaderboard.site.runs", "leaderboard.site.tracks",
+        "verification",
+    },
+    "leaderboard.site.pictures": {"record", "storage"},
+    "leaderboard.site.plots": {
+        "leaderboard.boards", "leaderboard.curves", "leaderboard.facts", "leaderboard.intervals",
+        "leaderboard.site.contents", "leaderboard.tables",
+    },
+    "leaderboard.site.rules": set(),
+    "leaderboard.site.runs": {
+        "difference", "leaderboard.curves", "leaderboard.site.command", "leaderboard.site.contents",
+        "leaderboard.site.pictures", "leaderboard.site.plots", "leaderboard.tables", "record", "verification",
+    },
+    "leaderboard.site.tracks": {
+        "leaderboard.boards", "leaderboard.intervals", "leaderboard.reported", "leaderboard.site.contents",
+        "leaderboard.site.pictures", "leaderboard.site.plots", "leaderboard.tables", "record",
+    },
+    "leaderboard.tables": {
+        "leaderboard.boards", "leaderboard.curves", "leaderboard.facts", "leaderboard.intervals", "record",
+    },
     "ledger": {"errors", "track"},
     "listeners": {"components", "executors", "record", "registry", "track", "watch"},
-    "migrations": {"track"},
+    "metric_checks": {"builtins", "conventions", "derived", "faults", "record"},
+    "migrations": {"derived", "track"},
     "objectives": {"errors"},
     "optimizers": {"components", "errors", "track"},
     "parts": {
@@ -112,12 +180,16 @@ ARROWS = {
     "profile_table": {"profile", "record", "storage"},
     "profiling": {"components", "errors", "plan", "processes", "profile", "record", "registry", "track"},
     "published": {"components", "errors", "storage"},
-    "quality": {"components", "features", "record"},
-    "record": {"components", "errors", "migrations", "storage", "track"},
-    "reference": {"components", "errors", "features", "image_sets", "quality", "storage", "track"},
+    "quality": {"components", "conventions", "derived", "features", "record"},
+    "record": {"components", "derived", "errors", "migrations", "storage", "track"},
+    "reevaluation": {
+        "bench", "environment", "errors", "parts", "record", "registry", "samples", "storage", "track",
+        "verification", "watch",
+    },
+    "reference": {"components", "conventions", "errors", "features", "image_sets", "quality", "storage", "track"},
     "registry": {"builtins", "components", "errors", "hookspecs"},
     "samplers": {"objectives"},
-    "samples": {"images", "parts", "precision", "record", "sampling", "storage", "track", "watch"},
+    "samples": {"derived", "images", "parts", "precision", "record", "sampling", "storage", "track", "watch"},
     "sampling": {"components", "guidance", "images", "objectives", "precision", "samplers", "watch"},
     "scoring": {"components", "datasets.examples", "features", "images", "quality", "record", "reference", "watch"},
     "sizes": {"components", "cost", "errors", "plan", "record", "registry"},
@@ -126,20 +198,26 @@ ARROWS = {
         "record", "testing",
     },
     "storage": {"errors"},
+    "submission": {"checks", "errors", "faults", "record", "storage", "validation", "verification"},
     "testing": {"components", "objectives"},
     "track": {"budget", "components", "errors", "guidance"},
     "trackers": {"errors", "executors", "listeners", "record", "registry", "storage", "track", "watch"},
     "training": {
-        "budget", "checkpoint", "components", "cost", "curve", "datasets.loading", "objectives", "optimizers",
-        "precision", "record", "track", "watch",
+        "budget", "checkpoint", "components", "cost", "curve", "datasets.loading", "derived", "objectives",
+        "optimizers", "precision", "record", "track", "watch",
     },
+    "validation": {
+        "checks", "errors", "faults", "metric_checks", "profile", "record", "storage", "track", "verification",
+    },
+    "verification": {"errors", "record", "storage", "track"},
     "watch": set(),
     "weights": {"components", "errors", "storage"},
 }  # fmt: skip
 LATE_IMPORTS = "cli."  # the only package that may import inside functions
-LIGHT = ("__init__", "budget", "builtins", "components", "console", "display", "executors", "leaderboard",
-         "plan", "profile", "profiling", "campaign", "record", "watch", "registry", "storage", "track",
-         "weights")  # fmt: skip
+LIGHT = ("__init__", "budget", "builtins", "campaign", "checks", "components", "console", "conventions", "derived",
+         "display", "executors", "faults", "metric_checks", "plan", "profile", "profiling", "record", "registry",
+         "storage", "submission", "track", "validation", "verification", "watch", "weights")  # fmt: skip
+LIGHT_PACKAGES = ("cli.", "leaderboard.")
 HEAVY = {"torch", "diffusers", "matplotlib", "torchmetrics", "sklearn", "safetensors", "PIL"}
 PLUGIN_DOORS = {"ditbench", "ditbench.layers", "ditbench.testing"}
 
@@ -165,14 +243,15 @@ def name_of(path):
 
 def our_modules(path):
     """What a file imports of ours, by the names of `ARROWS`."""
-    package = name_of(path).rpartition(".")[0]
+    package = name_of(path).split(".")[:-1]
     for module, names, _ in imports(path):
         level = len(module) - len(module.lstrip("."))
-        folder = package if level == 1 else ""  # ".x" is a neighbour, from a package "..x" is one floor up
-        for name in [module.lstrip(".")] if module.strip(".") else names:
-            full = f"{folder}.{name}" if folder else name
-            if level:
-                yield full if full in ARROWS or not folder else f"{folder}.__init__"
+        if level:
+            above = package[: len(package) + 1 - level]  # "." is the package itself, ".." the one around it
+            for name in [module.lstrip(".")] if module.strip(".") else names:
+                full = ".".join([*above, name])
+                is_module = (CORE / full.replace(".", "/")).with_suffix(".py").exists()
+                yield full if is_module else ".".join([*above, "__init__"])
 
 
 @pytest.mark.parametrize("path", sorted(CORE.rglob("*.py")), ids=name_of)
@@ -184,7 +263,7 @@ def test_arrows_of_the_core(path):
     assert not [module for module in modules if module.startswith("ditbench_")], "the core imports no plugin"
     if not name.startswith(LATE_IMPORTS):
         assert not [module for module, _, inside in imports(path) if inside], "imports stand at the top"
-    if name in LIGHT or name.startswith(LATE_IMPORTS):
+    if name in LIGHT or name.startswith(LIGHT_PACKAGES):
         assert not {module.partition(".")[0] for module in modules} & HEAVY
 
 
