@@ -349,7 +349,7 @@ def rows_of(records: Sequence[Record]) -> list[list[Record]]:
     found: dict[str, dict[str, list[Record]]] = defaultdict(lambda: defaultdict(list))
     for record in records:
         try:
-            config = config_of(record).model_copy(update={"seed": 0})
+            config = config_of(record).model_copy(update={"seed": 0, "hardware": ""})
         except pydantic.ValidationError:
             continue
         found[config.hash][record.hardware].append(record)

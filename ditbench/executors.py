@@ -116,12 +116,13 @@ def _raise_first(faults: Sequence[DitbenchError]) -> None:
 def preflight(
     configs: Sequence[RunConfig], hear: Callable[[Progress], None] = lambda progress: None
 ) -> tuple[list[RunConfig], Environment]:
-    """Resolve every part of every run in a forked process; give the runs their device and data, and name the machine.
+    """Resolve every part of every run in a forked process; name the machine, and give the runs its device and data.
 
     Raises the first `DitbenchError`. It also starts the server, so the imports are paid here.
     """
     checked = answer_of(_serve_preflight, configs, hear)
     known = {name: getattr(checked, name) for name in ("device", "data_sha256", "reference_sha256")}
+    known["hardware"] = checked.environment.hardware
     return [
         config.model_copy(update={**known, "deviations": (*config.deviations, *checked.deviations)})
         for config in configs

@@ -71,6 +71,11 @@ class Environment(Frozen):
     threads: Count  # torch's intra-op threads; part of a CPU result's bits
     memory_bytes: Count
 
+    @property
+    def hardware(self) -> str:
+        """The class of hardware, whose runs alone share speeds: the GPU's model, or the processor's and its threads."""
+        return self.gpu or f"{self.cpu}, {self.threads} threads"
+
 
 class Cost(Frozen):
     """What a denoiser costs before any clock runs."""
@@ -254,9 +259,8 @@ class Record(Frozen):
 
     @property
     def hardware(self) -> str:
-        """The class of hardware: the GPU's model, or the processor's and its threads; empty if it does not say."""
-        of = self.environment
-        return "" if of is None else of.gpu or f"{of.cpu}, {of.threads} threads"
+        """The class of hardware; empty if the record does not say."""
+        return self.environment.hardware if self.environment else ""
 
     @pydantic.model_validator(mode="after")
     def _consistent(self) -> Record:
@@ -338,6 +342,7 @@ def config_of(record: Record) -> RunConfig:
         architecture=record.architecture.name,
         **record.architecture.model_dump(exclude={"name", "label"}),
         **{name: getattr(record, name) for name in _OF_THE_RUN},
+        hardware=record.hardware,
         deviations=tuple(record.deviations),
         eval_at=tuple(milestone.at for milestone in record.milestones),
     )

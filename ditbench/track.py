@@ -185,7 +185,7 @@ def first_fault(error: pydantic.ValidationError) -> str:
 
 
 class RunConfig(Frozen):
-    """One run, fully named. Two equal configs are the same run, on the same kind of device."""
+    """One run, fully named. Two equal configs are the same run, on the same class of hardware."""
 
     track: Track
     architecture: str
@@ -202,6 +202,7 @@ class RunConfig(Frozen):
     budget: str
     seed: Annotated[int, Field(ge=0, lt=2**32)]
     device: str  # "cpu", "cuda", "cuda:1"
+    hardware: str = ""  # the class of it, known once the machine has been looked at
     data: str = ""  # what --data says: where this machine has the data
     reference: str = ""  # what --reference says: real images or their moments, instead of the data's own
     data_sha256: str = ""  # of what is found there, known once it has been opened
