@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import json
+import lzma
 import os
 import re
 import sys
@@ -23,7 +24,7 @@ MARK = "<!-- ditbench leaderboard report -->"
 MAX_DOWNLOAD, MAX_CHARACTERS, TIMEOUT = 2**20, 50_000, 60  # a comment holds 65,536 characters
 BOT = "github-actions[bot]"
 # Where GitHub's Markdown starts a mention, HTML, an entity, a reference, a link, an image or a footnote.
-ACTIVE = re.compile(r"[@<&]|#(?=\d)|\bGH-(?=\d)|\bwww(?=\.)|:(?=//)|\](?=[(\[:])", re.IGNORECASE)
+ACTIVE = re.compile(r"[@<&$]|#(?=\d)|\bGH-(?=\d)|\bwww(?=\.)|:(?=//)|\](?=[(\[:])", re.IGNORECASE)
 APART = "\u200b"  # a space of no width, which keeps two characters from meaning anything together
 
 
@@ -57,7 +58,7 @@ def report(run: int) -> str:
     try:
         with zipfile.ZipFile(io.BytesIO(packed)) as archive, archive.open(FILE) as file:
             text = file.read(4 * MAX_CHARACTERS + 4).decode("utf-8", "replace")
-    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, RuntimeError) as error:
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, EOFError, KeyError, RuntimeError) as error:
         return f"The report can't be read: {type(error).__name__}."
     if len(text) <= MAX_CHARACTERS:
         return text

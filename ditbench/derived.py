@@ -31,6 +31,19 @@ def of_raw(raw: Raw) -> tuple[float, float | None]:
     return value, _spread(raw)
 
 
+def sample_error(value: float, raw: Raw, disjoint: bool) -> float | None:
+    """Standard error that the choice of samples gives a metric's value; None: it is not known.
+
+    That of a jackknife, of hits and tries, or of values of disjoint parts. Overlapping subsets say nothing of it.
+    """
+    if "jackknife" in raw:
+        return _spread(raw)
+    if "counts" in raw:
+        return math.sqrt(max(0.0, value * (1 - value)) / raw["counts"][1])
+    values = raw.get("values", ())
+    return pstdev(values) / math.sqrt(len(values)) if disjoint and len(values) > 1 else None
+
+
 def _spread(raw: Raw) -> float | None:
     if len(raw.get("values", ())) > 1:
         return pstdev(raw["values"])

@@ -12,7 +12,7 @@ import pydantic
 from pydantic import Field
 
 from .components import Value
-from .derived import Kind
+from .derived import Kind, sample_error
 from .errors import BadFile
 from .migrations import upgrade_record
 from .storage import write_text
@@ -171,7 +171,7 @@ class Measurement(Frozen):
     ]  # e.g. "fid1k/digits-cnn"; numbers of different protocols never share a column
     metric: str
     value: Number
-    spread: Number | None = None  # over the samples: of subsets or splits, or a jackknife's standard error
+    spread: Number | None = None  # deviation of subsets, splits or halves, or a jackknife's standard error
     higher_is_better: bool
     samples: Count
     reference_samples: Count | None  # None: not known (moments from a file), or the metric has no reference
@@ -179,6 +179,11 @@ class Measurement(Frozen):
     features_sha256: str | None = None  # of the extractor's weights
     settings: dict[str, Value] = {}
     raw: dict[Kind, list[Number]] = {}  # what value and spread follow from, as `derived.of_raw` has it
+
+    @property
+    def sample_error(self) -> float | None:
+        """Standard error that the choice of samples gives the value; None: not known, as of KID's random subsets."""
+        return sample_error(self.value, self.raw, disjoint="splits" in self.settings)
 
 
 class Milestone(Frozen):
@@ -346,6 +351,14 @@ def config_of(record: Record) -> RunConfig:
         deviations=tuple(record.deviations),
         eval_at=tuple(milestone.at for milestone in record.milestones),
     )
+
+
+def row_hash(record: Record) -> str:
+    """What the runs of a row share, whatever their seeds and the hardware; empty if the record describes no run."""
+    try:
+        return config_of(record).model_copy(update={"seed": 0, "hardware": ""}).hash
+    except pydantic.ValidationError:
+        return ""
 
 
 def seal(content: dict[str, Any]) -> str:

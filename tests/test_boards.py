@@ -6,6 +6,7 @@ from itertools import permutations
 import pydantic
 import pytest
 from records import ENVIRONMENT, TRACK, finished, measurement, unfinished
+from verifications import checked, sealed
 
 from ditbench.leaderboard.boards import boards, on_the_boards_of
 from ditbench.record import Measurement, Record
@@ -130,6 +131,21 @@ def test_two_versions_of_a_plugin_are_two_rows_not_two_seeds():
     ]  # fmt: skip
 
 
+def test_two_settings_of_one_label_are_two_rows():
+    """What a row's runs share is all but the seed: an edited recipe under the native ruleset is another row."""
+    other = finished(fid=3.0, seed=1)
+    other = other.model_copy(update={"architecture": other.architecture.model_copy(update={"settings": {"width": 9}})})
+    first, second = only([finished(fid=1.0), other]).rows
+    assert first.label != second.label and first.label.startswith("dit:nano (ditbench-dit 0.1.0, eeeeee, ")
+    assert first.seeds == {0} and second.seeds == {1}
+
+
+def test_boards_of_one_title_say_what_tells_them_apart():
+    one, other = boards([finished(), finished(reference_sha256="0" * 64)])
+    assert one.title != other.title and "against 000000" in one.title + other.title
+    assert ", data" not in boards([finished()])[0].title
+
+
 def test_two_classes_of_hardware_are_two_rows_of_one_board():
     board = only([*seeds("a:b", *GOOD), *seeds("a:b", *SAME, environment=OTHER_MACHINE)])
     assert [(row.label, row.hardware, row.rank) for row in board.rows] == [
@@ -212,23 +228,27 @@ def test_the_target_is_the_newest_tracks_and_starts_no_new_board():
 
 
 def test_a_row_has_the_least_of_its_runs_tiers():
-    runs = seeds("a:b", *GOOD)
-    tiers = {run.run_id: "re-trained" for run in runs}
-    assert boards(runs, tiers)[0].rows[0].tier == "re-trained"
-    tiers[runs[1].run_id] = "re-evaluated"
-    assert boards(runs, tiers)[0].rows[0].tier == "re-evaluated"
-    del tiers[runs[2].run_id]
-    assert boards(runs, tiers)[0].rows[0].tier == "self-reported"
+    runs = list(map(sealed, seeds("a:b", *GOOD)))
+    found = [checked(run) for run in runs]
+    row = boards(runs, found)[0].rows[0]
+    assert row.tier == "re-evaluated" and not row.doubts and len(row.verifications) == len(runs)
+    assert boards(runs, found[1:])[0].rows[0].tier == "self-reported"
+    doubt = checked(runs[0], by="Bob", fid=9.0)
+    row = boards(runs, [doubt, *found[1:]])[0].rows[0]
+    assert row.tier == "self-reported" and row.doubts == [doubt]
+    changed = sealed(runs[0].model_copy(update={"reason": "edited"}))  # after it was checked
+    assert boards([changed, *runs[1:]], found)[0].rows[0].tier == "self-reported"
 
 
 def test_sample_noise_is_the_mean_of_the_runs_and_missing_if_a_run_lacks_it():
-    def spread(run, value):
-        first = run.metrics[0].model_copy(update={"spread": value})
+    def known(run, error):
+        raw = {"terms": [run.metrics[0].value, 0.0], "jackknife": [0.0, 2 * error]}
+        first = run.metrics[0].model_copy(update={"raw": raw})
         return run.model_copy(update={"metrics": [first, *run.metrics[1:]]})
 
     one, two = seeds("a:b", 1.0, 2.0)
-    assert only([spread(one, 0.2), spread(two, 0.4)]).rows[0].sample_noise == {"fid1k/digits-cnn": pytest.approx(0.3)}
-    assert only([spread(one, 0.2), two]).rows[0].sample_noise == {}
+    assert only([known(one, 0.2), known(two, 0.4)]).rows[0].sample_noise == {"fid1k/digits-cnn": pytest.approx(0.3)}
+    assert only([known(one, 0.2), two]).rows[0].sample_noise == {}
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from records import ENVIRONMENT, TRACK, finished, measurement, raw_weights, unfinished
 from rich.console import Console
+from verifications import checked, sealed
 
 from ditbench.display import print_boards
 from ditbench.leaderboard.boards import boards
@@ -181,11 +182,12 @@ def test_what_is_provisional_is_told_once():
 
 
 def test_both_noises_are_kept():
-    def spread(run, value):
-        metrics = [run.metrics[0].model_copy(update={"spread": value}), *run.metrics[1:]]
+    def known(run):
+        raw = {"terms": [run.metrics[0].value, 0.0], "jackknife": [0.0, 0.5]}  # whose standard error is 0.25
+        metrics = [run.metrics[0].model_copy(update={"raw": raw}), *run.metrics[1:]]
         return run.model_copy(update={"metrics": metrics})
 
-    board = only([*(spread(run, 0.25) for run in seeds("a:b", 1.0, 2.0, 3.0)), finished("c:d")])
+    board = only([*(known(run) for run in seeds("a:b", 1.0, 2.0, 3.0)), finished("c:d")])
     assert noise(board) == f"Noise of {FID} (training / sample): a:b 1.000 / 0.2500." and noise(board) in markdown(
         [board]
     )
@@ -252,8 +254,8 @@ def test_a_target_that_some_runs_did_not_reach_has_no_mean():
     late = [on_the_way(finished("a:b", 2.5, 1), 9.0), on_the_way(finished("a:b", 1.0, 0), 1.5)]
     board = only(late)
     assert reached(board.rows[0], board).seconds is None
-    assert table(board).iloc[0]["s to fid1k ≤ 2"] == "1 of 2 seeds"
-    assert table(only([*late, unfinished("a:b", seed=2)])).iloc[0]["s to fid1k ≤ 2"] == "1 of 3 seeds"
+    assert table(board).iloc[0]["s to fid1k ≤ 2"] == "1 of 2 runs"
+    assert table(only([*late, unfinished("a:b", seed=2)])).iloc[0]["s to fid1k ≤ 2"] == "1 of 3 runs"
     told = json.loads(json_text([board]))["boards"][0]["rows"][0]["to_target"]
     assert told == {"reached": 1, "of": 2, "images": None, "seconds": None, "flops": None}
 
@@ -278,9 +280,10 @@ def test_without_milestones_or_target_the_time_to_it_is_not_known():
 
 
 def test_the_data_file_is_unrounded_and_has_a_row_per_run():
-    frame = read(csv(boards([finished(fid=1.23456789), unfinished()]), {"dit-nano-seed0-0123abcd": "re-trained"}))
+    good = sealed(finished(fid=1.23456789))
+    frame = read(csv(boards([good, unfinished()], [checked(good)])))
     assert frame[FID].tolist()[0] == 1.23456789 and frame["status"].tolist() == ["finished", "diverged"]
-    assert frame["tier"].tolist() == ["re-trained", "self-reported"]
+    assert frame["tier"].tolist() == ["re-evaluated", "self-reported"]
     assert frame["hardware"].tolist() == ["A processor, 2 threads", "cpu"]
     assert frame["peak MiB"].tolist()[0] == 1024 and pd.isna(frame["train s"][1])
     assert csv([]).startswith("track,track_version") and len(csv([]).splitlines()) == 1

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from markdown_it import MarkdownIt
 from records import ENVIRONMENT, finished, unfinished
+from verifications import checked, sealed
 
 from ditbench.errors import BadFile, BadValue
 from ditbench.leaderboard.report import records_at, report
@@ -90,8 +91,18 @@ def test_rows_and_boards_that_are_gone_are_shown_and_the_others_counted():
 
 
 def test_a_change_of_tier_alone_is_told():
-    text = report(DIT, DIT, "main", {}, {record.run_id: "re-evaluated" for record in DIT})
+    runs = list(map(sealed, DIT))
+    text = report(runs, runs, "main", (), [checked(run) for run in runs])
     assert rows(text)["dit:nano"]["what happened"] == "tier self-reported → re-evaluated"
+    assert text.count("A verification is **new**") == len(runs)
+
+
+def test_a_doubt_that_comes_or_goes_is_told_first():
+    runs = list(map(sealed, DIT))
+    doubt = checked(runs[0], by="@bob", fid=9.0)
+    for before, after, news in (((), [doubt], "new"), ([doubt], (), "gone")):
+        text = report(runs, runs, "main", before, after)
+        assert f"A verification is **{news}**" in text.partition("##")[2] and "**does not agree**" in text
 
 
 def test_without_a_base_every_row_is_told_once():

@@ -143,7 +143,7 @@ def test_it_stands_apart_and_enters_no_rank(settings):
     assert told["boards"] == json.loads(json_text(found))["boards"]
     first, second = told["reported"]
     assert first["reported"] == 1.5 and first["measured"][0]["seeds"] == 3 and second["measured"] == []
-    assert r"\label{tab:reported-digits}" in latex(found, published) and latex(found) in latex(found, published)
+    assert r"\label{tab:reported-digits-1}" in latex(found, published) and latex(found) in latex(found, published)
 
 
 def test_notes_are_told_once_for_a_source(tmp_path):

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ..leaderboard.boards import Board
     from ..leaderboard.reported import Setting
     from ..record import Record
+    from ..verification import Verification
 
 leaderboard_app = typer.Typer(no_args_is_help=True, help="Tables and pages from records.")
 app.add_typer(leaderboard_app, name="leaderboard")
@@ -42,11 +43,11 @@ def build(
     from ..leaderboard.build import build as write
     from ..storage import write_text
 
-    (found, tiers), published = _read(records), _published(records, reported)
-    shown = boards(of_track(found, published, track)[0], tiers)
+    (found, verified), published = _read(records), _published(records, reported)
+    shown = boards(of_track(found, published, track)[0], verified)
     text = into_page(page, shown, _samples(records)) if page else ""
     if check:
-        faults = stale(found, out, track, published, tiers)
+        faults = stale(found, out, track, published, verified)
         if page and page.read_text(encoding="utf-8") != text:
             faults.append(f"{page} is stale")
         if not faults:
@@ -54,10 +55,10 @@ def build(
             return
         typer.echo("\n".join([*faults, "The same command without --check puts that right."]))
         raise typer.Exit(EXIT_FAILED)
-    write(found, out, track, published, tiers)
+    write(found, out, track, published, verified)
     if page:
         write_text(page, text)
-    site = _write_site(shown, records, out / "site", published, tiers)
+    site = _write_site(shown, records, out / "site", published, verified)
     typer.echo(f"{sum(len(board.records) for board in shown)} records -> {out / PAGE_FILE} and its data files, {site}")
 
 
@@ -76,10 +77,10 @@ def serve(
     from ..leaderboard.build import of_track
     from ..leaderboard.serve import serve as show
 
-    (found, tiers), published = _read(records), _published(records, reported)
+    (found, verified), published = _read(records), _published(records, reported)
     found, published = of_track(found, published, track)
     with TemporaryDirectory() as folder:
-        page = _write_site(boards(found, tiers), records, Path(folder), published, tiers)
+        page = _write_site(boards(found, verified), records, Path(folder), published, verified)
         show(page.parent, port=port, browse=browser, tell=typer.echo)
 
 
@@ -95,22 +96,21 @@ def report(
     from ..leaderboard.report import folder_at
     from ..leaderboard.report import report as told
 
-    after, tiers = _read(records)
+    after, verified = _read(records)
     if base is None:
-        typer.echo(told(None, after, tiers_after=tiers), nl=False)
+        typer.echo(told(None, after, checked_after=verified), nl=False)
         return
     with folder_at(base, records) as then:
-        before, tiers_before = _read(then)
-    typer.echo(told(before, after, base, tiers_before, tiers), nl=False)
+        before, verified_before = _read(then)
+    typer.echo(told(before, after, base, verified_before, verified), nl=False)
 
 
-def _read(folder: Path) -> tuple[list[Record], dict[str, str]]:
-    """The records below a folder, and their tiers by run id."""
+def _read(folder: Path) -> tuple[list[Record], list[Verification]]:
+    """The records below a folder, and what others found of them."""
     from ..record import read_records
-    from ..verification import read_verifications, tier_of
+    from ..verification import read_verifications
 
-    found, verifications = read_records(folder), read_verifications(folder)
-    return found, {record.run_id: tier_of(record, verifications) for record in found}
+    return read_records(folder), read_verifications(folder)
 
 
 def _published(records: Path, given: Path | None) -> list[Setting]:
@@ -122,7 +122,7 @@ def _published(records: Path, given: Path | None) -> list[Setting]:
 
 
 def _write_site(
-    boards: list[Board], records: Path, folder: Path, published: list[Setting], tiers: dict[str, str]
+    boards: list[Board], records: Path, folder: Path, published: list[Setting], verified: list[Verification]
 ) -> Path:
     """The site of these boards with the grids beside the records; its first page."""
     from collections import defaultdict
@@ -130,10 +130,9 @@ def _write_site(
     from ..leaderboard.build import outputs
     from ..leaderboard.reported import beside
     from ..leaderboard.site.pages import write_site
-    from ..verification import Verification, read_verifications
 
     of_runs: dict[str, list[Verification]] = defaultdict(list)
-    for verification in read_verifications(records):
+    for verification in verified:
         of_runs[verification.run_id].append(verification)
     write_site(
         boards,
@@ -141,7 +140,7 @@ def _write_site(
         samples=_samples(records),
         reported=beside(published, boards),
         verifications=of_runs,
-        data=outputs(boards, published, tiers),
+        data=outputs(boards, published),
     )
     return folder / "index.html"
 

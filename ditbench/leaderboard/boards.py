@@ -11,11 +11,12 @@ from statistics import fmean
 from typing import NamedTuple
 
 from ..budget import Budget
-from ..record import Measurement, Record
+from ..record import Measurement, Record, row_hash
 from ..track import digest
-from ..verification import TIERS
+from ..verification import TIERS, Tier, Verification, doubts_of, is_of, tier_of
 from .intervals import MIN_SEEDS, Estimate, Pair, Values, compare, ranks
 
+_Checked = Mapping[str, list[Verification]]  # by run id
 MISSED = ("failed", "diverged")  # a run that ended so counts, as infinitely bad; an interrupted one has not ended
 
 
@@ -41,7 +42,7 @@ class Row:
     label: str  # as the command line spells it, and the plugin's version where two rows would be called alike
     hardware: str
     records: tuple[Record, ...]  # by seed
-    tier: str = "self-reported"  # the least of its runs'
+    verifications: tuple[Verification, ...] = ()  # what others found of its runs
     rank: int | None = None
     tied: bool = False  # whether others have that rank
 
@@ -83,12 +84,12 @@ class Row:
 
     @cached_property
     def sample_noise(self) -> dict[str, float]:
-        """By protocol, the mean of the runs' spread over their samples, where all of them have one."""
+        """By protocol, the mean of the runs' standard errors over their samples, where all of them have one."""
         found = {}
         for place, of in enumerate(self.measurements):
-            spreads = [spread for r in self.finished if (spread := r.metrics[place].spread) is not None]
-            if len(spreads) == len(self.finished):
-                found[of.protocol] = fmean(spreads)
+            errors = [error for r in self.finished if (error := r.metrics[place].sample_error) is not None]
+            if len(errors) == len(self.finished):
+                found[of.protocol] = fmean(errors)
         return found
 
     @cached_property
@@ -108,6 +109,16 @@ class Row:
             return f"{len(self.seeds)} of {MIN_SEEDS} seeds"
         gap = next((seed for seed in range(len(self.seeds)) if seed not in self.seeds), None)
         return "" if gap is None else f"seed {gap} is missing, and seeds count from 0"
+
+    @cached_property
+    def tier(self) -> Tier:
+        """The least of its runs'."""
+        return min((tier_of(record, self.verifications) for record in self.records), key=TIERS.index)
+
+    @property
+    def doubts(self) -> list[Verification]:
+        """Those that do not agree with their record."""
+        return [found for record in self.records for found in doubts_of(record, self.verifications)]
 
     @property
     def misses(self) -> str:
@@ -129,6 +140,7 @@ class Board:
     protocol: Protocol
     rows: tuple[Row, ...]  # by rank, then those without; best first by the first metric, those with failed runs last
     slug: str  # a name for files and anchors: letters, digits and dashes, and no other of the boards has it
+    mark: str = ""  # what tells it from others of its title
 
     @property
     def records(self) -> list[Record]:
@@ -145,7 +157,8 @@ class Board:
         """What the board compares, in one line."""
         of = self.protocol
         ruleset = "" if of.ruleset == "matched" else f", {of.ruleset} recipes"
-        return f"{of.track} v{of.version}{ruleset}, {of.budget}, {of.device}{'' if self.ranked else ', unranked'}"
+        unranked = "" if self.ranked else ", unranked"
+        return f"{of.track} v{of.version}{ruleset}, {of.budget}, {of.device}{unranked}{self.mark}"
 
     @property
     def hardware(self) -> list[str]:
@@ -169,17 +182,27 @@ class Board:
         return [row for row in self.rows if row.rank is not None and not row.missed]
 
 
-def boards(records: Iterable[Record], tiers: Mapping[str, str] | None = None) -> list[Board]:
+def boards(records: Iterable[Record], verifications: Iterable[Verification] = ()) -> list[Board]:
     """Sort records into boards, and rank their rows; numbers of different protocols or data never share a board.
 
-    `tiers` says of run ids whether somebody else has checked them; the others are self-reported.
+    `verifications` are what others found of these runs; those of other records are left out.
     """
     groups: dict[Protocol, list[Record]] = defaultdict(list)
+    checked: dict[str, list[Verification]] = defaultdict(list)
+    for verification in verifications:
+        checked[verification.run_id].append(verification)
     for record in _without_copies(records):
         groups[_protocol(record)].append(record)
     _join_unmeasured(groups)
     slugs = _slugs(sorted(groups))
-    return [Board(of, tuple(_rows(group, tiers or {})), slugs[of]) for of, group in sorted(groups.items())]
+    found = [Board(of, tuple(_rows(group, checked)), slugs[of]) for of, group in sorted(groups.items())]
+    titles = Counter(board.title for board in found)
+    return [replace(board, mark=_mark(board.protocol)) if titles[board.title] > 1 else board for board in found]
+
+
+def _mark(of: Protocol) -> str:
+    """What runs of one title were trained on, compared with and measured by."""
+    return f", data {of.data[:6]} against {of.reference[:6]}, protocol {digest(of, 6)}"
 
 
 def on_the_boards_of(records: Iterable[Record], others: Iterable[Record]) -> list[Record]:
@@ -245,20 +268,30 @@ def _slugs(protocols: Sequence[Protocol]) -> dict[Protocol, str]:
     return found
 
 
-def _rows(records: Sequence[Record], tiers: Mapping[str, str]) -> list[Row]:
+def _rows(records: Sequence[Record], checked: _Checked) -> list[Row]:
     """One board's rows, ranked and in order."""
     groups: dict[tuple[str, ...], list[Record]] = defaultdict(list)
     for record in records:
         of = record.architecture
-        groups[of.label, of.distribution, of.distribution_version, of.source_sha256].append(record)
-    named = Counter(label for label, *_ in groups)
+        facts = (of.label, f"{of.distribution} {of.distribution_version}", of.source_sha256[:6], row_hash(record)[:6])
+        groups[facts].append(record)
     found = []
-    for (label, distribution, version, source), group in groups.items():
-        full = label if named[label] == 1 else f"{label} ({distribution} {version}, {source[:6]})"
+    for names, group in groups.items():
         for hardware, runs in _by_hardware(group).items():
-            found.append(Row(full, hardware, tuple(sorted(runs, key=lambda r: (r.seed, r.run_id))), _tier(runs, tiers)))
+            ordered = tuple(sorted(runs, key=lambda r: (r.seed, r.run_id)))
+            of_runs = tuple(one for run in ordered for one in checked.get(run.run_id, ()) if is_of(one, run))
+            found.append(Row(_told_apart(names, groups), hardware, ordered, of_runs))
     ranked = _ranked(found) if not records[0].deviations else found
     return sorted(ranked, key=_order)
+
+
+def _told_apart(names: tuple[str, ...], all_names: Iterable[tuple[str, ...]]) -> str:
+    """A row's label; where others have it, with its plugin and code; and with its settings' hash if these are alike."""
+    alike = [other for other in all_names if other[0] == names[0]]
+    if len(alike) == 1:
+        return names[0]
+    same_code = sum(other[:3] == names[:3] for other in alike) > 1
+    return f"{names[0]} ({', '.join(names[1:] if same_code else names[1:3])})"
 
 
 def _hardware(record: Record) -> str:
@@ -272,10 +305,6 @@ def _by_hardware(records: Sequence[Record]) -> dict[str, list[Record]]:
         stray = record.environment is None and found
         found[next(iter(found)) if stray else _hardware(record)].append(record)
     return found
-
-
-def _tier(records: Sequence[Record], tiers: Mapping[str, str]) -> str:
-    return min((tiers.get(record.run_id, TIERS[0]) for record in records), key=TIERS.index)
 
 
 def _ranked(rows: Sequence[Row]) -> list[Row]:

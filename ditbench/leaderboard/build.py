@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ..errors import BadFile, UnknownName
 from ..record import Record
 from ..storage import make_writable, write_text
+from ..verification import Verification
 from .boards import Board, boards
 from .export import csv, curves, json_text
 from .latex import latex
@@ -22,14 +23,12 @@ STARTS, ENDS = "<!-- boards, by ditbench leaderboard build -->", "<!-- end of th
 RUNS_PAGE = "leaderboard.md"  # beside the runs of a track, where a README would be somebody else's
 
 
-def outputs(
-    boards: Sequence[Board], reported: Sequence[Setting] = (), tiers: Mapping[str, str] | None = None
-) -> dict[str, str]:
+def outputs(boards: Sequence[Board], reported: Sequence[Setting] = ()) -> dict[str, str]:
     """File name -> content, a function of its arguments alone; curves only if there are any."""
     published = beside(reported, boards)
     files = {
         PAGE_FILE: markdown(boards, published),
-        CSV_FILE: csv(boards, tiers),
+        CSV_FILE: csv(boards),
         JSON_FILE: json_text(boards, published),
         LATEX_FILE: latex(boards, published),
     }
@@ -41,15 +40,15 @@ def build(
     out: Path,
     track: str | None = None,
     reported: Sequence[Setting] = (),
-    tiers: Mapping[str, str] | None = None,
+    verifications: Iterable[Verification] = (),
 ) -> list[Board]:
     """Write the files, and return the boards that they show. Curves of an earlier build that are no more are removed.
 
     `UnknownName` if nothing is of that track; `BadFile` if `out` has a README.md that this did not write.
     """
     records, reported = of_track(records, reported, track)
-    found = boards(records, tiers)
-    files = outputs(found, reported, tiers)
+    found = boards(records, verifications)
+    files = outputs(found, reported)
     again = _is_ours(out)
     make_writable(out)
     for name, content in files.items():
@@ -74,11 +73,11 @@ def stale(
     out: Path,
     track: str | None = None,
     reported: Sequence[Setting] = (),
-    tiers: Mapping[str, str] | None = None,
+    verifications: Iterable[Verification] = (),
 ) -> list[str]:
     """What `build` would change in `out`, a line per file: stale, missing or superfluous. Nothing is written."""
     records, reported = of_track(records, reported, track)
-    files = outputs(boards(records, tiers), reported, tiers)
+    files = outputs(boards(records, verifications), reported)
     found = {name: fault for name in FILES if (fault := _fault(out / name, files.get(name)))}
     return [f"{out / name} is {fault}" for name, fault in found.items()]
 

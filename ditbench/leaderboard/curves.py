@@ -46,8 +46,8 @@ class Reached:
 
     @property
     def count(self) -> str:
-        """``2 of 3 seeds``."""
-        return f"{len(self.found)} of {len(self.points)} seeds"
+        """``2 of 3 runs``."""
+        return f"{len(self.found)} of {len(self.points)} runs"
 
     @property
     def whole(self) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from ..record import Record
+from ..verification import Verification, tier_of
 from .boards import Board, Row
 from .curves import course, reached
 from .facts import FACTS
@@ -20,17 +21,13 @@ JSON_VERSION = 1
 _FORMULA = ("=", "+", "-", "@")  # what makes a spreadsheet compute a text
 
 
-def csv(boards: Sequence[Board], tiers: Mapping[str, str] | None = None) -> str:
-    """One row per run, unrounded. `tiers` are those of `boards`."""
-    rows = [
-        _run(record, row, board, (tiers or {}).get(record.run_id, "self-reported"))
-        for board in boards
-        for row in board.rows
-        for record in row.records
-    ]
+def csv(boards: Sequence[Board]) -> str:
+    """One row per run, unrounded."""
+    rows = [_run(record, row, board) for board in boards for row in board.rows for record in row.records]
     heads = [*_HEADS, *_seen(rows, "quality"), *_seen(rows, "raw"), *_NOISES, *(fact.header for fact in FACTS)]
     flat = [{**row["head"], **row["quality"], **row["raw"], **row["noise"], **row["cost"]} for row in rows]
-    return pd.DataFrame(flat, columns=list(map(_harmless, heads))).to_csv(index=False, lineterminator="\n")
+    frame = pd.DataFrame(flat, columns=heads)
+    return frame.rename(columns=_harmless).to_csv(index=False, lineterminator="\n")
 
 
 _HEADS = (
@@ -40,11 +37,12 @@ _HEADS = (
 _NOISES = ("training noise", "sample noise")  # of the metric that ranks: over the row's seeds, over this run's samples
 
 
-def _run(record: Record, row: Row, board: Board, tier: str) -> dict[str, dict[str, Any]]:
+def _run(record: Record, row: Row, board: Board) -> dict[str, dict[str, Any]]:
     of = board.protocol
     head = (
         of.track, of.version, of.track_hash, of.ruleset, of.budget, "; ".join(of.deviations), of.data, of.reference,
-        row.hardware, tier, record.architecture.label, record.seed, record.run_id, record.status, record.reason or "",
+        row.hardware, tier_of(record, row.verifications), record.architecture.label, record.seed, record.run_id,
+        record.status, record.reason or "",
     )  # fmt: skip
     return {
         "head": {name: _cell(value) for name, value in zip(_HEADS, head, strict=True)},
@@ -59,7 +57,7 @@ def _noise(record: Record, row: Row) -> dict[str, float | None]:
     if not record.metrics:
         return {}
     over_seeds = next(iter(row.quality.values())).deviation
-    return dict(zip(_NOISES, (over_seeds, record.metrics[0].spread), strict=True))
+    return dict(zip(_NOISES, (over_seeds, record.metrics[0].sample_error), strict=True))
 
 
 def _seen(rows: Iterable[Mapping[str, Mapping[str, Any]]], part: str) -> list[str]:
@@ -152,10 +150,24 @@ def _row(row: Row, board: Board) -> dict[str, Any]:
         "status": row.status,
         "seeds": sorted(row.seeds),
         "run_ids": [record.run_id for record in row.records],
+        "verifications": [_verification(found) for found in row.verifications],
         "quality": {protocol: _quality(row, protocol) for protocol in row.quality},
         "raw_weights": _estimate(raw_weights(row)),
         "cost": {fact.key: _estimate(fact.estimate(row)) for fact in FACTS},
         "to_target": _to_target(row, board),
+    }
+
+
+def _verification(found: Verification) -> dict[str, Any]:
+    """Who checked which run, when, with what, and what came of it."""
+    return {
+        "run_id": found.run_id,
+        "tier": found.tier,
+        "by": found.by,
+        "created": found.created.isoformat(),
+        "ditbench": found.environment.ditbench,
+        "git_commit": found.environment.git_commit,
+        "compared": [{**one.model_dump(), "agrees": one.agrees} for one in found.compared],
     }
 
 

@@ -63,13 +63,7 @@ SAMPLING_RATE = Fact(
     "sampling_images_per_second", "sample img/s", "speed", lambda record: _sampling(record).images_per_second
 )
 PEAK_MEMORY = Fact("peak_memory_bytes", "peak MiB", "speed", _peak, 2**20)
-PARAMETERS = Fact(
-    "parameters",
-    "params (M)",
-    "size",
-    lambda record: _cost(record).parameters - _cost(record).train_only_parameters,
-    1e6,
-)
+PARAMETERS = Fact("parameters", "params (M)", "size", _parameters, 1e6)
 MACS = Fact("macs_per_image", "MACs (M)", "size", lambda record: _cost(record).macs_per_image, 1e6)
 TRAINING_MACS = Fact(
     "training_macs_per_image", "train MACs (M)", "size", lambda record: _cost(record).training_macs_per_image, 1e6

@@ -56,6 +56,7 @@ def paired_p(differences: Sequence[float]) -> float:
     """Probability of so large a mean difference, either way, if there is none: Student's paired t-test.
 
     The seed fixes the order of the data and the noise for every model, so their differences are what varies least.
+    Differences that do not vary at all are no seeds' (copies, or shares of a few samples): they tell nothing, p is 1.
     """
     if len(differences) < MIN_SEEDS:
         return 1.0
@@ -65,7 +66,7 @@ def paired_p(differences: Sequence[float]) -> float:
     scaled = [difference / largest for difference in differences]  # squares of tiny ones would vanish
     mean = fmean(scaled)
     variance = math.fsum((d - mean) ** 2 for d in scaled) / (count - 1)  # `stdev` is exact, and 50 times slower
-    return 2 * float(stdtr(count - 1, -abs(mean) / math.sqrt(variance / count))) if variance else 0.0
+    return 2 * float(stdtr(count - 1, -abs(mean) / math.sqrt(variance / count))) if variance else 1.0
 
 
 def compare(models: Sequence[Values]) -> list[Pair]:
@@ -74,8 +75,10 @@ def compare(models: Sequence[Values]) -> list[Pair]:
     for one, other in combinations(range(len(models)), 2):
         seeds = tuple(sorted(models[one].keys() & models[other].keys()))
         differences = [models[one][seed] - models[other][seed] for seed in seeds]
-        p = paired_p(differences)
-        found.append(Pair(one, other, seeds, fmean(differences) if differences else None, p, p <= ERROR))
+        shared = fmean(differences) if differences else None
+        p, overall = paired_p(differences), fmean(models[one].values()) - fmean(models[other].values())
+        agree = shared is not None and shared * overall > 0  # else the order by all seeds would contradict the test
+        found.append(Pair(one, other, seeds, shared, p, agree and p <= ERROR))
     return found
 
 

@@ -13,7 +13,8 @@ _HEAD = """\
 % Generated from the records by `ditbench leaderboard build`. Do not edit.
 % needs \\usepackage{booktabs}
 """
-_PLAIN = re.compile("[\0-~À-ÖØ-öø-ÿ]")  # what every font has
+_ROWS = 30  # of what papers print: as many as a page holds, where cells take two lines
+_REPORTED = r"llp{28mm}rrp{28mm}p{38mm}"
 _PRINTED = ("head", "quality", "size", "speed")
 _ESCAPES = {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "`": r"\textasciigrave{}",
@@ -33,7 +34,9 @@ def latex(boards: Sequence[Board], reported: Sequence[Reported] = ()) -> str:
         )
         rows = [[escape(cell) or "--" for cell in row] for row in frame.itertuples(index=False)]
         heads = [escape(name) for name in frame.columns]
-        parts.append(_table(escape(caption), f"reported-{_slug(track)}", "lllrrll", heads, rows))
+        for part, first in enumerate(range(0, len(rows), _ROWS), start=1):
+            label = f"reported-{_slug(track)}-{part}"
+            parts.append(_table(escape(caption), label, _REPORTED, heads, rows[first : first + _ROWS]))
     return "\n".join(parts)
 
 
@@ -69,14 +72,15 @@ def _header(column: Column) -> str:
 
 
 def _caption(board: Board) -> str:
-    counts = sorted({len(row.seeds) for row in board.rows})
+    counts = sorted({len(row.values) for row in board.rows if row.values}) or [0]
     seeds = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    several = " ± half the width of the 95 % t-interval" if counts[-1] > 1 else ""
     said = [
         f"{board.title} (track hash {board.protocol.track_hash}).",
-        f"Means over {seeds} seed{'' if counts == [1] else 's'} per row ± half the width of the 95 % t-interval.",
+        f"Means over {seeds} seed{'' if counts == [1] else 's'} per row{several}.",
     ]
     if any(row.rank is not None for row in board.rows):
-        said.append("Rows of one rank are not told apart by paired t-tests over the seeds at 5 %.")
+        said.append("Rows of one rank are not told apart by paired t-tests at 5 %, or had runs that failed.")
     said += filter(None, [unranked(board)])
     if board.ranked and any(row.provisional for row in board.rows):
         said.append("Rows without a rank are provisional: they have fewer than three seeds, or a gap in them.")
@@ -95,7 +99,7 @@ def _table(caption: str, label: str, align: str, heads: Sequence[str], rows: Seq
             r"  \centering",
             rf"  \caption{{{caption}}}",
             rf"  \label{{tab:{label}}}",
-            r"  \footnotesize",
+            r"  \footnotesize\setlength{\tabcolsep}{3pt}",
             rf"  \begin{{tabular}}{{{align}}}",
             r"    \toprule",
             lines[0],

@@ -11,7 +11,7 @@ import pandas as pd
 
 from .boards import Board
 from .reported import Reported, remarks, reported_tables
-from .tables import columns, floor, measurements, noise, provisional, table, target, ties, unranked
+from .tables import checked, columns, floor, measurements, noise, provisional, table, target, ties, unranked
 
 MARK = "Generated from the records by `ditbench leaderboard build`. Do not edit."
 
@@ -83,9 +83,7 @@ def _board(board: Board) -> list[str]:
         f"Track hash `{of.track_hash}`; data `{of.data[:12]}`, compared with `{of.reference[:12]}`; "
         f"{len(board.records)} runs; code at {code}; {_machines(board)}."
     )
-    notes = [
-        note for note in (unranked(board), *ties(board), provisional(board), *_target(board), noise(board)) if note
-    ]
+    notes = (unranked(board), *ties(board), provisional(board), *checked(board), *_target(board), noise(board))
     said = [escape(note) for note in (*notes, floor(board)) if note]
     return [f"## {escape(board.title)}", _table(table(board)), *said, facts]
 

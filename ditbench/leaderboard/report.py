@@ -21,6 +21,8 @@ from ..difference import fields
 from ..difference import rank as suspicion
 from ..errors import BadFile, BadValue
 from ..record import Record, read_records
+from ..track import FOR_MEMORY
+from ..verification import Verification
 from . import tables
 from .boards import Board, Row, boards
 
@@ -28,7 +30,8 @@ _Key = tuple[str, str, str, str, str]  # what makes two rows, before and after, 
 _Rows = dict[_Key, Row]
 # Where the runs of one board differ by intent (architecture, seed, a native recipe) or as a result (what a budget of
 # time or FLOPs bought): no confound.
-_BY_INTENT = ("seed", "architecture", "recipe", "objective", "training.steps", "training.images", "training.flops")
+_BY_INTENT = ("seed", "architecture", "training.steps", "training.images", "training.flops")
+_BY_RULESET = ("recipe", "objective")  # under the native one, but for what fits training into memory
 _MAX_NAMES, _MAX_VALUES, _MAX_LENGTH = 30, 6, 120  # a comment on GitHub holds 65,536 characters
 
 
@@ -36,20 +39,24 @@ def report(
     before: Sequence[Record] | None,
     after: Sequence[Record],
     base: str = "",
-    tiers_before: Mapping[str, str] | None = None,
-    tiers_after: Mapping[str, str] | None = None,
+    checked_before: Sequence[Verification] = (),
+    checked_after: Sequence[Verification] = (),
 ) -> str:
     """The boards that differ between two sets of records, and how far what is new can be believed, as Markdown.
 
     `base` names where `before` comes from; with None before, there is nothing to compare with and all boards are told.
-    Tiers are by run id, as `boards` takes them.
+    `checked_before` and `checked_after` are the verifications that lie beside the records.
     """
-    old = {board.protocol: board for board in boards(before or (), tiers_before)}
-    new = {board.protocol: board for board in boards(after, tiers_after)}
+    old = {board.protocol: board for board in boards(before or (), checked_before)}
+    new = {board.protocol: board for board in boards(after, checked_after)}
     changed = [
         of for of in sorted(old.keys() | new.keys()) if of not in old or of not in new or old[of].rows != new[of].rows
     ]
-    parts = ["# Leaderboard report", _summary(before, after, base), *_alarms(before or (), after)]
+    parts = [
+        "# Leaderboard report",
+        _summary(before, after, base),
+        *_alarms(before or (), after, checked_before, checked_after),
+    ]
     for protocol in changed:
         parts += _section(old.get(protocol), new.get(protocol), compared=before is not None)
     if before is not None and (same := len(new.keys() - set(changed))):
@@ -131,16 +138,29 @@ def _summary(before: Sequence[Record] | None, after: Sequence[Record], base: str
     )
 
 
-def _alarms(before: Sequence[Record], after: Sequence[Record]) -> list[str]:
-    """What a record must not do: change, go away, or be there twice."""
+def _alarms(
+    before: Sequence[Record],
+    after: Sequence[Record],
+    checked_before: Sequence[Verification],
+    checked_after: Sequence[Verification],
+) -> list[str]:
+    """What a record must not do: change, go away, or be there twice; and every verification that came or went."""
     old, new = {r.run_id: r for r in before}, {r.run_id: r for r in after}
     twice = [name for name, count in Counter(r.run_id for r in after).items() if count > 1]
     lines = [f"{_code(name)} is there **more than once**." for name in sorted(twice)]
     lines += [f"{_code(name)} was **removed**." for name in sorted(old.keys() - new.keys())]
     lines += [_altered(old[name], new[name]) for name in sorted(old.keys() & new.keys()) if old[name] != new[name]]
+    lines += [_verified(one, "gone") for one in checked_before if one not in checked_after]
+    lines += [_verified(one, "new") for one in checked_after if one not in checked_before]
     if not lines:
         return []
     return ["## Look at these first", "Records are immutable, but for what is added later.", _list(lines)]
+
+
+def _verified(one: Verification, news: str) -> str:
+    """A line on what somebody found of a run."""
+    said = "agrees" if one.confirmed else "**does not agree**"
+    return f"A verification is **{news}**: {_code(one.run_id)}, {one.tier} by {_code(one.by)}, {said}."
 
 
 def _altered(before: Record, after: Record) -> str:
@@ -305,11 +325,17 @@ def _confounds(board: Board) -> list[str]:
 def _varied(runs: Sequence[tuple[str, Record]]) -> Iterator[tuple[str, list[tuple[str, object]]]]:
     """Each field in which runs differ, and everybody's value: ``("environment.torch", [("`dit`", "2.15.0")])``."""
     protocols = [(name, dict(fields(run))) for name, run in runs]
-    known = {field for _, protocol in protocols for field in protocol if not _within(field, _BY_INTENT)}
+    known = {field for _, protocol in protocols for field in protocol if not _meant(field, runs[0][1].ruleset)}
     for field in sorted(known, key=lambda field: (suspicion(field), field)):
         values = [(name, protocol.get(field)) for name, protocol in protocols]
         if any(value != values[0][1] for _, value in values):
             yield field, values
+
+
+def _meant(field: str, ruleset: str) -> bool:
+    """Whether runs of one board differ in a field by what they are, which is no confound."""
+    fits_memory = field.rpartition(".")[2] in FOR_MEMORY
+    return _within(field, _BY_INTENT) or (ruleset == "native" and _within(field, _BY_RULESET) and not fits_memory)
 
 
 def _by_value(values: Sequence[tuple[str, object]]) -> Iterator[tuple[str, str]]:

@@ -67,7 +67,7 @@ class Reported:
     architecture: str  # as the command line spells it
     protocol: str
     value: float
-    measured: tuple[Estimate, ...]  # of every row in that setting: of several plugin versions or hardware classes
+    measured: tuple[Estimate, ...]  # of every row of the one board in that setting: plugin versions, hardware classes
 
     @property
     def here(self) -> str:
@@ -123,6 +123,8 @@ def _measured(setting: Setting, architecture: str, protocol: str, boards: Sequen
         return ()
     wanted = (setting.track, setting.budget, setting.ruleset, ())
     same = [board for board in boards if _setting(board) == wanted]
+    if len(same) > 1:  # other data, or another reference: which one is the paper's?
+        return ()
     rows = [row for board in same for row in board.rows if row.records[0].architecture.label == architecture]
     return tuple(row.quality[protocol] for row in rows if protocol in row.quality)
 

@@ -10,6 +10,7 @@ from typing import Literal
 import pandas as pd
 
 from ..record import Measurement
+from ..verification import Verification
 from .boards import Board, Row
 from .curves import Reached, reached
 from .facts import (
@@ -223,6 +224,22 @@ def ties(board: Board) -> list[str]:
 def _tie(pair: Pair, board: Board) -> str:
     one, other = (name(board.comparable[place], board) for place in (pair.one, pair.other))
     return f"{one} and {other} can't be told apart (p = {pair.p:.2g})"
+
+
+def checked(board: Board) -> list[str]:
+    """Who has checked which runs, and what does not agree with its record, a line each."""
+    doubts = [f"Doubt: {_who(one, row, board)}: {_what(one)}." for row in board.rows for one in row.doubts]
+    agreed = [_who(one, row, board) for row in board.rows for one in row.verifications if one not in row.doubts]
+    return [*doubts, f"Checked: {'; '.join(agreed)}."] if agreed else doubts
+
+
+def _who(one: Verification, row: Row, board: Board) -> str:
+    seed = next(record.seed for record in row.records if record.run_id == one.run_id)
+    return f"{name(row, board)}, seed {seed}: {one.tier} by {one.by}, {one.created:%Y-%m-%d}"
+
+
+def _what(one: Verification) -> str:
+    return ", ".join(f"{of.protocol} {number(of.found)}, recorded {number(of.recorded)}" for of in one.compared)
 
 
 def noise(board: Board) -> str:
