@@ -110,18 +110,20 @@ ARROWS = {
     "leaderboard.boards": {"budget", "leaderboard.intervals", "record", "track", "verification"},
     "leaderboard.build": {
         "errors", "leaderboard.boards", "leaderboard.export", "leaderboard.latex", "leaderboard.markdown",
-        "leaderboard.reported", "record", "storage",
+        "leaderboard.reported", "record", "storage", "verification",
     },
     "leaderboard.curves": {"leaderboard.boards", "leaderboard.intervals", "record"},
     "leaderboard.export": {
         "leaderboard.boards", "leaderboard.curves", "leaderboard.facts", "leaderboard.intervals",
-        "leaderboard.reported", "leaderboard.tables", "record",
+        "leaderboard.reported", "leaderboard.tables", "record", "verification",
     },
     "leaderboard.facts": {"leaderboard.boards", "leaderboard.intervals", "record"},
     "leaderboard.intervals": set(),
     "leaderboard.latex": {"leaderboard.boards", "leaderboard.reported", "leaderboard.tables"},
     "leaderboard.markdown": {"leaderboard.boards", "leaderboard.reported", "leaderboard.tables"},
-    "leaderboard.report": {"difference", "errors", "leaderboard.boards", "leaderboard.tables", "record"},
+    "leaderboard.report": {
+        "difference", "errors", "leaderboard.boards", "leaderboard.tables", "record", "track", "verification",
+    },
     "leaderboard.reported": {
         "budget", "errors", "leaderboard.boards", "leaderboard.intervals", "leaderboard.tables", "track",
     },
@@ -139,10 +141,10 @@ ARROWS = {
     },
     "leaderboard.site.folder": {"errors", "storage"},
     "leaderboard.site.pages": {
-        "leaderboard.boards", "leaderboard.reported", "leaderboard.site.architectures", "leaderboard.site.assets",
-        "leaderboard.site.contents", "leaderboard.site.folder", "leaderboard.site.pictures",
-        "leaderboard.site.plots", "leaderboard.site.rules", "leaderboard.site.runs", "leaderboard.site.tracks",
-        "verification",
+        "leaderboard.boards", "leaderboard.markdown", "leaderboard.reported", "leaderboard.site.architectures",
+        "leaderboard.site.assets", "leaderboard.site.contents", "leaderboard.site.folder",
+        "leaderboard.site.pictures", "leaderboard.site.plots", "leaderboard.site.rules", "leaderboard.site.runs",
+        "leaderboard.site.tracks", "verification",
     },
     "leaderboard.site.pictures": {"record", "storage"},
     "leaderboard.site.plots": {
@@ -160,6 +162,7 @@ ARROWS = {
     },
     "leaderboard.tables": {
         "leaderboard.boards", "leaderboard.curves", "leaderboard.facts", "leaderboard.intervals", "record",
+        "verification",
     },
     "ledger": {"errors", "track"},
     "listeners": {"components", "executors", "record", "registry", "track", "watch"},

@@ -127,7 +127,7 @@ def _write_site(
     """The site of these boards with the grids beside the records; its first page."""
     from collections import defaultdict
 
-    from ..leaderboard.build import outputs
+    from ..leaderboard.build import PAGE_FILE, outputs
     from ..leaderboard.reported import beside
     from ..leaderboard.site.pages import write_site
 
@@ -140,7 +140,7 @@ def _write_site(
         samples=_samples(records),
         reported=beside(published, boards),
         verifications=of_runs,
-        data=outputs(boards, published),
+        data={name: text for name, text in outputs(boards, published).items() if name != PAGE_FILE},
     )
     return folder / "index.html"
 

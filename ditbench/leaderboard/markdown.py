@@ -15,7 +15,7 @@ from .tables import checked, columns, floor, measurements, noise, provisional, t
 
 MARK = "Generated from the records by `ditbench leaderboard build`. Do not edit."
 
-_LEGEND = """\
+LEGEND = """\
 ## How to read it
 
 - A **row** is an architecture's runs over all its seeds. Each number is their mean, never the best, ± half the width of
@@ -48,7 +48,7 @@ def markdown(boards: Sequence[Board], reported: Sequence[Reported] = ()) -> str:
         parts += ["## Reported", _REPORTED]
     for track, frame in reported_tables(reported).items():
         parts += [f"### {escape(track)}", _table(frame), *map(escape, remarks(reported, track))]
-    return "\n\n".join([*parts, _LEGEND])
+    return "\n\n".join([*parts, LEGEND])
 
 
 def summary(boards: Sequence[Board], grids: Path | None = None) -> str:

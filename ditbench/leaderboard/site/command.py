@@ -1,0 +1,81 @@
+"""The command that repeats a run, from its record alone."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ...record import Record
+
+_DISTRIBUTION = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")  # as PyPI has them
+_VERSION = re.compile(r"[0-9][A-Za-z0-9.!+_-]*")
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """What to type, each line for a shell; empty where the record's words must not reach one."""
+
+    install: str
+    run: str
+    caveats: tuple[str, ...]  # what the record can't tell
+
+
+def reproduction(record: Record) -> Reproduction:
+    """How to repeat a run. Every word is quoted for the shell; words that no name or number looks like give no line."""
+    of, environment = record.architecture, record.environment
+    wanted = [(of.distribution, of.distribution_version)]
+    if environment is not None:
+        wanted.insert(0, ("ditbench", environment.ditbench))
+    sound = all(_DISTRIBUTION.fullmatch(name) and _VERSION.fullmatch(version) for name, version in wanted)
+    install = shlex.join(["pip", "install", *(f"{name}=={version}" for name, version in wanted)]) if sound else ""
+    words = list(_words(record))
+    run = shlex.join(words) if all(word.isprintable() for word in words) else ""
+    return Reproduction(install, run, tuple(_caveats(record)))
+
+
+def _words(record: Record) -> Iterator[str]:
+    """The words of `ditbench run`."""
+    yield from ("ditbench", "run", "--track", record.track.name, "--plugins", record.architecture.label)
+    yield from ("--budget", record.budget, "--seeds", str(record.seed), "--device", record.device.partition(":")[0])
+    if record.ruleset != "matched":
+        yield from ("--ruleset", record.ruleset)
+    if record.milestones:
+        yield from ("--eval-at", ",".join(_share(milestone.at) for milestone in record.milestones))
+    if record.recipe.micro_batch != record.track.recipe.micro_batch:
+        yield from ("--micro-batch", str(record.recipe.micro_batch))
+    if record.recipe.checkpointing and not record.track.recipe.checkpointing:
+        yield "--checkpointing"
+    if record.raw is not None:
+        yield "--raw"
+    yield from _deviating(record)
+
+
+def _deviating(record: Record) -> Iterator[str]:
+    """What takes a run out of its track's ranking, as `plan.measured_otherwise` tells it."""
+    asked = record.track.evaluation
+    if any(told.startswith(f"{asked.samples} samples, not ") for told in record.deviations):
+        yield from ("--samples", str(asked.samples))
+    if any(told.startswith(f"features of {asked.features}, not ") for told in record.deviations):
+        yield from ("--features", asked.features)
+
+
+def _share(at: float) -> str:
+    percent = f"{100 * at:g}%"
+    return percent if float(percent[:-1]) / 100 == at else repr(at)
+
+
+def _caveats(record: Record) -> Iterator[str]:
+    environment = record.environment
+    if environment is None:
+        yield "The run ended before it noted its machine and versions."
+    elif environment.git_commit is None:
+        yield "The record does not know the commit of the code that ran."
+    elif environment.git_dirty:
+        yield "The code that ran had changes that were not committed."
+    if record.deviations:
+        yield f"The run is not what its track says ({'; '.join(record.deviations)})."
+    if record.data is not None and record.data.skipped:
+        yield f"{record.data.skipped} images could not be read and were left out, with --skip-bad."
+    yield "Where the data lay is in no record; --data says it where the track does not find them by itself."

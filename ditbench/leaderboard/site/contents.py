@@ -1,0 +1,137 @@
+"""What the site is made of, and where each thing lies in it."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import NamedTuple
+
+from ...record import Record
+from ...track import digest
+from ...verification import Verification
+from ..boards import Board, Row
+from ..reported import Reported
+from .pictures import Picture
+
+
+class Key(NamedTuple):
+    """An architecture, and whose it is: two plugins may give one name."""
+
+    name: str
+    distribution: str
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A record, the row that it belongs to, and the name of its page."""
+
+    record: Record
+    board: Board
+    row: Row
+    name: str
+
+    @property
+    def href(self) -> str:
+        """Its page, from the site's root."""
+        return f"runs/{self.name}.html"
+
+    @property
+    def title(self) -> str:
+        """What tells it from the other runs of its track."""
+        return f"{self.row.label}, seed {self.record.seed}"
+
+
+@dataclass(frozen=True)
+class Contents:
+    """Everything that is shown. What is looked up here is the same on every page."""
+
+    boards: Sequence[Board]
+    pictures: Mapping[str, Picture] = field(default_factory=dict)  # run id -> grid of samples
+    reported: Sequence[Reported] = ()
+    verifications: Mapping[str, Sequence[Verification]] = field(default_factory=dict)  # run id -> who checked it
+
+    @cached_property
+    def runs(self) -> list[Run]:
+        """All runs, board by board, row by row. Pages of equal names get the digest of their records, too."""
+        placed = [(record, board, row) for board in self.boards for row in board.rows for record in row.records]
+        taken = Counter(record.run_id.lower() for record, _, _ in placed)  # file systems may not know case
+        return [
+            Run(record, board, row, record.run_id if taken[record.run_id.lower()] == 1 else _unlike(record))
+            for record, board, row in placed
+        ]
+
+    @cached_property
+    def _by_row(self) -> Mapping[int, list[Run]]:
+        found: dict[int, list[Run]] = defaultdict(list)
+        for run in self.runs:
+            found[id(run.row)].append(run)
+        return found
+
+    def runs_of(self, row: Row) -> list[Run]:
+        """The runs of a row, by seed."""
+        return self._by_row[id(row)]
+
+    @cached_property
+    def tracks(self) -> dict[str, list[Board]]:
+        """Name -> boards: ranked ones first, the newest version first. Some tracks have published numbers alone."""
+        found: dict[str, list[Board]] = defaultdict(list)
+        for board in sorted(self.boards, key=lambda b: (b.protocol.track, not b.ranked, -b.protocol.version, b.slug)):
+            found[board.protocol.track].append(board)
+        return {**found, **{of.setting.track: [] for of in self.reported if of.setting.track not in found}}
+
+    @cached_property
+    def architectures(self) -> dict[Key, list[tuple[Board, Row]]]:
+        """By name, with all rows."""
+        found: dict[Key, list[tuple[Board, Row]]] = defaultdict(list)
+        for board in (board for boards in self.tracks.values() for board in boards):
+            for row in board.rows:
+                found[key_of(row)].append((board, row))
+        return {key: found[key] for key in sorted(found)}
+
+    @cached_property
+    def _styles(self) -> dict[Key, int]:
+        return {key: place for place, key in enumerate(self.architectures)}
+
+    def style(self, row: Row) -> int:
+        """The number of an architecture's colour and marker, the same on all plots."""
+        return self._styles[key_of(row)]
+
+
+def key_of(row: Row) -> Key:
+    """The architecture of a row."""
+    of = row.records[0].architecture
+    return Key(of.name, of.distribution)
+
+
+def variants(board: Board) -> Iterator[int]:
+    """Row by row, how many rows of the same architecture stand before it: their lines and markers differ in that."""
+    seen: Counter[Key] = Counter()
+    for row in board.rows:
+        yield seen[key_of(row)]
+        seen[key_of(row)] += 1
+
+
+def track_page(name: str) -> str:
+    """The page of a track, from the site's root."""
+    return f"tracks/{_safe(name)}.html"
+
+
+def architecture_page(key: Key) -> str:
+    """The page of an architecture, from the site's root."""
+    return f"architectures/{_safe(f'{key.name}-{key.distribution}')}.html"
+
+
+_LONGEST = 80
+
+
+def _safe(text: str) -> str:
+    """A file's name of lower-case letters, digits, dots and dashes; a digest tells apart what that makes alike."""
+    kept = "".join(c if c.isascii() and (c.isalnum() or c in ".-") else "-" for c in text.lower())
+    name = kept[:_LONGEST].strip(".-") or "unnamed"
+    return name if name == text else f"{name}-{digest(text, 8)}"
+
+
+def _unlike(record: Record) -> str:
+    return f"{record.run_id}-{digest(record.model_dump(mode='json'), 8)}"

@@ -1,0 +1,71 @@
+"""The site's folder: what is there of ours, and nobody else's files touched."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path, PurePosixPath
+
+from ...errors import BadFile, BadValue
+from ...storage import make_writable, write_atomically
+
+MANIFEST = "ditbench-site.json"  # the names of our files: only these are ever replaced or removed
+Content = Callable[[], str | bytes]
+
+
+def write_files(contents: Mapping[str, Content], folder: Path) -> list[Path]:
+    """Write files below a folder, by name, and remove those of the last time that are no more among them.
+
+    Raises `BadValue` where one of them would replace a file that is not ours, before anything is written.
+    """
+    ours = _ours(folder)
+    for name in sorted(contents):
+        if name not in ours and (folder / name).exists():
+            raise BadValue(
+                f"The folder {str(folder)!r} has a file {name!r} that is not of a site of ours. Choose another folder."
+            )
+    make_writable(folder)
+    _write_manifest(folder, ours | contents.keys())  # before the files, so that none is ever left without an owner
+    for name, content in sorted(contents.items()):
+        _write(folder / name, content())
+    for name in sorted(ours - contents.keys()):
+        (folder / name).unlink(missing_ok=True)
+    _write_manifest(folder, contents)
+    return [folder / name for name in sorted([*contents, MANIFEST])]
+
+
+def _ours(folder: Path) -> set[str]:
+    """The names that the manifest lists."""
+    path = folder / MANIFEST
+    if not path.exists():
+        return set()
+    try:
+        names = json.loads(path.read_text(encoding="utf-8"))
+        sound = isinstance(names, list) and all(isinstance(name, str) and _inside(name) for name in names)
+    except (OSError, ValueError):
+        sound = False
+    if not sound:
+        raise BadFile(f"{str(path)!r} is no list of a site's files. Remove it and the site, or choose another folder.")
+    return set(names)
+
+
+def _inside(name: str) -> bool:
+    path = PurePosixPath(name)
+    return not path.is_absolute() and ".." not in path.parts and str(path) == name and "\\" not in name
+
+
+def _write_manifest(folder: Path, names: Iterable[str]) -> None:
+    _write(folder / MANIFEST, json.dumps(sorted(names), indent=0) + "\n")
+
+
+def _write(path: Path, content: str | bytes) -> None:
+    """Write what is not there already."""
+    wanted = content.encode("utf-8") if isinstance(content, str) else content
+    if path.is_file() and path.read_bytes() == wanted:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, lambda temporary: _write_bytes(temporary, wanted))
+
+
+def _write_bytes(path: Path, content: bytes) -> None:
+    path.write_bytes(content)

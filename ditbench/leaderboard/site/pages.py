@@ -1,0 +1,158 @@
+"""Boards to pages. The same boards make the same bytes: no time, no chance, no name of this machine."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2.utils import htmlsafe_json_dumps
+
+from ...verification import Verification
+from ..boards import Board
+from ..markdown import LEGEND
+from ..reported import Reported
+from . import architectures, plots, runs, tracks
+from .assets import assets
+from .contents import Contents, Key, Run, architecture_page, key_of, track_page
+from .folder import Content, write_files
+from .pictures import find_pictures
+from .rules import render
+
+_NEWEST = 8  # records on the first page
+_TOP = 5  # rows of a board there
+
+
+def write_site(
+    boards: Sequence[Board],
+    folder: Path,
+    *,
+    samples: Path | None,
+    reported: Sequence[Reported] = (),
+    verifications: Mapping[str, Sequence[Verification]] | None = None,
+    data: Mapping[str, str] | None = None,
+) -> list[Path]:
+    """Write the site of some boards, and return its files; pages of runs that are gone are removed.
+
+    `samples` has the grids of samples, ``<track>/<run-id>.png``; `reported` are the published numbers; `verifications`,
+    by run id, are told on the runs' pages, also those of a record that has changed since; `data` are files for other
+    programs, by name, that the first page links to. Raises `BadValue` if a page would take the place of a file that is
+    not of a site.
+    """
+    pictures = find_pictures((record for board in boards for record in board.records), samples)
+    contents = Contents(boards, pictures, reported, verifications or {})
+    return write_files(_Pages(contents, data or {}).all(), folder)
+
+
+@dataclass(frozen=True)
+class _Pages:
+    contents: Contents
+    data: Mapping[str, str]
+
+    def all(self) -> dict[str, Content]:
+        """Name -> what makes its content, so that not all of it is in memory at once."""
+        found: dict[str, Content] = {
+            "index.html": self._index,
+            "rules.html": partial(self._page, "rules.html", "", rules=render(_rules())),
+            "assets/runs.js": self._list_of_runs,
+            **{f"assets/{name}": content for name, content in assets().items()},
+            **{f"data/{name}": partial(str, text) for name, text in self.data.items()},
+            **{picture.href: picture.source.read_bytes for picture in self.contents.pictures.values()},
+        }
+        for name, boards in self.contents.tracks.items():
+            found[track_page(name)] = partial(self._track, name, boards)
+        for key in self.contents.architectures:
+            found[architecture_page(key)] = partial(self._architecture, key)
+        for run in self.contents.runs:
+            found[run.href] = partial(self._run, run)
+            found[f"runs/{run.name}.js"] = partial(_fields_of, run)
+            found[f"runs/{run.name}.json"] = run.record.model_dump_json
+        return found
+
+    @cached_property
+    def _environment(self) -> Environment:
+        environment = Environment(
+            loader=PackageLoader("ditbench.leaderboard.site"),
+            autoescape=True,  # a record's text is anybody's
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
+        environment.globals |= {
+            "contents": self.contents,
+            "data": sorted(self.data),
+            "track_page": track_page,
+            "architecture_page": architecture_page,
+            "key_of": key_of,
+        }
+        return environment
+
+    def _page(self, template: str, root: str, **content: Any) -> str:
+        return self._environment.get_template(template).render(root=root, **content)
+
+    def _index(self) -> str:
+        newest = sorted(self.contents.runs, key=lambda run: (run.record.created, run.name), reverse=True)[:_NEWEST]
+        views = {name: [self._view(board) for board in boards] for name, boards in self.contents.tracks.items()}
+        return self._page("index.html", "", tracks=views, newest=newest, top=_TOP, front=self._front())
+
+    def _front(self) -> dict[str, Any]:
+        """The plot of the first page: of the board with the most ranked rows, if it can be learning curves."""
+        ranked = [board for boards in self.contents.tracks.values() for board in boards if board.comparable]
+        if not ranked:
+            return {}
+        found = [(board, plots.learning(self.contents, board)) for board in ranked]
+        board, curves = max(found, key=lambda pair: (pair[1] is not None, len(pair[0].comparable)))
+        title = "Learning curves" if curves else "Quality and cost"
+        return {"board": board, "title": title, "chart": curves or plots.pareto(self.contents, board)}
+
+    def _track(self, name: str, boards: Sequence[Board]) -> str:
+        records = [record for board in boards for record in board.records]
+        newest = max(records, key=lambda record: (record.track.version, record.created), default=None)
+        return self._page(
+            "track.html",
+            "../",
+            legend=render(LEGEND),
+            name=name,
+            newest=newest,
+            protocol=tracks.protocol(newest) if newest else [],
+            views=[(self._view(board), tracks.charts(self.contents, board)) for board in boards],
+            published=tracks.published(self.contents, name),
+        )
+
+    def _view(self, board: Board) -> tracks.BoardView:
+        return tracks.view(self.contents, board)
+
+    def _run(self, run: Run) -> str:
+        return self._page("run.html", "../", view=runs.view(self.contents, run))
+
+    def _architecture(self, key: Key) -> str:
+        return self._page("architecture.html", "../", view=architectures.view(self.contents, key))
+
+    def _list_of_runs(self) -> str:
+        """For the choice of another run to compare with: each board's title, and its runs' names and titles."""
+        listed = [
+            [board.title, [[run.name, run.title] for row in board.rows for run in self.contents.runs_of(row)]]
+            for boards in self.contents.tracks.values()
+            for board in boards
+        ]
+        return _call("runs", listed)
+
+
+def _fields_of(run: Run) -> str:
+    return _call("fields", run.name, runs.protocol_fields(run.record))
+
+
+def _call(function: str, *arguments: Any) -> str:
+    """A script that hands data over; no text in it can end it."""
+    dumps: Callable[..., str] = partial(json.dumps, separators=(",", ":"), allow_nan=False)
+    return f"ditbench.{function}({','.join(htmlsafe_json_dumps(argument, dumps=dumps) for argument in arguments)});\n"
+
+
+def _rules() -> str:
+    return (files("ditbench") / "rules.md").read_text(encoding="utf-8")

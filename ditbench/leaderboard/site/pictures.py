@@ -1,0 +1,55 @@
+"""The grids of samples: found beside the records, and shown only if they are what the records say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...record import GRID_FILE, Record
+from ...storage import sha256_of
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+_LARGEST = 16 * 2**20  # bytes: a page has one of these per row
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A grid of samples."""
+
+    source: Path
+    sha256: str
+    width: int
+    height: int
+    vouched: bool  # whether the record has its sha256; older records have none
+
+    @property
+    def href(self) -> str:
+        """Its copy, from the site's root: named by content, so that equal ones are one."""
+        return f"samples/{self.sha256[:32]}.png"
+
+
+def find_pictures(records: Iterable[Record], folder: Path | None) -> dict[str, Picture]:
+    """Run id -> picture, of those that have one in ``folder/<track>/<run-id>.png``.
+
+    What is no PNG, or not the one that the record vouches for, is left out.
+    """
+    if folder is None:
+        return {}
+    found = ((record.run_id, _picture(record, folder)) for record in records)
+    return {run_id: picture for run_id, picture in found if picture}
+
+
+def _picture(record: Record, folder: Path) -> Picture | None:
+    path = folder / record.track.name / f"{record.run_id}.png"
+    if path.is_symlink() or not path.is_file() or path.stat().st_size > _LARGEST:
+        return None
+    with path.open("rb") as file:
+        head = file.read(24)
+    if len(head) < 24 or not head.startswith(_PNG):
+        return None
+    sha256, said = sha256_of(path), record.files.get(GRID_FILE)
+    if said not in (None, sha256):
+        return None
+    width, height = (int.from_bytes(head[at : at + 4]) for at in (16, 20))
+    return Picture(path, sha256, width, height, said is not None)

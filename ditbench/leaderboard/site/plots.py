@@ -1,0 +1,234 @@
+"""Boards and runs to plots: compact JSON that static/plots.js hands to plotly, every text of it escaped.
+
+A chart has choices of x and of y, and series with numbers for some of the choices:
+
+    {"x": [{"key", "label", "log", "positive"}], "y": [the same, and "target"],
+     "series": [{"name", "style", "variant", "mode", "x": {key: [...]}, "y": {key: [...]}, "dx": {...}, "dy": {...}}],
+     "fronts": {"x-key y-key": [places of series]}}
+
+A series without numbers for a choice is not drawn in it: so no speed of one class of hardware meets another's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from markupsafe import Markup, escape
+
+from ..boards import Board, Row
+from ..curves import RowPoint, row_course
+from ..facts import MACS, PARAMETERS, PEAK_MEMORY, SAMPLING_RATE, TRAINING_RATE, Fact
+from ..intervals import Estimate
+from ..tables import measurements, name, quality_header
+from .contents import Contents, Run, variants
+
+Chart = dict[str, Any]
+_BINS, _SHOWN = 40, 0.99  # of a histogram of step times; the slowest are told, not drawn
+_WIDE = 20  # times the smallest number: axes that span more are logarithmic at first
+_HIGHER = (TRAINING_RATE, SAMPLING_RATE)  # is better; of the other costs lower is
+
+
+class Axis(NamedTuple):
+    """What is on x: a number of every run, or of those on one class of hardware."""
+
+    key: str
+    label: str
+    fact: Fact
+    hardware: str | None
+
+
+def learning(contents: Contents, board: Board) -> Chart | None:
+    """Each metric against training images, seconds and FLOPs: a row's mean over its seeds, with the interval.
+
+    None: no row was measured on the way.
+    """
+    series = [
+        {**_look(contents, board, row, variant, "lines+markers"), **course}
+        for row, variant in zip(board.rows, variants(board), strict=True)
+        if (course := _course(board, row))
+    ]
+    return _chart(_amounts(board), _metrics(board), series) if series else None
+
+
+def losses(contents: Contents, board: Board, runs: Sequence[Run]) -> Chart | None:
+    """The loss of runs of a board, against the same. None: none of them has a curve."""
+    looks = dict(zip(map(id, board.rows), variants(board), strict=True))
+    series = [
+        {**_look(contents, board, run.row, looks[id(run.row)], "lines"), **loss} for run in runs if (loss := _loss(run))
+    ]
+    return _chart(_amounts(board), [{"key": "loss", "label": "training loss"}], series) if series else None
+
+
+def pareto(contents: Contents, board: Board) -> Chart | None:
+    """Each metric against what it costs, with the rows that no other beats in both. None: nothing was measured."""
+    rows = [(row, variant) for row, variant in zip(board.rows, variants(board), strict=True) if row.quality]
+    if not rows:
+        return None
+    axes = _axes(board)
+    series = [{**_look(contents, board, row, variant, "markers"), **_standing(row, axes)} for row, variant in rows]
+    metrics = _metrics(board)
+    fronts = {f"{x.key} {y['key']}": _front_of(series, x, y) for x in axes for y in metrics}
+    return {**_chart([{"key": axis.key, "label": axis.label} for axis in axes], metrics, series), "fronts": fronts}
+
+
+def _front_of(series: Sequence[Chart], x: Axis, y: Chart) -> list[int]:
+    points = [(said["x"].get(x.key, [None])[0], said["y"][y["key"]][0]) for said in series]
+    return front(points, x.fact in _HIGHER, y["higher"])
+
+
+def front(points: Sequence[tuple[float | None, float]], higher_x: bool, higher_y: bool) -> list[int]:
+    """The places of the points that no other is as good as in both numbers, along x; of equal ones, the first."""
+    signed = [
+        (x * (-1 if higher_x else 1), y * (-1 if higher_y else 1), place)
+        for place, (x, y) in enumerate(points)
+        if x is not None
+    ]
+    found: list[int] = []
+    best = math.inf
+    for _, y, place in sorted(signed):
+        if y < best:
+            best = y
+            found.append(place)
+    return found
+
+
+def step_times(contents: Contents, run: Run) -> Chart | None:
+    """How many steps took how long. None: the run has no times."""
+    training = run.record.training
+    if training is None:
+        return None
+    times = sorted(1000 * seconds for seconds in training.step_seconds)
+    shown = times[: 1 + int(_SHOWN * (len(times) - 1))]
+    low, width = shown[0], (shown[-1] - shown[0]) / _BINS or shown[0] / _BINS or 1.0
+    counts = Counter(min(int((time - low) / width), _BINS - 1) for time in shown)
+    centers = [compact(low + width * (place + 0.5)) for place in range(_BINS)]
+    steps = [counts[place] for place in range(_BINS)]
+    look = {"mode": "bars", "style": contents.style(run.row), "width": compact(width)}
+    bars = {**look, "x": {"ms": centers}, "y": {"steps": steps}}
+    return _chart([{"key": "ms", "label": "milliseconds per step"}], [{"key": "steps", "label": "steps"}], [bars])
+
+
+def compact(value: float, digits: int = 5) -> float | int:
+    """A number rounded to significant digits, which halves the JSON of a plot."""
+    rounded = float(f"{value:.{digits}g}")
+    return int(rounded) if rounded.is_integer() and abs(rounded) < 1e15 else rounded
+
+
+def _chart(x: Sequence[Chart], y: Sequence[Chart], series: Sequence[Chart]) -> Chart:
+    """A chart, with how its axes look at first; what no series has a number for is no choice."""
+    found: Chart = {"series": list(series)}
+    for axis, choices in (("x", x), ("y", y)):
+        numbers = {of["key"]: [v for said in series for v in said[axis].get(of["key"], ())] for of in choices}
+        found[axis] = [{**of, **_scale(numbers[of["key"]])} for of in choices if numbers[of["key"]]]
+    return found
+
+
+def _scale(values: Sequence[float | None]) -> Chart:
+    known = [value for value in values if value is not None]
+    positive = bool(known) and min(known) > 0
+    return {"positive": positive, "log": positive and max(known) > _WIDE * min(known)}
+
+
+def _look(contents: Contents, board: Board, row: Row, variant: int, mode: str) -> Chart:
+    return {"name": _text(name(row, board)), "style": contents.style(row), "variant": variant, "mode": mode}
+
+
+def _text(text: str) -> Markup:
+    """Plotly reads some HTML in its texts: here none is meant."""
+    return escape(text)
+
+
+def _metrics(board: Board) -> list[Chart]:
+    found: list[Chart] = [
+        {"key": f"m{place}", "label": _text(quality_header(of)), "higher": of.higher_is_better}
+        for place, of in enumerate(measurements(board))
+    ]
+    if found and board.target is not None:
+        found[0]["target"] = compact(board.target)
+    return found
+
+
+def _amounts(board: Board) -> list[Chart]:
+    """What training spent: seconds of each class of hardware apart."""
+    timed = [
+        {"key": _seconds_key(board, hardware), "label": _on("training seconds", board, hardware)}
+        for hardware in board.hardware
+    ]
+    return [{"key": "images", "label": "training images"}, *timed, {"key": "flops", "label": "training FLOPs"}]
+
+
+def _seconds_key(board: Board, hardware: str) -> str:
+    return f"seconds{board.hardware.index(hardware)}"
+
+
+def _on(label: str, board: Board, hardware: str) -> Markup:
+    return _text(f"{label}, {hardware}" if len(board.hardware) > 1 else label)
+
+
+def _course(board: Board, row: Row) -> Chart | None:
+    courses = {f"m{place}": row_course(row, of.protocol) for place, of in enumerate(row.measurements)}
+    points = courses.get("m0", [])
+    if not points:
+        return None
+    spent: dict[str, list[Estimate | None]] = {
+        "images": [point.images for point in points],
+        _seconds_key(board, row.hardware): [point.seconds for point in points],
+        "flops": [point.flops for point in points],
+    }
+    x = {key: [compact(of.mean) for of in found if of] for key, found in spent.items() if None not in found}
+    shares = [point.at for point in points]
+    return {"x": x, **_ordinates({key: _at(shares, found) for key, found in courses.items()})}
+
+
+def _at(shares: Sequence[float], points: Sequence[RowPoint]) -> list[Estimate | None]:
+    by_share = {point.at: point.quality for point in points}
+    return [by_share.get(at) for at in shares]
+
+
+def _ordinates(measured: dict[str, list[Estimate | None]]) -> Chart:
+    """Means, and the halves of their intervals, 0 for one seed."""
+    return {
+        "y": {key: [compact(of.mean) if of else None for of in found] for key, found in measured.items()},
+        "dy": {key: [_half(of) if of else None for of in found] for key, found in measured.items()},
+    }
+
+
+def _half(of: Estimate) -> float:
+    return compact(of.half_width or 0.0, 3)
+
+
+def _loss(run: Run) -> Chart | None:
+    training, cost = run.record.training, run.record.cost
+    if training is None or cost is None or not training.curve:
+        return None
+    images = [point.images for point in training.curve]
+    x: dict[str, list[Any]] = {
+        "images": images,
+        _seconds_key(run.board, run.row.hardware): [compact(point.seconds, 4) for point in training.curve],
+        "flops": [compact(count * cost.training_flops_per_image, 4) for count in images],
+    }
+    loss = [compact(point.loss, 4) for point in training.curve]
+    return {"note": f"seed {run.record.seed}", "x": x, "y": {"loss": loss}}
+
+
+def _axes(board: Board) -> list[Axis]:
+    counted = [Axis(of.key, of.header, of, None) for of in (PARAMETERS, MACS)]
+    timed = [
+        Axis(f"{of.key}{place}", _on(of.header, board, hardware), of, hardware)
+        for of in (TRAINING_RATE, SAMPLING_RATE, PEAK_MEMORY)
+        for place, hardware in enumerate(board.hardware)
+    ]
+    return [*counted, *timed]
+
+
+def _standing(row: Row, axes: Sequence[Axis]) -> Chart:
+    found = [(axis, axis.fact.estimate(row)) for axis in axes if axis.hardware in (None, row.hardware)]
+    costs = {axis: of for axis, of in found if of is not None}
+    return {
+        "x": {axis.key: [compact(of.mean / axis.fact.scale)] for axis, of in costs.items()},
+        "dx": {axis.key: [compact((of.half_width or 0.0) / axis.fact.scale, 3)] for axis, of in costs.items()},
+        **_ordinates({f"m{place}": [of] for place, of in enumerate(row.quality.values())}),
+    }

@@ -1,0 +1,208 @@
+"""The page of a run: its results, what they follow from, all that it was made of, and how to do it again."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from statistics import median, quantiles
+from typing import Any
+
+from ...difference import fields, rank
+from ...record import Measurement, PeakMemory, Record, TrainingFacts
+from ...verification import Verification, confirms, is_of
+from ..curves import course
+from ..tables import number, quality_header
+from .command import Reproduction, reproduction
+from .contents import Contents, Run
+from .pictures import Picture
+from .plots import Chart, losses, step_times
+
+Facts = Sequence[tuple[str, str]]
+# Flat fields of a record, by the part of their name before the first dot; those without one come first.
+_SECTIONS = {
+    "": "Run",
+    "track": "Track",
+    "recipe": "Recipe in force",
+    "objective": "Objective in force",
+    "data": "Data",
+    "architecture": "Architecture",
+    "environment": "Environment",
+    "training": "Training, as carried out",
+    "sampling": "Sampling, as carried out",
+    "metric": "Metrics",
+}
+
+
+@dataclass(frozen=True)
+class Result:
+    """A metric's number and what it comes from."""
+
+    protocol: str
+    value: str
+    spread: str
+    samples: str
+    reference: str
+    raw: str
+
+
+@dataclass(frozen=True)
+class Way:
+    """What was measured at shares of the budget, as text."""
+
+    headings: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Check:
+    """What somebody else found of the run."""
+
+    of: Verification
+    verdict: str
+    compared: Sequence[tuple[str, str, str, str]]  # protocol, in the record, found, allowed distance
+
+
+@dataclass(frozen=True)
+class RunView:
+    """All that a page shows of a run."""
+
+    run: Run
+    groups: Sequence[tuple[str, Sequence[Result]]]  # of the samples, of raw weights, of real images
+    costs: Facts
+    way: Way
+    times: Facts
+    charts: dict[str, Chart]
+    sections: Sequence[tuple[str, Facts]]
+    picture: Picture | None
+    checks: Sequence[Check]
+    again: Reproduction
+    others: Sequence[Run]  # of the same row
+
+
+def view(contents: Contents, run: Run) -> RunView:
+    """A run as its page shows it."""
+    record = run.record
+    charts = {"loss": losses(contents, run.board, [run]), "steps": step_times(contents, run)}
+    return RunView(
+        run,
+        list(_groups(record)),
+        list(_costs(record)),
+        _way(record),
+        list(_times(record.training)) if record.training else [],
+        {kind: chart for kind, chart in charts.items() if chart},
+        list(_sections(record)),
+        contents.pictures.get(record.run_id),
+        [_check(found, record) for found in contents.verifications.get(record.run_id, ())],
+        reproduction(record),
+        [other for other in contents.runs_of(run.row) if other is not run],
+    )
+
+
+def protocol_fields(record: Record) -> list[tuple[int, str, Any]]:
+    """What `ditbench diff` compares, in its order of suspicion: place, name, value."""
+    return sorted(((rank(name), name, value) for name, value in fields(record)), key=lambda field: field[:2])
+
+
+def _groups(record: Record) -> Iterator[tuple[str, list[Result]]]:
+    found = [
+        ("Samples of the EMA weights", record.metrics),
+        ("Samples of the raw weights", record.raw.metrics if record.raw else []),
+        ("Real images", record.floors),
+    ]
+    yield from ((title, list(map(_result, metrics))) for title, metrics in found if metrics)
+
+
+def _result(of: Measurement) -> Result:
+    spread = "" if of.spread is None else number(of.spread)
+    reference = "" if of.reference_samples is None else f"{of.reference_samples:,}"
+    return Result(quality_header(of), number(of.value), spread, f"{of.samples:,}", reference, _raw(of))
+
+
+def _raw(of: Measurement) -> str:
+    """What the value follows from, in words; the record has the numbers."""
+    if counts := of.raw.get("counts"):
+        return " of ".join(f"{count:,.0f}" for count in counts)
+    if terms := of.raw.get("terms"):
+        return " + ".join(map(number, terms))
+    if values := of.raw.get("values"):
+        return f"mean of {len(values)}, {number(min(values))} to {number(max(values))}"
+    return ""
+
+
+def _way(record: Record) -> Way:
+    protocols = [of.protocol for of in record.metrics]
+    rows = [
+        [
+            f"{100 * point.at:g} %",
+            f"{point.steps:,}",
+            f"{point.images:,}",
+            number(point.seconds),
+            "—" if point.flops is None else number(point.flops / 1e12),
+            *(number(point.quality[protocol]) if protocol in point.quality else "—" for protocol in protocols),
+        ]
+        for point in course(record)
+    ]
+    return Way(["budget", "steps", "images", "seconds", "TFLOPs", *map(quality_header, record.metrics)], rows)
+
+
+def _check(of: Verification, record: Record) -> Check:
+    verdict = "confirms the record" if confirms(of, record) else "does not agree with the record"
+    compared = [(one.protocol, number(one.recorded), number(one.found), number(one.allowed)) for one in of.compared]
+    return Check(of, verdict if is_of(of, record) else "is of an earlier state of the record", compared)
+
+
+def _costs(record: Record) -> Iterator[tuple[str, str]]:
+    cost, training, sampling, memory = record.cost, record.training, record.sampling, record.memory
+    if cost is not None:
+        yield "parameters", f"{cost.parameters:,}"
+        yield "of them trained", f"{cost.trainable_parameters:,}"
+        yield "of them for training alone", f"{cost.train_only_parameters:,}"
+        yield "MACs per image", f"{cost.macs_per_image:,}"
+        yield "training MACs per image", f"{cost.training_macs_per_image:,}"
+    if training is not None:
+        yield "steps", f"{training.steps:,}"
+        yield "training images", f"{training.images:,}"
+        yield "seconds of training", number(training.seconds)
+        if training.flops:
+            yield "training TFLOPs", number(training.flops / 1e12)
+        yield "training images/s", number(training.images_per_second)
+        yield "compiling, seconds", number(training.compile_seconds)
+    if sampling is not None:
+        yield "sampling images/s", number(sampling.images_per_second)
+        yield "network evaluations per image", str(sampling.evaluations)
+    if memory is not None:
+        yield from _peaks("peak memory in training", memory.training)
+        yield from _peaks("peak memory in sampling", memory.sampling)
+
+
+def _peaks(title: str, peak: PeakMemory) -> Iterator[tuple[str, str]]:
+    for kind, size in peak:
+        if size is not None:
+            yield f"{title}, {kind.replace('_', ' ')}", f"{number(size / 2**20)} MiB"
+
+
+def _times(training: TrainingFacts) -> Iterator[tuple[str, str]]:
+    times = [1000 * seconds for seconds in training.step_seconds]
+    first, third = quantiles(times, method="inclusive")[::2] if len(times) > 1 else times * 2
+    yield "steps timed", f"{len(times):,}" + (f", every {training.step_stride}" if training.step_stride > 1 else "")
+    told = {"fastest": min(times), "first quartile": first, "median": median(times), "third quartile": third}
+    yield from ((label, f"{number(time)} ms") for label, time in {**told, "slowest": max(times)}.items())
+
+
+def _sections(record: Record) -> Iterator[tuple[str, Facts]]:
+    found: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    for field, value in fields(record):
+        section, _, name = field.partition(".") if "." in field else ("", "", field)
+        found[section].append((name, _value(value)))
+    yield from ((title, found[section]) for section, title in _SECTIONS.items() if section in found)
+
+
+def _value(value: object) -> str:
+    if value is None:
+        return "—"
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(_value, value))
+    return str(value)

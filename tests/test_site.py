@@ -1,0 +1,218 @@
+"""The site is a view of records: the same bytes again, whole, safe with anybody's text, and nobody's files harmed."""
+
+import http.client
+import json
+import random
+import re
+import threading
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from site_pages import RESOURCES, Page, content, pages
+from site_records import H100, HOSTILE, conference, hostile, run, with_pictures
+
+from ditbench.difference import fields
+from ditbench.errors import BadFile, DitbenchError
+from ditbench.leaderboard.boards import boards
+from ditbench.leaderboard.reported import beside, read_reported
+from ditbench.leaderboard.serve import make_server
+from ditbench.leaderboard.site.architectures import paper_address
+from ditbench.leaderboard.site.pages import write_site
+from ditbench.leaderboard.site.rules import render
+from ditbench.leaderboard.tables import ties
+from ditbench.record import GRID_FILE
+from ditbench.verification import re_trained
+
+REPORTED = Path(__file__).parent.parent / "leaderboard" / "reported.toml"
+
+
+@pytest.fixture(scope="module")
+def samples(tmp_path_factory):
+    return tmp_path_factory.mktemp("samples")
+
+
+@pytest.fixture(scope="module")
+def records(samples):
+    return with_pictures(conference(), samples)
+
+
+@pytest.fixture(scope="module")
+def site(records, samples, tmp_path_factory):
+    """A whole site, with published numbers and data."""
+    folder, found = tmp_path_factory.mktemp("site"), boards(records)
+    reported = beside(read_reported(REPORTED), found)
+    write_site(found, folder, samples=samples, reported=reported, data={"leaderboard.csv": "a,b\n"})
+    return folder
+
+
+def test_the_same_records_make_the_same_bytes(site, records, samples, tmp_path):
+    shuffled = random.Random(0).sample(records, len(records))
+    found = boards(shuffled)
+    reported = beside(read_reported(REPORTED), found)
+    files = write_site(found, tmp_path, samples=samples, reported=reported, data={"leaderboard.csv": "a,b\n"})
+    assert content(tmp_path) == content(site)
+    assert set(files) == {tmp_path / name for name in content(tmp_path)}
+
+
+@pytest.mark.parametrize("which", ["site", "hostile_site"])
+def test_every_link_leads_somewhere(request, which):
+    site = request.getfixturevalue(which)
+    found = pages(site)
+    for page in found.values():
+        links = [*page.all("a", "href"), *(link for tag, name in RESOURCES.items() for link in page.all(tag, name))]
+        for link in links:
+            if link.startswith(("https://arxiv.org/abs/", "data:,")):
+                continue
+            path, _, anchor = link.partition("#")
+            target = (page.path.parent / path).resolve() if path else page.path
+            assert target.is_relative_to(site) and target.is_file(), (page.path, link)
+            assert not anchor or anchor in found[target.relative_to(site).as_posix()].ids, (page.path, link)
+
+
+def test_no_page_asks_for_anything_elsewhere(site):
+    for page in pages(site).values():
+        policy = next(attributes for tag, attributes in page.elements if "http-equiv" in attributes)
+        assert policy["content"].startswith("default-src 'none'; script-src 'self' file:;")
+        assert not [link for tag, name in RESOURCES.items() for link in page.all(tag, name) if "//" in link]
+        assert not [name for _, attributes in page.elements for name in attributes if name.startswith("on")]
+        assert not {tag for tag, _ in page.elements} & {"iframe", "object", "embed", "base"}
+    assert not re.findall(r"url\(|@import|//", (site / "assets" / "site.css").read_text(encoding="utf-8"))
+
+
+def test_ids_are_unique_and_every_picture_has_its_words(site):
+    for name, page in pages(site).items():
+        assert max(Counter(page.ids).values()) == 1, name
+        assert all(attributes.get("alt") for tag, attributes in page.elements if tag == "img")
+        assert all(attributes.get("scope") for tag, attributes in page.elements if tag == "th") or name == "rules.html"
+
+
+def test_a_page_per_run_has_all_that_the_record_has(site, records):
+    for record in records:
+        text = Page(site / "runs" / f"{record.run_id}.html").text
+        assert record.architecture.label in text and f"seed {record.seed}" in text and record.status in text.lower()
+        for name, value in fields(record):
+            if isinstance(value, str):
+                assert " ".join(value.split()) in text, name
+        assert json.loads((site / "runs" / f"{record.run_id}.json").read_text())["run_hash"] == record.run_hash
+        assert record.files.get(GRID_FILE, "") in text
+    text = Page(site / "runs" / f"{records[0].run_id}.html").text
+    measured = records[0].metrics[3]
+    assert f"{measured.raw['counts'][0]} of 1,000" in text and "25 %" in text and "100 %" in text
+
+
+def test_a_run_that_failed_says_why(site, records):
+    record = next(record for record in records if record.status == "diverged")
+    assert "diverged (the loss became nan at step 3)" in Page(site / "runs" / f"{record.run_id}.html").text
+    assert "1 of 3 diverged: the loss became nan at step 3" in Page(site / "tracks" / "digits.html").text
+
+
+def test_ranks_ties_and_what_has_none_are_told(site, records):
+    text = Page(site / "tracks" / "digits.html").text
+    (ranked, *_) = boards(records)
+    assert ties(ranked) and all(line in text for line in ties(ranked))
+    assert "2 (tie)" in text and "provisional" in text and "Target: fid1k ≤ 2" in text
+    assert "Unranked, because these runs are not what their track says: 200 samples, not 1000." in text
+    assert "diffit:nano is first: its seeds tell it apart" in text and "not told apart" in text
+
+
+def test_published_numbers_stand_apart(site):
+    table = Page(site / "tracks" / "imagenet256.html").text
+    assert "Nobody has run this track yet" in table and "19.47" in table and "have no rank" in table
+    assert "imagenet256" in Page(site / "index.html").text
+
+
+def test_nothing_at_all_is_a_site(tmp_path):
+    write_site([], tmp_path, samples=None)
+    assert "No records yet." in Page(tmp_path / "index.html").text
+
+
+def test_two_records_of_one_run_have_a_page_each(tmp_path):
+    one = run("dit:nano", 0, 1.0)
+    write_site(boards([one, one.model_copy(update={"environment": H100})]), tmp_path, samples=None)
+    assert len(list((tmp_path / "runs").glob("*.html"))) == 2
+
+
+# text that is anybody's
+
+
+@pytest.fixture(scope="module")
+def hostile_site(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("hostile")
+    write_site(boards([hostile(), hostile("<script>b</script>", seed=1)]), folder, samples=None)
+    return folder
+
+
+def test_a_hostile_record_is_hostile_all_over():
+    record = hostile()
+    texts = [record.architecture.label, record.architecture.paper, record.environment.gpu, record.device,
+             record.track.description, record.data.name, record.deviations[0], record.metrics[0].metric]  # fmt: skip
+    assert texts.count(HOSTILE) >= 7
+
+
+def test_what_a_hostile_record_says_stays_text(hostile_site):
+    for page in pages(hostile_site).values():
+        scripts = [attributes for tag, attributes in page.elements if tag == "script"]
+        assert all("src" in attributes or attributes.get("type") == "application/json" for attributes in scripts)
+        assert "x" not in page.all("img", "src")
+    shown = Page(next((hostile_site / "runs").glob("*seed0*.html"))).text
+    assert shown.count(HOSTILE) > 20
+    for script in (*(hostile_site / "runs").glob("*.js"), hostile_site / "assets" / "runs.js"):
+        text = script.read_text(encoding="utf-8")
+        assert "script" in text and "<" not in text
+
+
+def test_no_name_of_a_hostile_record_leaves_the_site(hostile_site):
+    assert all(re.fullmatch(r"[A-Za-z0-9._/-]+", name) and ".." not in name for name in content(hostile_site))
+
+
+def test_a_paper_is_linked_only_to_arxiv():
+    assert paper_address("arXiv:2212.09748") == "https://arxiv.org/abs/2212.09748"
+    for paper in ("arXiv:2212.09748 x", "https://example.org", "javascript:alert(1)", "arXiv:2212.0974\n8"):
+        assert paper_address(paper) == ""
+
+
+def test_rules_hold_no_html_and_only_safe_links():
+    page = render("<b>x</b> [a](javascript:alert(1)) [b](https://x.org) [c](tracks/a.html) [d](//x.org) ![e](f.png)")
+    assert "<b>" not in page and "<img" not in page
+    assert re.findall('href="([^"]*)"', page) == ["https://x.org", "tracks/a.html", "f.png"]
+
+
+# trust, and the way to a reader
+
+
+def test_who_checked_a_run_is_told_and_a_doubt_shows(tmp_path):
+    record = run("dit:nano", 0, 1.0, sha256="a" * 64)
+    again = run("dit:nano", 0, 5.0, run_hash=record.run_hash)
+    doubt = re_trained(record, again, "Ada")
+    write_site(boards([record], [doubt]), tmp_path, samples=None, verifications={record.run_id: [doubt]})
+    text = Page(tmp_path / "runs" / f"{record.run_id}.html").text
+    assert "Ada" in text and "does not agree with the record" in text and "5.000" in text
+    text = Page(tmp_path / "tracks" / "digits.html").text
+    assert "self-reported doubted" in text and "Doubt: dit:nano, seed 0: re-trained by Ada" in text
+
+
+def test_a_site_is_served_to_this_machine_alone(site):
+    with make_server(site) as server:
+        assert server.server_address[0] == "127.0.0.1"
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        found = {name: ask(server.server_port, name) for name in ("/", "/assets/theme.js", "/runs/", "/../x", "/none")}
+        server.shutdown()
+        with pytest.raises(DitbenchError, match=r"Port \d+ can't be had .* Choose another with --port"):
+            make_server(site, server.server_port)
+    assert found["/"] == (200, "text/html; charset=utf-8") and found["/assets/theme.js"] == (200, "text/javascript")
+    assert [found[name][0] for name in ("/runs/", "/../x", "/none")] == [404] * 3
+
+
+def ask(port, name):
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection.request("GET", name)
+    answer = connection.getresponse()
+    answer.read()
+    connection.close()
+    return answer.status, answer.getheader("Content-Type")
+
+
+def test_what_is_no_site_is_not_served(tmp_path):
+    with pytest.raises(BadFile, match="has no site"):
+        make_server(tmp_path)
