@@ -186,7 +186,7 @@ def test_what_a_hostile_record_says_is_text(page, site, records):
     assert HOSTILE in page.locator("main").inner_text()
 
 
-@pytest.mark.parametrize("name", ["index", "tracks/fashion32", "architectures/dit-ditbench-dit", "rules", "run"])
+@pytest.mark.parametrize("name", ["index", "tracks/fashion32", "architectures/dit_ditbench-dit", "rules", "run"])
 def test_a_phone_scrolls_down_alone(phone, site, records, name):
     name = f"runs/{records[0].run_id}" if name == "run" else name
     phone.goto((site / f"{name}.html").as_uri())

@@ -6,7 +6,7 @@ import shlex
 from pathlib import Path
 
 import pytest
-from records import finished, raw_weights
+from records import ENVIRONMENT, finished, raw_weights
 from site_pages import Page, content
 from site_records import A100, H100, HOSTILE, conference, hostile, run, with_pictures
 
@@ -177,18 +177,18 @@ def test_the_command_on_a_page_is_that_run(ditbench, monkeypatch, asked):
 
 def test_words_that_a_shell_should_not_see_make_no_command():
     record = hostile()
-    assert reproduction(record).install == ""
+    assert re.fullmatch(r"(git checkout [0-9a-f]+ && uv sync)?", reproduction(record).install)
     assert shlex.split(reproduction(record).run)[4:6] == ["--plugins", HOSTILE]
     control = record.model_copy(update={"budget": "1s\x1b[201~"})
     assert reproduction(control).run == ""
-    dash = finished().model_copy(
-        update={"architecture": finished().architecture.model_copy(update={"distribution": "-r"})}
-    )
-    assert reproduction(dash).install == ""
+    lost = finished(environment=ENVIRONMENT.model_copy(update={"git_commit": None}))
+    assert reproduction(lost).install == ""
 
 
-def test_the_versions_to_install_are_the_records():
-    assert reproduction(finished()).install == "pip install ditbench==0.1.0 ditbench-dit==0.1.0"
+def test_what_is_installed_is_the_records_commit_and_the_plugins_version_is_told():
+    again = reproduction(finished())
+    assert again.install == f"git checkout {ENVIRONMENT.git_commit} && uv sync"
+    assert again.caveats[0] == "It ran with ditbench-dit 0.1.0 (source sha256 eeeeeeeeeeee), torch 2.15.0."
 
 
 def test_an_unknown_bundle_of_datatables_is_refused(monkeypatch, tmp_path):

@@ -44,7 +44,8 @@ def build(
     from ..storage import write_text
 
     (found, verified), published = _read(records), _published(records, reported)
-    shown = boards(of_track(found, published, track)[0], verified)
+    found, published = of_track(found, published, track)
+    shown = boards(found, verified)
     text = into_page(page, shown, _samples(records)) if page else ""
     if check:
         faults = stale(found, out, track, published, verified)

@@ -142,7 +142,7 @@ class Board:
     slug: str  # a name for files and anchors: letters, digits and dashes, and no other of the boards has it
     mark: str = ""  # what tells it from others of its title
 
-    @property
+    @cached_property
     def records(self) -> list[Record]:
         """All runs, row by row."""
         return [record for row in self.rows for record in row.records]
@@ -160,12 +160,12 @@ class Board:
         unranked = "" if self.ranked else ", unranked"
         return f"{of.track} v{of.version}{ruleset}, {of.budget}, {of.device}{unranked}{self.mark}"
 
-    @property
+    @cached_property
     def hardware(self) -> list[str]:
         """The classes of hardware its runs were on: speed and memory of two of them do not compare."""
         return sorted({row.hardware for row in self.rows})
 
-    @property
+    @cached_property
     def target(self) -> float | None:
         """The quality that its track asks when it was reached; the newest record's track tells."""
         newest = max(self.records, key=lambda record: (record.created, record.run_id))

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 from ..errors import BadFile, DitbenchError
@@ -54,7 +55,7 @@ def serve(folder: Path, port: int = 0, browse: bool = True, tell: Callable[[str]
         address = f"http://{HOST}:{server.server_port}/"
         tell(address)
         if browse:
-            webbrowser.open(address)
+            Thread(target=webbrowser.open, args=(address,), daemon=True).start()  # a text browser returns when it ends
         try:
             server.serve_forever()
         except KeyboardInterrupt:

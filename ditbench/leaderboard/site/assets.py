@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import distribution
 from importlib.resources import files
 from pathlib import Path
@@ -18,7 +19,7 @@ _EXPORTS = re.compile(r"export\{([\w$, ]+)\};?")
 
 def assets() -> dict[str, Callable[[], str]]:
     """Name -> what makes its content."""
-    own = {name: (files(__package__) / "static" / name).read_text for name in _OWN}
+    own = {name: partial((files(__package__) / "static" / name).read_text, encoding="utf-8") for name in _OWN}
     return {**own, "plotly.min.js": get_plotlyjs, "datatables.js": datatables}
 
 

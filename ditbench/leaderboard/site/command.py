@@ -2,34 +2,27 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ...record import Record
 
-_DISTRIBUTION = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")  # as PyPI has them
-_VERSION = re.compile(r"[0-9][A-Za-z0-9.!+_-]*")
-
 
 @dataclass(frozen=True)
 class Reproduction:
     """What to type, each line for a shell; empty where the record's words must not reach one."""
 
-    install: str
+    install: str  # in a clone of ditbench: the commit that ran, and what it needs
     run: str
     caveats: tuple[str, ...]  # what the record can't tell
 
 
 def reproduction(record: Record) -> Reproduction:
     """How to repeat a run. Every word is quoted for the shell; words that no name or number looks like give no line."""
-    of, environment = record.architecture, record.environment
-    wanted = [(of.distribution, of.distribution_version)]
-    if environment is not None:
-        wanted.insert(0, ("ditbench", environment.ditbench))
-    sound = all(_DISTRIBUTION.fullmatch(name) and _VERSION.fullmatch(version) for name, version in wanted)
-    install = shlex.join(["pip", "install", *(f"{name}=={version}" for name, version in wanted)]) if sound else ""
+    environment = record.environment
+    known = environment is not None and environment.git_commit is not None
+    install = f"git checkout {environment.git_commit} && uv sync" if environment and known else ""
     words = list(_words(record))
     run = shlex.join(words) if all(word.isprintable() for word in words) else ""
     return Reproduction(install, run, tuple(_caveats(record)))
@@ -67,7 +60,9 @@ def _share(at: float) -> str:
 
 
 def _caveats(record: Record) -> Iterator[str]:
-    environment = record.environment
+    environment, of = record.environment, record.architecture
+    torch = f", torch {environment.torch}" if environment else ""
+    yield f"It ran with {of.distribution} {of.distribution_version} (source sha256 {of.source_sha256[:12]}){torch}."
     if environment is None:
         yield "The run ended before it noted its machine and versions."
     elif environment.git_commit is None:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from ...record import Record
 from ...track import digest
-from ...verification import Verification
+from ...verification import Tier, Verification, doubts_of, tier_of
 from ..boards import Board, Row
 from ..reported import Reported
 from .pictures import Picture
@@ -41,6 +41,16 @@ class Run:
     def title(self) -> str:
         """What tells it from the other runs of its track."""
         return f"{self.row.label}, seed {self.record.seed}"
+
+    @property
+    def tier(self) -> Tier:
+        """Its own, not its row's."""
+        return tier_of(self.record, self.row.verifications)
+
+    @property
+    def doubts(self) -> list[Verification]:
+        """Those of this run."""
+        return doubts_of(self.record, self.row.verifications)
 
 
 @dataclass(frozen=True)
@@ -77,9 +87,9 @@ class Contents:
     def tracks(self) -> dict[str, list[Board]]:
         """Name -> boards: ranked ones first, the newest version first. Some tracks have published numbers alone."""
         found: dict[str, list[Board]] = defaultdict(list)
-        for board in sorted(self.boards, key=lambda b: (b.protocol.track, not b.ranked, -b.protocol.version, b.slug)):
+        for board in sorted(self.boards, key=_place):
             found[board.protocol.track].append(board)
-        return {**found, **{of.setting.track: [] for of in self.reported if of.setting.track not in found}}
+        return {**found, **{name: [] for name in sorted({of.setting.track for of in self.reported} - found.keys())}}
 
     @cached_property
     def architectures(self) -> dict[Key, list[tuple[Board, Row]]]:
@@ -97,6 +107,12 @@ class Contents:
     def style(self, row: Row) -> int:
         """The number of an architecture's colour and marker, the same on all plots."""
         return self._styles[key_of(row)]
+
+
+def _place(board: Board) -> tuple[str, bool, int, int, int, str]:
+    """Of a track's boards, those come first that say the most."""
+    of = board.protocol
+    return of.track, not board.ranked, -of.version, -len(board.comparable), -len(board.records), board.slug
 
 
 def key_of(row: Row) -> Key:
@@ -120,7 +136,7 @@ def track_page(name: str) -> str:
 
 def architecture_page(key: Key) -> str:
     """The page of an architecture, from the site's root."""
-    return f"architectures/{_safe(f'{key.name}-{key.distribution}')}.html"
+    return f"architectures/{_safe(key.name)}_{_safe(key.distribution)}.html"  # `_safe` makes no underscore
 
 
 _LONGEST = 80

@@ -112,7 +112,7 @@ class _Pages:
         return {"board": board, "title": title, "chart": curves or plots.pareto(self.contents, board)}
 
     def _track(self, name: str, boards: Sequence[Board]) -> str:
-        records = [record for board in boards for record in board.records]
+        records = [record for board in boards if board.ranked == boards[0].ranked for record in board.records]
         newest = max(records, key=lambda record: (record.track.version, record.created), default=None)
         return self._page(
             "track.html",
@@ -125,8 +125,12 @@ class _Pages:
             published=tracks.published(self.contents, name),
         )
 
+    @cached_property
+    def _views(self) -> dict[str, tracks.BoardView]:
+        return {board.slug: tracks.view(self.contents, board) for board in self.contents.boards}
+
     def _view(self, board: Board) -> tracks.BoardView:
-        return tracks.view(self.contents, board)
+        return self._views[board.slug]
 
     def _run(self, run: Run) -> str:
         return self._page("run.html", "../", view=runs.view(self.contents, run))

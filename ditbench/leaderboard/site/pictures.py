@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,12 +33,15 @@ class Picture:
 def find_pictures(records: Iterable[Record], folder: Path | None) -> dict[str, Picture]:
     """Run id -> picture, of those that have one in ``folder/<track>/<run-id>.png``.
 
-    What is no PNG, or not the one that the record vouches for, is left out.
+    What is no PNG, not the one that the record vouches for, or of a name that two records share, is left out.
     """
     if folder is None:
         return {}
-    found = ((record.run_id, _picture(record, folder)) for record in records)
-    return {run_id: picture for run_id, picture in found if picture}
+    by_id: dict[str, list[Record]] = defaultdict(list)
+    for record in records:
+        by_id[record.run_id].append(record)
+    found = {run_id: _picture(same[0], folder) for run_id, same in by_id.items() if len(same) == 1}
+    return {run_id: picture for run_id, picture in found.items() if picture}
 
 
 def _picture(record: Record, folder: Path) -> Picture | None:

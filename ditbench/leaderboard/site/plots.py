@@ -63,19 +63,25 @@ def losses(contents: Contents, board: Board, runs: Sequence[Run]) -> Chart | Non
 
 
 def pareto(contents: Contents, board: Board) -> Chart | None:
-    """Each metric against what it costs, with the rows that no other beats in both. None: nothing was measured."""
+    """Each metric against what it costs, and the ranked rows that no other beats in both. None: nothing measured."""
     rows = [(row, variant) for row, variant in zip(board.rows, variants(board), strict=True) if row.quality]
     if not rows:
         return None
     axes = _axes(board)
     series = [{**_look(contents, board, row, variant, "markers"), **_standing(row, axes)} for row, variant in rows]
     metrics = _metrics(board)
-    fronts = {f"{x.key} {y['key']}": _front_of(series, x, y) for x in axes for y in metrics}
+    ranked = {id(row) for row in board.comparable}
+    able = [id(row) in ranked for row, _ in rows]
+    fronts = {f"{x.key} {y['key']}": _front_of(series, able, x, y) for x in axes for y in metrics}
     return {**_chart([{"key": axis.key, "label": axis.label} for axis in axes], metrics, series), "fronts": fronts}
 
 
-def _front_of(series: Sequence[Chart], x: Axis, y: Chart) -> list[int]:
-    points = [(said["x"].get(x.key, [None])[0], said["y"][y["key"]][0]) for said in series]
+def _front_of(series: Sequence[Chart], able: Sequence[bool], x: Axis, y: Chart) -> list[int]:
+    """Of the ranked rows alone: means of too few seeds, or of the runs that survived, prove nothing."""
+    points = [
+        (said["x"].get(x.key, [None])[0] if counts else None, said["y"][y["key"]][0])
+        for said, counts in zip(series, able, strict=True)
+    ]
     return front(points, x.fact in _HIGHER, y["higher"])
 
 
@@ -133,7 +139,8 @@ def _scale(values: Sequence[float | None]) -> Chart:
 
 
 def _look(contents: Contents, board: Board, row: Row, variant: int, mode: str) -> Chart:
-    return {"name": _text(name(row, board)), "style": contents.style(row), "variant": variant, "mode": mode}
+    misses = f" ({row.misses.partition(':')[0]})" if row.misses else ""
+    return {"name": _text(name(row, board) + misses), "style": contents.style(row), "variant": variant, "mode": mode}
 
 
 def _text(text: str) -> Markup:

@@ -119,12 +119,12 @@ def verdict(board: Board) -> str:
         return unranked(board)
     first = [name(row, board) for row in board.comparable if row.rank == 1]
     if not first:
-        return provisional(board) or "No row has a rank."
+        return provisional(board) or "No row has three seeds that all finished."
     if len(first) == 1 and len(board.comparable) == 1:
-        return f"{first[0]} is the only row whose runs all finished."
+        return f"{first[0]} is the only row with enough seeds of which all finished."
     if len(first) == 1:
-        return f"{first[0]} is first: its seeds tell it apart from every other row whose runs all finished."
-    return f"{', '.join(first[:-1])} and {first[-1]} share the first rank: their seeds don't tell them apart."
+        return f"{first[0]} is first: its seeds tell it apart from every other ranked row whose runs all finished."
+    return f"{', '.join(first[:-1])} and {first[-1]} share the first rank: not all of them can be told apart."
 
 
 def _heading(column: Column, board: Board) -> Heading:
@@ -184,9 +184,14 @@ def _verdict(board: Board, pair: Pair) -> Verdict:
     return Verdict(one, other, len(pair.seeds), difference, p, pair.told_apart)
 
 
+_MOST_LINES = 60  # of one plot
+
+
 def charts(contents: Contents, board: Board) -> dict[str, Chart]:
     """The plots that a board's records allow, by kind."""
     runs = [run for row in board.rows for run in contents.runs_of(row)]
+    if len(runs) > _MOST_LINES:
+        runs = [contents.runs_of(row)[0] for row in board.rows]
     found = {
         "learning": learning(contents, board),
         "loss": losses(contents, board, runs),

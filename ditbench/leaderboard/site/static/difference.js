@@ -47,11 +47,13 @@ const ditbench = (() => {
     if (!other) return;
     try {
       const found = differences(...(await Promise.all([load(form.dataset.run), load(other)])));
+      if (other !== form.elements.other.value) return; // another was chosen meanwhile
       table.tBodies[0].replaceChildren(...found.map(row));
       table.hidden = !found.length;
       const count = found.length === 1 ? "1 field differs" : `${found.length} fields differ`;
       status.textContent = found.length ? `${count}, most suspicious first.` : "The two name the same protocol.";
     } catch (error) {
+      if (other !== form.elements.other.value) return;
       table.hidden = true;
       status.textContent = error.message;
     }
@@ -65,7 +67,8 @@ const ditbench = (() => {
       fieldsOf[run] = fields;
     },
     runs: (boards) => {
-      for (const [title, runs] of boards) {
+      const own = ([, runs]) => runs.some(([run]) => run === form.dataset.run);
+      for (const [title, runs] of [...boards.filter(own), ...boards.filter((board) => !own(board))]) {
         const group = document.createElement("optgroup");
         group.label = title;
         group.append(...runs.filter(([run]) => run !== form.dataset.run).map(([run, name]) => new Option(name, run)));

@@ -83,7 +83,10 @@
   };
 
   // Of more than a decade plotly would name nine digits: two are enough.
-  const digits = (values) => (Math.max(...values) > 10 * Math.min(...values) ? "D2" : undefined);
+  const digits = (values) => {
+    const [least, most] = values.reduce(([a, b], value) => [Math.min(a, value), Math.max(b, value)], [Infinity, -Infinity]);
+    return most > 10 * least ? "D2" : undefined;
+  };
 
   const axis = (choice, log, values) => ({
     title: { text: choice.label, standoff: 8 },
@@ -96,13 +99,14 @@
     automargin: true,
     exponentformat: "SI",
     dtick: log ? digits(values) : undefined,
+    minorloglabels: "complete",
   });
 
   const target = (y) => {
     if (y.target === undefined) return {};
     const line = { color: colour("muted"), width: 1, dash: "dash" };
     const at = { xref: "paper", yref: "y", y0: y.target, y1: y.target, x0: 0, x1: 1 };
-    const label = { text: "target", textposition: "end", xanchor: "right", font: { size: 11 } };
+    const label = { text: "target", textposition: "start", xanchor: "left", font: { size: 11 } };
     return { shapes: [{ type: "line", ...at, line, label }] };
   };
 

@@ -31,6 +31,7 @@
       },
       columnDefs: [
         { targets: places((head) => head.classList.contains("num")), type: "num" },
+        { targets: places((head) => "fixed" in head.dataset), orderable: false }, // numbers of several protocols
         { targets: places((head) => head.dataset.first === "desc"), orderSequence: ["desc", "asc", ""] },
       ],
     });
