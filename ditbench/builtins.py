@@ -293,7 +293,7 @@ def ditbench_extractors() -> Iterable[Extractor]:
 
 @hookimpl
 def ditbench_tracks() -> Iterable[Path]:
-    return sorted(path for path in _TRACKS.glob("*.toml") if path.name != "hashes.toml")
+    return sorted(path for path in _TRACKS.glob("*.toml") if path.name not in ("hashes.toml", "data.toml"))
 
 
 @hookimpl

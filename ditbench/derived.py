@@ -38,7 +38,7 @@ def sample_error(value: float, raw: Raw, disjoint: bool) -> float | None:
     """
     if "jackknife" in raw:
         return _spread(raw)
-    if "counts" in raw:
+    if len(raw.get("counts", ())) == 2 and raw["counts"][1] > 0:
         return math.sqrt(max(0.0, value * (1 - value)) / raw["counts"][1])
     values = raw.get("values", ())
     return pstdev(values) / math.sqrt(len(values)) if disjoint and len(values) > 1 else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from .builtins import ditbench_extractors, ditbench_metrics
@@ -25,6 +26,7 @@ KINDS: dict[str, Kind] = {  # what ditbench's own metrics are computed from
     "fid": "terms", "sfid": "terms", "fd": "terms", "kid": "values", "is": "values",
     "precision": "counts", "recall": "counts", "knn": "counts",
 }  # fmt: skip
+ROUNDING = 1e-3  # of a Fréchet distance: of equal sets it is 0 but for roots of covariances without full rank
 _METRICS = {metric.name: metric for metric in ditbench_metrics()}
 _WEIGHTS = {extractor.name: extractor.weights.sha256 for extractor in ditbench_extractors()}
 
@@ -129,8 +131,12 @@ def _kind(field: str, one: Measurement) -> Faults:
         if one.samples >= MIN_JACKKNIFED:
             lengths["jackknife"] = JACKKNIFE_PARTS
         yield from _lengths(field, one, lengths, {})
+        yield from _terms(field, one.raw.get("terms", ()))
     elif one.metric == "is":
         yield from _lengths(field, one, {"values": IS_SPLITS}, {"splits": IS_SPLITS})
+        for i, value in enumerate(one.raw.get("values", ())):
+            if value < 1 - ROUNDING:
+                yield f"{field}.raw.values.{i} is {value}, should be at least 1: an Inception Score is"
     elif one.metric == "kid":
         size = min(KID_SUBSET_SIZE, one.samples, one.reference_samples or 0)
         subsets = 1 if one.samples == one.reference_samples == size else KID_SUBSETS
@@ -139,6 +145,14 @@ def _kind(field: str, one: Measurement) -> Faults:
         yield from _lengths(field, one, {"counts": 2}, {"neighbours": NEIGHBOURS})
         if len(one.raw.get("counts", ())) == 2:
             yield from _counts(field, one)
+
+
+def _terms(field: str, terms: Sequence[float]) -> Faults:
+    """A squared distance of means, and with that of covariances one that is 0 at least."""
+    if terms and terms[0] < 0:
+        yield f"{field}.raw.terms.0 is {terms[0]}, should not be below 0: it is a square"
+    if math.fsum(terms) < -ROUNDING:
+        yield f"the sum of {field}.raw.terms is {math.fsum(terms)}, should not be below 0: it is a distance"
 
 
 def _lengths(field: str, one: Measurement, lengths: dict[Kind, int], settings: dict[str, int]) -> Faults:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
+
+import pydantic
 
 from .derived import sampling_rate, training_rate
 from .track import Track, digest
@@ -11,11 +14,25 @@ _V1_PROSE = {"description", "size", "budget"}
 
 
 def upgrade_record(content: dict[str, Any]) -> dict[str, Any]:
-    """A run's record as JSON gives it, in the present schema; as it is, if it is no older one that is sound."""
+    """A run's record as JSON gives it, in the present schema; as it is, if it is no older one.
+
+    `ValueError` if an older one lacks what the present schema is made from.
+    """
     for version, step in ((1, _from_v1), (2, _from_v2)):
         if content.get("schema_version") == version:
-            content = step(content)
+            content = _taken(version, step, content)
     return content
+
+
+def _taken(version: int, step: Callable[[dict[str, Any]], dict[str, Any]], content: dict[str, Any]) -> dict[str, Any]:
+    """One step; a record may hold anything, so that anything may go wrong in it."""
+    try:
+        return step(content)
+    except pydantic.ValidationError:
+        raise
+    except (LookupError, TypeError, AttributeError, ArithmeticError, ValueError) as error:
+        why = f"{type(error).__name__}: {error}"
+        raise ValueError(f"it is of version {version} and can't be brought to the present one ({why})") from None
 
 
 def _from_v2(old: dict[str, Any]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from .components import Architecture, DenoiserSpec, Extractor, Metric, Sampler, 
 from .datasets.examples import Data, Request
 from .environment import describe, find_device
 from .errors import BadFile, BadValue, DitbenchError
+from .ledger import data_of
 from .objectives import DiffusionObjective
 from .plan import find_dataset
 from .record import Environment
@@ -91,12 +92,14 @@ def check(configs: Sequence[RunConfig], registry: Registry, report: Report = lam
     scoring = parts.scoring
     if scoring is not None:
         scoring.read(scoring.load_networks(device), device, report)
+    dataset, _ = find_dataset(registry, first.track, first.data)
+    reference = scoring.source.hash() if scoring else ""
     return Checked(
         device=str(device),
         environment=describe(device),
         data_sha256=data.sha256,
-        reference_sha256=scoring.source.hash() if scoring else "",
-        deviations=deviations(first.track, data, find_dataset(registry, first.track, first.data)[0].name),
+        reference_sha256=reference,
+        deviations=(*deviations(first.track, data, dataset.name), *other_images(first.track, data, reference)),
     )
 
 
@@ -177,6 +180,18 @@ def deviations(track: Track, data: Data, dataset: str) -> tuple[str, ...]:
             f"latents of {data.autoencoder_name!r}, not {asked.autoencoder!r}",
         ),
         (bool(data.skipped), f"{data.skipped} unreadable images left out"),
+    ]
+    return tuple(text for differs, text in found if differs)
+
+
+def other_images(track: Track, data: Data, reference_sha256: str) -> tuple[str, ...]:
+    """In what the images are not those that the track was published with: trained on, or compared with."""
+    known, reference = data_of(track), reference_sha256[:12]
+    if not known or data.synthetic:
+        return ()
+    found = [
+        (data.sha256 != known, f"data of sha256 {data.sha256[:12]}, not the track's {known[:12]}"),
+        (reference_sha256 != data.sha256, f"compared with images of sha256 {reference}, not with the training images"),
     ]
     return tuple(text for differs, text in found if differs)
 

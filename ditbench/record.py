@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 import pydantic
 from pydantic import Field
@@ -15,16 +14,17 @@ from .components import Value
 from .derived import Kind, sample_error
 from .errors import BadFile
 from .migrations import upgrade_record
+from .reading import read_checked as read_checked  # here, too: a record is where most look for it
 from .storage import write_text
-from .track import Frozen, Name, ObjectiveChoice, Recipe, Ruleset, RunConfig, Track, digest, first_fault
+from .track import Frozen, Name, ObjectiveChoice, Recipe, Ruleset, RunConfig, Track, digest
 
 FILE_NAME = "record.json"
 WEIGHTS_FILE, SAMPLES_FILE, GRID_FILE = "ema.safetensors", "samples.npz", "samples.png"
 PROFILE_SUFFIX = ".profile.json"  # what `profile.py` writes, which may lie among records
 EVALUATION_SUFFIX = ".evaluation.json"  # what `evaluation.py` writes, likewise
 VERIFICATION_SUFFIXES = (".re-evaluated.json", ".re-trained.json")  # what `verification.py` writes, likewise
+NO_RECORDS = (PROFILE_SUFFIX, EVALUATION_SUFFIX, *VERIFICATION_SUFFIXES, "milestones.json", ".partial.json")  # endings
 
-Model = TypeVar("Model", bound=Frozen)
 Status = Literal["finished", "failed", "diverged", "interrupted"]
 Count = Annotated[int, Field(ge=0, le=10**30)]
 Person = Annotated[str, Field(pattern=r"^[^\x00-\x1f/\\]{1,100}$")]  # a name or an account, no address and no path
@@ -387,27 +387,11 @@ def read_record(path: Path) -> Record:
     return read_checked(Record, path, upgrade_record)
 
 
-def read_checked(
-    model: type[Model], path: Path, upgrade: Callable[[dict[str, Any]], dict[str, Any]] = lambda content: content
-) -> Model:
-    """Read and check a JSON file of one kind; `BadFile` names the kind, the file and the field."""
-    kind = model.__name__.lower()
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        current = upgrade(content) if isinstance(content, dict) else content
-        return model.model_validate_json(json.dumps(current))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise BadFile(f"The {kind} {str(path)!r} can't be read: {error}.") from None
-    except pydantic.ValidationError as error:
-        raise BadFile(f"The {kind} {str(path)!r} is wrong: {first_fault(error)}.") from None
-
-
 def read_records(folder: Path) -> list[Record]:
-    """Every committed record: all ``*.json`` below `folder`, profiles, evaluations, verifications left out."""
+    """Every record below a folder, committed or of runs, and no other JSON; `BadFile` names the first that is wrong."""
     if not folder.is_dir():
         raise BadFile(f"The records folder {str(folder)!r} does not exist.")
-    others = (PROFILE_SUFFIX, EVALUATION_SUFFIX, *VERIFICATION_SUFFIXES)
-    return [read_record(path) for path in sorted(folder.rglob("*.json")) if not path.name.endswith(others)]
+    return [read_record(path) for path in sorted(folder.rglob("*.json")) if not path.name.endswith(NO_RECORDS)]
 
 
 def read_runs(folder: Path) -> list[Record]:

@@ -10,7 +10,7 @@ from .bench import Judge
 from .environment import describe, find_device
 from .errors import BadFile, BadValue
 from .parts import Parts, load_denoiser, open_data, resolve
-from .record import WEIGHTS_FILE, Record, config_of
+from .record import WEIGHTS_FILE, Measurement, Record, SamplingFacts, config_of
 from .registry import Registry, pick
 from .samples import draw
 from .storage import sha256_of
@@ -40,15 +40,19 @@ def re_evaluate(
     here = {"device": str(find_device(device)), "data": data, "reference": reference, "offline": offline}
     config = config_of(record).model_copy(update=here)
     parts = _parts(config, registry)
-    watch = Watch(report)
+    sampling, metrics = _measure(config, parts, weights, Watch(report))
+    return re_evaluated(record, by, describe(parts.device), config.device, sampling, metrics)
+
+
+def _measure(config: RunConfig, parts: Parts, weights: Path, watch: Watch) -> tuple[SamplingFacts, list[Measurement]]:
+    """The samples that the weights give, and what the track's metrics say of them."""
     with TemporaryDirectory() as folder:
         denoiser = load_denoiser(config, parts, weights)
         try:
             samples = draw(config, parts, denoiser, "ema", Path(folder), watch)
         except Diverged as error:
-            raise BadFile(f"The weights of {record.run_id} give no images here: {error}.") from None
-        metrics = Judge(config, parts, Path(folder), watch).measure(samples)
-    return re_evaluated(record, by, describe(parts.device), config.device, samples.facts, metrics)
+            raise BadFile(f"The weights {str(weights)!r} give no images here: {error}.") from None
+        return samples.facts, Judge(config, parts, Path(folder), watch).measure(samples)
 
 
 def _check_weights(record: Record, weights: Path) -> None:

@@ -5,28 +5,25 @@ from __future__ import annotations
 import getpass
 import re
 import socket
-import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any
 
 import pydantic
 
-from .checks import missing_seeds, published, rows_of
+from .committed import RECORDS, SAMPLES
 from .errors import BadFile, BadValue, DitbenchError
 from .faults import short
-from .record import FILE_NAME, GRID_FILE, VERIFICATION_SUFFIXES, Record, Submission, read_record, write_record
+from .ledger import published
+from .privacy import betrayals
+from .record import FILE_NAME, GRID_FILE, NO_RECORDS, Record, Submission, read_record, write_record
+from .row_checks import missing_seeds, rows_of
 from .storage import is_folder, whole_path, write_atomically
-from .validation import PNG, RECORDS, SAMPLES, Checked, check_file, kind_of
-from .verification import check_name
+from .validation import Checked, check_file
+from .verification import check_name, verifications_of
 
-_CHUNKS = (b"IHDR", b"PLTE", b"IDAT", b"IEND")  # of a PNG that is a picture and no more
 _GENERIC = {"admin", "administrator", "debian", "docker", "localhost", "root", "runner", "ubuntu", "user", "users"}
-_PATHS = re.compile(  # absolute, of POSIX, of Windows, of a network; in somebody's home; as a URL of a file
-    r"(?<![\w.:/~-])/[A-Za-z_~.][\w.~-]*|(?<![A-Za-z])[A-Za-z]:[\\/]+\w|\\\\\w|(?<!\w)~/|file:/"
-)
 
 
 @dataclass(frozen=True)
@@ -121,20 +118,6 @@ def _sound(checked: Checked) -> Record:
     return read_record(checked.path)
 
 
-def betrayals(value: Any, words: Mapping[str, str], field: str = "the whole") -> Iterator[tuple[str, str]]:
-    """Strings in JSON that hold one of the words, or an absolute path: where, and what."""
-    if isinstance(value, dict | list):
-        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
-            yield from betrayals(key, words, field)
-            yield from betrayals(inner, words, str(key) if field == "the whole" else f"{field}.{key}")
-    elif isinstance(value, str):
-        if _PATHS.search(value):
-            yield field, "an absolute path"
-        for word, what in words.items():
-            if re.search(rf"(?<![A-Za-z0-9]){re.escape(word)}(?![A-Za-z0-9])", value):
-                yield field, what
-
-
 def _words(record: Record) -> dict[str, str]:
     """This machine's names, and whose they are, but for those that many have, or that the run itself is called by."""
     host, home = socket.gethostname(), str(whole_path("~"))
@@ -152,33 +135,15 @@ def _user() -> str:
 
 
 def _grid(path: Path, record: Record) -> bytes | None:
-    """The PNG, whose sha256 has been checked; `BadFile` if it holds more than a picture."""
-    if GRID_FILE not in record.files or not path.exists():
-        return None
-    content = path.read_bytes()
-    if other := [kind for kind in chunks(content) if kind not in _CHUNKS]:
-        raise BadFile(f"{GRID_FILE} of {record.run_id} holds more than a picture: {short(repr(other[0]))}.")
-    return content
-
-
-def chunks(png: bytes) -> Iterator[bytes]:
-    """The kinds of a PNG's chunks; one that is cut, or what follows the last, is ``b"?"``."""
-    place, kind = len(PNG), b""
-    while place < len(png) and kind != b"IEND":
-        if place + 12 > len(png):
-            break
-        length, kind = struct.unpack_from(">I4s", png, place)
-        place += 12 + length
-        yield kind
-    if kind != b"IEND" or place != len(png):
-        yield b"?"
+    """The PNG, which has been checked with its record; None if the run left none."""
+    return path.read_bytes() if GRID_FILE in record.files and path.exists() else None
 
 
 def _check_seeds(records: Sequence[Record], to: Path) -> None:
     """`BadValue` if a row would lack a seed; those that the leaderboard has already count."""
     folders = {to / RECORDS / record.track.name for record in records}
     files = [path for folder in sorted(folders) for path in sorted(folder.glob("*.json"))]
-    there = [read_record(path) for path in files if kind_of(path) == "record"]
+    there = [read_record(path) for path in files if not path.name.endswith(NO_RECORDS)]
     for row in rows_of([*records, *there]):
         ours = [record for record in row if any(record is one for one in records)]
         if ours and (missing := missing_seeds(row)):
@@ -197,13 +162,18 @@ def _is_there(one: Submitted) -> bool:
     free = {"submission": None, "sha256": None}
     if there.model_copy(update=free) != one.record.model_copy(update=free):
         raise DitbenchError(f"{path.name!r} is in the leaderboard with other content; it is not overwritten.")
+    return _is_their_submission(there, ours, path)
+
+
+def _is_their_submission(there: Record, ours: Submission | None, path: Path) -> bool:
+    """Whether it is put forward by the same person with the same weights; to change that must void no verification."""
     theirs = there.submission
-    if theirs is None or ours is None or (theirs.by, theirs.weights) == (ours.by, ours.weights):
-        return theirs is not None
-    if theirs.by != ours.by:
-        raise DitbenchError(f"{path.name!r} is in the leaderboard, submitted by {short(theirs.by)!r}.")
-    if any(path.with_name(f"{there.run_id}{suffix}").exists() for suffix in VERIFICATION_SUFFIXES):
+    if theirs is not None and ours is not None and (theirs.by, theirs.weights) == (ours.by, ours.weights):
+        return True
+    if verifications_of(there.run_id, path.parent):
         raise DitbenchError(f"{path.name!r} has been verified; to change it would make that void.")
+    if theirs is not None and ours is not None and theirs.by != ours.by:
+        raise DitbenchError(f"{path.name!r} is in the leaderboard, submitted by {short(theirs.by)!r}.")
     return False
 
 

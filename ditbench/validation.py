@@ -6,9 +6,7 @@ All faults of a file are told, a line each, and whatever it holds, reading it ra
 from __future__ import annotations
 
 import json
-import math
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from operator import getitem
@@ -17,34 +15,45 @@ from typing import Any
 
 import pydantic
 
-from .checks import MEASURED, TRAINED, faults_of, missing_seeds, rows_of
+from .checks import MEASURED, faults_of, not_ahead
+from .committed import RECORDS, as_submitted, grid_of, is_committed, picture_only, strays, tells_no_path
 from .errors import BadFile
 from .faults import Faults, differs, short, shown
+from .json_files import doubles, oddities, read_object
 from .metric_checks import metrics_of_evaluation
 from .profile import Profile
+from .reading import Model
 from .record import (
     EVALUATION_SUFFIX,
     FILE_NAME,
     GRID_FILE,
+    NO_RECORDS,
     PROFILE_SUFFIX,
     VERIFICATION_SUFFIXES,
     WEIGHTS_FILE,
     Evaluation,
-    Model,
     Record,
     read_record,
     seal,
 )
-from .storage import exists, sha256_of
+from .row_checks import faults_between
+from .storage import exists, is_folder, sha256_of
 from .track import digest
-from .verification import SUFFIXES, Comparison, Verification, compare, is_copy, is_submitter
+from .training_checks import TRAINED
+from .verification import (
+    NAME_FORM,
+    Comparison,
+    Verification,
+    compare,
+    file_name,
+    has_its_times,
+    is_copy,
+    is_name,
+    is_submitter,
+)
 
-MAX_BYTES, MAX_DEPTH, MAX_WHOLE = 2**26, 50, 2**63  # of a file, of nesting in it, of a whole number
 MAX_FAULTS = 200  # of a file that are told
-RECORDS, SAMPLES = "records", "samples"  # folders of a leaderboard
 _SCHEMA: int = Record.model_fields["schema_version"].default
-_MILESTONES = "milestones.json"  # in a run's directory: a list, and no record
-PNG = b"\x89PNG\r\n\x1a\n"  # how one begins
 
 
 @dataclass
@@ -73,7 +82,7 @@ def validate(paths: Sequence[Path]) -> list[Checked]:
     if not checked:
         raise BadFile(f"There is no record in {', '.join(repr(str(path)) for path in paths)}.")
     check_together(checked)
-    return checked
+    return _with_strays(checked, paths)
 
 
 def _find(paths: Sequence[Path]) -> list[Path]:
@@ -81,104 +90,46 @@ def _find(paths: Sequence[Path]) -> list[Path]:
     for path in paths:
         if not exists(path):
             raise BadFile(f"There is no file or folder {str(path)!r}.")
-        inside = [file for file in sorted(path.rglob("*.json")) if not _is_milestones(file)]
-        found += inside if path.is_dir() else [path]
+        found += _inside(path) if path.is_dir() else [path]
     return list({file.absolute(): file for file in found}.values())
 
 
-def _is_milestones(path: Path) -> bool:
-    """What a run measured on the way, and told in its record. A list: nothing that could be read as a record."""
-    return path.name == _MILESTONES and _begins(path, b"[")
+def _inside(folder: Path) -> list[Path]:
+    """All that may be a record, or lie among records; of a leaderboard's folder that below `records`."""
+    folder = folder / RECORDS if is_folder(folder / RECORDS) else folder
+    return [
+        file
+        for file in sorted(folder.rglob("*.json"))
+        if not file.name.endswith(NO_RECORDS) or kind_of(file) != "record"
+    ]
 
 
-def _begins(path: Path, how: bytes) -> bool:
-    """Whether a file can be read and begins so."""
-    try:
-        with path.open("rb") as file:
-            return file.read(len(how)) == how
-    except OSError:
-        return False
+def _with_strays(checked: list[Checked], paths: Sequence[Path]) -> list[Checked]:
+    """Also what lies in a leaderboard and belongs to no record, whether it was checked as a file or not."""
+    by_path = {one.path.absolute(): one for one in checked}
+    for path, fault in strays(paths):
+        by_path.setdefault(path.absolute(), Checked(path, "stray")).faults.append(fault)
+    return list(by_path.values())
 
 
 def check_file(path: Path) -> Checked:
     """Check one file by itself."""
     checked = Checked(path, kind_of(path))
-    content = _read(checked)
-    if content is not None:
-        odd = dict(_oddities(content))
-        checked.faults += [f"{place} stands twice, should stand once" for place in _doubles(content)]
-        checked.faults += [f"{place} is {value}" for place, value in odd.items()]
-        _CHECKS[checked.kind](_File(checked, content, set(odd)))
+    try:
+        content = read_object(path)
+    except ValueError as error:
+        checked.faults.append(short(f"the whole can't be read: {error}"))
+        return checked
+    odd = dict(oddities(content))
+    checked.faults += [f"{place} stands twice, should stand once" for place in doubles(content)]
+    checked.faults += [f"{place} is {value}" for place, value in odd.items()]
+    _CHECKS[checked.kind](_File(checked, content, set(odd)))
     return checked
 
 
 def kind_of(path: Path) -> str:
     """What a file's name says it is: a record, unless its ending says otherwise."""
     return next((kind for ending, kind in _ENDINGS.items() if path.name.endswith(ending)), "record")
-
-
-def _read(checked: Checked) -> dict[str, Any] | None:
-    """A file's JSON object; None, with the fault, if there is none that can be worked with."""
-    path = checked.path
-    try:
-        if path.is_symlink() or not path.is_file():
-            raise ValueError("it is no file, but a link or a folder")
-        if path.stat().st_size > MAX_BYTES:
-            raise ValueError(f"it has {path.stat().st_size} bytes, should have at most {MAX_BYTES}")
-        content = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_Object)
-        if not isinstance(content, dict):
-            raise ValueError(f"it is a {type(content).__name__}, should be an object")
-        if _depth(content) > MAX_DEPTH:
-            raise ValueError(f"it is nested more than {MAX_DEPTH} deep")
-    except (OSError, ValueError, RecursionError) as error:  # also: no JSON, no UTF-8, too many digits
-        checked.faults.append(short(f"the whole can't be read: {error}"))
-        return None
-    return content
-
-
-def _depth(value: Any) -> int:
-    """How deep lists and objects are nested, without recursion."""
-    level, depth = [value], 0
-    while level:
-        level = [inner for one in level if isinstance(one, dict | list) for inner in _inside(one).values()]
-        depth += 1
-    return depth
-
-
-def _inside(value: Any) -> dict[str | int, Any]:
-    return value if isinstance(value, dict) else dict(enumerate(value))
-
-
-class _Object(dict[str, Any]):
-    """A JSON object that knows which of its keys stood twice."""
-
-    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
-        super().__init__(pairs)
-        self.twice = [key for key, times in Counter(key for key, _ in pairs).items() if times > 1]
-
-
-def _doubles(value: Any, place: str = "") -> Iterator[str]:
-    """Keys of which an object has two: readers differ in which of them counts."""
-    for key in getattr(value, "twice", ()):
-        yield _join(place, key)
-    for key, inner in _inside(value).items() if isinstance(value, dict | list) else ():
-        yield from _doubles(inner, _join(place, key))
-
-
-def _oddities(value: Any, place: str = "") -> Iterator[tuple[str, str]]:
-    """What Python's reading of JSON lets pass as a number or as text and a record must not hold: where, and what."""
-    if isinstance(value, float) and not math.isfinite(value):
-        yield place, f"{value}, should be finite"
-    elif isinstance(value, int) and abs(value) >= MAX_WHOLE:
-        yield place, f"{shown(value)}, should be below {MAX_WHOLE}"
-    elif isinstance(value, str) and any("\ud800" <= c <= "\udfff" for c in value):
-        yield place, f"{shown(value)}, should be text"
-    for key, inner in _inside(value).items() if isinstance(value, dict | list) else ():
-        yield from _oddities(inner, _join(place, key))
-
-
-def _join(place: str, key: str | int) -> str:
-    return f"{place}.{key}" if place else str(key)
 
 
 @dataclass
@@ -252,8 +203,11 @@ def _check_record(file: _File) -> None:
     file.parse(Record)  # tells what its fields say against each other
     if not file.odd:
         file.tell(faults_of(record))
-    file.tell(_where(file.checked.path.absolute(), record))
-    file.tell(_beside(file.checked.path.absolute(), record))
+    path = file.checked.path.absolute()
+    file.tell(_where(path, record))
+    file.tell(_beside(path, record))
+    if is_committed(path):
+        file.tell(as_submitted(record))
 
 
 def _where(path: Path, record: Record) -> Faults:
@@ -270,15 +224,15 @@ def _beside(path: Path, record: Record) -> Faults:
     if record.status == "finished" and WEIGHTS_FILE not in record.files:
         yield f"files.{WEIGHTS_FILE} is missing: no weights could be known as this run's"
     places = {name: path.parent / name for name in record.files} if path.name == FILE_NAME else {}
-    if path.name != FILE_NAME and path.parent.parent.name == RECORDS:
-        places = {GRID_FILE: path.parents[2] / SAMPLES / path.parent.name / f"{record.run_id}.png"}
+    if is_committed(path):
+        places = {GRID_FILE: grid_of(path)}
     for name, place in places.items():
         if place.is_symlink() or (exists(place) and not place.is_file()):
             yield f"files.{name}: {place.name} is no file, but a link or a folder"
         elif exists(place):
             yield from differs(f"files.{name}", record.files.get(name), _sha256(place), f"of {place.name} beside it")
-            if name == GRID_FILE and not _begins(place, PNG):
-                yield f"files.{name}: {place.name} is no PNG"
+            if name == GRID_FILE:
+                yield from picture_only(place)
 
 
 def _sha256(path: Path) -> str | None:
@@ -308,7 +262,9 @@ def _check_verification(file: _File) -> None:
     found, path = file.parse(Verification), file.checked.path
     if found is None or file.odd:
         return
-    file.tell(differs("the file's name", path.name, f"{found.run_id}{SUFFIXES[found.tier]}", "its run_id and tier"))
+    file.tell(differs("the file's name", path.name, file_name(found), "its run_id, who verified it, and its tier"))
+    if is_committed(path):
+        file.tell(tells_no_path(found.model_dump(mode="json", exclude={"by"})))
     beside = path.with_name(f"{found.run_id}.json")
     try:
         record = read_record(beside if beside.exists() else path.with_name(FILE_NAME))
@@ -321,13 +277,33 @@ def _check_verification(file: _File) -> None:
 def _of(found: Verification, record: Record) -> Faults:
     """It is of this very record, somebody else's, and says of it what its numbers say."""
     why = "the seal of the record beside it, which may have changed since it was verified"
+    yield from differs("run_id", found.run_id, record.run_id, "the record's")
     yield from differs("record_sha256", found.record_sha256, record.sha256, why)
     yield from differs("run_hash", found.run_hash, record.run_hash, "the record's")
+    yield from not_ahead("created", found.created)
+    yield from _another(found, record)
+    yield from _compared(found, record)
+    facts = {name: getattr(found, name) for name in ("environment", "device", "sampling", "metrics", "training")}
+    nothing: dict[str, object] = {"memory": None, "raw": None, "floors": [], "milestones": []}
+    again = record.model_copy(update={**facts, **nothing})
+    yield from faults_of(again, (*TRAINED, *MEASURED) if found.training is not None else MEASURED)
+
+
+def _another(found: Verification, record: Record) -> Faults:
+    """By another person, of another sampling and, where it was trained again, another training."""
     if is_submitter(record, found.by):
         yield f"by is {shown(found.by)}, who submitted the record; a verification is somebody else's"
+    if not is_name(found.by):
+        yield f"by is {shown(found.by)}, should be a name: {NAME_FORM}"
+    if has_its_times(record, found.sampling):
+        yield "sampling.batch_seconds are those of the record itself, should be another sampling's"
     if found.training is not None and is_copy(record, found.trained, found.training):
         yield "training is that of the record itself, should be another one's"
-    compared = compare(record, found.tier, found.metrics)
+
+
+def _compared(found: Verification, record: Record) -> Faults:
+    """What it says of each number, and of all, follows from its metrics and the record's."""
+    compared = compare(record, found.tier, found.metrics, found.sampling)
     yield from differs("the length of compared", len(found.compared), len(compared), "metrics that have to agree")
     for i, (says, should) in enumerate(zip(found.compared, compared, strict=False)):
         for name in Comparison.model_fields:
@@ -335,10 +311,6 @@ def _of(found: Verification, record: Record) -> Faults:
             yield from differs(f"compared.{i}.{name}", getattr(says, name), getattr(should, name), why)
     agree = bool(compared) and all(one.agrees for one in compared)
     yield from differs("confirmed", found.confirmed, agree, "by what is compared")
-    facts = {name: getattr(found, name) for name in ("environment", "device", "sampling", "metrics", "training")}
-    nothing: dict[str, object] = {"memory": None, "raw": None, "floors": [], "milestones": []}
-    again = record.model_copy(update={**facts, **nothing})
-    yield from faults_of(again, (*TRAINED, *MEASURED) if found.training is not None else MEASURED)
 
 
 _ENDINGS = {
@@ -355,17 +327,7 @@ _CHECKS: dict[str, Callable[[_File], None]] = {
 
 
 def check_together(checked: Sequence[Checked]) -> None:
-    """No run twice, and no seed left out."""
-    found = [(one, one.record) for one in checked if one.record is not None]
-    for name in ("run_id", "run_hash"):
-        seen: dict[str, Path] = {}
-        for one, record in found:
-            first = seen.setdefault(getattr(record, name), one.path)
-            if first != one.path:
-                one.faults.append(f"{name} is {shown(getattr(record, name))}, which {first} has already")
-    of = {id(record): one for one, record in found}
-    for row in rows_of([record for _, record in found]):
-        of[id(row[0])].faults += [
-            f"seed {seed} is missing: a row's seeds count from 0, so that none can be left out"
-            for seed in missing_seeds(row)
-        ]
+    """No run twice, none copied from another, no seed left out, and one floor for all."""
+    found = [(one, record) for one in checked if (record := one.record) is not None]
+    for place, fault in faults_between([record for _, record in found], [str(one.path) for one, _ in found]):
+        found[place][0].faults.append(fault)

@@ -5,6 +5,7 @@ import struct
 from datetime import UTC, datetime
 
 from ditbench.derived import of_raw
+from ditbench.ledger import data_of
 from ditbench.record import (
     ArchitectureFacts,
     Cost,
@@ -23,7 +24,7 @@ from ditbench.record import (
     config_of,
 )
 from ditbench.registry import Registry
-from ditbench.track import load_track
+from ditbench.track import digest, load_track
 
 TRACK = load_track(Registry.installed().tracks["digits"])
 ENVIRONMENT = Environment(
@@ -111,8 +112,12 @@ def unfinished(label="uvit:nano", status="diverged", reason="the loss became nan
 
 
 def sound(label="dit:nano", fid=1.25, seed=0, **changes):
-    """A finished run of three steps that holds: every number follows from its raw ones, every hash is right."""
-    record = finished(label, seed=seed, reference_sha256="d" * 64)  # the training images
+    """A finished run of three steps that holds: every number follows from its raw ones, every hash is right.
+
+    Another label or seed is another run: other weights, images and times.
+    """
+    own, slow = digest([label, seed]), 10.0 + seed + (sum(label.encode()) - sum(b"dit:nano")) / 1000
+    record = finished(label, seed=seed, data_sha256=data_of(TRACK), reference_sha256=data_of(TRACK))
     reals = {"reference_samples": 1541, "reference_sha256": record.reference_sha256, "features_sha256": DIGITS_CNN}
     nothing = {**reals, "reference_samples": None, "reference_sha256": None}
     pixels = {**reals, "reference_sha256": record.data_sha256, "features_sha256": None}
@@ -124,21 +129,22 @@ def sound(label="dit:nano", fid=1.25, seed=0, **changes):
     ]
     floor = computed("kid", {"values": [0.001, 0.002] * 50}, **reals, samples=256, subsets=100, subset_size=256)
     flops = record.cost.training_flops_per_image
-    curve = [CurvePoint(step=i, images=64 * i, seconds=s, loss=1 / i) for i, s in ((1, 0.1), (2, 0.3), (3, 10.3))]
+    curve = [CurvePoint(step=i, images=64 * i, seconds=s, loss=1 / i) for i, s in ((1, 0.1), (2, 0.3), (3, 0.3 + slow))]
     milestone = Milestone(at=0.5, steps=2, images=128, seconds=0.3, flops=128.0 * flops, metrics=metrics)
     training = TrainingFacts(
-        batch_size=64, steps=3, images=192, seconds=10.3, final_loss=1 / 3, step_seconds=[0.1, 0.2, 10.0],
+        batch_size=64, steps=3, images=192, seconds=0.3 + slow, final_loss=1 / 3, step_seconds=[0.1, 0.2, slow],
         step_stride=1, images_per_second=320.0, curve=curve, resumed=0, flops=192.0 * flops,
     )  # fmt: skip
     sampling = record.sampling.model_copy(
         update={
             "batch_images": [250] * 4, "batch_seconds": [1.0, 0.5, 0.5, 2.0], "images_per_second": 375.0,
             "labels_sha256": hashlib.sha256(struct.pack("<1000q", *(i % 10 for i in range(1000)))).hexdigest(),
+            "images_sha256": digest([own, "images"]),
         }
     )  # fmt: skip
     facts = {
         "budget": "3-steps", "training": training, "sampling": sampling, "metrics": metrics, "floors": [floor],
-        "milestones": [milestone], "files": {"ema.safetensors": "1" * 64, "samples.png": "2" * 64},
+        "milestones": [milestone], "files": {"ema.safetensors": own, "samples.png": "2" * 64},
     }  # fmt: skip
     return named(record.model_copy(update={**facts, **changes}))
 

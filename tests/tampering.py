@@ -1,11 +1,15 @@
 """A record that holds, and the ways to tamper with it: what is changed, and what must be said of it."""
 
+import struct
+import zlib
+
 from records import sound
 
-from ditbench.record import seal
+from ditbench.record import Submission, seal
 from ditbench.track import Track
 
-GOOD = sound()
+SUBMISSION = Submission(by="Ada", date="2026-01-02")
+GOOD = sound(submission=SUBMISSION)
 
 
 def content_of(record=GOOD):
@@ -56,9 +60,26 @@ def retrack(content):
     content["track_hash"] = Track.model_validate(content["track"]).hash
 
 
+def chunk(kind, content=b""):
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def png(*more, end=b""):
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", bytes(13)) + b"".join(more) + chunk(b"IDAT") + chunk(b"IEND") + end
+
+
 TAMPERED = {
     "a better FID": (to("metrics.0.value", 0.9), "metrics.0.value is 0.9, should be 1.25 (fid by its raw numbers)"),
     "an FID's term": (to("metrics.0.raw.terms.1", 0.5), "metrics.0.value is 1.25, should be 0.75"),
+    "means closer than equal": (
+        to("metrics.0.raw.terms", [-0.25, 1.5]),
+        "metrics.0.raw.terms.0 is -0.25, should not be below 0: it is a square",
+    ),
+    "better than equal": (
+        both(to("metrics.0.raw.terms", [0.25, -0.5]), to("metrics.0.value", -0.25)),
+        "the sum of metrics.0.raw.terms is -0.25, should not be below 0: it is a distance",
+    ),
+    "an IS below 1": (to("metrics.2.raw.values.3", 0.5), "metrics.2.raw.values.3 is 0.5, should be at least 1"),
     "a smaller spread": (to("metrics.0.spread", 0.001), "metrics.0.spread is 0.001, should be 0.08"),
     "a hidden spread": (
         both(without("metrics.0.raw.jackknife"), to("metrics.0.spread", None)),
@@ -125,6 +146,10 @@ TAMPERED = {
     "a batch's time": (without("sampling.batch_seconds.0"), "the length of sampling.batch_seconds is 3, should be 4"),
     "other labels": (to("sampling.labels_sha256", "0" * 64), "sampling.labels_sha256 is"),
     "more sampling steps": (to("sampling.steps", 250), "sampling.steps is 250, should be 25"),
+    "fewer evaluations": (
+        to("sampling.evaluations", 1),
+        "sampling.evaluations is 1, should be 25 (25 steps of euler)",
+    ),
     "another sampler": (to("sampling.sampler", "heun"), 'sampling.sampler is "heun", should be "euler"'),
     "weights not averaged": (to("sampling.weights", "raw"), 'sampling.weights is "raw", should be "ema"'),
     "fewer images": (to("training.images", 100), "training.images is 100, should be 192"),
@@ -141,6 +166,10 @@ TAMPERED = {
     "fewer MACs": (to("cost.macs_per_image", 1_000_000), "training.flops is 8709341184.0, should be 1152000000.0"),
     "no parameters": (to("cost.parameters", 1), "cost.trainable_parameters is 1900000, should be part"),
     "another budget": (to("budget", "1-steps"), 'run_hash is "'),
+    "no training": (
+        to("cost.training_macs_per_image", 0),
+        "cost.training_macs_per_image is 0, should be at least a tenth of the 7560192 of a forward pass",
+    ),
     "no budget": (to("budget", "plenty"), 'budget is "plenty"'),
     "a budget spelled otherwise": (to("budget", "3steps"), 'budget is "3steps", should be "3-steps"'),
     "a better last loss": (to("training.final_loss", 0.1), "training.final_loss is 0.1, should be 0.33"),
@@ -169,7 +198,23 @@ TAMPERED = {
         'architecture.label is "mine:nano", should be',
     ),
     "an option without effect": (to("architecture.options", {"width": 97}), "architecture.settings.width is 96"),
-    "other data": (to("data_sha256", "0" * 64), "run_hash is"),
+    "other data": (to("data_sha256", "0" * 64), f'data_sha256 is "{"0" * 64}", should be "{GOOD.data_sha256}"'),
+    "real images of one's own": (
+        to("reference_sha256", "0" * 64),
+        f'"{GOOD.data_sha256}" (the training images, as its track says; otherwise its deviations say so)',
+    ),
+    "a target within reach": (to("track.target", 99.0), "track.target is 99.0, should be 2.0 (as digits v3 has it)"),
+    "a date to come": (
+        to("created", "2999-01-01T00:00:00Z"),
+        'created is "2999-01-01T00:00:00+00:00", should not be yet',
+    ),
+    "a date without a zone": (to("created", "2026-01-02T00:00:00"), 'created is "2026-01-02T00:00:00", should have a'),
+    "no submitter": (to("submission", None), "submission is none, should say who put the record forward"),
+    "a submitter without a name": (to("submission.by", "\u202e"), "submission.by is"),
+    "a path": (
+        to("architecture.paper", "see /home/ada/paper"),
+        "architecture.paper holds an absolute path, should tell nothing of the machine",
+    ),
     "another recipe": (to("recipe.learning_rate", 1.0), "under the matched ruleset recipe and objective are"),
     "another track": (to("track.recipe.learning_rate", 1.0), "track_hash is 41b9cb63cc42 but the track hashes to"),
     "another track, hashed": (retrack, 'should be "41b9cb63cc42" (digits v3 as it was published'),

@@ -103,7 +103,7 @@ def test_raw_weights_are_measured_on_request_even_after_the_run(tmp_path):
     ears = Ears()
     (record,) = run(tmp_path, "toy", raw_weights=True, listener=ears)
     assert {p.stage for p in ears.heard} == {"sample", "measure"}  # no training
-    assert record == plain.model_copy(update={"raw": record.raw})
+    assert record == plain.model_copy(update={"raw": record.raw, "sha256": record.sha256})
     assert record == read_record(directory(tmp_path, record) / "record.json")
     assert record.raw.sampling.weights == "raw" and record.sampling.weights == "ema"
     assert record.raw.sampling.images_sha256 != record.sampling.images_sha256

@@ -3,13 +3,22 @@
 import random
 
 import pytest
+import torch
 from records import ENVIRONMENT, computed, sound
+from torch import nn
 
 from ditbench.budget import Budget, BudgetClock
-from ditbench.checks import TRAINED, faults_of
+from ditbench.checks import faults_of
+from ditbench.components import DenoiserSpec, load
 from ditbench.curve import Curve, StepTimes
 from ditbench.derived import training_rate
+from ditbench.guidance import Guidance
 from ditbench.record import CurvePoint, Measurement, Memory, Milestone, PeakMemory, TrainingFacts
+from ditbench.registry import Registry
+from ditbench.samplers import Walk
+from ditbench.sampling import Ask
+from ditbench.sampling_checks import evaluations
+from ditbench.training_checks import TRAINED
 
 GOOD = sound()
 FLOPS, BATCH = GOOD.cost.training_flops_per_image, GOOD.recipe.batch_size
@@ -63,6 +72,10 @@ def test_an_honest_run_passes_under_every_budget(budget, device, shares):
 @pytest.mark.parametrize(
     ("budget", "change", "words"),
     [
+        ("5000-steps", {"images_per_second": 2e3}, "training.images_per_second is 2000.0, should be from 320 to 1280"),
+        ("5000-steps", {"images_per_second": 2e2}, "training.images_per_second is 200.0, should be from 320 to 1280"),
+        ("5000-steps", {"seconds": 650.0}, "training.seconds is 650.0, should be about 500, by every 8th step"),
+        ("900-steps", {"images_per_second": 2000.0}, "should be from 320 to 1280, by all 900 steps"),
         ("5000-steps", {"step_stride": 4}, "training.step_stride is 4, should be 8 (of 5000 steps)"),
         ("5000-steps", {"step_seconds": [0.001] * 625}, "training.seconds is 500.0"),
         ("5000-steps", {"seconds": 10.0}, "training.seconds is 10.0, should be about 500"),
@@ -85,6 +98,67 @@ def test_where_the_last_step_was_not_kept_the_curve_bounds_it():
     late = [point.model_copy(update={"seconds": point.seconds + 10}) for point in facts.curve]
     changes = {"training": facts.model_copy(update={"seconds": facts.seconds + 10, "curve": late}), "budget": "300s"}
     assert "which is more than a step beyond the budget of 300s" in told(GOOD.model_copy(update=changes))
+
+
+def test_the_steps_that_were_kept_fit_between_the_points_of_the_curve():
+    record = run("5000-steps", lambda: 0.1)
+    first, *others = record.training.curve
+    early = first.model_copy(update={"seconds": 0.5})  # seven of its fifty steps were kept
+    facts = record.training.model_copy(update={"curve": [early, *others]})
+    found = told(record.model_copy(update={"training": facts}))
+    assert "training.curve.0.seconds is 0.5, should be 0.7 or more after the start, by the step_seconds in" in found
+
+
+def test_a_first_step_that_warms_up_stands_for_itself():
+    times = iter([60.0])
+    assert told(run("20000-steps", lambda: next(times, 0.1))) == ""
+
+
+def test_steps_that_wait_for_data_are_no_usual_steps():
+    draw = random.Random(0)
+    record = run("5000-steps", lambda: 3.0 if draw.random() < 0.1 else 0.1)
+    assert "should be from" in told(record)
+    waited = 0.9 * (record.training.seconds - 500)
+    assert (
+        told(record.model_copy(update={"training": record.training.model_copy(update={"loading_seconds": waited})}))
+        == ""
+    )
+
+
+class Asked(nn.Module):
+    """A denoiser that puts out nothing."""
+
+    def forward(self, x, t, y):
+        return torch.zeros_like(x)
+
+
+GUIDANCE = [
+    None, Guidance(scale=1.0), Guidance(scale=0.0, formula="c + s(c - u)"), Guidance(scale=3.0),
+    Guidance(scale=3.8, schedule="power-cosine"), Guidance(scale=3.8, schedule="power-cosine", power=1.0),
+    Guidance(scale=2.0, schedule="interval", interval=(200, 400)),
+    Guidance(scale=2.0, schedule="interval", interval=(333.3, 1000)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["euler", "heun", "ddpm", "ddim", "dpm-solver++", "edm-heun"])
+@pytest.mark.parametrize("steps", [1, 2, 7, 25, 250])
+def test_evaluations_are_those_of_the_sampler(name, steps):
+    registry, spec = Registry.installed(), DenoiserSpec(channels=1, resolution=1, classes=10, space="pixel")
+    sampler = registry.samplers[name]
+    objective = load(registry.objectives[sampler.objectives[0]].make)()
+    for guidance in GUIDANCE:
+        ask = Ask(Asked(), spec, torch.zeros(1, dtype=torch.int64), guidance)
+        walk = Walk(ask, objective, torch.zeros(1, 1, 1, 1), steps, lambda: [torch.Generator()])
+        with torch.inference_mode():
+            load(sampler.sample)(walk)
+        least, most = evaluations(name, steps, guidance)
+        assert least <= ask.evaluations <= most, guidance
+        beside_bounds = guidance is None or (guidance.interval != (200, 400) and guidance.power != 1)
+        assert not beside_bounds or least == most, guidance
+
+
+def test_samplers_and_steps_without_end_are_not_counted():
+    assert evaluations("mine", 10, None) is None and evaluations("euler", 2**62, None) is None
 
 
 def test_a_budget_of_gpu_hours_needs_a_gpu():

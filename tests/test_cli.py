@@ -79,7 +79,7 @@ def test_a_failing_run_ends_with_code_1_and_a_row(toy, ditbench, tmp_path):
     out = ditbench(
         "run", "--plugins", "toy+fault=raise,toy", "--track", "tiny", "--out", str(tmp_path), "--device", "cpu", code=1
     )
-    assert "toy:nano+fault=raise: failed: RuntimeError: the toy broke, as ordered" in out
+    assert "toy:nano+fault=raise: 1 of 1 failed: RuntimeError: the toy broke, as ordered" in out
 
 
 def test_ctrl_c_saves_and_says_how_to_resume(toy, tmp_path):

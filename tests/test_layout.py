@@ -23,7 +23,7 @@ ARROWS = {
         "storage", "trackers", "weights",
     },
     "checkpoint": {"errors", "storage"},
-    "checks": {"budget", "curve", "derived", "errors", "faults", "ledger", "metric_checks", "record", "track"},
+    "checks": {"faults", "ledger", "metric_checks", "record", "sampling_checks", "track", "training_checks"},
     "classifiers": {"datasets.bundled", "datasets.examples", "datasets.fashion", "images", "storage"},
     "cli.__init__": {
         "cli.app", "cli.data", "cli.evaluate", "cli.inspect", "cli.leaderboard", "cli.profile", "cli.records",
@@ -55,6 +55,7 @@ ARROWS = {
     },
     "cli.track": {"budget", "cli.app", "plan", "track"},
     "cli.weights": {"cli.app", "console", "errors", "plan", "published", "registry", "weights"},
+    "committed": {"faults", "ledger", "png", "privacy", "record", "verification"},
     "components": {"errors"},
     "console": set(),
     "conventions": set(),
@@ -105,6 +106,7 @@ ARROWS = {
     "hookspecs": {"components"},
     "image_sets": {"errors", "images", "storage"},
     "images": {"storage"},
+    "json_files": {"faults"},
     "layers": {"errors"},
     "leaderboard.__init__": set(),
     "leaderboard.boards": {"budget", "leaderboard.intervals", "record", "track", "verification"},
@@ -171,12 +173,14 @@ ARROWS = {
     "objectives": {"errors"},
     "optimizers": {"components", "errors", "track"},
     "parts": {
-        "autoencoder", "components", "datasets.examples", "environment", "errors", "objectives", "plan", "record",
-        "reference", "registry", "samplers", "sampling", "scoring", "track", "watch",
+        "autoencoder", "components", "datasets.examples", "environment", "errors", "ledger", "objectives", "plan",
+        "record", "reference", "registry", "samplers", "sampling", "scoring", "track", "watch",
     },
     "peaks": set(),
     "plan": {"components", "errors", "ledger", "registry", "track"},
+    "png": set(),
     "precision": set(),
+    "privacy": set(),
     "processes": {"errors", "watch"},
     "profile": {"components", "record", "storage", "track"},
     "profile_plot": {"components", "profile", "profile_table", "storage"},
@@ -184,16 +188,19 @@ ARROWS = {
     "profiling": {"components", "errors", "plan", "processes", "profile", "record", "registry", "track"},
     "published": {"components", "errors", "storage"},
     "quality": {"components", "conventions", "derived", "features", "record"},
-    "record": {"components", "derived", "errors", "migrations", "storage", "track"},
+    "reading": {"errors", "track"},
+    "record": {"components", "derived", "errors", "migrations", "reading", "storage", "track"},
     "reevaluation": {
         "bench", "environment", "errors", "parts", "record", "registry", "samples", "storage", "track",
         "verification", "watch",
     },
     "reference": {"components", "conventions", "errors", "features", "image_sets", "quality", "storage", "track"},
     "registry": {"builtins", "components", "errors", "hookspecs"},
+    "row_checks": {"faults", "record", "track", "verification"},
     "samplers": {"objectives"},
     "samples": {"derived", "images", "parts", "precision", "record", "sampling", "storage", "track", "watch"},
     "sampling": {"components", "guidance", "images", "objectives", "precision", "samplers", "watch"},
+    "sampling_checks": {"derived", "faults", "guidance", "record"},
     "scoring": {"components", "datasets.examples", "features", "images", "quality", "record", "reference", "watch"},
     "sizes": {"components", "cost", "errors", "plan", "record", "registry"},
     "stopwatch": {
@@ -201,7 +208,10 @@ ARROWS = {
         "record", "testing",
     },
     "storage": {"errors"},
-    "submission": {"checks", "errors", "faults", "record", "storage", "validation", "verification"},
+    "submission": {
+        "committed", "errors", "faults", "ledger", "privacy", "record", "row_checks", "storage", "validation",
+        "verification",
+    },
     "testing": {"components", "objectives"},
     "track": {"budget", "components", "errors", "guidance"},
     "trackers": {"errors", "executors", "listeners", "record", "registry", "storage", "track", "watch"},
@@ -209,17 +219,20 @@ ARROWS = {
         "budget", "checkpoint", "components", "cost", "curve", "datasets.loading", "derived", "objectives",
         "optimizers", "precision", "record", "track", "watch",
     },
+    "training_checks": {"budget", "curve", "derived", "errors", "faults", "record"},
     "validation": {
-        "checks", "errors", "faults", "metric_checks", "profile", "record", "storage", "track", "verification",
+        "checks", "committed", "errors", "faults", "json_files", "metric_checks", "profile", "reading", "record",
+        "row_checks", "storage", "track", "training_checks", "verification",
     },
-    "verification": {"errors", "record", "storage", "track"},
+    "verification": {"errors", "reading", "record", "storage", "track"},
     "watch": set(),
     "weights": {"components", "errors", "storage"},
 }  # fmt: skip
 LATE_IMPORTS = "cli."  # the only package that may import inside functions
 LIGHT = ("__init__", "budget", "builtins", "campaign", "checks", "components", "console", "conventions", "derived",
-         "display", "executors", "faults", "metric_checks", "plan", "profile", "profiling", "record", "registry",
-         "storage", "submission", "track", "validation", "verification", "watch", "weights")  # fmt: skip
+         "committed", "display", "executors", "faults", "json_files", "metric_checks", "plan", "png", "privacy",
+         "profile", "profiling", "reading", "record", "registry", "row_checks", "sampling_checks", "storage",
+         "submission", "track", "training_checks", "validation", "verification", "watch", "weights")  # fmt: skip
 LIGHT_PACKAGES = ("cli.", "leaderboard.")
 HEAVY = {"torch", "diffusers", "matplotlib", "torchmetrics", "sklearn", "safetensors", "PIL"}
 PLUGIN_DOORS = {"ditbench", "ditbench.layers", "ditbench.testing"}

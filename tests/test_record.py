@@ -63,6 +63,46 @@ def test_torn_and_missing_files_are_named(tmp_path):
         read_records(tmp_path / "nowhere")
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"seed": ' + b"9" * 5000 + b"}",
+        b"[" * 100_000,
+        b'{"schema_version": 1, "track": ' + b'{"a":' * 100_000 + b"}" * 100_001,
+        b'{"schema_version": 1, "track": ' + b'{"a":' * 900 + b"1" + b"}" * 901,
+        b'{"schema_version": 2, "training": 7}',
+        b"\xff\xfe",
+        b"7",
+    ],
+    ids=["digits", "lists", "objects", "fewer objects", "older", "no text", "number"],
+)  # fmt: skip
+def test_no_content_is_worse_than_a_bad_file(tmp_path, content):
+    path = tmp_path / "x.json"
+    path.write_bytes(content)
+    with pytest.raises(BadFile, match=r"x\.json") as caught:
+        read_record(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_runs_and_others_leave_beside_records_is_no_record(tmp_path):
+    run = tmp_path / "digits" / "run"
+    run.mkdir(parents=True)
+    written = write_record(finished(), run / "record.json")
+    others = (
+        "milestones.json",
+        "samples.partial.json",
+        "x.profile.json",
+        "x.evaluation.json",
+        "x.0a1b2c.re-trained.json",
+    )
+    for name in others:
+        (run / name).write_text("[]")
+    assert read_records(tmp_path) == [written]
+    (run / "another.json").write_text("[]")
+    with pytest.raises(BadFile, match=r"another\.json"):
+        read_records(tmp_path)
+
+
 def test_a_finished_record_can_not_be_made_without_numbers():
     with pytest.raises(ValidationError, match="a finished run needs"):
         Record.model_validate({**finished().model_dump(), "metrics": []})

@@ -118,7 +118,7 @@ def test_ranks_ties_and_what_has_none_are_told(site, records):
 
 def test_published_numbers_stand_apart(site):
     table = Page(site / "tracks" / "imagenet256.html").text
-    assert "Nobody has run this track yet" in table and "19.47" in table and "have no rank" in table
+    assert "No record here is of this track" in table and "19.47" in table and "have no rank" in table
     assert "imagenet256" in Page(site / "index.html").text
 
 

@@ -5,38 +5,30 @@ import hashlib
 import re
 import shlex
 import socket
-import struct
-import zlib
 from datetime import date
 from pathlib import Path
 
 import pytest
 import typer
 from records import ENVIRONMENT, named, sound, unfinished
-from tampering import GOOD
+from tampering import GOOD, chunk, png
 
 from ditbench.cli import app
 from ditbench.errors import BadFile, BadValue, DitbenchError
+from ditbench.png import chunks
+from ditbench.privacy import betrayals
 from ditbench.record import Submission, read_record, write_record
-from ditbench.submission import betrayals, chunks, submit
+from ditbench.submission import submit
 from ditbench.validation import validate
 
 ROOT = Path(__file__).parent.parent
 TODAY = date(2026, 1, 3)
 
 
-def chunk(kind, content=b""):
-    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-
-
-def png(*more, end=b""):
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", bytes(13)) + b"".join(more) + chunk(b"IDAT") + chunk(b"IEND") + end
-
-
 def put(folder, record, grid=None):
     """A run's directory, with all that a run leaves; and where."""
     grid = png() if grid is None else grid
-    weights, names = b"weights", ("ema.safetensors", "samples.png")
+    weights, names = record.run_id.encode(), ("ema.safetensors", "samples.png")
     if record.status == "finished":
         sums = [hashlib.sha256(content).hexdigest() for content in (weights, grid)]
         record = record.model_copy(update={"files": dict(zip(names, sums, strict=True))})
@@ -57,7 +49,7 @@ def to(tmp_path):
 
 
 def diverged(seed):
-    same = {name: getattr(GOOD, name) for name in ("budget", "reference_sha256", "environment")}
+    same = {name: getattr(GOOD, name) for name in ("budget", "data_sha256", "reference_sha256", "environment")}
     return named(unfinished("dit:nano", seed=seed).model_copy(update=same))
 
 
@@ -74,7 +66,9 @@ def test_record_and_grid_are_copied_and_no_more(tmp_path, to, ditbench):
     assert files(to) == [f"records/digits/{name}.json" for name in names] + [
         f"samples/digits/{name}.png" for name in names[:2]
     ]
-    assert "3 records" in out and f"ditbench leaderboard build {to / 'records'} --out {to}" in out
+    page = to.parent / "README.md"
+    assert "3 records" in out and f"git add {to} {page}\n" in out
+    assert f"ditbench leaderboard build {to / 'records'} --out {to} --page {page}\n" in out
     one = read_record(to / "records" / "digits" / f"{names[0]}.json")
     assert one.submission == Submission(by="Ada", date=date.today(), weights="https://x.org/a")
     run = read_record(track / names[0] / "record.json")
@@ -93,9 +87,15 @@ def test_the_same_again_changes_nothing_and_nothing_is_overwritten(tmp_path, to)
     assert read_record(first.record_path).submission.weights == "https://x.org/weights"
     with pytest.raises(DitbenchError, match="submitted by 'Ada'"):
         submit(run, "Grace", to, today=TODAY)
-    (first.record_path.parent / f"{first.record.run_id}.re-trained.json").write_text("{}")
+    verified = first.record_path.parent / f"{first.record.run_id}.0a1b2c.re-trained.json"
+    verified.write_text("{}")
     with pytest.raises(DitbenchError, match="has been verified"):
         submit(run, "Ada", to, "https://x.org/others", TODAY)
+    write_record(read_record(first.record_path).model_copy(update={"submission": None}), first.record_path)
+    with pytest.raises(DitbenchError, match="has been verified"):  # also where nobody had put it forward
+        submit(run, "Ada", to, today=TODAY)
+    verified.unlink()
+    submit(run, "Ada", to, today=TODAY)
     write_record(read_record(run / "record.json").model_copy(update={"environment": None}), first.record_path)
     before = first.record_path.read_bytes()
     write_record(sound(fid=1.0, files=read_record(run / "record.json").files), run / "record.json")
@@ -126,11 +126,12 @@ def test_a_seed_that_is_left_out_is_asked_for(tmp_path, to):
         (diverged(0).model_copy(update={"reason": "no file /home/ada/data"}), "reason holds an absolute path"),
         (diverged(0).model_copy(update={"reason": r"no file C:\Users\ada"}), "reason holds an absolute path"),
         (diverged(0).model_copy(update={"reason": "host node-17.lab is full"}), "reason holds this machine's name"),
-        (diverged(0).model_copy(update={"reason": "ask lovelace why"}), "reason holds your user's name"),
+        (diverged(0).model_copy(update={"reason": "NODE-17 is full"}), "reason holds this machine's name"),
+        (diverged(0).model_copy(update={"reason": "ask Lovelace why"}), "reason holds your user's name"),
         (sound(deviations=["the data set /data/x, not digits"]), "deviations.0 holds an absolute path"),
         (sound(data=sound().data.model_copy(update={"name": "lovelace-photos"})), "data.name holds your user's name"),
     ],
-    ids=["interrupted", "wrong", "path", "windows", "host", "user", "deviation", "data"],
+    ids=["interrupted", "wrong", "path", "windows", "host", "capitals", "user", "deviation", "data"],
 )  # fmt: skip
 def test_what_is_not_to_be_put_forward_is_refused_by_name(tmp_path, to, monkeypatch, record, words):
     monkeypatch.setattr(socket, "gethostname", lambda: "node-17.lab")
@@ -191,7 +192,7 @@ def test_other_strokes_are_none(text):
 
 def test_a_grid_is_a_picture_and_no_more(tmp_path, to):
     for bad in (png(chunk(b"tEXt", b"Author\0me")), png(chunk(b"eXIf")), png(end=b"PK"), png()[:-4]):
-        with pytest.raises(BadFile, match=r"samples.png of dit-nano-seed0-.* holds more than a picture"):
+        with pytest.raises(BadFile, match=r"dit-nano-seed0-.*samples\.png holds more than a picture"):
             submit(put(tmp_path / str(len(bad)) / str(bad[40]), sound(), bad), "Ada", to)
     assert list(chunks(png())) == [b"IHDR", b"IDAT", b"IEND"] and files(to) == []
     run = put(tmp_path / "other", sound())

@@ -10,6 +10,7 @@ import types
 from pathlib import Path
 
 import pytest
+import torch
 import wandb
 from records import ENVIRONMENT, finished, raw_weights, unfinished
 from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
@@ -19,6 +20,7 @@ from test_campaign import Ears, run, run_process
 from wandb.proto.wandb_internal_pb2 import Record as WandbRecord
 
 from ditbench import trackers
+from ditbench.environment import describe
 from ditbench.errors import DitbenchError
 from ditbench.executors import Job
 from ditbench.listeners import Silent, Together
@@ -45,12 +47,16 @@ def offline(tmp_path, monkeypatch):
     wandb.teardown()  # or the next test would find this one's folders
 
 
+HARDWARE = describe(torch.device("cpu")).hardware  # as the command will find it
+
+
 @pytest.fixture
 def job(toy, tmp_path):
     """A run of the toy that has not begun."""
     (config,) = make_plan(Registry.installed(), "tiny", ["toy"], device="cpu")
     data = open_data(config, Registry.installed())
-    config = config.model_copy(update={"data_sha256": data.sha256, "reference_sha256": data.images.hash()})
+    known = {"data_sha256": data.sha256, "reference_sha256": data.images.hash(), "hardware": HARDWARE}
+    config = config.model_copy(update=known)
     (directory := tmp_path / "tiny" / config.run_id).mkdir(parents=True)
     return Job(config, directory, ENVIRONMENT)
 
@@ -300,8 +306,7 @@ def test_a_run_of_another_command_is_left_alone(job, fake):
     write_record(finished().model_copy(update={"run_id": job.config.run_id}), job.directory / "record.json")
     tracker.ended(record)
     assert fake.told == []
-    write_record(record, job.directory / "record.json")
-    tracker.ended(record)
+    tracker.ended(write_record(record, job.directory / "record.json"))
     assert fake.told == ["take up", "end"]
 
 

@@ -9,12 +9,22 @@ from pathlib import Path
 
 import pytest
 from records import ENVIRONMENT, evaluation, finished, named, raw_weights, sound, unfinished
-from tampering import GOOD, SEALED, TAMPERED, content_of, to
+from tampering import GOOD, SEALED, SUBMISSION, TAMPERED, chunk, content_of, png, to
 
+from ditbench.derived import of_raw
 from ditbench.record import Record, read_record, seal, write_evaluation, write_record
 from ditbench.validation import check_file, kind_of, validate
 
-PNG = b"\x89PNG\r\n\x1a\n and so on"
+
+def submitted(*arguments, **changes):
+    """A run that holds, put forward."""
+    return sound(*arguments, **changes, submission=SUBMISSION)
+
+
+def lost(label, seed, **changes):
+    """A run of the same row that diverged, put forward."""
+    same = {name: getattr(GOOD, name) for name in ("budget", "data_sha256", "reference_sha256", "submission")}
+    return named(unfinished(label, seed=seed).model_copy(update={**same, **changes}))
 
 
 def put(folder, content, name=None):
@@ -59,10 +69,13 @@ def test_what_holds_passes(tmp_path, ditbench):
     raw = raw_weights(9.0).model_copy(
         update={"metrics": GOOD.metrics, "sampling": GOOD.sampling.model_copy(update={"weights": "raw"})}
     )
-    for record in (GOOD, sound(seed=1), sound("uvit:nano", raw=raw), sound("mdt:nano", floors=[], milestones=[])):
+    others = (submitted("uvit:nano", raw=raw), submitted("mdt:nano", floors=[], milestones=[]))
+    for record in (GOOD, submitted(seed=1), *others):
         put(tmp_path, content_of(record))
     out = ditbench("records", "validate", str(tmp_path))
-    assert out == "4 records checked: seals, hashes, counts and all numbers that follow from others hold.\n"
+    assert out == (
+        "4 records checked: no fault. Seals and hashes hold, and so do the numbers that could be computed again.\n"
+    )
 
 
 def test_every_fault_of_a_file_is_told_and_the_exit_code_is_1(tmp_path, ditbench):
@@ -162,9 +175,8 @@ def test_a_file_lies_where_its_run_belongs(tmp_path):
     shutil.copy(other, run / "record.json")
     (run / "milestones.json").write_text("[{}]")
     assert told(tmp_path / "runs") == ""
-    (run / "milestones.json").write_text(json.dumps(content_of()))  # a list alone passes for what a run measured
-    assert "the file's name is" in told(tmp_path / "runs")
-    (run / "milestones.json").unlink()
+    (run / "samples.partial.json").write_text("{}")
+    assert told(tmp_path / "runs") == ""
     (run / "link.json").symlink_to(run / "record.json")
     assert "link.json: the whole can't be read: it is no file, but a link" in told(run)
     run.rename(tmp_path / "runs" / "mine")
@@ -174,16 +186,60 @@ def test_a_file_lies_where_its_run_belongs(tmp_path):
 def test_the_grid_beside_is_the_records(tmp_path):
     grid = tmp_path / "samples" / "digits" / f"{GOOD.run_id}.png"
     grid.parent.mkdir(parents=True)
-    grid.write_bytes(PNG)
+    grid.write_bytes(png())
     assert 'files.samples.png is "2222' in told(put(tmp_path, content_of()))
-    files = {"ema.safetensors": "1" * 64, "samples.png": hashlib.sha256(PNG).hexdigest()}
-    path = put(tmp_path, content_of(sound(files=files)))
-    assert told(path) == ""
-    grid.write_bytes(b"GIF89a")
-    assert "is no PNG" in told(path) and "files.samples.png is" in told(path)
+    for content, words in ((png(), ""), (png(chunk(b"tEXt", b"Author\0me")), "samples.png holds more than a picture"),
+                           (png(end=b"PK"), "holds more than a picture"), (b"GIF89a", "is no PNG")):  # fmt: skip
+        files = {"ema.safetensors": "1" * 64, "samples.png": hashlib.sha256(content).hexdigest()}
+        path = put(tmp_path, content_of(submitted(files=files)))
+        grid.write_bytes(content)
+        found = told(path).replace(grid.name, "samples.png")
+        assert words in found if words else not found
     grid.unlink()
     grid.symlink_to(path)
     assert "is no file, but a link" in told(path)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "records/notes.json", "records/digits/more/x.json", "records/digits/x.txt", "records/digits/.x.json.1.tmp",
+        "records/digits/x.profile.json", "records/digits/x.evaluation.json", "records/digits/milestones.json",
+        "records/digits/record.json", "samples/digits/another.png", "samples/digits/more/x.png", "samples/x.png",
+        "samples/fashion32/{run}.png", "samples/digits/{run}.jpg",
+    ],
+)  # fmt: skip
+def test_what_belongs_to_no_record_of_a_leaderboard_is_found(tmp_path, name):
+    put(tmp_path, content_of())
+    grid = tmp_path / "samples" / "digits" / f"{GOOD.run_id}.png"
+    grid.parent.mkdir(parents=True)
+    stray = tmp_path / name.format(run=GOOD.run_id)
+    stray.parent.mkdir(parents=True, exist_ok=True)
+    stray.write_bytes(b"{}")
+    for folder in (tmp_path, tmp_path.parent, tmp_path / "records"):
+        assert f"{stray}: it belongs to no record, should be {name[:7]}/TRACK/RUN-ID" in told(folder)
+    stray.unlink()
+    stray.symlink_to(grid)  # which leads nowhere
+    assert "it belongs to no record" in told(tmp_path)
+    stray.unlink()
+    assert told(tmp_path) == ""
+
+
+def test_a_leaderboard_is_known_from_within(tmp_path, monkeypatch):
+    (put(tmp_path, content_of()).parents[1] / "notes.txt").write_text("")
+    monkeypatch.chdir(tmp_path / "records")
+    assert "notes.txt: it belongs to no record" in told(Path())
+
+
+def test_a_leaderboard_has_records_of_published_tracks_alone(tmp_path):
+    track = GOOD.track.model_copy(update={"name": "mine"})
+    mine = content_of(named(submitted().model_copy(update={"track": track, "track_hash": track.hash})))
+    words = 'track.name is "mine", should be one of the tracks that come with ditbench'
+    assert told(put(tmp_path, mine)).count(words) == 1
+    (tmp_path / "mine").mkdir()
+    elsewhere = tmp_path / "mine" / f"{mine['run_id']}.json"
+    elsewhere.write_text(json.dumps(mine))
+    assert told(elsewhere) == ""
 
 
 def test_no_run_stands_twice(tmp_path):
@@ -191,32 +247,66 @@ def test_no_run_stands_twice(tmp_path):
     copy = tmp_path / "elsewhere" / "digits" / path.name
     copy.parent.mkdir(parents=True)
     shutil.copy(path, copy)
-    lines = told(tmp_path)
+    lines = "\n".join(line for one in validate([copy, tmp_path]) for line in one.lines)
     assert f'run_id is "{GOOD.run_id}", which {copy} has already' in lines and "run_hash is" in lines
+    assert told(tmp_path) == "", "beside a leaderboard's records lie its tables and pages, which are made of them"
     assert not [line for one in validate([path, path]) for line in one.lines]  # one file given twice
 
 
 def test_no_seed_is_left_out_of_a_row(tmp_path):
     for seed in (0, 2, 4):
-        put(tmp_path, content_of(sound(seed=seed)))
-    put(tmp_path, content_of(sound("uvit:nano", seed=1)))
+        put(tmp_path, content_of(submitted(seed=seed)))
+    put(tmp_path, content_of(submitted("uvit:nano", seed=1)))
     lines = told(tmp_path)
     words = "seed {} is missing: a row's seeds count from 0, so that none can be left out"
     assert lines.count("is missing") == 3 and lines.count(words.format(1)) == lines.count(words.format(3)) == 1
     assert f"uvit-nano-seed1-{sound('uvit:nano', seed=1).run_hash[:8]}.json: {words.format(0)}" in lines
     for seed in (1, 3):
-        same = {name: getattr(GOOD, name) for name in ("budget", "reference_sha256", "environment")}
-        put(tmp_path, content_of(named(unfinished("dit:nano", seed=seed).model_copy(update=same))))
-    put(tmp_path, content_of(sound("uvit:nano", seed=0)))
-    nowhere = {"budget": GOOD.budget, "reference_sha256": GOOD.reference_sha256}  # it failed without saying where
-    put(tmp_path, content_of(named(unfinished("uvit:nano", seed=2).model_copy(update=nowhere))))
+        put(tmp_path, content_of(lost("dit:nano", seed, environment=ENVIRONMENT)))
+    put(tmp_path, content_of(submitted("uvit:nano", seed=0)))
+    put(tmp_path, content_of(lost("uvit:nano", 2)))  # it failed without saying where
     assert told(tmp_path) == ""
     for seed in (0, 1):  # of another machine, so another row
         moved = {"cpu": "Another processor"} if seed else {}
-        put(tmp_path, content_of(sound("mdt:nano", seed=seed, environment=ENVIRONMENT.model_copy(update=moved))))
+        put(tmp_path, content_of(submitted("mdt:nano", seed=seed, environment=ENVIRONMENT.model_copy(update=moved))))
     assert told(tmp_path).count(words.format(0)) == 1
-    put(tmp_path, content_of(sound("diffit:nano", seed=2**32 - 1)))
+    put(tmp_path, content_of(submitted("diffit:nano", seed=2**32 - 1)))
     assert told(tmp_path).count("is missing") == 11  # the first ten of four thousand million
+
+
+@pytest.mark.parametrize(
+    "way", [("files", "ema.safetensors"), ("sampling", "images_sha256"), ("training", "step_seconds")], ids=".".join
+)
+def test_one_run_does_not_pass_for_several(tmp_path, way):
+    (part, name), content = way, content_of(submitted(seed=1))
+    content[part][name] = content_of()[part][name]
+    first, second = put(tmp_path, content_of()), put(tmp_path, {**content, "sha256": seal(content)})
+    lines = told(tmp_path)
+    assert f"{second}: {part}.{name} is " in lines and f", as in {first}: it is a copy of another run's" in lines
+    assert "is a copy" not in told(first)
+
+
+def test_the_same_training_done_twice_may_give_the_same_weights(tmp_path):
+    """A processor of the same make, or the native recipe where it is the track's: equal bits, and other times."""
+    again = submitted(environment=ENVIRONMENT.model_copy(update={"cpu": "Its sister"}), files=GOOD.files)
+    times = again.training.model_copy(update={"step_seconds": [0.2, 0.1, 10.0]})
+    curve = [point.model_copy(update={"seconds": s}) for point, s in zip(times.curve, (0.2, 0.3, 10.3), strict=True)]
+    again = again.model_copy(update={"training": times.model_copy(update={"curve": curve})})
+    put(tmp_path, content_of())
+    put(tmp_path, content_of(again))
+    assert told(tmp_path) == ""
+
+
+def test_the_same_real_images_score_the_same_in_all_runs(tmp_path):
+    floor = GOOD.floors[0]
+    put(tmp_path, content_of())
+    for shift, words in ((1e-6, ""), (1e-3, "floors.0.value is 0.0025")):
+        values = [value + shift for value in floor.raw["values"]]
+        value, spread = of_raw({"values": values})
+        other = floor.model_copy(update={"raw": {"values": values}, "value": value, "spread": spread})
+        put(tmp_path, content_of(submitted("uvit:nano", floors=[other])))
+        lines = told(tmp_path)
+        assert f"{words}, should be about 0.0015, as in {tmp_path}" in lines if words else not lines
 
 
 def test_evaluations_and_profiles_are_told_by_their_names(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,8 +14,6 @@ from ..errors import BadFile, BadValue
 from .app import EXIT_FAILED, app, fetch_weights, installed
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from ..record import Record
     from ..verification import Verification
 
@@ -59,7 +58,10 @@ def schema() -> None:
 def validate(
     paths: Annotated[list[Path], typer.Argument(help="Files, or folders that are searched through and through.")],
 ) -> None:
-    """Recompute what follows from raw numbers and hashes, and name every fault, a line each."""
+    """Recompute what follows from raw numbers and hashes, and name every fault, a line each.
+
+    A leaderboard's folder, too: each record as it was submitted, and no file that belongs to none.
+    """
     from collections import Counter
 
     from ..validation import validate as check
@@ -73,7 +75,7 @@ def validate(
     if bad:
         typer.echo(f"{files} checked: {sum(len(one.faults) for one in bad)} faults in {len(bad)} of them.")
         raise typer.Exit(EXIT_FAILED)
-    typer.echo(f"{files} checked: seals, hashes, counts and all numbers that follow from others hold.")
+    typer.echo(f"{files} checked: no fault. Seals and hashes hold, and so do the numbers that could be computed again.")
 
 
 @records_app.command()
@@ -91,10 +93,15 @@ def submit(
     found = copy(run_dir, by, to, weights_url)
     for warning in (warning for one in found for warning in one.warnings):
         typer.echo(f"Mind: {warning}.")
-    typer.echo(f"{len(found)} records in {to / 'records'}. Next:")
-    typer.echo(f"  ditbench records validate {to / 'records'}")
-    typer.echo(f"  ditbench leaderboard build {to / 'records'} --out {to}")
-    typer.echo(f"  git add {to}, commit, and open a pull request")
+    records, page = str(to / "records"), str(to.parent / "README.md")  # the table in the README is made from them, too
+    typer.echo(f"{len(found)} record{'s' * (len(found) != 1)} in {records}. Next:")
+    for command in (
+        ["ditbench", "records", "validate", records],
+        ["ditbench", "leaderboard", "build", records, "--out", str(to), "--page", page],
+        ["git", "add", str(to), page],
+    ):
+        typer.echo(f"  {shlex.join(command)}")
+    typer.echo("then commit, and open a pull request.")
 
 
 @records_app.command()
@@ -109,24 +116,26 @@ def verify(
     offline: Annotated[bool, typer.Option("--offline", help="Never touch the network.")] = False,
 ) -> None:
     """Check somebody's run by its published weights, or by training it again, and write what was found beside it."""
-    from ..console import make_console
     from ..plan import check_device
     from ..record import FILE_NAME
     from ..verification import re_trained, write_verification
 
-    if (weights is None) == (run is None):
-        raise BadValue("Give either --weights, to measure again, or --run, which was trained again.")
     check_device(device)
-    console, checked = make_console(), _sound(record)
-    if run is not None:
+    checked = _sound(record)
+    if weights is not None and run is None:
+        found = _measure_again(checked, weights, by, device, data, reference, offline)
+    elif run is not None and weights is None:
         found = re_trained(checked, _sound(run / FILE_NAME), by)
     else:
-        assert weights is not None
-        found = _measure_again(console, checked, weights, by, device, data, reference, offline)
-    path = write_verification(found, record.parent)
-    _show(console, found)
-    if checked.submission is None:
-        typer.echo("Mind: this record is not submitted; `ditbench records submit` will change it, and this with it.")
+        raise BadValue("Give either --weights, to measure again, or --run, which was trained again.")
+    _tell(checked, found, write_verification(found, record.parent))
+
+
+def _tell(record: Record, found: Verification, path: Path) -> None:
+    """Show what was found and where it was written; exit code 1 if it does not confirm the record."""
+    _show(found)
+    if record.submission is None:
+        typer.echo("Mind: this record is not submitted; once it is, its sha256 is another, and this is of no record.")
     typer.echo(f"{found.tier}: {'confirmed' if found.confirmed else 'not confirmed'} -> {path}")
     if not found.confirmed:
         raise typer.Exit(EXIT_FAILED)
@@ -145,11 +154,12 @@ def _sound(path: Path) -> Record:
 
 
 def _measure_again(
-    console: Console, record: Record, weights: Path, by: str, device: str, data: str, reference: str, offline: bool
+    record: Record, weights: Path, by: str, device: str, data: str, reference: str, offline: bool
 ) -> Verification:
+    from ..console import make_console
     from ..registry import pick
 
-    registry = installed()
+    console, registry = make_console(), installed()
     for _, name in record.track.evaluation.choices:
         fetch_weights(console, pick("extractor", name, registry.extractors), offline)
 
@@ -159,11 +169,11 @@ def _measure_again(
         return re_evaluate(record, weights, by, registry, device, data, reference, offline)
 
 
-def _show(console: Console, found: Verification) -> None:
-    from ..console import make_table, plain
+def _show(found: Verification) -> None:
+    from ..console import make_console, make_table, plain
 
     table = make_table("metric", "in the record", "found", "may differ by", "")
     for one in found.compared:
         numbers = (f"{number:.6g}" for number in (one.recorded, one.found, one.allowed))
         table.add_row(*map(plain, (one.protocol, *numbers, "agrees" if one.agrees else "differs")))
-    console.print(table)
+    make_console().print(table)

@@ -1,0 +1,92 @@
+"""A leaderboard's folder: its records are as `ditbench records submit` puts them there, and nothing else is there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from .faults import Faults, shown
+from .ledger import published
+from .png import BEGINNING, beyond_a_picture
+from .privacy import betrayals
+from .record import FILE_NAME, GRID_FILE, NO_RECORDS, VERIFICATION_SUFFIXES, Record
+from .verification import NAME_FORM, is_name
+
+RECORDS, SAMPLES = "records", "samples"  # folders of a leaderboard, with one for each track
+MAX_PICTURE = 2**26  # bytes of a grid of samples
+
+
+def is_committed(path: Path) -> bool:
+    """Whether a file lies where a leaderboard has its records; those of a run's directory are called otherwise."""
+    return path.name != FILE_NAME and path.absolute().parent.parent.name == RECORDS
+
+
+def grid_of(path: Path) -> Path:
+    """Where the grid of samples of a leaderboard's record lies."""
+    path = path.absolute()
+    return path.parents[2] / SAMPLES / path.parent.name / f"{path.stem}.png"
+
+
+def as_submitted(record: Record) -> Faults:
+    """What `ditbench records submit` would not have let pass."""
+    if not published(record.track):
+        yield f"track.name is {shown(record.track.name)}, should be one of the tracks that come with ditbench"
+    if record.submission is None:
+        yield "submission is none, should say who put the record forward: `ditbench records submit` writes it"
+    elif not is_name(record.submission.by):
+        yield f"submission.by is {shown(record.submission.by)}, should be a name: {NAME_FORM}"
+    yield from tells_no_path(record.model_dump(mode="json", exclude={"submission"}))
+
+
+def tells_no_path(content: dict[str, Any]) -> Faults:
+    """A fault for each string that holds an absolute path; names of machines are known to those alone who submit."""
+    for field, what in betrayals(content, {}):
+        yield f"{field} holds {what}, should tell nothing of the machine"
+
+
+def picture_only(path: Path) -> Faults:
+    """A fault if a grid of samples is no PNG, or more than a picture."""
+    if path.stat().st_size > MAX_PICTURE:
+        yield f"files.{GRID_FILE}: {path.name} has {path.stat().st_size} bytes, should have at most {MAX_PICTURE}"
+        return
+    content = path.read_bytes()
+    if not content.startswith(BEGINNING):
+        yield f"files.{GRID_FILE}: {path.name} is no PNG"
+    elif (kind := beyond_a_picture(content)) is not None:
+        yield f"files.{GRID_FILE}: {path.name} holds more than a picture: {shown(repr(kind))}"
+
+
+def strays(paths: Sequence[Path]) -> Iterator[tuple[Path, str]]:
+    """What lies in the leaderboards among folders, or below them, and belongs to no record there; and the fault."""
+    for board in dict.fromkeys(folder for path in paths if path.is_dir() for folder in _boards(path)):
+        yield from _among_records(board / RECORDS)
+        yield from _among_samples(board)
+
+
+def _boards(folder: Path) -> list[Path]:
+    if folder.absolute().name == RECORDS:
+        return [folder.parent if folder.name else folder.absolute().parent]  # "." has no name
+    if (folder / RECORDS).is_dir():
+        return [folder]
+    return [found.parent for found in sorted(folder.rglob(RECORDS)) if found.is_dir()]
+
+
+def _among_records(folder: Path) -> Iterator[tuple[Path, str]]:
+    should = f"should be {RECORDS}/TRACK/RUN-ID.json, or beside it, ending with {' or '.join(VERIFICATION_SUFFIXES)}"
+    for path in _files(folder):
+        known = not path.name.endswith(NO_RECORDS) or path.name.endswith(VERIFICATION_SUFFIXES)
+        if path.parent.parent != folder or not known or path.suffix != ".json" or path.name == FILE_NAME:
+            yield path, f"it belongs to no record, {should}"
+
+
+def _among_samples(board: Path) -> Iterator[tuple[Path, str]]:
+    grids = {grid_of(path) for path in (board / RECORDS).glob("*/*.json") if not path.name.endswith(NO_RECORDS)}
+    for path in _files(board / SAMPLES):
+        if path.absolute() not in grids:
+            yield path, f"it belongs to no record, should be {SAMPLES}/TRACK/RUN-ID.png"
+
+
+def _files(folder: Path) -> list[Path]:
+    """All below a folder that is no folder, hidden files and links included."""
+    return [path for path in sorted(folder.rglob("*")) if path.is_symlink() or not path.is_dir()]
