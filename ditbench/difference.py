@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from .errors import BadValue
-from .record import EVALUATION_SUFFIX, Evaluation, Measurement, Record, read_checked, read_record
+from .reading import read_checked
+from .record import EVALUATION_SUFFIX, Evaluation, Measurement, Record, read_record
 
 # From what moves a FID most and is least often told to what hardly moves it; a prefix covers all below it.
 SUSPECTS = (

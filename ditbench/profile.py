@@ -12,7 +12,8 @@ import pydantic
 from pydantic import Field
 
 from .components import DenoiserSpec
-from .record import PROFILE_SUFFIX, ArchitectureFacts, Cost, Count, Environment, PeakMemory, read_checked
+from .reading import read_checked
+from .record import PROFILE_SUFFIX, ArchitectureFacts, Cost, Count, Environment, PeakMemory
 from .storage import write_text
 from .track import Frozen, Positive, digest
 

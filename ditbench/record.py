@@ -14,7 +14,7 @@ from .components import Value
 from .derived import Kind, sample_error
 from .errors import BadFile
 from .migrations import upgrade_record
-from .reading import read_checked as read_checked  # here, too: a record is where most look for it
+from .reading import read_checked
 from .storage import write_text
 from .track import Frozen, Name, ObjectiveChoice, Recipe, Ruleset, RunConfig, Track, digest
 

@@ -20,6 +20,7 @@ from ditbench.leaderboard.build import (
     STARTS,
     build,
     into_page,
+    of_track,
     outputs,
     stale,
     write_run_tables,
@@ -87,67 +88,69 @@ def test_another_process_makes_the_same_files_without_torch(folder):
 
 
 def test_what_is_built_is_current_and_building_again_changes_nothing(tmp_path):
-    build(RECORDS, tmp_path)
-    assert sorted(content(tmp_path)) == sorted(NAMES) and stale(RECORDS, tmp_path) == []
+    build(boards(RECORDS), tmp_path)
+    assert sorted(content(tmp_path)) == sorted(NAMES) and stale(boards(RECORDS), tmp_path) == []
     first = content(tmp_path)
-    found = build(RECORDS, tmp_path)
-    assert content(tmp_path) == first and found == boards(RECORDS)
+    build(boards(RECORDS), tmp_path)
+    assert content(tmp_path) == first
 
 
 def test_a_check_names_what_is_stale_missing_and_superfluous_and_writes_nothing(tmp_path):
-    build(RECORDS, tmp_path)
+    build(boards(RECORDS), tmp_path)
     (tmp_path / "leaderboard.tex").write_text("% edited")
     (tmp_path / "leaderboard.json").unlink()
     before = content(tmp_path)
     fewer = [record for record in RECORDS if not record.milestones]
-    told = stale(fewer, tmp_path)
+    told = stale(boards(fewer), tmp_path)
     assert told == [
         f"{tmp_path / 'README.md'} is stale", f"{tmp_path / 'leaderboard.csv'} is stale",
         f"{tmp_path / 'leaderboard.json'} is missing", f"{tmp_path / 'leaderboard.tex'} is stale",
         f"{tmp_path / 'curves.csv'} is superfluous",
     ]  # fmt: skip
     assert content(tmp_path) == before
-    build(fewer, tmp_path)
-    assert stale(fewer, tmp_path) == [] and not (tmp_path / CURVES_FILE).exists()
-    assert len(stale(fewer, tmp_path / "nowhere")) == 4 and not (tmp_path / "nowhere").exists()
+    build(boards(fewer), tmp_path)
+    assert stale(boards(fewer), tmp_path) == [] and not (tmp_path / CURVES_FILE).exists()
+    assert len(stale(boards(fewer), tmp_path / "nowhere")) == 4 and not (tmp_path / "nowhere").exists()
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_one_changed_byte_is_seen(tmp_path, name):
-    build(RECORDS, tmp_path)
+    build(boards(RECORDS), tmp_path)
     (tmp_path / name).write_bytes((tmp_path / name).read_bytes().replace(b"\n", b"\r\n", 1))
-    assert stale(RECORDS, tmp_path) == [f"{tmp_path / name} is stale"]
+    assert stale(boards(RECORDS), tmp_path) == [f"{tmp_path / name} is stale"]
 
 
 def test_somebody_elses_files_are_not_overwritten(tmp_path):
     (tmp_path / "README.md").write_text("# My project")
     (tmp_path / CURVES_FILE).write_text("mine")
     with pytest.raises(BadFile, match=r"README\.md.*choose another --out"):
-        build(RECORDS, tmp_path)
+        build(boards(RECORDS), tmp_path)
     assert content(tmp_path) == {"README.md": b"# My project", CURVES_FILE: b"mine"}
     (tmp_path / "README.md").unlink()
-    build([finished()], tmp_path)
+    build(boards([finished()]), tmp_path)
     assert (tmp_path / CURVES_FILE).read_text() == "mine"
 
 
 def test_a_place_that_can_not_be_written_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(DitbenchError, match="--out"):
-        build(RECORDS, tmp_path / "file")
+        build(boards(RECORDS), tmp_path / "file")
 
 
 def test_one_track_alone(tmp_path):
     reported = read_reported(REPORTED)
-    (board,) = build(RECORDS, tmp_path, "other", reported)
+    records, published = of_track(RECORDS, reported, "other")
+    (board,) = shown = boards(records)
+    build(shown, tmp_path, published)
     page = (tmp_path / "README.md").read_text()
     assert board.protocol.track == "other" and "digits v3" not in page and "## Reported" not in page
-    assert build(RECORDS, tmp_path / "imagenet", "imagenet256", reported) == []
+    records, published = of_track(RECORDS, reported, "imagenet256")
+    assert records == []
+    build([], tmp_path / "imagenet", published)
     page = (tmp_path / "imagenet" / "README.md").read_text()
     assert "No records yet." in page and "dit:XL/2" in page and "imagenet512" not in page
     with pytest.raises(UnknownName, match=r"'digit'\. Did you mean 'digits'.*Known: digits, other"):
-        build(RECORDS, tmp_path, "digit")
-    with pytest.raises(UnknownName):
-        stale(RECORDS, tmp_path, "digit")
+        of_track(RECORDS, [], "digit")
 
 
 def test_no_records_make_files_that_say_so():

@@ -19,7 +19,8 @@ from ditbench.evaluation import Ask, evaluate
 from ditbench.features import extract, load_extractor
 from ditbench.generated import open_checkpoint
 from ditbench.image_sets import in_memory, open_images
-from ditbench.record import EVALUATION_SUFFIX, Evaluation, read_checked, read_records, write_evaluation
+from ditbench.reading import read_checked
+from ditbench.record import EVALUATION_SUFFIX, Evaluation, read_records, write_evaluation
 from ditbench.reference import open_source
 from ditbench.registry import Registry
 

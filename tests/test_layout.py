@@ -84,7 +84,7 @@ ARROWS = {
         "autoencoder", "datasets.crop", "datasets.raw", "datasets.shards", "errors", "images", "storage", "track",
     },
     "derived": set(),
-    "difference": {"errors", "record"},
+    "difference": {"errors", "reading", "record"},
     "dinov2": {"images"},
     "display": {
         "components", "console", "executors", "leaderboard.boards", "leaderboard.tables", "listeners", "record",
@@ -112,7 +112,7 @@ ARROWS = {
     "leaderboard.boards": {"budget", "leaderboard.intervals", "record", "track", "verification"},
     "leaderboard.build": {
         "errors", "leaderboard.boards", "leaderboard.export", "leaderboard.latex", "leaderboard.markdown",
-        "leaderboard.reported", "record", "storage", "verification",
+        "leaderboard.reported", "record", "storage",
     },
     "leaderboard.curves": {"leaderboard.boards", "leaderboard.intervals", "record"},
     "leaderboard.export": {
@@ -182,7 +182,7 @@ ARROWS = {
     "precision": set(),
     "privacy": set(),
     "processes": {"errors", "watch"},
-    "profile": {"components", "record", "storage", "track"},
+    "profile": {"components", "reading", "record", "storage", "track"},
     "profile_plot": {"components", "profile", "profile_table", "storage"},
     "profile_table": {"profile", "record", "storage"},
     "profiling": {"components", "errors", "plan", "processes", "profile", "record", "registry", "track"},

@@ -48,7 +48,7 @@ def build(
     shown = boards(found, verified)
     text = into_page(page, shown, _samples(records)) if page else ""
     if check:
-        faults = stale(found, out, track, published, verified)
+        faults = stale(shown, out, published)
         if page and page.read_text(encoding="utf-8") != text:
             faults.append(f"{page} is stale")
         if not faults:
@@ -56,7 +56,7 @@ def build(
             return
         typer.echo("\n".join([*faults, "The same command without --check puts that right."]))
         raise typer.Exit(EXIT_FAILED)
-    write(found, out, track, published, verified)
+    write(shown, out, published)
     if page:
         write_text(page, text)
     site = _write_site(shown, records, out / "site", published, verified)

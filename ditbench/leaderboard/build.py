@@ -9,7 +9,6 @@ from pathlib import Path
 from ..errors import BadFile, UnknownName
 from ..record import Record
 from ..storage import make_writable, write_text
-from ..verification import Verification
 from .boards import Board, boards
 from .export import csv, curves, json_text
 from .latex import latex
@@ -35,27 +34,18 @@ def outputs(boards: Sequence[Board], reported: Sequence[Setting] = ()) -> dict[s
     return {**files, CURVES_FILE: way} if (way := curves(boards)) else files
 
 
-def build(
-    records: Iterable[Record],
-    out: Path,
-    track: str | None = None,
-    reported: Sequence[Setting] = (),
-    verifications: Iterable[Verification] = (),
-) -> list[Board]:
-    """Write the files, and return the boards that they show. Curves of an earlier build that are no more are removed.
+def build(boards: Sequence[Board], out: Path, reported: Sequence[Setting] = ()) -> None:
+    """Write the files. Curves of an earlier build that are no more are removed.
 
-    `UnknownName` if nothing is of that track; `BadFile` if `out` has a README.md that this did not write.
+    `BadFile` if `out` has a README.md that this did not write.
     """
-    records, reported = of_track(records, reported, track)
-    found = boards(records, verifications)
-    files = outputs(found, reported)
+    files = outputs(boards, reported)
     again = _is_ours(out)
     make_writable(out)
     for name, content in files.items():
         write_text(out / name, content)
     for name in set(FILES) - set(files) if again else ():
         (out / name).unlink(missing_ok=True)
-    return found
 
 
 def _is_ours(out: Path) -> bool:
@@ -68,16 +58,9 @@ def _is_ours(out: Path) -> bool:
     return True
 
 
-def stale(
-    records: Iterable[Record],
-    out: Path,
-    track: str | None = None,
-    reported: Sequence[Setting] = (),
-    verifications: Iterable[Verification] = (),
-) -> list[str]:
+def stale(boards: Sequence[Board], out: Path, reported: Sequence[Setting] = ()) -> list[str]:
     """What `build` would change in `out`, a line per file: stale, missing or superfluous. Nothing is written."""
-    records, reported = of_track(records, reported, track)
-    files = outputs(boards(records, verifications), reported)
+    files = outputs(boards, reported)
     found = {name: fault for name in FILES if (fault := _fault(out / name, files.get(name)))}
     return [f"{out / name} is {fault}" for name, fault in found.items()]
 

@@ -20,7 +20,7 @@ import pandas as pd
 from ..difference import fields
 from ..difference import rank as suspicion
 from ..errors import BadFile, BadValue
-from ..record import Record, read_records
+from ..record import Record
 from ..track import FOR_MEMORY
 from ..verification import Verification
 from . import tables
@@ -63,15 +63,6 @@ def report(
         boards_left = _count(same, "other board" if changed else "board")
         parts.append(f"{boards_left} {'is as it was' if same == 1 else 'are as they were'}.")
     return "\n\n".join(parts) + "\n"
-
-
-def records_at(ref: str, folder: Path) -> list[Record]:
-    """The records below a folder as a commit had them, migrated and checked; none if it had no such folder.
-
-    `BadValue` if there is no git, no repository or no such commit; `BadFile` names a record that is wrong.
-    """
-    with folder_at(ref, folder) as then:
-        return read_records(then)
 
 
 @contextmanager
