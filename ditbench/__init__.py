@@ -26,7 +26,8 @@ from .hookspecs import hookimpl
 
 if TYPE_CHECKING:
     from .campaign import run
-    from .record import Record
+    from .leaderboard.tables import tables
+    from .record import Record, read_record
 
 __all__ = [
     "Architecture",
@@ -45,10 +46,17 @@ __all__ = [
     "Value",
     "Weights",
     "hookimpl",
+    "read_record",
     "run",
+    "tables",
 ]
 
-_ON_FIRST_USE = {"run": "ditbench.campaign:run", "Record": "ditbench.record:Record"}
+_ON_FIRST_USE = {
+    "run": "ditbench.campaign:run",
+    "tables": "ditbench.leaderboard.tables:tables",
+    "Record": "ditbench.record:Record",
+    "read_record": "ditbench.record:read_record",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -9,21 +9,21 @@ everywhere, built-ins first and then by distribution name, and who comes first k
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import importlib.util
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast
 
 import pluggy
 
-from . import builtins, hookspecs
+from . import hookspecs
 from .components import Architecture, Dataset, Executor, Extractor, Metric, Objective, Sampler, module_of
+from .discovery import GROUP, Source, installed_sources
 from .errors import PluginFault, UnknownName
 
-GROUP = "ditbench"
 _HOOKS: Mapping[str, type] = {  # hook -> what it must return
     "ditbench_architectures": Architecture,
     "ditbench_datasets": Dataset,
@@ -36,6 +36,14 @@ _HOOKS: Mapping[str, type] = {  # hook -> what it must return
 }
 _Item = TypeVar("_Item")
 
+Trouble = Literal["", "too new", "broken at import", "misregistered", "name taken"]
+WAY_OUT: Mapping[Trouble, str] = {
+    "too new": "pip install --upgrade ditbench, or install a version of {distribution} that was made for this one",
+    "broken at import": "python -c 'import {module}' shows the traceback; then mend or reinstall {distribution}",
+    "misregistered": "mend the hook in {module}; `ditbench new` writes one that works",
+    "name taken": "uninstall one of the two, or name the one to load in DITBENCH_PLUGINS",
+}
+
 
 @dataclass(frozen=True)
 class Plugin:
@@ -46,33 +54,21 @@ class Plugin:
     version: str
     module: str = ""  # where it is loaded from
     provides: tuple[str, ...] = ()  # e.g. ("architecture dit",)
+    place: str = ""  # the folder it is installed in, or, if editable, that of its sources
+    unmet: tuple[str, ...] = ()  # requirements of its distribution that this environment does not meet
     fault: str = ""  # one line; empty: loaded
+    trouble: Trouble = ""  # the kind of the fault
 
     @property
     def label(self) -> str:
         """The plugin as messages name it."""
         return f"plugin {self.name!r} of {self.distribution} {self.version}"
 
-
-@dataclass(frozen=True)
-class Source:
-    """A plugin before it is loaded."""
-
-    name: str
-    distribution: str
-    version: str
-    load: Callable[[], object]
-    module: str = ""
-
-
-def _installed_sources() -> list[Source]:
-    version = importlib.metadata.version("ditbench")
-    sources = [Source("builtins", "ditbench", version, lambda: builtins)]
-    entry_points = importlib.metadata.entry_points(group=GROUP)
-    found = [(ep.dist.name if ep.dist else "?", ep.dist.version if ep.dist else "?", ep) for ep in entry_points]
-    for distribution, dist_version, ep in sorted(found, key=lambda item: (item[0], item[2].name)):
-        sources.append(Source(ep.name, distribution, dist_version, ep.load, ep.module))
-    return sources
+    @property
+    def way_out(self) -> str:
+        """What mends the fault; empty: there is none."""
+        module = self.module or self.name
+        return WAY_OUT[self.trouble].format(distribution=self.distribution, module=module) if self.trouble else ""
 
 
 class Registry:
@@ -93,7 +89,7 @@ class Registry:
     @classmethod
     def installed(cls, strict: bool = False) -> Registry:
         """The built-ins and every installed plugin."""
-        return cls(_installed_sources(), strict=strict)
+        return cls(installed_sources(), strict=strict)
 
     @property
     def architectures(self) -> dict[str, Architecture]:
@@ -151,15 +147,20 @@ class Registry:
 
     def _add(self, source: Source) -> Plugin:
         """Load one plugin; all of its components come in, or none."""
+        about = (source.name, source.distribution, source.version, source.module)
+        trouble: Trouble = "too new"
         try:
+            if source.too_new:
+                raise PluginFault(f"it needs {source.too_new}")
+            trouble = "broken at import"
             module = source.load()
+            trouble = "misregistered"
             found = self._collect(module, source)
+            trouble = "name taken"
             self._refuse_taken(found)
         except (Exception, SystemExit) as error:
-            reason = _one_line(error)
-            return Plugin(source.name, source.distribution, source.version, source.module, (), reason)
-        provides = tuple(f"{_kind(hook)} {name}" for hook, name, _ in found)
-        plugin = Plugin(source.name, source.distribution, source.version, source.module, provides)
+            return Plugin(*about, (), source.place, source.unmet, _one_line(error), trouble)
+        plugin = Plugin(*about, tuple(f"{_kind(hook)} {name}" for hook, name, _ in found), source.place, source.unmet)
         for hook, name, item in found:
             self._items[hook][name] = (item, plugin)
         return plugin
@@ -179,17 +180,14 @@ class Registry:
                 if impl.plugin is module:
                     items = cast(Iterable[object], impl.function())
                     found += [(caller.name, *_checked(caller.name, item)) for item in items]
+        _refuse_twice(found)
         return found
 
     def _refuse_taken(self, found: Iterable[tuple[str, str, Any]]) -> None:
-        seen: set[tuple[str, str]] = set()
         for hook, name, _ in found:
             if name in self._items[hook]:
                 owner = self._items[hook][name][1]
                 raise PluginFault(f"the {_kind(hook)} {name!r} already belongs to {owner.label}")
-            if (hook, name) in seen:
-                raise PluginFault(f"it registers the {_kind(hook)} {name!r} twice")
-            seen.add((hook, name))
 
 
 def pick(kind: str, name: str, known: Mapping[str, _Item]) -> _Item:
@@ -209,6 +207,12 @@ def _python_files(package: str) -> list[Path]:
     if not folders and spec.origin:
         files = [Path(spec.origin)]
     return sorted(files)
+
+
+def _refuse_twice(found: Sequence[tuple[str, str, Any]]) -> None:
+    for (hook, name), count in Counter((hook, name) for hook, name, _ in found).items():
+        if count > 1:
+            raise PluginFault(f"it registers the {_kind(hook)} {name!r} twice")
 
 
 def _kind(hook: str) -> str:

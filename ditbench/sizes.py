@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from .components import DenoiserSpec, Selection
@@ -31,6 +31,11 @@ class Size:
         macs = (_macs(self.cost.macs_per_image), _macs(self.cost.training_macs_per_image))
         return self.label, str(self.spec), f"{self.cost.parameters:,}", f"{lasting:,}", *macs
 
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The row with the types that it has: the spec's fields, and counts."""
+        return {"size": self.label, "for": asdict(self.spec), **self.cost.model_dump()}
+
 
 @dataclass(frozen=True)
 class Unfit:
@@ -43,6 +48,11 @@ class Unfit:
     def cells(self) -> tuple[str, ...]:
         """The row under `HEADERS`, as far as it goes."""
         return self.label, self.reason
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The row, as far as it goes."""
+        return {"size": self.label, "reason": self.reason}
 
 
 def count_sizes(registry: Registry, text: str, changes: Mapping[str, Any] | None = None) -> Iterator[Size | Unfit]:

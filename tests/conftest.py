@@ -38,12 +38,13 @@ def install(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(site))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(site), str(TESTS)]))
 
-    def install(distribution, module, source=None, version="0.1", entry=None):
+    def install(distribution, module, source=None, version="0.1", entry=None, requires=()):
         if source is not None:
             (site / f"{module}.py").write_text(source)
         info = site / f"{distribution.replace('-', '_')}-{version}.dist-info"
         info.mkdir()
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n")
+        asks = "".join(f"Requires-Dist: {requirement}\n" for requirement in requires)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n{asks}")
         (info / "entry_points.txt").write_text(f"[ditbench]\n{entry or module} = {module}\n")
 
     yield install

@@ -10,7 +10,7 @@ CORE = ROOT / "ditbench"
 
 # module -> the modules of ours that it may import. A new module is a decision: it is written down here.
 ARROWS = {
-    "__init__": {"campaign", "components", "errors", "hookspecs", "record"},
+    "__init__": {"campaign", "components", "errors", "hookspecs", "leaderboard.tables", "record"},
     "autoencoder": {"errors", "images", "precision", "storage"},
     "bench": {
         "budget", "cost", "datasets.examples", "datasets.loading", "errors", "images", "parts", "record",
@@ -26,15 +26,16 @@ ARROWS = {
     "checks": {"faults", "ledger", "metric_checks", "record", "sampling_checks", "track", "training_checks"},
     "classifiers": {"datasets.bundled", "datasets.examples", "datasets.fashion", "images", "storage"},
     "cli.__init__": {
-        "cli.app", "cli.data", "cli.evaluate", "cli.inspect", "cli.leaderboard", "cli.profile", "cli.records",
-        "cli.run", "cli.track", "cli.weights", "errors",
+        "cli.app", "cli.data", "cli.doctor", "cli.evaluate", "cli.inspect", "cli.leaderboard", "cli.profile",
+        "cli.records", "cli.run", "cli.track", "cli.weights", "errors",
     },
     "cli.__main__": {"cli.__init__"},
-    "cli.app": {"components", "registry", "weights"},
+    "cli.app": {"components", "console", "registry", "weights"},
     "cli.data": {
         "autoencoder", "cli.app", "console", "datasets.prepare", "datasets.prepared", "datasets.shards",
         "environment", "plan", "storage",
     },
+    "cli.doctor": {"cli.app", "console", "discovery", "environment", "registry"},
     "cli.evaluate": {
         "cli.app", "console", "errors", "evaluation", "generated", "image_sets", "plan", "record", "registry",
         "storage",
@@ -46,8 +47,8 @@ ARROWS = {
     },
     "cli.profile": {"cli.app", "console", "plan", "profile", "profile_plot", "profile_table", "profiling", "storage"},
     "cli.records": {
-        "cli.app", "console", "difference", "errors", "plan", "record", "reevaluation", "registry", "submission",
-        "validation", "verification",
+        "cli.app", "console", "difference", "errors", "plan", "record", "reevaluation", "registry",
+        "submission", "validation", "verification",
     },
     "cli.run": {
         "builtins", "campaign", "cli.app", "console", "display", "errors", "leaderboard.boards", "listeners",
@@ -71,21 +72,23 @@ ARROWS = {
     "datasets.hub": {"datasets.examples", "datasets.raw", "errors", "storage"},
     "datasets.loading": {"datasets.examples", "errors", "images", "track"},
     "datasets.prepare": {
-        "autoencoder", "datasets.examples", "datasets.folder", "datasets.hub", "datasets.raw", "datasets.shards",
-        "datasets.worker", "errors", "processes", "storage",
+        "autoencoder", "datasets.examples", "datasets.folder", "datasets.hub", "datasets.raw",
+        "datasets.shards", "datasets.worker", "errors", "processes", "storage",
     },
     "datasets.prepared": {
-        "autoencoder", "datasets.crop", "datasets.examples", "datasets.prepare", "datasets.raw", "datasets.shards",
-        "errors", "image_sets", "images", "storage", "track",
+        "autoencoder", "datasets.crop", "datasets.examples", "datasets.prepare", "datasets.raw",
+        "datasets.shards", "errors", "image_sets", "images", "storage", "track",
     },
     "datasets.raw": {"datasets.examples"},
     "datasets.shards": {"datasets.examples", "errors", "storage", "track"},
     "datasets.worker": {
-        "autoencoder", "datasets.crop", "datasets.raw", "datasets.shards", "errors", "images", "storage", "track",
+        "autoencoder", "datasets.crop", "datasets.raw", "datasets.shards", "errors", "images", "storage",
+        "track",
     },
     "derived": set(),
     "difference": {"errors", "reading", "record"},
     "dinov2": {"images"},
+    "discovery": {"builtins", "errors"},
     "display": {
         "components", "console", "executors", "leaderboard.boards", "leaderboard.tables", "listeners", "record",
         "registry", "track", "watch",
@@ -94,8 +97,8 @@ ARROWS = {
     "environment": {"errors", "record"},
     "errors": set(),
     "evaluation": {
-        "components", "conventions", "cost", "datasets.examples", "environment", "errors", "features", "image_sets",
-        "images", "quality", "record", "reference", "registry",
+        "components", "conventions", "cost", "datasets.examples", "environment", "errors", "features",
+        "image_sets", "images", "quality", "record", "reference", "registry",
     },
     "executors": {"errors", "processes", "record", "registry", "storage", "track", "watch"},
     "extractors": {"images"},
@@ -132,8 +135,8 @@ ARROWS = {
     "leaderboard.serve": {"errors", "leaderboard.site.folder"},
     "leaderboard.site.__init__": set(),
     "leaderboard.site.architectures": {
-        "components", "leaderboard.boards", "leaderboard.facts", "leaderboard.site.contents", "leaderboard.tables",
-        "record",
+        "components", "leaderboard.boards", "leaderboard.facts", "leaderboard.site.contents",
+        "leaderboard.tables", "record",
     },
     "leaderboard.site.assets": {"errors"},
     "leaderboard.site.command": {"record"},
@@ -145,8 +148,8 @@ ARROWS = {
     "leaderboard.site.pages": {
         "leaderboard.boards", "leaderboard.markdown", "leaderboard.reported", "leaderboard.site.architectures",
         "leaderboard.site.assets", "leaderboard.site.contents", "leaderboard.site.folder",
-        "leaderboard.site.pictures", "leaderboard.site.plots", "leaderboard.site.rules", "leaderboard.site.runs",
-        "leaderboard.site.tracks", "verification",
+        "leaderboard.site.pictures", "leaderboard.site.plots", "leaderboard.site.rules",
+        "leaderboard.site.runs", "leaderboard.site.tracks", "verification",
     },
     "leaderboard.site.pictures": {"record", "storage"},
     "leaderboard.site.plots": {
@@ -173,8 +176,8 @@ ARROWS = {
     "objectives": {"errors"},
     "optimizers": {"components", "errors", "track"},
     "parts": {
-        "autoencoder", "components", "datasets.examples", "environment", "errors", "ledger", "objectives", "plan",
-        "record", "reference", "registry", "samplers", "sampling", "scoring", "track", "watch",
+        "autoencoder", "components", "datasets.examples", "environment", "errors", "ledger", "objectives",
+        "plan", "record", "reference", "registry", "samplers", "sampling", "scoring", "track", "watch",
     },
     "peaks": set(),
     "plan": {"components", "errors", "ledger", "registry", "track"},
@@ -195,7 +198,7 @@ ARROWS = {
         "verification", "watch",
     },
     "reference": {"components", "conventions", "errors", "features", "image_sets", "quality", "storage", "track"},
-    "registry": {"builtins", "components", "errors", "hookspecs"},
+    "registry": {"components", "discovery", "errors", "hookspecs"},
     "row_checks": {"faults", "record", "track", "verification"},
     "samplers": {"objectives"},
     "samples": {"derived", "images", "parts", "precision", "record", "sampling", "storage", "track", "watch"},
@@ -221,8 +224,8 @@ ARROWS = {
     },
     "training_checks": {"budget", "curve", "derived", "errors", "faults", "record"},
     "validation": {
-        "checks", "committed", "errors", "faults", "json_files", "metric_checks", "profile", "reading", "record",
-        "row_checks", "storage", "track", "training_checks", "verification",
+        "checks", "committed", "errors", "faults", "json_files", "metric_checks", "profile", "reading",
+        "record", "row_checks", "storage", "track", "training_checks", "verification",
     },
     "verification": {"errors", "reading", "record", "storage", "track"},
     "watch": set(),
@@ -230,8 +233,8 @@ ARROWS = {
 }  # fmt: skip
 LATE_IMPORTS = "cli."  # the only package that may import inside functions
 LIGHT = ("__init__", "budget", "builtins", "campaign", "checks", "components", "console", "conventions", "derived",
-         "committed", "display", "executors", "faults", "json_files", "metric_checks", "plan", "png", "privacy",
-         "profile", "profiling", "reading", "record", "registry", "row_checks", "sampling_checks", "storage",
+         "committed", "discovery", "display", "executors", "faults", "json_files", "metric_checks", "plan", "png",
+         "privacy", "profile", "profiling", "reading", "record", "registry", "row_checks", "sampling_checks", "storage",
          "submission", "track", "training_checks", "validation", "verification", "watch", "weights")  # fmt: skip
 LIGHT_PACKAGES = ("cli.", "leaderboard.")
 HEAVY = {"torch", "diffusers", "matplotlib", "torchmetrics", "sklearn", "safetensors", "PIL"}

@@ -25,7 +25,7 @@ def test_every_ditbench_command_parses(command):
     assert program == "ditbench"
     group = typer.main.get_command(app)
     context = group.make_context("ditbench", list(arguments), resilient_parsing=False)
-    while hasattr(group, "resolve_command"):
+    while hasattr(group, "resolve_command") and not (group.invoke_without_command and not context._protected_args):
         name, group, rest = group.resolve_command(context, [*context._protected_args, *context.args])
         context = group.make_context(name, rest, parent=context)
 

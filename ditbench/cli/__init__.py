@@ -6,10 +6,23 @@ import sys
 import typer
 
 from ..errors import DitbenchError
-from . import run, inspect, track, data, evaluate, profile, weights, records, leaderboard
+from . import run, inspect, doctor, track, data, evaluate, profile, weights, records, leaderboard
 from .app import EXIT_BAD_INPUT, app
 
-__all__ = ["app", "data", "evaluate", "inspect", "leaderboard", "main", "profile", "records", "run", "track", "weights"]
+__all__ = [
+    "app",
+    "data",
+    "doctor",
+    "evaluate",
+    "inspect",
+    "leaderboard",
+    "main",
+    "profile",
+    "records",
+    "run",
+    "track",
+    "weights",
+]
 
 
 def main() -> None:

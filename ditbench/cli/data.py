@@ -28,7 +28,9 @@ _RECENT = 100  # reports that the speed is told from
 _NAMED = 10  # skipped images that are named; the manifest names them all
 
 
-@data.command()
+@data.command(
+    epilog="Example: ditbench data prepare IMAGENET --vae stabilityai/sd-vae-ft-mse --resolution 256 --out LATENTS"
+)
 def prepare(
     source: Annotated[
         str, typer.Argument(help="Folder with one folder of images per class, or of images; or hf:NAME.")
@@ -83,7 +85,7 @@ def prepare(
     _show(console, out, manifest)
 
 
-@data.command()
+@data.command(epilog="Example: ditbench data stats LATENTS --json")
 def stats(
     folder: Annotated[Path, typer.Argument(help="What `ditbench data prepare` has made.")],
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,

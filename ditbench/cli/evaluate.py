@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..record import Evaluation, Measurement
 
 
-@app.command()
+@app.command(epilog="Example: ditbench evaluate SAMPLES.npz --reference REAL.npz")
 def evaluate(
     samples: Annotated[Path, typer.Argument(help="Folder of PNGs, .npz with arr_0, or a checkpoint's safetensors.")],
     reference: Annotated[

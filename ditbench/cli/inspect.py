@@ -1,15 +1,16 @@
-"""`ditbench list`, `plugins` and `sizes`: what is installed, and what it costs."""
+"""`ditbench list` and `sizes`: what is installed, and what it costs."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ..errors import DitbenchError
 from .app import (
-    EXIT_BAD_INPUT,
+    AsJson,
     Channels,
     Classes,
     LearnVariance,
@@ -17,13 +18,15 @@ from .app import (
     SpaceOption,
     app,
     installed,
+    show,
     spec_changes,
 )
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from ..registry import Registry
+    from ..sizes import Size, Unfit
+
+Row = dict[str, Any]  # header -> value
 
 
 class Kind(StrEnum):
@@ -39,45 +42,25 @@ class Kind(StrEnum):
     executors = "executors"
 
 
-@app.command(name="list")
-def list_(kind: Annotated[Kind, typer.Argument(help="What to list.")] = Kind.architectures) -> None:
-    """Show what is installed."""
-    from ..console import make_console, make_table, plain
-
-    registry, console = installed(), make_console()
-    if kind is Kind.architectures:
-        console.print(_architectures(registry))
-    elif kind is Kind.tracks:
-        console.print(_tracks(registry))
-    elif kind is Kind.extractors:
-        console.print(_extractors(registry))
-    else:
-        table = make_table("name", "description")
-        for name, component in getattr(registry, kind.value).items():
-            table.add_row(plain(name), plain(component.description))
-        console.print(table)
-
-
-@app.command()
-def plugins(
-    strict: Annotated[bool, typer.Option("--strict", help="Exit with 2 if any plugin is faulty.")] = False,
+@app.command(name="list", epilog="Example: ditbench list tracks")
+def list_(
+    kind: Annotated[Kind, typer.Argument(help="What to list.")] = Kind.architectures, as_json: AsJson = False
 ) -> None:
-    """List installed plugins, what they provide, and what is wrong with the faulty ones."""
-    from ..console import make_console, make_table, plain
-    from ..registry import Registry
+    """Show what is installed."""
+    registry = installed()
+    if kind is Kind.architectures:
+        show(_architectures(registry), as_json, "architecture", "sizes", "options", "from", "paper")
+    elif kind is Kind.tracks:
+        show(_tracks(registry), as_json, "track", "version", "hash", "budget", "size", "description")
+    elif kind is Kind.extractors:
+        show(_extractors(registry), as_json, "extractor", "weights", "sha256", "here", "resize", "description")
+    else:
+        components = getattr(registry, kind.value)
+        rows = ({"name": name, "description": item.description} for name, item in components.items())
+        show(rows, as_json, "name", "description")
 
-    registry = Registry.installed()
-    table = make_table("plugin", "distribution", "version", "state", "provides")
-    for plugin in registry.plugins:
-        state = f"faulty: {plugin.fault}" if plugin.fault else "ok"
-        cells = (plugin.name, plugin.distribution, plugin.version, state, ", ".join(plugin.provides))
-        table.add_row(*map(plain, cells))
-    make_console().print(table)
-    if strict and registry.faults:
-        raise typer.Exit(EXIT_BAD_INPUT)
 
-
-@app.command()
+@app.command(epilog="Example: ditbench sizes dit:XL/2,uvit:L/2 --resolution 64")
 def sizes(
     plugins: Annotated[
         str, typer.Argument(help="name[:size][+option=value], separated by commas; all sizes if none is named.")
@@ -87,6 +70,7 @@ def sizes(
     classes: Classes = None,
     space: SpaceOption = None,
     learn_variance: LearnVariance = None,
+    as_json: AsJson = False,
 ) -> None:
     """Show what architectures cost: parameters and multiply-accumulates, counted here and now.
 
@@ -97,59 +81,68 @@ def sizes(
 
     registry, console = installed(), make_console()
     changes = spec_changes(resolution, channels, classes, space, learn_variance)
-    table = make_table(*HEADERS)
+    counted: list[Size | Unfit] = []
     for text in plugins.split(",") if plugins else registry.architectures:
         with console.status(f"Counting {plain(text)}"):
-            for size in count_sizes(registry, text, changes):
-                table.add_row(*map(plain, size.cells))
+            counted += count_sizes(registry, text, changes)
+    if as_json:
+        show((size.facts for size in counted), as_json)
+        return
+    table = make_table(*HEADERS)
+    for size in counted:
+        table.add_row(*map(plain, size.cells))
     console.print(table)
 
 
-def _architectures(registry: Registry) -> Table:
+def _architectures(registry: Registry) -> Iterator[Row]:
     from ..components import spell
-    from ..console import make_table, plain
 
-    table = make_table("architecture", "sizes", "options", "from", "paper")
     for name, architecture in registry.architectures.items():
-        options = "\n".join(
-            f"{key}={'|'.join(spell(choice) for choice in option.choices) or _example(option.default)}"
-            for key, option in architecture.options.items()
-        )
         plugin = registry.provider(name)
-        source = f"{plugin.distribution} {plugin.version}"
-        table.add_row(*map(plain, (name, ", ".join(architecture.sizes), options, source, architecture.paper)))
-    return table
+        yield {
+            "architecture": name,
+            "sizes": list(architecture.sizes),
+            "options": {
+                key: "|".join(spell(choice) for choice in option.choices) or _example(option.default)
+                for key, option in architecture.options.items()
+            },
+            "from": f"{plugin.distribution} {plugin.version}",
+            "paper": architecture.paper,
+            "licence": architecture.licence,
+            "description": architecture.description,
+        }
 
 
 def _example(default: object) -> str:
     return "on|off" if isinstance(default, bool) else f"{default}"
 
 
-def _tracks(registry: Registry) -> Table:
-    from ..console import make_table, plain
+def _tracks(registry: Registry) -> Iterator[Row]:
     from ..plan import resolve_track
 
-    table = make_table("track", "version", "hash", "budget", "size", "description")
+    nothing = dict.fromkeys(("version", "hash", "budget", "size"))
     for name in registry.tracks:
         try:
             track = resolve_track(registry, name)
         except DitbenchError as error:
-            table.add_row(plain(name), "", "", "", "", plain(f"faulty: {error}"))
+            yield {"track": name, **nothing, "description": f"faulty: {error}"}
             continue
-        amount = track.amount(None)
+        amount = str(track.amount(None))
         budget = track.budget if track.budget not in track.budgets else f"{track.budget}: {amount}"
-        cells = (name, track.version, track.hash, budget, track.size, track.description)
-        table.add_row(*map(plain, cells))
-    return table
+        about = {"version": track.version, "hash": track.hash, "budget": budget, "size": track.size}
+        yield {"track": name, **about, "description": track.description}
 
 
-def _extractors(registry: Registry) -> Table:
-    from ..console import make_table, plain
+def _extractors(registry: Registry) -> Iterator[Row]:
     from ..weights import has_weights
 
-    table = make_table("extractor", "weights", "sha256", "here", "resize", "description")
     for name, extractor in registry.extractors.items():
         pin = extractor.weights
-        here = "yes" if has_weights(extractor) else f"ditbench fetch {name}" if pin.url else "no"
-        table.add_row(*map(plain, (name, pin.file, pin.sha256[:12], here, extractor.resize, extractor.description)))
-    return table
+        yield {
+            "extractor": name,
+            "weights": pin.file,
+            "sha256": pin.sha256[:12],
+            "here": "yes" if has_weights(extractor) else f"ditbench fetch {name}" if pin.url else "no",
+            "resize": extractor.resize,
+            "description": extractor.description,
+        }

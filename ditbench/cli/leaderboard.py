@@ -24,7 +24,7 @@ _Track = Annotated[str | None, typer.Option(help="One track alone.")]
 _Reported = Annotated[Path | None, typer.Option(help="Published numbers.", show_default="reported.toml beside RECORDS")]
 
 
-@leaderboard_app.command()
+@leaderboard_app.command(epilog="Example: ditbench leaderboard build runs --out tables")
 def build(
     out: Annotated[Path, typer.Option(help="Folder for README.md, leaderboard.{csv,json,tex} and site/.")],
     records: _Records = _COMMITTED,
@@ -63,7 +63,7 @@ def build(
     typer.echo(f"{sum(len(board.records) for board in shown)} records -> {out / PAGE_FILE} and its data files, {site}")
 
 
-@leaderboard_app.command()
+@leaderboard_app.command(epilog="Example: ditbench leaderboard serve")
 def serve(
     records: _Records = _COMMITTED,
     track: _Track = None,
@@ -85,7 +85,7 @@ def serve(
         show(page.parent, port=port, browse=browser, tell=typer.echo)
 
 
-@leaderboard_app.command()
+@leaderboard_app.command(epilog="Example: ditbench leaderboard report runs --format markdown")
 def report(
     records: _Records = _COMMITTED,
     base: Annotated[

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ..profiling import Task
 
 
-@app.command()
+@app.command(epilog="Example: ditbench profile dit:S/2 uvit:S/2 --batch-size 8")
 def profile(
     architectures: Annotated[list[str], typer.Argument(help="name[:size][+option=value]...")],
     track: Annotated[

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import re
 import shlex
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..errors import BadFile, BadValue
-from .app import EXIT_FAILED, app, fetch_weights, installed
+from .app import EXIT_FAILED, AsJson, app, fetch_weights, installed
 
 if TYPE_CHECKING:
     from ..record import Record
@@ -22,16 +23,20 @@ app.add_typer(records_app, name="records")
 By = Annotated[str, typer.Option(help="Your name, or an account's.", show_default=False)]
 
 
-@app.command()
+@app.command(epilog="Example: ditbench diff ONE/record.json OTHER/record.json")
 def diff(
     one: Annotated[Path, typer.Argument(help="A record.")],
     other: Annotated[Path, typer.Argument(help="Another record.")],
+    as_json: AsJson = False,
 ) -> None:
     """Show what two runs, or evaluations, did not do alike, most suspicious first: why their numbers may differ."""
     from ..console import make_console, make_table, plain
     from ..difference import differences, read_either
 
     found = differences(read_either(one), read_either(other))
+    if as_json:
+        typer.echo(json.dumps([asdict(difference) for difference in found], indent=1, default=str))
+        return
     if not found:
         typer.echo("The two records name the same protocol.")
         return
@@ -46,7 +51,7 @@ def _value(value: object) -> str:
     return f"{text[:12]}..." if re.fullmatch("[0-9a-f]{40,64}", text) else text
 
 
-@records_app.command()
+@records_app.command(epilog="Example: ditbench records schema")
 def schema() -> None:
     """Print the JSON Schema of a run's record."""
     from ..record import Record
@@ -54,7 +59,7 @@ def schema() -> None:
     typer.echo(json.dumps(Record.model_json_schema(), indent=2, sort_keys=True))
 
 
-@records_app.command()
+@records_app.command(epilog="Example: ditbench records validate leaderboard/records")
 def validate(
     paths: Annotated[list[Path], typer.Argument(help="Files, or folders that are searched through and through.")],
 ) -> None:
@@ -78,7 +83,7 @@ def validate(
     typer.echo(f"{files} checked: no fault. Seals and hashes hold, and so do the numbers that could be computed again.")
 
 
-@records_app.command()
+@records_app.command(epilog="Example: ditbench records submit runs/digits --by NAME")
 def submit(
     run_dir: Annotated[Path, typer.Argument(help="A run's directory, or a folder of runs: all of them.")],
     by: By,
@@ -104,7 +109,7 @@ def submit(
     typer.echo("then commit, and open a pull request.")
 
 
-@records_app.command()
+@records_app.command(epilog="Example: ditbench records verify RECORD.json --weights ema.safetensors --by NAME")
 def verify(
     record: Annotated[Path, typer.Argument(help="The record, as the leaderboard has it.")],
     by: By,

@@ -9,15 +9,22 @@ import typer
 
 from ..builtins import REFERENCE_ARCHITECTURES
 from ..errors import BadValue
-from .app import EXIT_FAILED, EXIT_INTERRUPTED, app
+from .app import EXIT_FAILED, EXIT_INTERRUPTED, app, installed_architectures, installed_tracks
 
 
-@app.command()
+@app.command(epilog="Example: ditbench run --plugins dit,mine:nano+depth=6 --budget smoke")
 def run(
     plugins: Annotated[
-        str, typer.Option(help="Architectures: name[:size][+option=value], separated by commas.")
+        str,
+        typer.Option(
+            help="Architectures: name[:size][+option=value], separated by commas.",
+            autocompletion=installed_architectures,
+        ),
     ] = ",".join(REFERENCE_ARCHITECTURES),
-    track: Annotated[str, typer.Option(help="Track, or a track's file; see `ditbench list tracks`.")] = "digits",
+    track: Annotated[
+        str,
+        typer.Option(help="Track, or a track's file; see `ditbench list tracks`.", autocompletion=installed_tracks),
+    ] = "digits",
     budget: Annotated[
         str | None,
         typer.Option(help="2000-steps, 50k-images, 90s, 2gpu-hours, 1e17-flops, or the track's name of one."),

@@ -20,7 +20,7 @@ app.add_typer(track_app, name="track")
 NAME_OR_FILE = "Name of an installed track, or a TOML file."
 
 
-@track_app.command()
+@track_app.command(epilog="Example: ditbench track show digits")
 def show(
     name: Annotated[str, typer.Argument(metavar="NAME_OR_FILE", help=NAME_OR_FILE)],
     as_json: Annotated[bool, typer.Option("--json", help="As JSON, with the hash.")] = False,
@@ -41,7 +41,7 @@ def show(
     typer.echo(_printable(f"{head}\n{tomli_w.dumps(resolved)}"), nl=False)
 
 
-@track_app.command()
+@track_app.command(epilog="Example: ditbench track check mine.toml")
 def check(
     names: Annotated[list[str] | None, typer.Argument(metavar="[NAME_OR_FILE]...", help=NAME_OR_FILE)] = None,
 ) -> None:

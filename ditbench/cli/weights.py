@@ -11,7 +11,7 @@ from ..errors import BadValue
 from .app import Channels, Classes, LearnVariance, Resolution, SpaceOption, app, fetch_weights, installed, spec_changes
 
 
-@app.command()
+@app.command(epilog="Example: ditbench fetch inception-v3-compat")
 def fetch(
     extractors: Annotated[list[str], typer.Argument(help="Names; see `ditbench list extractors`.")],
     weights: Annotated[Path | None, typer.Option(help="A file that was fetched elsewhere, to be put in place.")] = None,
@@ -34,7 +34,7 @@ def fetch(
         typer.echo(f"{extractor.name}: {path}, sha256 {extractor.weights.sha256[:12]}...")
 
 
-@app.command(name="import")
+@app.command(name="import", epilog="Example: ditbench import dit:XL/2 CHECKPOINT.pt --out dit-xl-2.safetensors")
 def import_(
     architecture: Annotated[str, typer.Argument(help="What the checkpoint is of: name:size[+option=value]...")],
     checkpoint: Annotated[Path, typer.Argument(help="A published file: safetensors, or what torch.save wrote.")],

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
 import pandas as pd
 
-from ..record import Measurement
+from ..record import Measurement, Record
 from ..verification import Verification
-from .boards import Board, Row
+from .boards import Board, Row, boards
 from .curves import Reached, reached
 from .facts import (
     FLOPS,
@@ -55,6 +55,11 @@ _FLOPS = ((1e12, "TFLOPs"), (1e15, "PFLOPs"), (1e18, "EFLOPs"))
 def table(board: Board) -> pd.DataFrame:
     """Text cells: a row per architecture, a column per full protocol name."""
     return pd.DataFrame({column.header: list(map(column.text, board.rows)) for column in columns(board)})
+
+
+def tables(records: Iterable[Record]) -> dict[str, pd.DataFrame]:
+    """Title -> table, for each board that the records make: what does not compare never shares one."""
+    return {board.title: table(board) for board in boards(records)}
 
 
 def columns(board: Board) -> list[Column]:

@@ -1,0 +1,109 @@
+"""`ditbench plugins`, `plugins doctor` and `env`: what is wrong with an installation, and what a bug report needs."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .app import EXIT_BAD_INPUT, EXIT_FAILED, AsJson, app, show
+
+if TYPE_CHECKING:
+    from ..registry import Plugin
+
+plugins_app = typer.Typer(invoke_without_command=True, help="Show installed plugins and what is wrong with them.")
+app.add_typer(plugins_app, name="plugins")
+
+
+@plugins_app.callback(epilog="Example: DITBENCH_PLUGINS=dit,mine ditbench plugins")
+def plugins(
+    context: typer.Context,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 2 if any plugin is faulty.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List installed plugins, what they provide, and what is wrong with the faulty ones.
+
+    DITBENCH_PLUGINS=a,b loads only these, and the built-ins.
+    """
+    from ..registry import Registry
+
+    if context.invoked_subcommand:
+        return
+    registry = Registry.installed()
+    show(map(_row, registry.plugins), as_json, "plugin", "distribution", "version", "state", "provides")
+    if strict and registry.faults:
+        raise typer.Exit(EXIT_BAD_INPUT)
+
+
+@plugins_app.command(epilog="Example: ditbench plugins doctor --json")
+def doctor(as_json: AsJson = False) -> None:
+    """Tell what is wrong with each plugin, where it came from, and the way out. Exit code 1: a plugin is faulty."""
+    from ..discovery import left_out
+    from ..registry import Registry
+
+    registry, others = Registry.installed(), left_out()
+    rows = [{**_row(plugin), "from": plugin.place} for plugin in registry.plugins]
+    if as_json:
+        typer.echo(json.dumps({"plugins": rows, "not loaded": others}, indent=1))
+    else:
+        show(({**row, "state": row["trouble"] or "ok"} for row in rows), False, *_DOCTOR)
+        _advise(registry.plugins, others)
+    if registry.faults:
+        raise typer.Exit(EXIT_FAILED)
+
+
+_DOCTOR = ("plugin", "distribution", "version", "state", "from")
+
+
+def _row(plugin: Plugin) -> dict[str, Any]:
+    return {
+        "plugin": plugin.name,
+        "distribution": plugin.distribution,
+        "version": plugin.version,
+        "state": f"faulty: {plugin.fault}" if plugin.fault else "ok",
+        "trouble": plugin.trouble,
+        "way out": plugin.way_out,
+        "unmet": list(plugin.unmet),
+        "provides": list(plugin.provides),
+    }
+
+
+def _advise(plugins: list[Plugin], others: list[str]) -> None:
+    for plugin in plugins:
+        if plugin.fault:
+            _say(f"{plugin.label}, {plugin.trouble}: {plugin.fault}", f"Way out: {plugin.way_out}.")
+        if plugin.unmet:
+            _say(f"{plugin.label} asks for what is not here: {'; '.join(plugin.unmet)}.", "It may fail when it runs.")
+    if others:
+        _say(f"Not loaded, because DITBENCH_PLUGINS names others: {', '.join(others)}.")
+    if not any(plugin.fault or plugin.unmet for plugin in plugins):
+        _say("No fault found.")
+
+
+def _say(*lines: str) -> None:
+    """A line, and what is to be done about it, of text that a plugin may have written."""
+    from ..console import make_console, plain
+
+    make_console().print("\n  ".join(map(plain, lines)), highlight=False)
+
+
+@app.command(epilog="Example: ditbench env --json")
+def env(as_json: AsJson = False) -> None:
+    """Show versions and machine, for a bug report: no host name, no user name, no path."""
+    from ..discovery import ONLY, chosen
+    from ..environment import describe, find_device
+    from ..registry import Registry
+
+    facts = describe(find_device("auto")).model_dump(mode="json", exclude_none=True)
+    facts |= {f"plugin {p.name}": f"{p.distribution} {p.version}{_trouble(p)}" for p in Registry.installed().plugins}
+    if chosen():
+        facts[ONLY] = ",".join(chosen())
+    if as_json:
+        typer.echo(json.dumps(facts, indent=1))
+    else:
+        show(({"what": name, "value": value} for name, value in facts.items()), False, "what", "value")
+
+
+def _trouble(plugin: Plugin) -> str:
+    return f", {plugin.trouble}" if plugin.trouble else ""
