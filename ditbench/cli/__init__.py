@@ -6,11 +6,12 @@ import sys
 import typer
 
 from ..errors import DitbenchError
-from . import run, inspect, doctor, track, data, evaluate, profile, weights, records, leaderboard
+from . import run, inspect, check, doctor, track, data, evaluate, profile, weights, records, leaderboard
 from .app import EXIT_BAD_INPUT, app
 
 __all__ = [
     "app",
+    "check",
     "data",
     "doctor",
     "evaluate",

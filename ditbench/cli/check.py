@@ -1,0 +1,77 @@
+"""`ditbench check`: whether an architecture keeps the contract, before any GPU time is spent on it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .app import EXIT_FAILED, app, installed, installed_architectures
+
+if TYPE_CHECKING:
+    from ..conformance.findings import Report
+
+
+@app.command(epilog="Example: ditbench check dit:nano+conditioning=in-context --report check.md")
+def check(
+    name: Annotated[str, typer.Argument(help="name[:size][+option=value]", autocompletion=installed_architectures)],
+    size: Annotated[str, typer.Option(help="The size to check, if the name has none.")] = "nano",
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False,
+    report: Annotated[Path | None, typer.Option(help="Also write a report, as Markdown.")] = None,
+) -> None:
+    """Check that an architecture keeps the denoiser's contract, in a clean process. Exit code 1: a check failed."""
+    from ..console import make_console, plain
+    from ..plan import select
+    from ..storage import write_text
+
+    select(installed(), name, size)  # a wrong name is told before torch is imported
+    with make_console().status(f"Checking {plain(name)}"):
+        found = _in_its_own_process(name, size)
+    if as_json:
+        typer.echo(found.model_dump_json(indent=1))
+    else:
+        _show(found)
+    if report is not None:
+        write_text(report, found.markdown)
+    if found.failed:
+        raise typer.Exit(EXIT_FAILED)
+
+
+def _in_its_own_process(name: str, size: str) -> Report:
+    """The report; of a process that died without one, a report that says so."""
+    from ..conformance.findings import Finding, Report
+
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / "report.json"
+        command = [sys.executable, "-m", "ditbench.conformance.suite", name, size, str(target)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if target.exists():
+            return Report.model_validate_json(target.read_text(encoding="utf-8"))
+    last = (done.stderr.strip().splitlines() or [""])[-1]
+    died = Finding(
+        check="survives",
+        status="failed",
+        expected="a process that lives to tell what it found",
+        seen=f"it ended with code {done.returncode}. {last}".strip(),
+        mend="build the network and run one forward pass in Python, under `python -X faulthandler`",
+    )
+    return Report(label=name, spec="its own input", findings=[died])
+
+
+def _show(found: Report) -> None:
+    from ..console import make_console, make_table, plain
+
+    console, table = make_console(), make_table("check", "outcome", "seen")
+    colours = {"passed": "green", "failed": "bold red", "skipped": "yellow"}
+    for finding in found.findings:
+        outcome = f"[{colours[finding.status]}]{finding.status}[/]"
+        table.add_row(finding.check, outcome, plain(finding.seen))
+    console.print(table)
+    for finding in found.failed:
+        console.print(f"[bold]{finding.check}[/]: expected {plain(finding.expected)}; seen: {plain(finding.seen)}")
+        console.print(f"  To mend it: {plain(finding.mend)}.", highlight=False)
+    console.print(plain(found.summary), highlight=False)

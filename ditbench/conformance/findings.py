@@ -1,0 +1,61 @@
+"""What the checks found, as a table's rows, JSON and Markdown. Imports no torch."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+Status = Literal["passed", "failed", "skipped"]
+
+
+class Finding(BaseModel):
+    """One check's outcome."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    check: str  # its name, e.g. "depends-on-t"
+    status: Status
+    expected: str
+    seen: str  # or why it was skipped
+    mend: str = ""  # empty unless it failed
+    seconds: float = 0.0
+
+
+class Report(BaseModel):
+    """All findings about one architecture in one size."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    label: str  # name:size+option=value
+    spec: str  # the input that it was built for
+    findings: list[Finding]
+
+    @property
+    def failed(self) -> list[Finding]:
+        """The checks that failed, in order."""
+        return [finding for finding in self.findings if finding.status == "failed"]
+
+    @property
+    def summary(self) -> str:
+        """E.g. ``dit:nano on 8x8x1 pixel, 10 classes: 20 passed, 1 skipped``."""
+        counts = [
+            (sum(f.status == status for f in self.findings), status) for status in ("passed", "failed", "skipped")
+        ]
+        return f"{self.label} on {self.spec}: " + ", ".join(f"{count} {status}" for count, status in counts if count)
+
+    @property
+    def markdown(self) -> str:
+        """A page: the summary, a table, and what mends each failure."""
+        lines = [f"# Conformance of {_cell(self.label)}", "", f"{_cell(self.summary)}.", ""]
+        lines += ["| check | outcome | expected | seen |", "|---|---|---|---|"]
+        for found in self.findings:
+            lines.append(f"| `{found.check}` | {found.status} | {_cell(found.expected)} | {_cell(found.seen)} |")
+        lines += [f"\n**{found.check}**: {_cell(found.mend)}" for found in self.failed]
+        return "\n".join(lines) + "\n"
+
+
+def _cell(text: str) -> str:
+    """Text of a plugin in Markdown: one line, and neither a cell's end, a tag nor a link."""
+    line = " ".join(text.split()).replace("\\", "\\\\").replace("&", "&amp;").replace("<", "&lt;")
+    return "".join(f"\\{character}" if character in "|`*_[]" else character for character in line)

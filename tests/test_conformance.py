@@ -1,0 +1,276 @@
+"""Each fault that the suite is there for, planted in a network and caught by the name of its check."""
+
+import socket
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from toy_net import Toy
+
+from ditbench import Architecture, BadValue, DenoiserSpec
+from ditbench.conformance.findings import Finding, Report
+from ditbench.conformance.subject import subject_of
+from ditbench.conformance.suite import CHECKS, examine
+from ditbench.errors import UnknownName
+from ditbench.testing import DIGITS_SPEC, ContractBroken, check_architecture
+
+
+class Deaf(Toy):
+    def forward(self, x, t, y):
+        return super().forward(x, torch.full_like(t, 500), y)
+
+
+class Blind(Toy):
+    def forward(self, x, t, y):
+        return super().forward(0 * x, t, y)
+
+
+class LabelBlind(Toy):
+    def forward(self, x, t, y):
+        return super().forward(x, t, torch.zeros_like(y)) + 0 * self.label(y).sum()
+
+
+class NullIsZero(Toy):
+    def forward(self, x, t, y):
+        return super().forward(x, t, y % 10)
+
+
+class NullOutOfRange(Toy):
+    def __init__(self, spec, **settings):
+        super().__init__(spec, **settings)
+        self.label = nn.Embedding(spec.classes, settings["width"])
+
+
+class Leaky(Toy):
+    def forward(self, x, t, y):
+        out = super().forward(x, t, y)
+        return out - out.mean(0, keepdim=True)
+
+
+class BatchNormed(Toy):
+    def __init__(self, spec, **settings):
+        super().__init__(spec, **settings)
+        self.norm = nn.BatchNorm2d(spec.out_channels)
+
+    def forward(self, x, t, y):
+        return self.norm(super().forward(x, t, y))
+
+
+class Dead(Toy):
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.unused = nn.Linear(2, 2)
+
+
+class Exploding(Toy):
+    def training_loss(self, loss):
+        return loss() * float("inf")
+
+
+class Vector(Toy):
+    def training_loss(self, loss):
+        return loss()[None]
+
+
+class Random(Toy):
+    def forward(self, x, t, y):
+        return super().forward(x, t, y) + 0.1 * torch.randn_like(x)
+
+
+class SecretlyRandom(Toy):
+    def forward(self, x, t, y):
+        torch.rand(1)
+        return super().forward(x, t, y)
+
+
+class NumpyRandom(Toy):
+    def forward(self, x, t, y):
+        np.random.rand()
+        return super().forward(x, t, y)
+
+
+class Doubled(Toy):
+    def forward(self, x, t, y):
+        return super().forward(x, t, y).repeat(1, 2, 1, 1)
+
+
+class Wide(Toy):
+    def forward(self, x, t, y):
+        return super().forward(x, t, y).double()
+
+
+class InPlace(Toy):
+    def forward(self, x, t, y):
+        return super().forward(x.mul_(2) if not x.requires_grad else x, t, y)
+
+
+class Undefined(Toy):
+    def forward(self, x, t, y):
+        return super().forward(x, t, y) + (0 * torch.log(t))[:, None, None, None]
+
+
+class Overflowing(Toy):
+    def forward(self, x, t, y):
+        return super().forward(x, t, y) + (0 * torch.log(1000 - t))[:, None, None, None]
+
+
+class Forgetful(Toy):
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.hidden_scale = [1.0]
+
+    def forward(self, x, t, y):
+        if self.training:
+            self.hidden_scale[0] = 1.5
+        return super().forward(x, t, y) * self.hidden_scale[0]
+
+
+class Breaking(Toy):
+    def forward(self, x, t, y):
+        torch._dynamo.graph_break()
+        return super().forward(x, t, y)
+
+
+class Upcasting(Toy):
+    def forward(self, x, t, y):
+        with torch.autocast("cpu", enabled=False):
+            return super().forward(x.float(), t, y)
+
+
+class Reading(Toy):
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        Path(__file__).with_name("tiny.toml").read_text()
+
+
+class Calling(Toy):
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        with socket.socket() as line:
+            line.connect_ex(("127.0.0.1", 9))
+
+
+class Counting(Toy):
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.scale = float(self.time.weight.abs().mean())
+
+
+class Rigid(Toy):
+    def __init__(self, spec, **settings):
+        super().__init__(spec, **settings)
+        self.place = nn.Parameter(torch.zeros(spec.channels, 8, 8))
+
+    def forward(self, x, t, y):
+        return super().forward(x + self.place, t, y)
+
+
+class Huge(Toy):
+    def __init__(self, spec, **settings):
+        super().__init__(spec, **{**settings, "width": 160})
+
+
+FAULTS = [
+    (Deaf, "depends-on-t", "does not depend on t"),
+    (Blind, "depends-on-x", "does not depend on x"),
+    (LabelBlind, "depends-on-y", "labels 0 and 1 give the same"),
+    (NullIsZero, "null-label", "the same as label 0"),
+    (NullOutOfRange, "null-label", "IndexError"),
+    (Leaky, "any-batch", "batch 1 differs"),
+    (Leaky, "no-leak-in-training", "depends on the others"),
+    (BatchNormed, "no-leak-in-training", "batch norm"),
+    (Dead, "gradients", "no gradient for 'unused.weight'"),
+    (Exploding, "gradients", "not finite is the gradient of"),
+    (Vector, "gradients", r"shape (1,)"),
+    (Random, "deterministic", "differ"),
+    (SecretlyRandom, "no-global-rng", "torch's"),
+    (NumpyRandom, "no-global-rng", "NumPy's"),
+    (Doubled, "output-shape", "(7, 2, 8, 8), not (7, 1, 8, 8)"),
+    (Wide, "output-shape", "float64"),
+    (InPlace, "leaves-its-input", "it changes x"),
+    (Undefined, "finite-at-t-0", "not finite"),
+    (Overflowing, "finite-at-t-1000", "not finite"),
+    (Forgetful, "saves-and-loads", "another output"),
+    (Breaking, "compiles", "Unsupported"),
+    (Upcasting, "autocast-bfloat16", "torch.float32"),
+    (Reading, "builds-alone", "tiny.toml"),
+    (Calling, "builds-alone", "it connects"),
+    (Counting, "builds-on-meta", "meta"),
+    (Rigid, "other-inputs", "RuntimeError"),
+    (Huge, "macs-in-class", "times the reference's"),
+]
+
+
+def broken(network):
+    return Architecture(name="broken", build=network, sizes={"nano": {"width": 16}}, specs={"nano": DIGITS_SPEC})
+
+
+@pytest.mark.parametrize(("network", "check", "words"), FAULTS, ids=lambda value: getattr(value, "__name__", None))
+def test_a_planted_fault_is_caught_by_name(network, check, words):
+    (finding,) = examine(subject_of(broken(network), "nano", DIGITS_SPEC, None), [check]).findings
+    assert finding.status == "failed" and words in finding.seen, finding.seen
+    assert finding.expected and finding.mend
+
+
+def test_the_healthy_network_passes_everything(toy):
+    """So every fault above is the fault's, not the network's that it was planted in."""
+    report = examine(subject_of(broken(Toy), "nano", DIGITS_SPEC, None, "toy"))
+    assert not report.failed, report.failed
+    assert {f.check for f in report.findings if f.status == "skipped"} <= {"cuda"}
+
+
+def test_every_check_but_those_of_the_machine_has_a_planted_fault():
+    assert set(CHECKS) - {check for _, check, _ in FAULTS} == {"registers-lightly", "cuda"}
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [("import torch", "it imports torch"), ("import time; time.sleep(1.1)", " s"), ("import nowhere", "nowhere")],
+)
+def test_a_heavy_registration_is_caught(install, source, words):
+    install("ditbench-heavy", "heavy_plugin", source)
+    subject = subject_of(broken(Toy), "nano", DIGITS_SPEC, None, "heavy_plugin")
+    (finding,) = examine(subject, ["registers-lightly"]).findings
+    assert finding.status == "failed" and words in finding.seen
+
+
+def test_what_a_network_refuses_is_told_and_no_fault():
+    class Picky(Toy):
+        def __init__(self, spec, **settings):
+            super().__init__(spec, **settings)
+            if spec.resolution > 8:
+                raise BadValue("only 8x8")
+
+    (finding,) = examine(subject_of(broken(Picky), "nano", DIGITS_SPEC, None), ["other-inputs"]).findings
+    assert finding.status == "passed" and "resolution 16: refused (only 8x8)" in finding.seen
+
+
+def test_an_error_says_where_in_the_network_it_was_raised():
+    (finding,) = examine(subject_of(broken(NullOutOfRange), "nano", DIGITS_SPEC, None), ["null-label"]).findings
+    assert "toy_net.py" in finding.seen
+
+
+def test_a_plugins_own_test_names_every_failed_check():
+    with pytest.raises(ContractBroken, match=r"(?s)1 failed.*depends-on-t: .*To mend it"):
+        check_architecture(broken(Deaf), only=["depends-on-t", "depends-on-x"])
+    check_architecture(broken(Toy), only=["depends-on-t"])
+
+
+def test_an_unknown_check_is_a_mistake():
+    with pytest.raises(UnknownName, match="Did you mean 'depends-on-t'"):
+        check_architecture(broken(Toy), only=["depend-on-t"])
+
+
+def test_without_classes_there_is_no_null_label():
+    spec = DenoiserSpec(channels=1, resolution=8, classes=0, space="pixel")
+    found = examine(subject_of(broken(Toy), "nano", spec, None), ["depends-on-y", "null-label"])
+    assert [finding.status for finding in found.findings] == ["skipped", "skipped"]
+
+
+def test_the_report_escapes_what_a_plugin_says():
+    finding = Finding(check="a", status="failed", expected="b", seen="<script>|\n[x](y)", mend="c")
+    page = Report(label="mine:nano", spec="8x8x1 pixel", findings=[finding]).markdown
+    assert "<script" not in page and "\\|" in page and "\\[x\\]" in page
+    assert page.count("\n| ") == 2
