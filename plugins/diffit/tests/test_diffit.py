@@ -111,18 +111,20 @@ def test_native_recipes():
 
 @pytest.mark.parametrize(("model", "time"), VARIANTS)
 def test_contract(model, time):
-    check_architecture(ARCHITECTURE, options={"model": model, "time": time}, skip=["compiles"])
+    check_architecture(ARCHITECTURE, options={"model": model, "time": time}, skip=["compiles", "macs-in-class"])
 
 
 @pytest.mark.parametrize("model", MODELS)
 def test_contract_of_nano_4(model):
-    check_architecture(ARCHITECTURE, ARCHITECTURE.specs["nano/4"], "nano/4", {"model": model}, skip=["compiles"])
+    check_architecture(
+        ARCHITECTURE, ARCHITECTURE.specs["nano/4"], "nano/4", {"model": model}, skip=["compiles", "macs-in-class"]
+    )
 
 
 @pytest.mark.parametrize(("model", "time"), VARIANTS)
 def test_contract_without_labels(model, time):
     spec = DenoiserSpec(channels=3, resolution=8, classes=0, space="pixel", learn_variance=True)
-    check_architecture(ARCHITECTURE, spec, options={"model": model, "time": time}, skip=["compiles"])
+    check_architecture(ARCHITECTURE, spec, options={"model": model, "time": time}, skip=["compiles", "macs-in-class"])
 
 
 def test_the_space_chooses_the_model():

@@ -90,17 +90,17 @@ def test_native_recipe():
 
 @pytest.mark.parametrize("conditioning", CONDITIONINGS)
 def test_contract(conditioning):
-    check_architecture(ARCHITECTURE, options={"conditioning": conditioning}, skip=["compiles"])
+    check_architecture(ARCHITECTURE, options={"conditioning": conditioning}, skip=["compiles", "macs-in-class"])
 
 
 def test_contract_of_nano_4():
-    check_architecture(ARCHITECTURE, ARCHITECTURE.specs["nano/4"], "nano/4", skip=["compiles"])
+    check_architecture(ARCHITECTURE, ARCHITECTURE.specs["nano/4"], "nano/4", skip=["compiles", "macs-in-class"])
 
 
 @pytest.mark.parametrize("conditioning", CONDITIONINGS)
 def test_contract_without_labels(conditioning):
     spec = DenoiserSpec(channels=3, resolution=8, classes=0, space="pixel", learn_variance=True)
-    check_architecture(ARCHITECTURE, spec, options={"conditioning": conditioning}, skip=["compiles"])
+    check_architecture(ARCHITECTURE, spec, options={"conditioning": conditioning}, skip=["compiles", "macs-in-class"])
 
 
 @pytest.mark.parametrize("conditioning", CONDITIONINGS)

@@ -109,18 +109,18 @@ def test_native_recipes():
     ids=str,
 )
 def test_contract(architecture, options):
-    check_architecture(architecture, options=options, skip=["compiles"])
+    check_architecture(architecture, options=options, skip=["compiles", "macs-in-class"])
 
 
 @BOTH
 def test_contract_of_nano_4(architecture):
-    check_architecture(architecture, architecture.specs["nano/4"], "nano/4", skip=["compiles"])
+    check_architecture(architecture, architecture.specs["nano/4"], "nano/4", skip=["compiles", "macs-in-class"])
 
 
 @BOTH
 def test_contract_without_labels(architecture):
     spec = DenoiserSpec(channels=3, resolution=8, classes=0, space="pixel", learn_variance=True)
-    check_architecture(architecture, spec, skip=["compiles"])
+    check_architecture(architecture, spec, skip=["compiles", "macs-in-class"])
 
 
 @BOTH

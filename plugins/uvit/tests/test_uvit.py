@@ -119,17 +119,17 @@ def test_native_recipe(space, resolution, size, rate, betas, warmup):
 
 @pytest.mark.parametrize(("option", "value"), VARIANTS)
 def test_contract(option, value):
-    check_architecture(ARCHITECTURE, options={option: value}, skip=["compiles"])
+    check_architecture(ARCHITECTURE, options={option: value}, skip=["compiles", "macs-in-class"])
 
 
 def test_contract_of_nano_4():
-    check_architecture(ARCHITECTURE, ARCHITECTURE.specs["nano/4"], "nano/4", skip=["compiles"])
+    check_architecture(ARCHITECTURE, ARCHITECTURE.specs["nano/4"], "nano/4", skip=["compiles", "macs-in-class"])
 
 
 @pytest.mark.parametrize(("option", "value"), VARIANTS)
 def test_contract_without_labels(option, value):
     spec = DenoiserSpec(channels=3, resolution=8, classes=0, space="pixel", learn_variance=True)
-    check_architecture(ARCHITECTURE, spec, options={option: value}, skip=["compiles"])
+    check_architecture(ARCHITECTURE, spec, options={option: value}, skip=["compiles", "macs-in-class"])
 
 
 @pytest.mark.parametrize("patch_size", [1, 2, 4, 8])
