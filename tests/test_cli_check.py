@@ -41,6 +41,7 @@ def test_a_process_that_dies_is_a_finding(install, ditbench):
     install("ditbench-none", "toy_crash", CRASHING)
     out = ditbench("check", "mine", code=1)
     assert "survives" in out and "it ended with code -6" in out
+    assert "builds-on-meta" in out  # what was found before stays
 
 
 @pytest.mark.parametrize(

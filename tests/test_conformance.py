@@ -1,6 +1,8 @@
 """Each fault that the suite is there for, planted in a network and caught by the name of its check."""
 
 import socket
+import subprocess
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -145,6 +147,45 @@ class Reading(Toy):
         Path(__file__).with_name("tiny.toml").read_text()
 
 
+class ReadingOnce(Toy):
+    cached = None
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        if ReadingOnce.cached is None:
+            ReadingOnce.cached = Path(__file__).with_name("tiny.toml").read_text()
+
+
+class Writing(Toy):
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        with tempfile.NamedTemporaryFile("w", suffix=".py") as file:
+            file.write("# a secret\n")
+
+
+class Sending(Toy):
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as line:
+            line.sendto(b"", ("127.0.0.1", 9))
+
+
+class Spawning(Toy):
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        subprocess.run(["true"], check=True)
+
+
+class UndefinedInTraining(Toy):
+    def forward(self, x, t, y):
+        return super().forward(x, t, y) + ((0 * torch.log(t))[:, None, None, None] if self.training else 0)
+
+
+class InPlaceInTraining(Toy):
+    def forward(self, x, t, y):
+        return super().forward(x, t.add_(1) if self.training else t, y)
+
+
 class Calling(Toy):
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
@@ -197,6 +238,12 @@ FAULTS = [
     (Upcasting, "autocast-bfloat16", "torch.float32"),
     (Reading, "builds-alone", "tiny.toml"),
     (Calling, "builds-alone", "it connects"),
+    (ReadingOnce, "builds-alone", "tiny.toml"),
+    (Writing, "builds-alone", ".py"),
+    (Sending, "builds-alone", "it connects"),
+    (Spawning, "builds-alone", "it starts a process"),
+    (UndefinedInTraining, "finite-at-t-0", "in training mode"),
+    (InPlaceInTraining, "leaves-its-input", "it changes t in training mode"),
     (Counting, "builds-on-meta", "meta"),
     (Rigid, "other-inputs", "RuntimeError"),
     (Huge, "macs-in-class", "times the reference's"),
@@ -223,6 +270,23 @@ def test_the_healthy_network_passes_everything(toy):
 
 def test_every_check_but_those_of_the_machine_has_a_planted_fault():
     assert set(CHECKS) - {check for _, check, _ in FAULTS} == {"registers-lightly", "cuda"}
+
+
+def test_the_readme_counts_the_checks():
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    assert f"makes {len(CHECKS)} checks" in readme
+
+
+def test_a_size_without_a_spec_has_its_classs_cap():
+    huge = Architecture(name="huge", build=Huge, sizes={"nano": {"width": 16}})
+    (finding,) = examine(subject_of(huge, "nano", DIGITS_SPEC, None), ["macs-in-class"]).findings
+    assert finding.status == "failed"
+
+
+def test_of_one_class_there_is_nothing_to_compare():
+    spec = DenoiserSpec(channels=1, resolution=8, classes=1, space="pixel")
+    found = examine(subject_of(broken(Toy), "nano", spec, None), ["depends-on-y", "null-label"])
+    assert [finding.status for finding in found.findings] == ["skipped", "passed"]
 
 
 @pytest.mark.parametrize(

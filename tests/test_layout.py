@@ -67,7 +67,7 @@ ARROWS = {
     "conformance.subject": {"components", "objectives"},
     "conformance.suite": {
         "conformance.building", "conformance.findings", "conformance.output", "conformance.running",
-        "conformance.subject", "plan", "registry",
+        "conformance.subject", "plan", "registry", "storage",
     },
     "console": set(),
     "conventions": set(),
@@ -244,9 +244,10 @@ ARROWS = {
 }  # fmt: skip
 LATE_IMPORTS = "cli."  # the only package that may import inside functions
 LIGHT = ("__init__", "budget", "builtins", "campaign", "checks", "components", "console", "conventions", "derived",
-         "committed", "discovery", "display", "executors", "faults", "json_files", "metric_checks", "plan", "png",
-         "privacy", "profile", "profiling", "reading", "record", "registry", "row_checks", "sampling_checks", "storage",
-         "submission", "track", "training_checks", "validation", "verification", "watch", "weights")  # fmt: skip
+         "committed", "conformance.findings", "discovery", "display", "executors", "faults", "json_files",
+         "metric_checks", "plan", "png", "privacy", "profile", "profiling", "reading", "record", "registry",
+         "row_checks", "sampling_checks", "storage", "submission", "track", "training_checks", "validation",
+         "verification", "watch", "weights")  # fmt: skip
 LIGHT_PACKAGES = ("cli.", "leaderboard.")
 HEAVY = {"torch", "diffusers", "matplotlib", "torchmetrics", "sklearn", "safetensors", "PIL"}
 PLUGIN_DOORS = {"ditbench", "ditbench.layers", "ditbench.testing"}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .app import EXIT_FAILED, app, installed, installed_architectures
+from .app import EXIT_FAILED, AsJson, app, installed, installed_architectures
 
 if TYPE_CHECKING:
     from ..conformance.findings import Report
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def check(
     name: Annotated[str, typer.Argument(help="name[:size][+option=value]", autocompletion=installed_architectures)],
     size: Annotated[str, typer.Option(help="The size to check, if the name has none.")] = "nano",
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False,
+    as_json: AsJson = False,
     report: Annotated[Path | None, typer.Option(help="Also write a report, as Markdown.")] = None,
 ) -> None:
     """Check that an architecture keeps the denoiser's contract, in a clean process. Exit code 1: a check failed."""
@@ -42,15 +42,17 @@ def check(
 
 
 def _in_its_own_process(name: str, size: str) -> Report:
-    """The report; of a process that died without one, a report that says so."""
+    """The report; of a process that died, all that it had found, and that it died."""
     from ..conformance.findings import Finding, Report
 
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "report.json"
         command = [sys.executable, "-m", "ditbench.conformance.suite", name, size, str(target)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if target.exists():
-            return Report.model_validate_json(target.read_text(encoding="utf-8"))
+        text = target.read_text(encoding="utf-8") if target.exists() else ""
+    report = Report.model_validate_json(text) if text else Report(label=name, spec="its own input", findings=[])
+    if done.returncode == 0:
+        return report
     last = (done.stderr.strip().splitlines() or [""])[-1]
     died = Finding(
         check="survives",
@@ -59,7 +61,7 @@ def _in_its_own_process(name: str, size: str) -> Report:
         seen=f"it ended with code {done.returncode}. {last}".strip(),
         mend="build the network and run one forward pass in Python, under `python -X faulthandler`",
     )
-    return Report(label=name, spec="its own input", findings=[died])
+    return report.and_(died)
 
 
 def _show(found: Report) -> None:

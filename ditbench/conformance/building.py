@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import safetensors.torch
 import torch
 
-from ..components import load
+from ..components import DenoiserSpec, Space, load
 from ..cost import cost_of_selection
 from .subject import Broken, Check, NotHere, Subject, require
 
@@ -26,8 +28,10 @@ print(time.perf_counter() - start, *sorted(set(sys.argv[2:]) & set(sys.modules))
 """
 
 # MACs of the reference in each size class, on the input it is defined for: DiT's, and U-ViT's for H/2.
-_DIGITS, _GREY_32, _LATENT = (1, 8, "pixel"), (1, 32, "pixel"), (4, 32, "latent")
-SIZE_CLASSES: dict[str, tuple[tuple[int, int, str], float]] = {
+_DIGITS: tuple[int, int, Space] = (1, 8, "pixel")
+_GREY_32: tuple[int, int, Space] = (1, 32, "pixel")
+_LATENT: tuple[int, int, Space] = (4, 32, "latent")
+SIZE_CLASSES: dict[str, tuple[tuple[int, int, Space], float]] = {
     "nano": (_DIGITS, 7.560e6),
     "nano/4": (_GREY_32, 41.533e6),
     "S/2": (_LATENT, 6.056e9), "B/2": (_LATENT, 23.005e9), "L/2": (_LATENT, 80.698e9), "XL/2": (_LATENT, 118.621e9),
@@ -61,11 +65,10 @@ def _builds_on_meta(subject: Subject) -> str:
 
 def _builds_alone(subject: Subject) -> str:
     load(subject.selection.architecture.build)  # what importing its module reads is not the network's doing
-    subject.build()
-    with _watching() as seen:
+    with _watching() as seen:  # the first build of this process, so nothing is cached yet
         subject.build()
     require(not seen, "; ".join(dict.fromkeys(seen)))
-    return "no file, no socket"
+    return "no file, no socket, no process"
 
 
 _seen: list[str] | None = None
@@ -90,10 +93,19 @@ def _watching() -> Iterator[list[str]]:
 def _note(event: str, arguments: tuple[Any, ...]) -> None:
     if _seen is None:
         return
-    if event == "open" and not str(arguments[0]).endswith((".py", ".pyc", ".so")):
+    if event == "open" and not _imports(*arguments):
         _seen.append(f"it opens {str(arguments[0])!r}")
-    elif event in ("socket.connect", "socket.getaddrinfo"):
+    elif event.startswith("socket.") and event != "socket.__new__":
         _seen.append(f"it connects ({event})")
+    elif event in ("subprocess.Popen", "os.system", "os.posix_spawn", "os.fork"):
+        _seen.append(f"it starts a process ({event})")
+
+
+def _imports(path: object, mode: str | None, flags: int) -> bool:
+    """Whether a file is opened as the import system opens modules: to read code, or to cache it compiled."""
+    name = str(path)
+    writes = bool(flags & (os.O_WRONLY | os.O_RDWR))
+    return ".pyc" in Path(name).name if writes else name.endswith((".py", ".pyc", ".so"))
 
 
 def _state_dict(subject: Subject) -> str:
@@ -112,14 +124,22 @@ def _state_dict(subject: Subject) -> str:
 
 def _macs(subject: Subject) -> str:
     size, made_for = subject.selection.size, subject.selection.architecture.specs.get(subject.selection.size)
-    if size not in SIZE_CLASSES or made_for is None:
-        raise NotHere(f"{size!r} is no size class, or was made for no particular input")
+    if size not in SIZE_CLASSES:
+        raise NotHere(f"{size!r} is no size class")
     of_class, reference = SIZE_CLASSES[size]
+    made_for = made_for or _input(*of_class)
     if (made_for.channels, made_for.resolution, made_for.space) != of_class:
         raise NotHere(f"it was made for {made_for}, and the class {size!r} is defined on another input")
     share = cost_of_selection(subject.selection, made_for).macs_per_image / reference
     require(share <= _CAP, f"{share:.2f} times the reference's")
     return f"{share:.2f} times the reference's"
+
+
+def _input(channels: int, resolution: int, space: Space) -> DenoiserSpec:
+    """A size class's own input: ImageNet's latents with the variance's channels, or ten classes of small images."""
+    latent = space == "latent"
+    classes = 1000 if latent else 10
+    return DenoiserSpec(channels=channels, resolution=resolution, classes=classes, space=space, learn_variance=latent)
 
 
 CHECKS = (
@@ -130,16 +150,16 @@ CHECKS = (
         _registers_lightly,
     ),
     Check(
+        "builds-alone",
+        "building opens no file and no connection, and starts no process",
+        "ship weights through `ditbench import`; a network starts from seed and settings alone",
+        _builds_alone,
+    ),
+    Check(
         "builds-on-meta",
         "it is built on torch's meta device, all of it",
         "make tensors without a fixed device, and compute nothing from their values while building",
         _builds_on_meta,
-    ),
-    Check(
-        "builds-alone",
-        "building opens no file and no connection",
-        "ship weights through `ditbench import`; a network starts from seed and settings alone",
-        _builds_alone,
     ),
     Check(
         "saves-and-loads",

@@ -31,6 +31,10 @@ class Report(BaseModel):
     spec: str  # the input that it was built for
     findings: list[Finding]
 
+    def and_(self, finding: Finding) -> Report:
+        """This report with one finding more."""
+        return self.model_copy(update={"findings": [*self.findings, finding]})
+
     @property
     def failed(self) -> list[Finding]:
         """The checks that failed, in order."""

@@ -59,10 +59,11 @@ def _variations(spec: DenoiserSpec) -> Iterator[tuple[str, DenoiserSpec]]:
 
 
 def _ends(time: float, subject: Subject) -> str:
-    x, t, y = subject.batch(2)
-    with torch.no_grad():
-        out = subject.build().eval()(x, torch.full_like(t, time), y)
-    require(bool(out.isfinite().all()), "the output is not finite")
+    denoiser, (x, t, y) = subject.build(), subject.batch(2)
+    for mode in ("training", "eval"):
+        with torch.no_grad():
+            out = denoiser.train(mode == "training")(x, torch.full_like(t, time), y)
+        require(bool(out.isfinite().all()), f"the output is not finite in {mode} mode")
     return f"up to {float(out.abs().max()):.3g}"
 
 
@@ -100,6 +101,8 @@ def _with_labels(subject: Subject) -> tuple[list[Tensor], Tensor]:
 
 def _on_y(subject: Subject) -> str:
     known, _ = _with_labels(subject)
+    if len(known) == 1:
+        raise NotHere("there is one class; see null-label")
     for label, other in enumerate(known[1:], start=1):
         require(_differs(known[0], other), f"the output does not depend on y: labels 0 and {label} give the same")
     return "every image moved"
@@ -119,12 +122,13 @@ def _differs(one: Tensor, other: Tensor) -> bool:
 
 
 def _leaves_inputs(subject: Subject) -> str:
-    batch = subject.batch()
+    denoiser, batch = subject.build(), subject.batch()
     kept = [tensor.clone() for tensor in batch]
-    with torch.no_grad():
-        subject.build().eval()(*batch)
-    changed = [name for name, was, now in zip("xty", kept, batch, strict=True) if not torch.equal(was, now)]
-    require(not changed, f"it changes {', '.join(changed)}")
+    for mode in ("training", "eval"):
+        with torch.no_grad():
+            denoiser.train(mode == "training")(*batch)
+        changed = [name for name, was, now in zip("xty", kept, batch, strict=True) if not torch.equal(was, now)]
+        require(not changed, f"it changes {', '.join(changed)} in {mode} mode")
     return "x, t and y are as they were"
 
 

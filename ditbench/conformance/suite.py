@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..plan import select
 from ..registry import Registry, pick
+from ..storage import write_text
 from . import building, output, running
 from .findings import Finding, Report, Status
 from .subject import DIGITS_SPEC, Broken, Check, NotHere, Subject
@@ -19,10 +20,20 @@ CHECKS = {check.name: check for check in (*building.CHECKS[:3], *output.CHECKS, 
 
 def examine(subject: Subject, only: Collection[str] = (), skip: Collection[str] = ()) -> Report:
     """Make every check, or `only` those of these names, but for those to `skip`; `UnknownName` for any other."""
+    *_, report = examine_in_turn(subject, only, skip)
+    return report
+
+
+def examine_in_turn(subject: Subject, only: Collection[str] = (), skip: Collection[str] = ()) -> Iterator[Report]:
+    """The report so far: before the first check, and after each."""
     skipped = [pick("check", name, CHECKS) for name in skip]
     asked = [pick("check", name, CHECKS) for name in only] or CHECKS.values()
     chosen = [check for check in asked if check not in skipped]
-    return Report(label=subject.selection.label, spec=str(subject.spec), findings=[_make(c, subject) for c in chosen])
+    report = Report(label=subject.selection.label, spec=str(subject.spec), findings=[])
+    yield report
+    for check in chosen:
+        report = report.and_(_make(check, subject))
+        yield report
 
 
 def _make(check: Check, subject: Subject) -> Finding:
@@ -64,9 +75,9 @@ def subject_named(registry: Registry, text: str, size: str) -> Subject:
 
 
 def main(text: str, size: str, target: Path) -> None:
-    """In a process of its own: check, and leave the report at `target` as JSON."""
-    report = examine(subject_named(Registry.installed(), text, size))
-    target.write_text(report.model_dump_json(), encoding="utf-8")
+    """In a process of its own: check, and leave the report at `target` as JSON, also if the network kills it."""
+    for report in examine_in_turn(subject_named(Registry.installed(), text, size)):
+        write_text(target, report.model_dump_json())
 
 
 if __name__ == "__main__":
