@@ -1,6 +1,8 @@
 """Benchmark diffusion transformers that plug in.
 
-These names are the whole public API, together with `ditbench.layers` and `ditbench.testing` for plugins.
+These names are the public API, together with `ditbench.layers` and `ditbench.testing` for architectures. A plugin of
+another kind also uses what it is given or returns: `Request`, `Data` and `from_arrays` of `ditbench.datasets.examples`,
+`Walk` of `ditbench.samplers`, `Features` of `ditbench.features`, `Score` of `ditbench.quality`.
 Importing this package does no work and imports no torch.
 """
 

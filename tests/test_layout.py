@@ -7,6 +7,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 CORE = ROOT / "ditbench"
+TEMPLATES = CORE / "scaffold" / "templates"  # plugins, not modules of ours
+MODULES = sorted(path for path in CORE.rglob("*.py") if TEMPLATES not in path.parents)
 
 # module -> the modules of ours that it may import. A new module is a decision: it is written down here.
 ARROWS = {
@@ -27,7 +29,7 @@ ARROWS = {
     "classifiers": {"datasets.bundled", "datasets.examples", "datasets.fashion", "images", "storage"},
     "cli.__init__": {
         "cli.app", "cli.check", "cli.data", "cli.doctor", "cli.evaluate", "cli.inspect", "cli.leaderboard",
-        "cli.profile", "cli.records", "cli.run", "cli.track", "cli.weights", "errors",
+        "cli.new", "cli.profile", "cli.records", "cli.run", "cli.track", "cli.weights", "errors",
     },
     "cli.__main__": {"cli.__init__"},
     "cli.app": {"components", "console", "registry", "weights"},
@@ -46,6 +48,7 @@ ARROWS = {
         "cli.app", "leaderboard.boards", "leaderboard.build", "leaderboard.report", "leaderboard.reported",
         "leaderboard.serve", "leaderboard.site.pages", "record", "storage", "verification",
     },
+    "cli.new": {"cli.app", "scaffold.names", "scaffold.packages"},
     "cli.profile": {"cli.app", "console", "plan", "profile", "profile_plot", "profile_table", "profiling", "storage"},
     "cli.records": {
         "cli.app", "console", "difference", "errors", "plan", "record", "reevaluation", "registry",
@@ -215,6 +218,9 @@ ARROWS = {
     "samples": {"derived", "images", "parts", "precision", "record", "sampling", "storage", "track", "watch"},
     "sampling": {"components", "guidance", "images", "objectives", "precision", "samplers", "watch"},
     "sampling_checks": {"derived", "faults", "guidance", "record"},
+    "scaffold.__init__": set(),
+    "scaffold.names": {"errors", "registry"},
+    "scaffold.packages": {"errors", "registry", "scaffold.names"},
     "scoring": {"components", "datasets.examples", "features", "images", "quality", "record", "reference", "watch"},
     "sizes": {"components", "cost", "errors", "plan", "record", "registry"},
     "stopwatch": {
@@ -246,7 +252,8 @@ LATE_IMPORTS = "cli."  # the only package that may import inside functions
 LIGHT = ("__init__", "budget", "builtins", "campaign", "checks", "components", "console", "conventions", "derived",
          "committed", "conformance.findings", "discovery", "display", "executors", "faults", "json_files",
          "metric_checks", "plan", "png", "privacy", "profile", "profiling", "reading", "record", "registry",
-         "row_checks", "sampling_checks", "storage", "submission", "track", "training_checks", "validation",
+         "row_checks", "sampling_checks", "scaffold.names", "scaffold.packages",
+         "storage", "submission", "track", "training_checks", "validation",
          "verification", "watch", "weights")  # fmt: skip
 LIGHT_PACKAGES = ("cli.", "leaderboard.")
 HEAVY = {"torch", "diffusers", "matplotlib", "torchmetrics", "sklearn", "safetensors", "PIL"}
@@ -285,7 +292,7 @@ def our_modules(path):
                 yield full if is_module else ".".join([*above, "__init__"])
 
 
-@pytest.mark.parametrize("path", sorted(CORE.rglob("*.py")), ids=name_of)
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_arrows_of_the_core(path):
     name = name_of(path)
     assert name in ARROWS, f"{path.name} is new: write its arrows down"

@@ -6,7 +6,7 @@ import sys
 import typer
 
 from ..errors import DitbenchError
-from . import run, inspect, check, doctor, track, data, evaluate, profile, weights, records, leaderboard
+from . import run, inspect, new, check, doctor, track, data, evaluate, profile, weights, records, leaderboard
 from .app import EXIT_BAD_INPUT, app
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "inspect",
     "leaderboard",
     "main",
+    "new",
     "profile",
     "records",
     "run",

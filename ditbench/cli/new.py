@@ -1,0 +1,30 @@
+"""`ditbench new`: the package of a new plugin."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..scaffold.names import Kind, component_name
+from .app import app, installed
+
+
+@app.command(epilog="Example: ditbench new my-arch")
+def new(
+    name: Annotated[str, typer.Argument(help="Its name, and the folder's, which must not exist.")],
+    kind: Annotated[Kind, typer.Option(help="What the plugin brings.")] = "architecture",
+) -> None:
+    """Write a small package, here, that installs, is tested and runs as it stands: a plugin to put yours in."""
+    from ..scaffold.packages import create
+
+    files = create(name, kind, Path(), installed())
+    component = component_name(name)
+    for path in files:
+        typer.echo(f"{name}/{path}")
+    typer.echo("\nIt works as it stands; its README says what to replace. Next:\n")
+    run = f"--plugins {component}" if kind == "architecture" else f"--track {component} --plugins dit"
+    check = f"check {component}" if kind == "architecture" else f"track check {component}"
+    for command in (f"pip install -e {name}", f"ditbench {check}", f"ditbench run {run} --budget smoke"):
+        typer.echo(f"  {command}")

@@ -1,0 +1,1 @@
+"""New plugins: small installable packages that work as they are written."""

@@ -1,0 +1,59 @@
+"""The objective and its sampler: an example to put yours in the place of. In shapes: N images, C channels, H and W.
+
+The angle is a = pi/2 t/1000: x_t = cos(a) x_0 + sin(a) noise, whose velocity dx/da is cos(a) noise - sin(a) x_0.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from ditbench import BadValue
+from ditbench.samplers import Walk
+
+QUARTER = math.pi / 2
+
+
+@dataclass(frozen=True)
+class Trigonometric:
+    """What training asks of an objective; all of it is here. `BadValue` if `time` is neither of the two."""
+
+    time: str = "uniform"
+    learn_variance: bool = field(default=False, init=False)  # the denoiser puts out C channels, not 2 C
+
+    def __post_init__(self) -> None:
+        if self.time not in ("uniform", "logit-normal"):
+            raise BadValue(f"time {self.time!r} is neither uniform nor logit-normal.")
+
+    def sample_time(self, count: int, generator: torch.Generator) -> Tensor:
+        """Training times in [0, 1000], on the generator's device: (N,)."""
+        draw = torch.rand if self.time == "uniform" else torch.randn
+        drawn = draw(count, generator=generator, device=generator.device)
+        return 1000 * (drawn if self.time == "uniform" else drawn.sigmoid())
+
+    def corrupt(self, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+        """The noisy x_t (N, C, H, W) that the denoiser sees."""
+        angle = _angle(t)
+        return angle.cos() * x0 + angle.sin() * noise
+
+    def loss(self, out: Tensor, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+        """The squared error of the velocity, averaged over each image: (N,)."""
+        angle = _angle(t)
+        target = angle.cos() * noise - angle.sin() * x0
+        return (out.float() - target).square().flatten(1).mean(1)
+
+
+def sample(walk: Walk) -> Tensor:
+    """From noise to images in equal turns: as if the velocity knew x_0, x turns exactly to the next angle."""
+    x, turn = walk.noise, QUARTER / walk.steps
+    for here, _ in pairwise(torch.linspace(1000, 0, walk.steps + 1)):
+        x = math.cos(turn) * x - math.sin(turn) * walk.denoise(x, here)
+    return x
+
+
+def _angle(t: Tensor) -> Tensor:
+    return (QUARTER / 1000 * t)[:, None, None, None]
