@@ -66,7 +66,7 @@ class Worker:
         return bool(presses)
 
     def _start(self) -> None:
-        with ignoring_ctrl_c():
+        with ignoring_ctrl_c(), _cuda_fit_for_forks():
             multiprocessing.forkserver.ensure_running()
         self._process.start()
         self._outbox.close()
@@ -134,6 +134,23 @@ def ignoring_ctrl_c() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def _cuda_fit_for_forks() -> Iterator[None]:
+    """A server that starts here asks NVML whether there is a GPU: what asks CUDA can't fork processes that use it.
+
+    diffusers asks, while it is imported. See torch's note on fork poisoning, whose variable this is.
+    """
+    name = "PYTORCH_NVML_BASED_CUDA_CHECK"
+    before = os.environ.get(name)
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        os.environ.pop(name)
+        if before is not None:
+            os.environ[name] = before
 
 
 def answer_of(serve: Callable[..., None], task: Any, hear: Callable[[Progress], None] = lambda progress: None) -> Any:
