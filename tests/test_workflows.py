@@ -59,7 +59,7 @@ def bash(code, folder, **environment):
 
 
 def test_nothing_may_be_written_but_what_is_listed():
-    assert {name for name, _ in JOBS} == {"ci.yml", "comment.yml", "leaderboard.yml"}
+    assert {name for name, _ in JOBS} == {"ci.yml", "comment.yml", "docs.yml", "leaderboard.yml"}
     assert all(file["permissions"] == {} for name, file in FILES.items() if name != "action.yml")
     given = {(*place, scope): right for place, job in JOBS.items() for scope, right in job["permissions"].items()}
     assert set(given.values()) == {"read", "write"}
@@ -81,7 +81,7 @@ def test_there_are_no_secrets_and_one_job_has_the_token():
     assert not [name for name, of in text.items() if "secrets." in of]
     assert [name for name, of in text.items() if "github.token" in of.lower()] == ["comment.yml"]
     checkouts = [step for _, step in STEPS if step.get("uses", "").startswith("actions/checkout@")]
-    assert len(checkouts) == 7
+    assert len(checkouts) == 8
     assert all(step["with"]["persist-credentials"] == "false" for step in checkouts)
 
 

@@ -1,0 +1,55 @@
+"""What pages show of the repository, taken from there while the site is built: the board, pictures, the notebook."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import jupytext
+from mkdocs.structure.files import File, Files
+
+ROOT = Path(__file__).parents[2]
+_BOARDS = re.compile(r"<!-- boards, .*? -->\n(.*?)<!-- end of the boards -->", re.DOTALL)
+_SHOWN = ("rank", "architecture", "seeds", "fid", "kid", "knn", "MACs")  # columns, by how their titles begin
+_PLACE = "<!-- the board -->"
+
+
+def on_files(files: Files, config: Any) -> Files:
+    """Add the pictures of the board, and the notebook as a page."""
+    for name in re.findall(r"\((leaderboard/samples/\S+\.png)\)", _boards()):
+        files.append(File.generated(config, name, abs_src_path=str(ROOT / name)))
+    files.append(File.generated(config, "notebook.md", content=_notebook()))
+    return files
+
+
+def on_page_markdown(markdown: str, **_: object) -> str:
+    """Put the board where a page asks for it."""
+    return markdown.replace(_PLACE, _narrow(_boards())) if _PLACE in markdown else markdown
+
+
+def _boards() -> str:
+    """The boards that stand in the README, made there by `ditbench leaderboard build`."""
+    (boards,) = _BOARDS.findall((ROOT / "README.md").read_text(encoding="utf-8"))
+    return str(boards)
+
+
+def _narrow(text: str) -> str:
+    """The boards' tables with a few of their columns, so that they fit a page; all else as it is."""
+    lines, kept = [], None
+    for line in text.splitlines():
+        cells = line.split("|")[1:-1]
+        if kept is None:  # the first line of a table has its titles
+            kept = [at for at, title in enumerate(cells) if title.strip().startswith(_SHOWN)]
+        if not cells:
+            kept = None
+        lines.append("|" + "|".join(cells[at] for at in kept) + "|" if kept else line)
+    return "\n".join(lines)
+
+
+def _notebook() -> str:
+    """The notebook's cells as a page; the tests execute it, the site's build does not."""
+    cells = jupytext.read(ROOT / "examples" / "two_architectures.py").cells
+    return "\n\n".join(
+        cell.source if cell.cell_type == "markdown" else f"```python\n{cell.source}\n```" for cell in cells
+    )
