@@ -146,7 +146,7 @@ CHECKS = (
     Check(
         "registers-lightly",
         f"importing the plugin takes at most {_SECONDS:g} s and imports none of {', '.join(HEAVY[:3])}, ...",
-        "name `build` as 'package.module:name', so that the network is imported on first use",
+        "the module must be importable; name `build` as 'package.module:name', so that torch is imported on first use",
         _registers_lightly,
     ),
     Check(
