@@ -63,7 +63,7 @@ def toy(install):
 def ditbench(monkeypatch, capsys):
     """A function that runs the command in this process, which has the libraries loaded.
 
-    It gives the command's stdout, or its stderr if it should fail with code 2.
+    It gives the command's stdout, or its stderr if it should end with code 2, or 130 as by Ctrl-C.
     """
 
     def ditbench(*arguments, code=0):
@@ -72,6 +72,6 @@ def ditbench(monkeypatch, capsys):
             cli.main()
         out, errors = capsys.readouterr()
         assert (ended.value.code or 0) == code, out + errors
-        return errors if code == 2 else out
+        return errors if code in (2, 130) else out
 
     return ditbench

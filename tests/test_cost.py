@@ -88,8 +88,19 @@ def dit_macs(spec: DenoiserSpec, depth: int, width: int, patch_size: int, **_: i
     return blocks + head + patches + sinusoids + width**2, patches + sinusoids
 
 
-@pytest.mark.parametrize("size", ["nano", "S/2", "B/8", "L/4", "XL/2"])
-@pytest.mark.parametrize("resolution", [None, 64])
+@pytest.mark.parametrize(
+    ("size", "resolution"),
+    [
+        ("nano", None),
+        ("S/2", None),
+        ("B/8", None),
+        ("L/4", None),
+        ("XL/2", None),
+        ("nano", 64),
+        ("S/2", 64),
+        ("B/8", 64),
+    ],
+)
 def test_dit_matches_the_closed_formula(size, resolution):
     spec = replace(spec_of("dit", size), resolution=resolution or spec_of("dit", size).resolution)
     forward, inputs = dit_macs(spec, **ARCHITECTURES["dit"].sizes[size])

@@ -99,6 +99,23 @@ def test_torch_fidelity_says_the_same_with_efficientnet(folders):
     assert found.bytes_per_image == 4 * (1280 + 1000) and values(found)["fid"] > 1
 
 
+def test_inceptions_features_are_torch_fidelitys_own(folders, inception):
+    extractor, weights = inception
+    pixels = torch.from_numpy(next(open_images(folders[0]).batches(3)))
+    names = ["2048", "logits_unbiased"]
+    network = FeatureExtractorInceptionV3(
+        "inception-v3-compat", names, feature_extractor_weights_path=str(weights)
+    ).eval()
+    with torch.inference_mode():
+        theirs, ours = network(pixels), load_extractor(extractor, weights)(pixels)
+    for found, expected in zip((ours["features"], ours["logits"]), theirs, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+        assert expected.std() > 0.01
+
+
+# slow: 40 s. test_torch_fidelity_says_the_same_with_efficientnet stays, and the test above: the same way, the network's
+# part of it with three images
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_torch_fidelity_says_the_same_with_inception(folders, inception):
     extractor, weights = inception

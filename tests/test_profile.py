@@ -3,9 +3,7 @@
 import json
 import os
 import signal
-import subprocess
-import sys
-import time
+import threading
 from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -35,7 +33,6 @@ from ditbench.testing import DIGITS_SPEC, build_denoiser, example_batch, perturb
 HOW = How(batch_size=8, steps=4, warmup=1, precision="float32", compile=False, device="cpu")
 SETUP = Setup(**dict(HOW), spec=DIGITS_SPEC)
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
-PROFILE = [sys.executable, "-m", "ditbench.cli", "profile"]
 
 
 def phase(*seconds, mebibytes=100, **changes):
@@ -344,17 +341,24 @@ def test_a_track_gives_input_size_and_batch(toy, ditbench, tmp_path):
 
 
 @pytest.mark.timeout(240)
-def test_ctrl_c_keeps_what_is_timed(toy, tmp_path):
-    arguments = ["toy", "toy+fault=slow", "--track", "tiny", "--steps", "2000", "--seed", "0", "--out", str(tmp_path)]
-    command = subprocess.Popen(
-        [*PROFILE, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
-    deadline = time.monotonic() + 180
-    while not list(tmp_path.glob("*.profile.json")) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    os.killpg(command.pid, signal.SIGINT)  # what a terminal does
-    _, errors = command.communicate(timeout=60)
-    assert command.returncode == 130 and errors == "Interrupted. What was timed before is kept.\n"
+def test_ctrl_c_keeps_what_is_timed(toy, ditbench, tmp_path):
+    arguments = ("toy", "toy+fault=slow", "--track", "tiny", "--steps", "2000", "--seed", "0", "--out", str(tmp_path))
+    ended = threading.Event()
+
+    def press():
+        while not list(tmp_path.glob("*.profile.json")) and not ended.wait(0.05):
+            pass
+        if not ended.is_set():
+            os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=press)
+    thread.start()
+    try:
+        errors = ditbench("profile", *arguments, code=130)
+    finally:
+        ended.set()
+        thread.join()
+    assert errors == "Interrupted. What was timed before is kept.\n"
     (kept,) = map(read_profile, tmp_path.glob("*.profile.json"))
     assert kept.label == "toy:nano" and kept.turn == Turn(seed=0, position=0, of=2)
     assert len(list(tmp_path.glob("profile-*.md"))) == len(list(tmp_path.glob("profile-*.png"))) == 1

@@ -13,6 +13,12 @@ from ditbench.track import load_track
 REGISTRY = Registry.installed()
 
 
+@pytest.fixture(autouse=True)
+def forward_alone(monkeypatch):
+    """No test here asks what training costs, which takes longest to count; test_cost.py does."""
+    monkeypatch.setattr("ditbench.cost.training_macs", lambda denoiser, spec: (0, 1))
+
+
 def test_all_sizes_of_an_architecture_each_on_its_own_input():
     found = {size.label: size for size in count_sizes(REGISTRY, "uvit")}
     assert list(found) == [f"uvit:{size}" for size in REGISTRY.architectures["uvit"].sizes]

@@ -1,9 +1,8 @@
 """Trackers with the real libraries: what TensorBoard and wandb get of whole runs, and what a broken one may not do."""
 
-import json
+import logging
 import os
 import signal
-import struct
 import subprocess
 import sys
 import types
@@ -13,13 +12,10 @@ import pytest
 import torch
 import wandb
 from records import ENVIRONMENT, finished, raw_weights, unfinished
-from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
-from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
-from tensorboard.util.tensor_util import make_ndarray
 from test_campaign import Ears, run, run_process
-from wandb.proto.wandb_internal_pb2 import Record as WandbRecord
+from tracked import Events, WandbRun
 
-from ditbench import trackers
+from ditbench import cli, trackers
 from ditbench.environment import describe
 from ditbench.errors import DitbenchError
 from ditbench.executors import Job
@@ -32,7 +28,6 @@ from ditbench.trackers import TensorBoard, TrackedRun, Tracker, Wandb
 from ditbench.watch import Progress
 
 pytestmark = pytest.mark.timeout(240)
-DITBENCH = [sys.executable, "-m", "ditbench.cli"]
 PROTOCOLS = ["fid40/digits-cnn", "kid40/digits-cnn", "is40/digits-cnn", "knn40/raw-pixels"]
 
 
@@ -61,74 +56,24 @@ def job(toy, tmp_path):
     return Job(config, directory, ENVIRONMENT)
 
 
-def ditbench(*arguments, code, cwd, **more):
-    """Run the command; its stdout and stderr."""
-    command = [*DITBENCH, "run", "--plugins", "toy", "--track", "tiny", "--device", "cpu", *arguments]
-    done = subprocess.run(
-        command, cwd=cwd, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, **more
-    )
-    assert done.returncode == code, done.stdout + done.stderr
-    return done.stdout, done.stderr
+RUN = ("run", "--plugins", "toy", "--track", "tiny", "--device", "cpu")
 
 
-class Events:
-    """What TensorBoard shows of a run's directory."""
+@pytest.fixture
+def command(monkeypatch, tmp_path, capfd):
+    """A function that runs the command in this process; its stdout and stderr, those of its processes included."""
 
-    def __init__(self, directory):
-        self.files = sorted((directory / "tensorboard").iterdir())
-        self._read = EventAccumulator(str(directory / "tensorboard"), {"tensors": 0})
-        self._read.Reload()
-        self.tags = set(self._read.Tags()["tensors"])
+    def command(*arguments, code=0):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", ["ditbench", *RUN, *arguments])
+        monkeypatch.setattr(logging.getLogger(), "handlers", [])  # pytest's, which would keep warnings from stderr
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        out, errors = capfd.readouterr()
+        assert (ended.value.code or 0) == code, out + errors
+        return out, errors
 
-    def points(self, tag):
-        return [(event.step, make_ndarray(event.tensor_proto)) for event in self._read.Tensors(tag)]
-
-    def steps(self, tag):
-        return [step for step, _ in self.points(tag)]
-
-    @property
-    def status(self):
-        return [text.item().decode() for _, text in self.points("status")]
-
-    @property
-    def config(self):
-        content = self._read.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
-        values = HParamsPluginData.FromString(content).session_start_info.hparams
-        return {name: getattr(value, value.WhichOneof("kind")) for name, value in values.items()}
-
-
-def wandb_records(path):
-    """The records of a ``.wandb`` file: protocol buffers in LevelDB's log format, in blocks of 32 KiB."""
-    data, at, parts = path.read_bytes(), 7, b""
-    while at < len(data):
-        if 2**15 - at % 2**15 < 7:  # the rest of a block that can't hold a header is padding
-            at += 2**15 - at % 2**15
-        length, kind = struct.unpack_from("<HB", data, at + 4)
-        parts += data[at + 7 : at + 7 + length]
-        at += 7 + length
-        if kind in (1, 4):  # whole, or the last part
-            yield WandbRecord.FromString(parts)
-            parts = b""
-
-
-def values_of(items):
-    return {item.key or ".".join(item.nested_key): json.loads(item.value_json) for item in items}
-
-
-class WandbRun:
-    """What wandb would upload of a run."""
-
-    def __init__(self, path):
-        self.history, self.summary = [], {}
-        for record in wandb_records(path):
-            if record.HasField("history"):
-                self.history.append(values_of(record.history.item))
-            elif record.HasField("summary"):
-                self.summary |= values_of(record.summary.update)
-            elif record.HasField("run"):
-                self.run, self.config = record.run, values_of(record.run.config.update)
-            elif record.HasField("exit"):
-                self.exit_code = record.exit.exit_code
+    return command
 
 
 def test_both_trackers_get_the_whole_run(toy, offline, tmp_path, capfd):
@@ -276,10 +221,15 @@ def test_a_tracker_that_breaks_is_told_once_and_left_alone(job, fake, monkeypatc
     assert said == ([line] if places else [])
 
 
-def test_a_person_is_told_in_one_line_and_no_run_is_lost(job, offline, tmp_path):
+BOTH = ("--quiet", "--log", "tensorboard", "--log", "wandb", "--out")
+
+
+def test_a_person_is_told_in_one_line_and_no_run_is_lost(job, offline, tmp_path, command):
     (job.directory / "tensorboard").write_text("no folder")
-    arguments = ("--quiet", "--log", "tensorboard", "--log", "wandb", "--out", str(tmp_path))
-    out, errors = ditbench(*arguments, code=0, cwd=tmp_path)
+    what_is_told(job, offline, *command(*BOTH, str(tmp_path)))
+
+
+def what_is_told(job, offline, out, errors):
     assert errors.startswith("--log tensorboard broke, and the runs go on without it: FileExistsError:")
     assert errors.count("\n") == 1 and "toy:nano" in out and "wandb" not in out
     assert read_record(job.directory / "record.json").status == "finished"
@@ -344,13 +294,13 @@ def test_the_id_at_wandb_is_checked(job, offline, caplog):
         (["--log", "wandb"], "--log wandb: No API key configured. Use `wandb login`"),
     ],
 )
-def test_what_can_not_be_used_is_bad_input(toy, tmp_path, monkeypatch, arguments, message):
-    blocked = "raise ModuleNotFoundError('no tensorboard', name='tensorboard')"
-    (tmp_path / "site" / "tensorboard.py").write_text(blocked)  # as if it were not installed
+def test_what_can_not_be_used_is_bad_input(toy, tmp_path, monkeypatch, command, arguments, message):
+    for name in [name for name in sys.modules if name.partition(".")[0] == "tensorboard"]:
+        monkeypatch.setitem(sys.modules, name, None)  # as if it were not installed
     monkeypatch.setenv("HOME", str(tmp_path))
     for name in ("WANDB_MODE", "WANDB_API_KEY", "NETRC"):
         monkeypatch.delenv(name, raising=False)
-    out, errors = ditbench(*arguments, code=2, cwd=tmp_path)
+    out, errors = command(*arguments, code=2)
     assert errors.startswith(f"ditbench: {message}") and errors.count("\n") == 1 and out == ""
     assert not (tmp_path / "runs").exists()
 

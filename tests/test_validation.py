@@ -210,19 +210,20 @@ def test_the_grid_beside_is_the_records(tmp_path):
     ],
 )  # fmt: skip
 def test_what_belongs_to_no_record_of_a_leaderboard_is_found(tmp_path, name):
-    put(tmp_path, content_of())
-    grid = tmp_path / "samples" / "digits" / f"{GOOD.run_id}.png"
+    board = tmp_path / "board"
+    put(board, content_of())
+    grid = board / "samples" / "digits" / f"{GOOD.run_id}.png"
     grid.parent.mkdir(parents=True)
-    stray = tmp_path / name.format(run=GOOD.run_id)
+    stray = board / name.format(run=GOOD.run_id)
     stray.parent.mkdir(parents=True, exist_ok=True)
     stray.write_bytes(b"{}")
-    for folder in (tmp_path, tmp_path.parent, tmp_path / "records"):
+    for folder in (board, tmp_path, board / "records"):
         assert f"{stray}: it belongs to no record, should be {name[:7]}/TRACK/RUN-ID" in told(folder)
     stray.unlink()
     stray.symlink_to(grid)  # which leads nowhere
-    assert "it belongs to no record" in told(tmp_path)
+    assert "it belongs to no record" in told(board)
     stray.unlink()
-    assert told(tmp_path) == ""
+    assert told(board) == ""
 
 
 def test_a_leaderboard_is_known_from_within(tmp_path, monkeypatch):

@@ -20,6 +20,12 @@ README = (Path(__file__).parents[1] / "README.md").read_text()
 CONDITIONINGS = OPTIONS["conditioning"].choices
 
 
+@pytest.fixture(autouse=True)
+def forward_alone(monkeypatch):
+    """No test here asks what training costs, which takes longest to count; the harness's test_cost.py does."""
+    monkeypatch.setattr("ditbench.cost.training_macs", lambda denoiser, spec: (0, 1))
+
+
 def latent(resolution: int = 32) -> DenoiserSpec:
     return DenoiserSpec(channels=4, resolution=resolution, classes=1000, space="latent", learn_variance=True)
 

@@ -25,6 +25,12 @@ BOTH = pytest.mark.parametrize("architecture", [MDT, MDT_V2], ids=["v1", "v2"])
 LATENT = DenoiserSpec(channels=4, resolution=32, classes=1000, space="latent", learn_variance=True)
 
 
+@pytest.fixture(autouse=True)
+def forward_alone(monkeypatch):
+    """No test here asks what training costs, which takes longest to count; the harness's test_cost.py does."""
+    monkeypatch.setattr("ditbench.cost.training_macs", lambda denoiser, spec: (0, 1))
+
+
 def perturbed(architecture, **options):
     net = build_denoiser(architecture, **options)
     perturb(net)

@@ -31,6 +31,12 @@ VARIANTS = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def forward_alone(monkeypatch):
+    """No test here asks what training costs, which takes longest to count; the harness's test_cost.py does."""
+    monkeypatch.setattr("ditbench.cost.training_macs", lambda denoiser, spec: (0, 1))
+
+
 def build(size="nano", spec=DIGITS_SPEC, **options):
     return build_denoiser(ARCHITECTURE, size, spec, **options)
 
