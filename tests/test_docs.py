@@ -15,7 +15,7 @@ from types import SimpleNamespace
 
 import pytest
 import typer.main
-from placeholders import write_folder
+from stand_ins import write_folder
 from snippets import (
     CHANGES,
     CI,
