@@ -15,7 +15,6 @@ from types import SimpleNamespace
 
 import pytest
 import typer.main
-from stand_ins import write_folder
 from snippets import (
     CHANGES,
     CI,
@@ -34,6 +33,7 @@ from snippets import (
     split,
     steps,
 )
+from stand_ins import write_folder
 
 import ditbench as library
 from ditbench.cli import app, check
