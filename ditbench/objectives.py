@@ -1,7 +1,7 @@
 """How x_t is made from an image, what the denoiser regresses, and how the two are scored.
 
-Time t runs over [0, 1000] for every objective: 0 is the image, 1000 is noise. What the denoiser sees has about
-unit variance at every t.
+Time t runs over [0, 1000] for every objective: 0 is the image, 1000 is noise. What the denoiser sees is of
+order one at every t.
 
 Letters in shapes: N images, C channels, H and W.
 """

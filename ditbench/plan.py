@@ -220,6 +220,9 @@ def _check_sampler(registry: Registry, track: Track) -> None:
         raise BadValue(f"{where} has at most {sampler.max_steps} steps.")
     if track.sampler.guidance is not None and track.recipe.label_dropout == 0:
         raise BadValue(f"Track {track.name!r}: guidance needs a label_dropout above 0, or no null label is trained.")
+    guided = track.sampler.guidance.channels if track.sampler.guidance else None
+    if guided and track.data.channels and guided > track.data.channels:
+        raise BadValue(f"Track {track.name!r}: guidance on {guided} channels, of data that has {track.data.channels}.")
 
 
 def find_dataset(registry: Registry, track: Track, data: str) -> tuple[Dataset, str]:

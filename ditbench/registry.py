@@ -39,7 +39,7 @@ _Item = TypeVar("_Item")
 Trouble = Literal["", "too new", "broken at import", "misregistered", "name taken"]
 WAY_OUT: Mapping[Trouble, str] = {
     "too new": "pip install --upgrade ditbench, or install a version of {distribution} that was made for this one",
-    "broken at import": "python -c 'import {module}' shows the traceback; then mend or reinstall {distribution}",
+    "broken at import": "python -c 'import {module}' shows the traceback; mend it, or pip uninstall {distribution}",
     "misregistered": "mend the hook in {module}: @ditbench.hookimpl, returning records of its kind, each name once",
     "name taken": "uninstall one of the two, or name the one to load in DITBENCH_PLUGINS",
 }

@@ -13,6 +13,7 @@ from collections.abc import Collection, Mapping
 from .components import Architecture, DenoiserSpec, Value
 from .conformance.subject import DIGITS_SPEC, build_denoiser, example_batch, perturb, subject_of, training_loss
 from .conformance.suite import examine
+from .registry import pick
 
 __all__ = [
     "DIGITS_SPEC",
@@ -40,14 +41,18 @@ def check_architecture(
 ) -> None:
     """Make every check of the contract, or `only` those of these names, but for those to `skip`.
 
-    `ContractBroken` names all that failed, each with how to mend it; `UnknownName` a check that there is not.
+    `ContractBroken` names all that failed, with how to mend it; `UnknownName` a check, a size or an option that there
+    is not.
 
     `module` is the plugin's, e.g. ``"ditbench_mine"``: with it, registering lightly is checked, too.
     """
+    pick(f"size of {architecture.name}", size, architecture.sizes)
+    for option in options or {}:
+        pick(f"option of {architecture.name}", option, architecture.options)
     report = examine(subject_of(architecture, size, spec, options, module), only, skip)
     if report.failed:
         lines = [
-            f"{found.check}: {found.seen}. Expected: {found.expected}. To mend it: {found.mend}."
-            for found in report.failed
+            f"{fault.checks}: {fault.seen}. Expected: {fault.expected}. To mend it: {fault.mend}."
+            for fault in report.faults
         ]
         raise ContractBroken("\n".join([report.summary, *lines]))

@@ -218,7 +218,7 @@ FAULTS = [
     (Blind, "depends-on-x", "does not depend on x"),
     (LabelBlind, "depends-on-y", "labels 0 and 1 give the same"),
     (NullIsZero, "null-label", "the same as label 0"),
-    (NullOutOfRange, "null-label", "IndexError"),
+    (NullOutOfRange, "null-label", "out of range"),
     (Leaky, "any-batch", "batch 1 differs"),
     (Leaky, "no-leak-in-training", "depends on the others"),
     (BatchNormed, "no-leak-in-training", "batch norm"),
@@ -312,7 +312,7 @@ def test_what_a_network_refuses_is_told_and_no_fault():
 
 
 def test_an_error_says_where_in_the_network_it_was_raised():
-    (finding,) = examine(subject_of(broken(NullOutOfRange), "nano", DIGITS_SPEC, None), ["null-label"]).findings
+    (finding,) = examine(subject_of(broken(NullOutOfRange), "nano", DIGITS_SPEC, None), ["output-shape"]).findings
     assert "toy_net.py" in finding.seen
 
 
@@ -322,9 +322,29 @@ def test_a_plugins_own_test_names_every_failed_check():
     check_architecture(broken(Toy), only=["depends-on-t"])
 
 
-def test_an_unknown_check_is_a_mistake():
+def test_what_there_is_not_is_a_mistake():
     with pytest.raises(UnknownName, match="Did you mean 'depends-on-t'"):
         check_architecture(broken(Toy), only=["depend-on-t"])
+    with pytest.raises(UnknownName, match="No size of broken named 'tiny'"):
+        check_architecture(broken(Toy), size="tiny")
+    with pytest.raises(UnknownName, match="No option of broken named 'skip'"):
+        check_architecture(broken(Toy), options={"skip": True})
+
+
+def test_a_network_that_can_not_be_built_is_one_fault():
+    def unbuildable(spec, *, size):
+        raise AssertionError("never called: the size gives width")
+
+    report = examine(subject_of(broken(unbuildable), "nano", DIGITS_SPEC, None))
+    assert len(report.failed) > 15
+    (fault,) = report.faults
+    assert "unexpected keyword argument 'width'" in fault.seen and "build(spec, **sizes[size]" in fault.mend
+
+
+def test_a_missing_null_label_is_told_first():
+    subject = subject_of(broken(NullOutOfRange), "nano", DIGITS_SPEC, None)
+    first, *_ = examine(subject, ["output-shape", "any-batch", "depends-on-y", "null-label"]).faults
+    assert first.checks == "null-label" and "label 10 is out of range" in first.seen and "classes + 1" in first.mend
 
 
 def test_without_classes_there_is_no_null_label():

@@ -219,7 +219,7 @@ ARROWS = {
     "sampling": {"components", "guidance", "images", "objectives", "precision", "samplers", "watch"},
     "sampling_checks": {"derived", "faults", "guidance", "record"},
     "scaffold.__init__": set(),
-    "scaffold.names": {"errors", "registry"},
+    "scaffold.names": {"discovery", "errors", "registry"},
     "scaffold.packages": {"errors", "registry", "scaffold.names"},
     "scoring": {"components", "datasets.examples", "features", "images", "quality", "record", "reference", "watch"},
     "sizes": {"components", "cost", "errors", "plan", "record", "registry"},
@@ -232,7 +232,7 @@ ARROWS = {
         "committed", "errors", "faults", "ledger", "privacy", "record", "row_checks", "storage", "validation",
         "verification",
     },
-    "testing": {"components", "conformance.subject", "conformance.suite"},
+    "testing": {"components", "conformance.subject", "conformance.suite", "registry"},
     "track": {"budget", "components", "errors", "guidance"},
     "trackers": {"errors", "executors", "listeners", "record", "registry", "storage", "track", "watch"},
     "training": {

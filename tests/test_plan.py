@@ -273,6 +273,10 @@ def test_a_track_file_that_is_not_there_is_named(registry, tmp_path, monkeypatch
             "at most 1000",
         ),
         ([("dropout = 0.1", "dropout = 0"), ("[eval", "[sampler.guidance]\nscale = 2.0\n[eval")], "guidance needs"),
+        (
+            [("[eval", "[sampler.guidance]\nscale = 2.0\nchannels = 3\n[eval")],
+            "guidance on 3 channels, of data that has 1",
+        ),
         ([('"digits"\nres', '"figures"\nres')], "No dataset named 'figures'"),
         ([('["fid", ', '["fid", "fid/digits-cnn", ')], "names a metric twice"),
         ([('["fid", ', '["sfid", ')], "Metric 'sfid' needs spatial"),

@@ -1,6 +1,5 @@
 """`ditbench new`: every kind of package installs, passes its own tests and runs as it stands."""
 
-import ast
 import json
 import tomllib
 from importlib.metadata import version
@@ -124,7 +123,7 @@ def test_a_track_is_the_digits_track_but_for_what_its_template_says(kind, tmp_pa
 def test_the_network_is_short(tmp_path, registry):
     create("mine", "architecture", tmp_path, registry)
     source = (tmp_path / "mine" / "ditbench_mine" / "model.py").read_text()
-    assert ast.parse(source) and len(source.splitlines()) <= 70
+    assert 40 < len(source.splitlines()) <= 70
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -154,9 +153,12 @@ def test_its_workflows_use_the_action_and_may_only_read(kind, tmp_path, registry
         ("../up", "'up' would do"),
         ("/etc", "'etc' would do"),
         ("ünï", "'n' would do"),
-        ("", "can't name a plugin: use up to 40"),
+        ("", "can't name a plugin, .*: use up to 40"),
         ("x" * 41, "x' would do"),
-        ("ditbench-mine", "leave the prefix out"),
+        ("ditbench-mine", "'mine' would do"),
+        ("DiT", "Windows reserves.$"),  # 'dit' is taken, so it is no way out
+        ("con", "can't name a plugin"),
+        ("mdt", "Plugin 'mdt' is installed already|Architecture 'mdt' is installed already"),
         ("dit", "Architecture 'dit' is installed already"),
         ("digits", "Dataset 'digits' is installed already"),
         ("builtins", "Plugin 'builtins' is installed already"),
@@ -166,6 +168,19 @@ def test_names_are_checked(name, says, tmp_path, registry):
     with pytest.raises(BadValue, match=says):
         create(name, "architecture", tmp_path, registry)
     assert not list(tmp_path.iterdir())
+
+
+def test_what_is_installed_has_its_name_loaded_or_not(install, tmp_path, monkeypatch):
+    install("ditbench-zebra", "stripes", "raise RuntimeError", entry="stripes")
+    monkeypatch.setenv("DITBENCH_PLUGINS", "dit")
+    registry = Registry.installed()
+    for name, holder in (
+        ("zebra", "Package 'ditbench-zebra'"),
+        ("stripes", "Plugin 'stripes'"),
+        ("mdt", "Plugin 'mdt'"),
+    ):
+        with pytest.raises(BadValue, match=f"{holder} is installed already"):
+            create(name, "architecture", tmp_path / "here", registry)
 
 
 @pytest.mark.parametrize("what", ["folder", "file", "dangling link"])
@@ -180,13 +195,15 @@ def test_nothing_is_overwritten(what, tmp_path, registry):
     with pytest.raises(BadFile, match="is there already, and nothing is overwritten"):
         create("mine", "architecture", tmp_path, registry)
     assert list(tmp_path.iterdir()) == [target] and not (target.is_dir() and list(target.iterdir()))
+    assert not target.is_file() or target.read_text() == "precious"
 
 
-def test_it_is_whole_or_absent(tmp_path, registry, monkeypatch):
-    def interrupted(*_):
+@pytest.mark.parametrize("at", ["write_text", "rename"])
+def test_it_is_whole_or_absent(tmp_path, registry, monkeypatch, at):
+    def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Path, "rename", interrupted)
+    monkeypatch.setattr(Path, at, interrupted)
     with pytest.raises(KeyboardInterrupt):
         create("mine", "architecture", tmp_path, registry)
     assert not list(tmp_path.iterdir())
@@ -203,6 +220,6 @@ def test_the_command(ditbench, tmp_path, monkeypatch):
     said = ditbench("new", "my-thing")
     assert "my-thing/ditbench_my_thing/model.py" in said.splitlines()
     assert "ditbench run --plugins my_thing --budget smoke" in said
-    assert "my-thing" in ditbench("new", "my-thing", code=2)
+    assert "'my-thing' is there already" in ditbench("new", "my-thing", code=2)
     assert "--track my_other --plugins dit --budget smoke" in ditbench("new", "my-other", "--kind", "metric")
     assert "optimizer" in ditbench("new", "more", "--kind", "optimizer", code=2)

@@ -73,7 +73,7 @@ def _show(found: Report) -> None:
         outcome = f"[{colours[finding.status]}]{finding.status}[/]"
         table.add_row(finding.check, outcome, plain(finding.seen))
     console.print(table)
-    for finding in found.failed:
-        console.print(f"[bold]{finding.check}[/]: expected {plain(finding.expected)}; seen: {plain(finding.seen)}")
-        console.print(f"  To mend it: {plain(finding.mend)}.", highlight=False)
+    for fault in found.faults:
+        console.print(f"[bold]{fault.checks}[/]: expected {plain(fault.expected)}; seen: {plain(fault.seen)}")
+        console.print(f"  To mend it: {plain(fault.mend)}.", highlight=False)
     console.print(plain(found.summary), highlight=False)

@@ -22,7 +22,7 @@ def new(
     files = create(name, kind, Path(), installed())
     component = component_name(name)
     for path in files:
-        typer.echo(f"{name}/{path}")
+        typer.echo(f"{name}/{path.as_posix()}")
     typer.echo("\nIt works as it stands; its README says what to replace. Next:\n")
     run = f"--plugins {component}" if kind == "architecture" else f"--track {component} --plugins dit"
     check = f"check {component}" if kind == "architecture" else f"track check {component}"

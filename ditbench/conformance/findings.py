@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
 Status = Literal["passed", "failed", "skipped"]
+_BUILT_AND_CALLED = "it is built as build(spec, **sizes[size], **options) and called as net(x, t, y)"
 
 
 class Finding(BaseModel):
@@ -20,6 +21,15 @@ class Finding(BaseModel):
     seen: str  # or why it was skipped
     mend: str = ""  # empty unless it failed
     seconds: float = 0.0
+
+
+class Fault(NamedTuple):
+    """What one or several checks saw, and what mends it."""
+
+    checks: str  # their names
+    expected: str
+    seen: str
+    mend: str
 
 
 class Report(BaseModel):
@@ -41,6 +51,14 @@ class Report(BaseModel):
         return [finding for finding in self.findings if finding.status == "failed"]
 
     @property
+    def faults(self) -> list[Fault]:
+        """What is to be mended, rarest first: a network that can't be built or called fails most checks, all alike."""
+        alike: dict[str, list[Finding]] = {}
+        for finding in self.failed:
+            alike.setdefault(finding.seen, []).append(finding)
+        return [_fault(group) for group in sorted(alike.values(), key=len)]
+
+    @property
     def summary(self) -> str:
         """E.g. ``dit:nano on 8x8x1 pixel, 10 classes: 20 passed, 1 skipped``."""
         counts = [
@@ -55,8 +73,15 @@ class Report(BaseModel):
         lines += ["| check | outcome | expected | seen |", "|---|---|---|---|"]
         for found in self.findings:
             lines.append(f"| `{found.check}` | {found.status} | {_cell(found.expected)} | {_cell(found.seen)} |")
-        lines += [f"\n**{found.check}**: {_cell(found.mend)}" for found in self.failed]
+        lines += [f"\n**{fault.checks}**: {_cell(fault.mend)}" for fault in self.faults]
         return "\n".join(lines) + "\n"
+
+
+def _fault(alike: list[Finding]) -> Fault:
+    first, names = alike[0], ", ".join(finding.check for finding in alike)
+    if len(alike) == 1:
+        return Fault(names, first.expected, first.seen, first.mend)
+    return Fault(names, "a network that can be built and called", first.seen, _BUILT_AND_CALLED)
 
 
 def _cell(text: str) -> str:

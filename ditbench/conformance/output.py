@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..components import DenoiserSpec
 from ..errors import BadValue
-from .subject import Check, NotHere, Subject, example_batch, require
+from .subject import Broken, Check, NotHere, Subject, example_batch, require
 
 _WHOLE = 32  # images; 1 and 7 of them alone must give the same
 
@@ -89,18 +89,21 @@ def _on_t(subject: Subject) -> str:
     return "every image moved"
 
 
-def _with_labels(subject: Subject) -> tuple[list[Tensor], Tensor]:
-    """The outputs for the first labels, and for the null label."""
+def _with_labels(subject: Subject) -> tuple[Callable[[int], Tensor], list[Tensor]]:
+    """What gives the output for a label, and the outputs for the first labels."""
     if not subject.spec.classes:
         raise NotHere("there are no classes")
     denoiser, (x, t, y) = subject.build().eval(), subject.batch()
-    with torch.no_grad():
-        known = [denoiser(x, t, torch.full_like(y, label)) for label in range(min(subject.spec.classes, 3))]
-        return known, denoiser(x, t, torch.full_like(y, subject.spec.classes))
+
+    @torch.no_grad()
+    def given(label: int) -> Tensor:
+        return denoiser(x, t, torch.full_like(y, label))  # type: ignore[no-any-return]
+
+    return given, [given(label) for label in range(min(subject.spec.classes, 3))]
 
 
 def _on_y(subject: Subject) -> str:
-    known, _ = _with_labels(subject)
+    _, known = _with_labels(subject)
     if len(known) == 1:
         raise NotHere("there is one class; see null-label")
     for label, other in enumerate(known[1:], start=1):
@@ -109,7 +112,11 @@ def _on_y(subject: Subject) -> str:
 
 
 def _null_label(subject: Subject) -> str:
-    known, null = _with_labels(subject)
+    given, known = _with_labels(subject)
+    try:
+        null = given(subject.spec.classes)
+    except IndexError as error:
+        raise Broken(f"label {subject.spec.classes} is out of range: {error}") from None
     for label, one in enumerate(known):
         require(_differs(one, null), f"the null label gives the same as label {label}")
     return f"label {subject.spec.classes} is one of its own"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from importlib import metadata
 from typing import TYPE_CHECKING, Literal, get_args
 
+from ..discovery import GROUP
 from ..errors import BadValue
 
 if TYPE_CHECKING:
@@ -14,6 +16,7 @@ Kind = Literal["architecture", "dataset", "objective", "sampler", "metric", "tra
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 _NAME, _LONGEST = re.compile(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*"), 40
+_WINDOWS = re.compile("con|prn|aux|nul|(com|lpt)[1-9]")  # no folder there can be called so
 
 
 def component_name(name: str) -> str:
@@ -21,23 +24,43 @@ def component_name(name: str) -> str:
     return name.replace("-", "_")
 
 
+def distribution_name(name: str) -> str:
+    """What pip calls the package: ``my_arch`` is ``ditbench-my-arch``."""
+    return f"ditbench-{name.replace('_', '-')}"
+
+
 def check_new_name(name: str, registry: Registry) -> None:
     """`BadValue` if no package can have this name, or if something that is installed has it."""
-    if not _NAME.fullmatch(name) or len(name) > _LONGEST:
-        near = "-".join(re.findall("[a-z0-9]+", name.lower())).lstrip("0123456789-")[:_LONGEST].rstrip("-")
-        hint = f" {near!r} would do." if near else ""
+    if not _can_be(name):
+        near = "-".join(re.findall("[a-z0-9]+", name.lower())).lstrip("0123456789-").removeprefix("ditbench-")
+        near = near[:_LONGEST].rstrip("-")
+        hint = f" {near!r} would do." if _can_be(near) and not _holder(near, registry) else ""
         raise BadValue(
-            f"{name!r} can't name a plugin: use up to {_LONGEST} of a-z, 0-9, '-' and '_', with a letter first.{hint}"
+            f"{name!r} can't name a plugin, whose package is ditbench-NAME: use up to {_LONGEST} of a-z, 0-9, '-' and "
+            f"'_', with a letter first, and none that Windows reserves.{hint}"
         )
-    if name.startswith(("ditbench-", "ditbench_")) or name == "ditbench":
+    holder = _holder(name, registry)
+    if holder:
         raise BadValue(
-            f"{name!r} can't name a plugin: the package is called ditbench-NAME anyway; leave the prefix out."
+            f"{holder} is installed already (see `ditbench plugins doctor`); uninstall it, or take another name."
         )
+
+
+def _can_be(name: str) -> bool:
+    fits = _NAME.fullmatch(name) and len(name) <= _LONGEST and not _WINDOWS.fullmatch(name)
+    return bool(fits) and not name.startswith(("ditbench-", "ditbench_")) and name != "ditbench"
+
+
+def _holder(name: str, registry: Registry) -> str:
+    """What has the name already, loaded or not; empty: nothing."""
     wanted = component_name(name)
     for kind in KINDS:
         if wanted in getattr(registry, f"{kind}s"):
-            raise BadValue(
-                f"{kind.capitalize()} {wanted!r} is installed already (see `ditbench plugins`); take another name."
-            )
-    if any(plugin.name == wanted for plugin in registry.plugins):
-        raise BadValue(f"Plugin {wanted!r} is installed already (see `ditbench plugins`); take another name.")
+            return f"{kind.capitalize()} {wanted!r}"
+    known = {plugin.name for plugin in registry.plugins} | metadata.entry_points(group=GROUP).names
+    if wanted in known:
+        return f"Plugin {wanted!r}"
+    try:
+        return f"Package {metadata.distribution(distribution_name(name)).name!r}"
+    except metadata.PackageNotFoundError:
+        return ""

@@ -8,7 +8,7 @@ holds what the package's track changes of the digits track.
 from __future__ import annotations
 
 import os
-import shutil
+import tempfile
 import tomllib
 from pathlib import Path
 
@@ -29,19 +29,19 @@ def create(name: str, kind: Kind, parent: Path, registry: Registry) -> list[Path
     something of this name, or if `parent` can't be written.
     """
     check_new_name(name, registry)
-    target, unfinished = parent / name, parent / f".{name}.{os.getpid()}.tmp"
+    target = parent / name
     if os.path.lexists(target):
         raise BadFile(f"{str(target)!r} is there already, and nothing is overwritten; take another name or folder.")
     files = _files(name, kind)
     try:
-        for path, text in files.items():
-            (unfinished / path).parent.mkdir(parents=True, exist_ok=True)
-            (unfinished / path).write_text(text, encoding="utf-8")
-        unfinished.rename(target)  # fails if somebody has just put files there
+        with tempfile.TemporaryDirectory(prefix=f".{name}.", suffix=".tmp", dir=parent) as folder:
+            unfinished = Path(folder) / name
+            for path, text in files.items():
+                (unfinished / path).parent.mkdir(parents=True, exist_ok=True)
+                (unfinished / path).write_text(text, encoding="utf-8")
+            unfinished.rename(target)  # fails if somebody has just put files there
     except OSError as error:
         raise BadFile(f"{str(target)!r} can't be written: {error.strerror}.") from None
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
     return list(files)
 
 

@@ -17,7 +17,7 @@ def measure(fake: Features, real: Features) -> Score:
     keeps the counts, so that the value can be computed again; a plain `Score(value)` will do, too.
     """
     truth, samples = real.outputs["features"].numpy(), fake.outputs["features"].numpy()
-    around = NearestNeighbors(n_neighbors=NEIGHBOURS + 1).fit(truth)  # the first is the image itself
+    around = NearestNeighbors(n_neighbors=min(NEIGHBOURS + 1, len(truth))).fit(truth)  # an image is its own nearest
     radii = around.kneighbors(truth)[0][:, -1]
     nearest = NearestNeighbors(n_neighbors=1).fit(samples).kneighbors(truth)[0][:, 0]
     return Score.of({"counts": [int((nearest <= radii).sum()), len(truth)]}, neighbours=NEIGHBOURS)
