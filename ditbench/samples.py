@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from . import precision, sampling
+from .datasets.loading import Numbers
 from .derived import sampling_rate
 from .images import Bytes
 from .parts import Parts
@@ -21,8 +22,10 @@ from .record import SamplingFacts
 from .sampling import Labels
 from .storage import write_text
 from .track import Frozen, RunConfig
-from .watch import Progress, Watch
+from .watch import Diverged, Interrupted, Progress, Watch
+from .world import ALONE, World
 
+Mapped = np.memmap[tuple[int, ...], np.dtype[np.uint8]]
 _CHUNK = 100  # images that are read back at a time
 
 
@@ -72,28 +75,32 @@ def draw(
     directory: Path,
     watch: Watch,
     stem: str = "samples",
+    world: World = ALONE,
 ) -> Samples:
     """The track's samples, into files of the directory, going on where a call with the same weights was stopped.
 
-    Raises `Interrupted` between batches, and `Diverged` if an image is infinite or NaN.
+    Several processes share each batch, and the main one writes; all return when the files are there. Raises
+    `Interrupted` between batches, and `Diverged` if an image is infinite or NaN.
     """
     choice = config.track.evaluation
     count = choice.samples if parts.scoring else min(choice.samples, config.track.sampler.batch_size)  # to be timed
     images, progress = directory / f"{stem}.partial.npy", directory / f"{stem}.partial.json"
     channels, height, width = parts.image_shape
-    done = _read(progress, images, _fingerprint(denoiser))
+    done = world.from_main(_read(progress, images, _fingerprint(denoiser)) if world.main else None) or _Done(weights="")
     begun = sum(done.batch_images)
-    file = np.lib.format.open_memmap(
-        images, "r+" if begun else "w+", dtype=np.uint8, shape=(count, height, width, channels)
-    )
-    for batch in batches(config, parts, denoiser, range(begun, count)):
-        watch.check()
-        file[begun : begun + len(batch.labels)] = batch.pixels.transpose(0, 2, 3, 1)
-        file.flush()
-        done, begun = done.and_also(batch), begun + len(batch.labels)
-        write_text(progress, done.model_dump_json())
+    file = _open(images, begun, (count, height, width, channels), world)
+    for batch in batches(config, parts, denoiser, range(begun, count), world):
+        if any(world.all(watch.should_stop())):
+            raise Interrupted("stopped on request")
+        done = done.and_also(batch)
+        if world.main:
+            file[begun : begun + len(batch.labels)] = batch.pixels.transpose(0, 2, 3, 1)
+            file.flush()
+            write_text(progress, done.model_dump_json())
+        begun += len(batch.labels)
         rate = len(batch.labels) / (batch.seconds + batch.decode_seconds)
         watch.report(Progress("sample", begun / count, begun, rate, seconds_left=(count - begun) / rate))
+    world.all(None)  # the main process has written all
     pixels: Bytes = file.transpose(0, 3, 1, 2)
     labels = sampling.labels_of(_plan(config, parts), np.arange(count), parts.spec.classes)
     facts = SamplingFacts(
@@ -111,16 +118,58 @@ def draw(
     return Samples(pixels, labels, facts, (images, progress))
 
 
-def batches(config: RunConfig, parts: Parts, denoiser: nn.Module, indices: range) -> Iterator[sampling.Batch]:
-    """The track's samples of these numbers, batch by batch; the autoencoder is on the device as long as that takes."""
-    batch_size, coder = config.track.sampler.batch_size, parts.autoencoder
+def batches(
+    config: RunConfig, parts: Parts, denoiser: nn.Module, indices: range, world: World = ALONE
+) -> Iterator[sampling.Batch]:
+    """The track's samples of these numbers, batch by batch; the autoencoder is on the device as long as that takes.
+
+    Several processes make a part of each batch, and all get the whole.
+    """
+    size, coder, plan = config.track.sampler.batch_size, parts.autoencoder, _plan(config, parts)
+
+    def make(numbers: Numbers) -> sampling.Batch | None:
+        return next(sampling.generate(denoiser, parts.spec, plan, numbers, size, parts.device), None)
+
     try:
         if coder:
             coder.network.to(parts.device)
-        yield from sampling.generate(denoiser, parts.spec, _plan(config, parts), indices, batch_size, parts.device)
+        for start in range(indices.start, indices.stop, size):
+            numbers = np.arange(start, min(start + size, indices.stop))
+            yield _shared(make, numbers, world)
     finally:
         if coder:
             coder.network.to("cpu")
+
+
+def _shared(make: Callable[[Numbers], sampling.Batch | None], numbers: Numbers, world: World) -> sampling.Batch:
+    """One batch of which every process makes a part; its time is the slowest's. `Diverged` on all, if on one."""
+    made: sampling.Batch | Diverged | None
+    try:
+        made = make(numbers[world.share(len(numbers))])
+    except Diverged as error:
+        made = error
+    found = [part for part in world.all(made) if part is not None]
+    for fault in found:
+        if isinstance(fault, Diverged):
+            raise fault
+    batches = [part for part in found if isinstance(part, sampling.Batch)]
+    return sampling.Batch(
+        np.concatenate([part.pixels for part in batches]),
+        np.concatenate([part.labels for part in batches]),
+        max(part.seconds for part in batches),
+        max(part.decode_seconds for part in batches),
+        batches[0].evaluations,
+    )
+
+
+def _open(path: Path, begun: int, shape: tuple[int, ...], world: World) -> Mapped:
+    """The file of images, which the main process writes and the others read."""
+    if world.main:
+        file = np.lib.format.open_memmap(path, "r+" if begun else "w+", dtype=np.uint8, shape=shape)
+        world.all(None)
+        return file
+    world.all(None)  # it is there
+    return np.lib.format.open_memmap(path, "r")
 
 
 def _plan(config: RunConfig, parts: Parts) -> sampling.Plan:

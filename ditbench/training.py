@@ -3,6 +3,7 @@
 Every random draw of a step is a function of (seed, step): the generators are seeded anew at each step, so
 there is no RNG state to save, and architectures that draw differently still see the same images, labels,
 times and (first) noise at the same step. Likewise the batch of a step is a function of (seed, images seen).
+Several processes take a part each of a batch and of its draws.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ from __future__ import annotations
 import copy
 import json
 import math
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -23,6 +25,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from . import checkpoint
 from .budget import BudgetClock
@@ -36,7 +39,8 @@ from .optimizers import make_optimizer
 from .precision import CompileWatch, autocast, compiles, products, resolve
 from .record import CurvePoint, PeakMemory, TrainingFacts
 from .track import Recipe
-from .watch import Diverged, Progress, Watch
+from .watch import Diverged, Interrupted, Progress, Watch
+from .world import ALONE, World
 
 Evaluate = Callable[[float, bool], None]
 REPORT_SECONDS = 0.5  # of training time between two reports, at least
@@ -57,6 +61,7 @@ class Trainer:
         seed: int,
         device: torch.device,
         timer: Callable[[], float] = time.perf_counter,
+        world: World = ALONE,
     ) -> None:
         self.denoiser = denoiser.to(device).train()
         self.ema = copy.deepcopy(self.denoiser).eval().requires_grad_(False)
@@ -69,6 +74,7 @@ class Trainer:
         self.precision, self.compiled = resolve(recipe.precision, device), compiles(recipe.compile, device)
         if self.compiled:
             self.denoiser.compile()
+        self.world, self._together = world, world.wrap(self.denoiser, device)
         # torch.manual_seed costs 0.15 ms where CUDA is not in use; there, nothing but the CPU's generator matters
         self._seed_all = torch.manual_seed if device.type == "cuda" else torch.default_generator.manual_seed
         self._draw = torch.Generator(device)
@@ -90,7 +96,9 @@ class Trainer:
         with self.compiling if self.compiled else nullcontext(), products(self.precision):
             value = self._optimize()
         self.before = self.clock.progress
-        seconds = self._charged(self.timer() - began, self.compiling.seconds - compiled)
+        value = self.world.sum(value, self.device)
+        took = self.world.largest(self.timer() - began, self.device)  # one clock for all, the slowest's
+        seconds = self._charged(took, self.compiling.seconds - compiled)
         self.times.add(self.clock.steps, seconds)
         self.clock.tick(self.recipe.batch_size, seconds)
         self._update_ema(self.clock.progress - self.before)
@@ -128,10 +136,11 @@ class Trainer:
 
     def _optimize(self) -> float:
         """The step itself, waited for."""
-        self._seed_all(_step_seed(self.seed, self.clock.steps, stream=1))  # for what the network draws
+        own = 1 if self.world.main else 2 + self.world.rank  # for what the network draws of its own images
+        self._seed_all(_step_seed(self.seed, self.clock.steps, stream=own))
         draw = self._draw.manual_seed(_step_seed(self.seed, self.clock.steps, stream=2))
         x0, y = self._batch(draw)
-        t = self.objective.sample_time(len(x0), draw)
+        t = self.objective.sample_time(self.recipe.batch_size, draw)[self._part]
         for group in self.optimizer.param_groups:
             group["lr"] = self.recipe.learning_rate * lr_factor(self.recipe, self.clock.progress, self.clock.steps)
         self.optimizer.zero_grad(set_to_none=True)
@@ -146,33 +155,48 @@ class Trainer:
         began = self.timer()
         x0, y = self.feed.batch(self.clock.images, self.recipe.batch_size, draw)
         self.loading_seconds += self.timer() - began
-        dropped = torch.rand(len(y), generator=draw, device=self.device) < self.recipe.label_dropout
-        return x0, torch.where(dropped, self.spec.classes, y)
+        chance = torch.rand(self.recipe.batch_size, generator=draw, device=self.device)[self._part]
+        return x0, torch.where(chance < self.recipe.label_dropout, self.spec.classes, y)
+
+    @property
+    def _part(self) -> slice:
+        """This process's images of a batch."""
+        return self.world.share(self.recipe.batch_size)
 
     def _backward(self, x0: Tensor, y: Tensor, t: Tensor, draw: torch.Generator) -> Tensor:
-        """The batch's loss, and its gradient, one micro-batch at a time."""
-        noises: list[Tensor] = []  # of the whole batch, so that no image's depends on the micro-batch
+        """This process's part of the batch's loss, and its gradient, one micro-batch at a time."""
+        noises: list[Tensor] = []  # of the whole batch, so that no image's depends on micro-batch or processes
 
         def noise(forward: int) -> Tensor:
             if forward == len(noises):
-                noises.append(torch.randn(x0.shape, generator=draw, device=self.device))
+                whole = (self.recipe.batch_size, *x0.shape[1:])
+                noises.append(torch.randn(whole, generator=draw, device=self.device)[self._part])
             return noises[forward]
 
         size = self.recipe.micro_batch or len(x0)
         losses = []
-        for part in (slice(start, start + size) for start in range(0, len(x0), size)):
-            loss = self._loss(x0[part], y[part], t[part], (noise(forward)[part] for forward in count()))
-            weight = len(y[part]) / len(y)
-            (loss if weight == 1 else weight * loss).backward()  # type: ignore[no-untyped-call]
+        for start in range(0, len(x0), size):
+            part = slice(start, start + size)
+            with self._averaging(last=start + size >= len(x0)):
+                loss = self._loss(x0[part], y[part], t[part], (noise(forward)[part] for forward in count()))
+                weight = len(y[part]) / self.recipe.batch_size
+                pull = weight * self.world.size  # whose gradient is averaged over the processes
+                (loss if pull == 1 else pull * loss).backward()  # type: ignore[no-untyped-call]
             losses.append(weight * loss.detach())
         return torch.stack(losses).sum()
+
+    def _averaging(self, last: bool) -> AbstractContextManager[None]:
+        """Gradients of several processes are averaged once, in the last of the micro-batches."""
+        if last or not isinstance(self._together, DistributedDataParallel):
+            return nullcontext()
+        return self._together.no_sync()
 
     def _loss(self, x0: Tensor, y: Tensor, t: Tensor, noises: Iterator[Tensor]) -> Tensor:
         """Each forward that the network's loss takes sees fresh noise."""
 
         def once(**extra: Any) -> Tensor:
             noise = next(noises)
-            out = self.denoiser(self.objective.corrupt(x0, noise, t), t, y, **extra)
+            out = self._together(self.objective.corrupt(x0, noise, t), t, y, **extra)
             return self.objective.loss(out, x0, noise, t).mean()
 
         with autocast(self.precision, self.device):
@@ -265,6 +289,8 @@ class _Keeper:
         return clock.done or clock.seconds - self._kept_at >= self._interval
 
     def keep(self) -> None:
+        if not self.trainer.world.main:
+            return
         began = self.trainer.timer()
         checkpoint.save(self._path, self._run_hash, self.trainer.state())
         took = self.trainer.timer() - began
@@ -309,14 +335,15 @@ def train(
     clock, keeper = trainer.clock, _Keeper(trainer, directory / checkpoint.FILE_NAME, run_hash, checkpoint_seconds)
     keeper.take_up()
     course = _Course(trainer, milestones, evaluate)
-    curve, reported_at = directory / CURVE_FILE, clock.seconds
+    curve = directory / CURVE_FILE if trainer.world.main else Path(os.devnull)
+    reported_at = clock.seconds
     curve.write_text("".join(json.dumps(point) + "\n" for point in trainer.curve.points), encoding="utf-8")
     with curve.open("a", encoding="utf-8", buffering=1) as file:
         course.measure()
         while not clock.done:
-            if watch.should_stop():
+            if trainer.world.largest(watch.should_stop(), trainer.device):
                 keeper.keep()
-                watch.check()
+                raise Interrupted("stopped on request")
             loss = trainer.step()
             if trainer.curve.note(loss, clock):
                 file.write(json.dumps(trainer.curve.points[-1]) + "\n")

@@ -25,17 +25,29 @@ IMAGES = from_arrays("blobs", (DRAW.normal(128, 40, (100, 1, 8, 8)) // 64 * 64).
 LATENTS = DRAW.normal(0, 1, (200, 2, 1, 8, 8)).astype(np.float16)
 
 
-def images_feed(seed=0):
-    return Feed(IMAGES, DataChoice(dataset="blobs", resolution=8), seed, CPU)
-
-
-def latents_feed(folder, seed=0):
-    """Streamed, mirrored, and drawn from their posteriors."""
+def data_of(kind, folder=None):
+    """Images in memory; or latents, streamed from a folder."""
+    if kind == "images":
+        return IMAGES
     if not (folder / "rows.npy").exists():
         np.save(folder / "rows.npy", LATENTS)
     rows = np.load(folder / "rows.npy", mmap_mode="r")
-    data = Data("latents", "", Examples(rows, np.arange(100) % 10, views=2), tuple("0123456789"), None)
-    return Feed(data, DataChoice(dataset="latents", resolution=64, flip=True), seed, CPU)
+    return Data("latents", "", Examples(rows, np.arange(100) % 10, views=2), tuple("0123456789"), None)
+
+
+def choice_of(kind):
+    """Latents are mirrored, and drawn from their posteriors."""
+    if kind == "images":
+        return DataChoice(dataset="blobs", resolution=8)
+    return DataChoice(dataset="latents", resolution=64, flip=True)
+
+
+def images_feed(seed=0):
+    return Feed(IMAGES, choice_of("images"), seed, CPU)
+
+
+def latents_feed(folder, seed=0):
+    return Feed(data_of("latents", folder), choice_of("latents"), seed, CPU)
 
 
 class Hand:

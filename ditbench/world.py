@@ -1,0 +1,73 @@
+"""The processes that carry out one run together: who they are, and how they agree.
+
+torch.distributed talks; this says what is said. All of a run's random draws are functions of the step and the image, so
+a process takes its share of a batch and of its draws, and what comes out does not depend on how many there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from .datasets.loading import share
+
+_Item = TypeVar("_Item")
+
+
+@dataclass(frozen=True)
+class World:
+    """One of `size` processes. Of one alone nothing is asked, and torch.distributed need not be set up."""
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def main(self) -> bool:
+        """Whether this is the process that writes and reports."""
+        return self.rank == 0
+
+    def share(self, count: int) -> slice:
+        """This process's part of `count` things."""
+        return share(count, self.rank, self.size)
+
+    def wrap(self, network: nn.Module, device: torch.device) -> nn.Module:
+        """The network whose gradients are averaged over the processes; by itself of one process."""
+        if self.size == 1:
+            return network
+        devices = [device] if device.type == "cuda" else None
+        return DistributedDataParallel(network, device_ids=devices, broadcast_buffers=False)
+
+    def sum(self, value: float, device: torch.device) -> float:
+        """Of all processes' values, in float64."""
+        return self._reduced(value, device, distributed.ReduceOp.SUM)
+
+    def largest(self, value: float, device: torch.device) -> float:
+        """The largest of all processes' values."""
+        return self._reduced(value, device, distributed.ReduceOp.MAX)
+
+    def _reduced(self, value: float, device: torch.device, how: distributed.ReduceOp.RedOpType) -> float:
+        if self.size == 1:
+            return value
+        total: Tensor = torch.tensor(value, dtype=torch.float64, device=device)
+        distributed.all_reduce(total, how)
+        return float(total)
+
+    def all(self, item: _Item) -> Sequence[_Item]:
+        """Every process's item, in their order, on every process."""
+        if self.size == 1:
+            return [item]
+        items: list[_Item] = [item] * self.size
+        distributed.all_gather_object(items, item)
+        return items
+
+    def from_main(self, item: _Item) -> _Item:
+        """The main process's item, on every process."""
+        return self.all(item)[0]
+
+
+ALONE = World()
