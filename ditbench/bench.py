@@ -41,25 +41,35 @@ from .storage import sha256_of, write_atomically, write_text
 from .track import RunConfig, first_fault
 from .training import Trainer, train
 from .watch import Diverged, Progress, Watch
+from .world import ALONE, World
 
 RAW_WEIGHTS_FILE = "raw.safetensors"
 MILESTONES_FILE = "milestones.json"
 _Milestones = pydantic.TypeAdapter(list[Milestone])
 
 
-def run(config: RunConfig, directory: Path, environment: Environment, registry: Registry, watch: Watch) -> Record:
-    """Carry out one run in its directory and return its finished record.
+def run(
+    config: RunConfig,
+    directory: Path,
+    environment: Environment,
+    registry: Registry,
+    watch: Watch,
+    world: World = ALONE,
+) -> Record | None:
+    """Carry out one run in its directory and return its finished record; None in all processes but the main one.
 
     Resumes from what the directory holds. Leaves ``curve.jsonl``, ``ema.safetensors``, ``raw.safetensors`` and
     ``samples.png`` there, and ``samples.npz`` when asked to keep the samples. Raises `Diverged` or `Interrupted`.
     """
     parts = resolve(config, registry)
-    judge, at_start = Judge(config, parts, directory, watch), resident()
+    judge, at_start = Judge(config, parts, directory, watch, world), resident()
 
     ema, cost, training, training_peak = _train(config, parts, judge)
 
     reset_peak(parts.device)
-    samples = draw(config, parts, ema, "ema", directory, watch)
+    samples = draw(config, parts, ema, "ema", directory, watch, world=world)
+    if not world.main:
+        return None
     sampling_peak = peak_memory(parts.device) if parts.device.type == "cuda" else PeakMemory()
     _show(samples, parts, directory / GRID_FILE)
     if config.keep_samples:
@@ -112,8 +122,8 @@ def supplement(
 class Judge:
     """Measures a run's samples, at the end and on the way. Without data to compare with it has nothing to say."""
 
-    def __init__(self, config: RunConfig, parts: Parts, directory: Path, watch: Watch) -> None:
-        self.config, self.parts, self.directory, self.watch = config, parts, directory, watch
+    def __init__(self, config: RunConfig, parts: Parts, directory: Path, watch: Watch, world: World = ALONE) -> None:
+        self.config, self.parts, self.directory, self.watch, self.world = config, parts, directory, watch, world
 
     @cached_property
     def _networks(self) -> Networks:
@@ -154,7 +164,7 @@ class Judge:
 
     def at_milestone(self, trainer: Trainer, at: float, now: bool) -> None:
         """Measure the EMA weights as they are now, unless an earlier process did. `BadFile` if training has gone on."""
-        done = self.milestones()
+        done = self.world.from_main(self.milestones())
         if self.parts.scoring is None or any(milestone.at == at for milestone in done):
             return
         if not now:
@@ -169,13 +179,16 @@ class Judge:
             flops=clock.flops,
             metrics=metrics,
         )
-        write_text(self.directory / MILESTONES_FILE, _Milestones.dump_json([*done, found], indent=1).decode())
+        if self.world.main:
+            write_text(self.directory / MILESTONES_FILE, _Milestones.dump_json([*done, found], indent=1).decode())
 
     def _measure_now(self, denoiser: nn.Module, stem: str) -> list[Measurement]:
         """The track's metrics on the way; none if the samples are not finite, which may pass."""
         try:
-            samples = draw(self.config, self.parts, denoiser, "ema", self.directory, self.watch, stem)
+            samples = draw(self.config, self.parts, denoiser, "ema", self.directory, self.watch, stem, self.world)
         except Diverged:
+            return []
+        if not self.world.main:
             return []
         _show(samples, self.parts, self.directory / f"{stem}.png")
         metrics = self.measure(samples)
@@ -192,16 +205,20 @@ def _train(config: RunConfig, parts: Parts, judge: Judge) -> tuple[nn.Module, Co
     reset_peak(device)
     denoiser = build(parts, config).to(device)
     cost = cost_of(denoiser, parts.spec)
-    clock = BudgetClock(Budget.parse(config.budget), cost.training_flops_per_image, gpus=int(device.type == "cuda"))
-    feed = Feed(parts.data, config.track.data, config.seed, device)
-    trainer = Trainer(denoiser, parts.spec, parts.objective, config.recipe, clock, feed, config.seed, device)
+    world, on_gpu = judge.world, device.type == "cuda"
+    clock = BudgetClock(Budget.parse(config.budget), cost.training_flops_per_image, gpus=world.size if on_gpu else 0)
+    feed = Feed(parts.data, config.track.data, config.seed, device, world.rank, world.size)
+    trainer = Trainer(
+        denoiser, parts.spec, parts.objective, config.recipe, clock, feed, config.seed, device, world=world
+    )
     evaluate = partial(judge.at_milestone, trainer)
     try:
         train(trainer, directory, config.hash, config.checkpoint_seconds, judge.watch, config.eval_at, evaluate)
     finally:
         feed.close()
-    _write_weights(directory / WEIGHTS_FILE, trainer.ema)
-    _write_weights(directory / RAW_WEIGHTS_FILE, denoiser)
+    if world.main:
+        _write_weights(directory / WEIGHTS_FILE, trainer.ema)
+        _write_weights(directory / RAW_WEIGHTS_FILE, denoiser)
     return trainer.ema, cost, trainer.facts(), trainer.peak
 
 

@@ -305,6 +305,11 @@ def ditbench_executors() -> Iterable[Executor]:
             description="one clean process per run, in turn, forked from a server that has imported torch once",
         ),
         Executor(
+            name="slurm",
+            execute="ditbench.slurm:execute_on_slurm",
+            description="a task of an array job per run, by submitit (the extra slurm)",
+        ),
+        Executor(
             name="inline",
             execute="ditbench.executors:execute_inline",
             description="in this process, for debugging",

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from .builtins import REFERENCE_ARCHITECTURES
 from .components import load
+from .errors import BadValue
 from .executors import Execute, Job, preflight
 from .leaderboard.build import write_run_tables
 from .listeners import Silent, Together
 from .plan import find_dataset, make_plan
 from .record import Record, read_runs
 from .registry import Registry, pick
+from .slurm import Settings, execute_on_slurm, preflight_on_slurm, settings_of
+from .slurm_queue import FOLDER as QUEUE_FOLDER
+from .slurm_queue import refuse_queued
 from .storage import make_writable, sole_writer
 from .trackers import start
 from .weights import has_weights, require_weights
@@ -42,6 +47,10 @@ def run(
     strict: bool = False,
     offline: bool = False,
     executor: str = "process",
+    processes: int = 1,
+    slurm: Sequence[str] = (),
+    wait: bool = False,
+    dry_run: bool = False,
     log: Sequence[str] = (),
     listener: Silent | None = None,
 ) -> list[Record]:
@@ -70,7 +79,14 @@ def run(
         force: start finished and interrupted runs over.
         strict: a faulty plugin is an error.
         offline: fetch no weights and no data; what is missing is an error.
-        executor: ``"process"`` (a clean process per run) or ``"inline"``.
+        executor: ``"process"`` (a clean process per run), ``"inline"``, or ``"slurm"`` (an array job).
+        processes: that carry out each run together, one GPU each; the result does not depend on how many, but for
+            rounding and for what a network draws at random by itself.
+        slurm: of the executor ``"slurm"``: ``"partition=gpu"``, ``"time=1440"`` (minutes), ``"gpus=1"``, ``"cpus=8"``,
+            ``"memory=64"`` (GB), ``"account=..."``, ``"constraint=..."``, or any other option of sbatch.
+        wait: likewise: return when all runs have ended. Otherwise `ditbench.slurm.NoRecordsYet` is raised once they are
+            submitted.
+        dry_run: likewise: submit nothing; the text of `NoRecordsYet` is the script that sbatch would get.
         log: trackers that follow the runs: ``"tensorboard"`` (event files in each run's directory), ``"wandb"``.
             Each needs the extra of its name. One that breaks later is reported by `logging`, and the runs go on.
         listener: hears of the runs while they go.
@@ -80,7 +96,7 @@ def run(
     A script that calls this needs the ``if __name__ == "__main__":`` guard, since runs are processes.
     """
     registry = Registry.installed(strict=strict)
-    execute: Execute = load(pick("executor", executor, registry.executors).execute)
+    chosen = pick("executor", executor, registry.executors)
     plan = make_plan(
         registry,
         track,
@@ -102,24 +118,26 @@ def run(
         raw_weights=raw_weights,
         checkpoint_seconds=checkpoint_seconds,
     )
+    folder = Path(out) / plan[0].track.name
+    settings = settings_of(folder / QUEUE_FOLDER, slurm, dry_run=dry_run, wait=wait)
+    _check_fit(executor, processes, slurm, settings)
     trackers = Together(*start(log))
     listener = Together(listener or Silent(), trackers)
-    folder = Path(out) / plan[0].track.name
     make_writable(folder)
     read_runs(folder)  # a damaged record is found now, not after hours of training
     rehearsal = find_dataset(registry, plan[0].track, data)[0].name == "synthetic"  # nothing will be measured
-    choices = [] if rehearsal else plan[0].track.evaluation.choices
-    for name in dict.fromkeys(name for _, name in choices):
-        extractor = registry.extractors[name]
-        if not offline and not has_weights(extractor):
-            listener.fetching(extractor)
-        require_weights(extractor, offline)
+    _fetch_weights([] if rehearsal else plan[0].track.evaluation.choices, registry, offline, listener)
     listener.preparing(registry.faults)
-    configs, environment = preflight(plan, listener.checking)
-    jobs = [Job(config, folder / config.run_id, environment, fresh=force) for config in configs]
-    for job in jobs:
-        with sole_writer(job.directory):  # another command on the same run is found before any work
-            pass
+    if executor == "slurm" and not dry_run:
+        configs, environment = preflight_on_slurm(plan, settings, processes)
+    else:
+        configs, environment = preflight(plan, listener.checking, processes)
+    jobs = [Job(config, folder / config.run_id, environment, force, processes) for config in configs]
+    if executor == "slurm":
+        execute: Execute = partial(execute_on_slurm, settings=settings)
+    else:
+        execute = load(chosen.execute)
+        _refuse_busy(jobs)
     settled = {job.config.run_id: record for job in jobs if (record := job.settled()) is not None}
     for job in jobs:
         if job.config.run_id in settled:
@@ -135,3 +153,28 @@ def run(
         trackers.close()
         write_run_tables(read_runs(folder), folder)
     return [records[job.config.run_id] for job in jobs]
+
+
+def _check_fit(executor: str, processes: int, slurm: Sequence[str], settings: Settings) -> None:
+    """`BadValue` for what the executor can't do."""
+    if executor != "slurm" and (slurm or settings.wait or settings.dry_run):
+        raise BadValue("--slurm, --wait and --dry-run are of --executor slurm.")
+    if processes > 1 and executor == "inline":
+        raise BadValue(f"The executor 'inline' is one process; {processes} need --executor process.")
+
+
+def _fetch_weights(choices: Sequence[tuple[str, str]], registry: Registry, offline: bool, listener: Together) -> None:
+    """Have the extractors' weights here before any work; a `DitbenchError` if they can't be."""
+    for name in dict.fromkeys(name for _, name in choices):
+        extractor = registry.extractors[name]
+        if not offline and not has_weights(extractor):
+            listener.fetching(extractor)
+        require_weights(extractor, offline)
+
+
+def _refuse_busy(jobs: Sequence[Job]) -> None:
+    """`RunBusy` if another command is at one of the runs, here or by Slurm."""
+    refuse_queued(jobs)
+    for job in jobs:
+        with sole_writer(job.directory):
+            pass

@@ -38,6 +38,7 @@ class Job:
     directory: Path
     environment: Environment
     fresh: bool = False  # start over, whatever the directory holds
+    processes: int = 1  # that train and sample together
 
     def settled(self) -> Record | None:
         """The record of a run that need not run again: it finished, or its divergence would only repeat."""
@@ -84,7 +85,7 @@ def execute_inline(jobs: Sequence[Job], listener: Listener) -> Iterator[Record]:
             try:
                 record = carry_out(job, watch)
             except RunBusy as error:
-                record = _unfinished(job, "interrupted", str(error))
+                record = unfinished(job, "interrupted", str(error))
             except DitbenchError as error:  # of a finished run
                 faults.append(error)
                 record = read_record(job.directory / FILE_NAME)
@@ -114,32 +115,38 @@ def _raise_first(faults: Sequence[DitbenchError]) -> None:
 
 
 def preflight(
-    configs: Sequence[RunConfig], hear: Callable[[Progress], None] = lambda progress: None
+    configs: Sequence[RunConfig], hear: Callable[[Progress], None] = lambda progress: None, processes: int = 1
 ) -> tuple[list[RunConfig], Environment]:
     """Resolve every part of every run in a forked process; name the machine, and give the runs its device and data.
 
     Raises the first `DitbenchError`. It also starts the server, so the imports are paid here.
     """
-    checked = answer_of(_serve_preflight, configs, hear)
+    checked = answer_of(_serve_preflight, (configs, processes), hear)
     known = {name: getattr(checked, name) for name in ("device", "data_sha256", "reference_sha256")}
     known["hardware"] = checked.environment.hardware
     return [
         config.model_copy(update={**known, "deviations": (*config.deviations, *checked.deviations)})
         for config in configs
-    ], checked.environment
+    ], checked.environment.model_copy(update={"processes": processes})
 
 
-def carry_out(job: Job, watch: Watch) -> Record:
-    """Run one job to a written record: finished, failed, diverged or interrupted. `RunBusy` if it is another's."""
+def carry_out(job: Job, watch: Watch, world: Any = None) -> Record:
+    """Run one job to a written record: finished, failed, diverged or interrupted. `RunBusy` if it is another's.
+
+    With a `World` this is its main process: the others are told whether there is anything to run, and an error that is
+    no result of the run is not recorded but raised, so that they can start again.
+    """
     bench, about = _late("ditbench.bench"), (job.config, job.directory, job.environment)
     with sole_writer(job.directory):
         if job.fresh:
             _empty(job.directory)
         sweep(job.directory)
         record = job.settled()
+        if world is not None:
+            world.from_main(record is None)
         try:
             if record is None:
-                record = bench.run(*about, Registry.installed(), watch)
+                record = bench.run(*about, Registry.installed(), watch, *([world] if world else []))
             elif job.lacks(record):
                 record = bench.supplement(*about, record, Registry.installed(), watch)
             else:
@@ -149,7 +156,9 @@ def carry_out(job: Job, watch: Watch) -> Record:
                 return record
             if record is not None:  # a finished run stays finished, whatever happened to what was asked for later
                 raise
-            record = _unfinished(job, *_ending(error, job))
+            if world is not None and not isinstance(error, Diverged | Interrupted | DitbenchError):
+                raise
+            record = unfinished(job, *_ending(error, job))
         record = write_record(record, job.directory / FILE_NAME)
         if record.status == "finished":
             _late("ditbench.checkpoint").discard(job.directory)
@@ -186,7 +195,8 @@ def _ending(error: BaseException, job: Job) -> tuple[Status, str]:
     return "failed", text if isinstance(error, DitbenchError) else f"{type(error).__name__}: {text}"
 
 
-def _unfinished(job: Job, status: Status, reason: str) -> Record:
+def unfinished(job: Job, status: Status, reason: str) -> Record:
+    """The record of a run that did not finish."""
     return Record(**identity(job.config), status=status, reason=reason, environment=job.environment)
 
 
@@ -197,7 +207,7 @@ def _outcome(job: Job, worker: Worker, faults: list[DitbenchError]) -> Record:
     """
     path = job.directory / FILE_NAME
     if isinstance(worker.fault, RunBusy):  # the directory is another command's: this row is told, not written
-        return _unfinished(job, "interrupted", str(worker.fault))
+        return unfinished(job, "interrupted", str(worker.fault))
     if worker.exitcode == 0 and worker.fault is None and path.exists():
         return read_record(path)
     kept = job.settled()
@@ -205,40 +215,56 @@ def _outcome(job: Job, worker: Worker, faults: list[DitbenchError]) -> Record:
         how = f"{job.directory.name!r} stays as it finished; what more was asked of it failed: {worker.how_it_ended}."
         faults.append(worker.fault or DitbenchError(how))
         return kept
-    record = _unfinished(job, "interrupted", worker.how_it_ended)
+    record = unfinished(job, "interrupted", worker.how_it_ended)
     with sole_writer(job.directory):
         return write_record(record, path)
 
 
 def _serve_run(outbox: Connection, job: Job) -> None:
     """In the run's own process: carry the job out, its output going to the run's log."""
-    stopping = _stop_on_signals()
+    stopping = stop_on_signals()
     job.directory.mkdir(parents=True, exist_ok=True)
+    redirect_output(job.directory / LOG_FILE)
+    try:
+        if job.processes > 1 and job.settled() is None:
+            _late("ditbench.ranks").carry_out_together(job, outbox)
+        else:
+            carry_out(job, Watch(reporter(outbox, stopping), lambda: bool(stopping)))
+    except DitbenchError as error:
+        outbox.send(error)
+
+
+def reporter(outbox: Connection, stopping: list[int]) -> Callable[[Progress], None]:
+    """What sends a run's progress to whoever started it; if they are gone, the run is to save and stop."""
 
     def report(progress: Progress) -> None:
         try:
             outbox.send(progress)
-        except BrokenPipeError:  # whoever started the run is gone: save and stop
+        except BrokenPipeError:
             stopping.append(signal.SIGHUP)
 
-    _redirect_output(job.directory / LOG_FILE)
-    try:
-        carry_out(job, Watch(report, lambda: bool(stopping)))
-    except DitbenchError as error:
-        outbox.send(error)
+    return report
 
 
-def _serve_preflight(outbox: Connection, configs: Sequence[RunConfig]) -> None:
+def write_failure(job: Job, reason: str) -> None:
+    """Record that the run failed, unless it had an end of its own."""
+    with sole_writer(job.directory):
+        if job.settled() is None:
+            write_record(unfinished(job, "failed", reason), job.directory / FILE_NAME)
+
+
+def _serve_preflight(outbox: Connection, asked: tuple[Sequence[RunConfig], int]) -> None:
     """In a forked process: check everything, answer with device and environment or with the user's mistake."""
     end_with_parent()
     check = _late("ditbench.parts").check
     try:
-        outbox.send(check(configs, Registry.installed(), outbox.send))
+        configs, processes = asked
+        outbox.send(check(configs, Registry.installed(), outbox.send, processes))
     except DitbenchError as error:
         outbox.send(error)
 
 
-def _stop_on_signals() -> list[int]:
+def stop_on_signals() -> list[int]:
     """Make the signals that ask a process to end append to the list that is returned, instead of ending it."""
     received: list[int] = []
 
@@ -250,7 +276,7 @@ def _stop_on_signals() -> list[int]:
     return received
 
 
-def _redirect_output(path: Path) -> None:
+def redirect_output(path: Path) -> None:
     """Send stdout and stderr to a file, so that a library's words don't break the live display."""
     log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     sys.stdout.flush()

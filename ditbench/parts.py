@@ -71,7 +71,9 @@ class Checked:
     deviations: tuple[str, ...]
 
 
-def check(configs: Sequence[RunConfig], registry: Registry, report: Report = lambda progress: None) -> Checked:
+def check(
+    configs: Sequence[RunConfig], registry: Registry, report: Report = lambda progress: None, processes: int = 1
+) -> Checked:
     """Open the data, read the reference, and build every network without memory; or a `DitbenchError`.
 
     What takes long (images to prepare, features of the real images) lands in the cache, so the runs find it there. A
@@ -79,6 +81,7 @@ def check(configs: Sequence[RunConfig], registry: Registry, report: Report = lam
     """
     first = configs[0]
     device = find_device(first.device)
+    _check_processes(configs, device, processes)
     data = open_data(first, registry, report)
     for config in configs:
         parts = resolve(config, registry, data)
@@ -101,6 +104,18 @@ def check(configs: Sequence[RunConfig], registry: Registry, report: Report = lam
         reference_sha256=reference,
         deviations=(*deviations(first.track, data, dataset.name), *other_images(first.track, data, reference)),
     )
+
+
+def _check_processes(configs: Sequence[RunConfig], device: torch.device, processes: int) -> None:
+    """`BadValue` if there are not so many GPUs, or more processes than images in a batch."""
+    gpus = torch.cuda.device_count() if device.type == "cuda" else processes
+    if processes > gpus:
+        raise BadValue(f"{processes} processes need a GPU each, and there are {gpus}; give a smaller --nproc.")
+    if processes > 1 and device.index:
+        raise BadValue(f"{processes} processes can't share {str(device)!r}: give --device cuda, or no --nproc.")
+    least = min(config.recipe.batch_size for config in configs)
+    if processes > least:
+        raise BadValue(f"{processes} processes can't share batches of {least} images; give a smaller --nproc.")
 
 
 def resolve(config: RunConfig, registry: Registry, data: Data | None = None) -> Parts:

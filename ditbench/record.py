@@ -16,7 +16,7 @@ from .errors import BadFile
 from .migrations import upgrade_record
 from .reading import read_checked
 from .storage import write_text
-from .track import Frozen, Name, ObjectiveChoice, Recipe, Ruleset, RunConfig, Track, digest
+from .track import Frozen, Name, ObjectiveChoice, Positive, Recipe, Ruleset, RunConfig, Track, digest
 
 FILE_NAME = "record.json"
 WEIGHTS_FILE, SAMPLES_FILE, GRID_FILE = "ema.safetensors", "samples.npz", "samples.png"
@@ -70,10 +70,11 @@ class Environment(Frozen):
     cores: Count  # logical processors this process may use
     threads: Count  # torch's intra-op threads; part of a CPU result's bits
     memory_bytes: Count
+    processes: Positive = 1  # that train and sample one run together, each on a GPU of its own if there are any
 
     @property
     def hardware(self) -> str:
-        """The class of hardware, whose runs alone share speeds: the GPU's model, or the processor's and its threads."""
+        """The class of hardware: the GPU's model, or the processor's and its threads."""
         return self.gpu or f"{self.cpu}, {self.threads} threads"
 
 
@@ -264,8 +265,9 @@ class Record(Frozen):
 
     @property
     def hardware(self) -> str:
-        """The class of hardware; empty if the record does not say."""
-        return self.environment.hardware if self.environment else ""
+        """How many of which class of hardware, whose runs alone share speeds; empty if the record does not say."""
+        of = self.environment
+        return "" if of is None else f"{of.processes} x {of.hardware}" if of.processes > 1 else of.hardware
 
     @pydantic.model_validator(mode="after")
     def _consistent(self) -> Record:
@@ -335,9 +337,7 @@ def identity(config: RunConfig) -> dict[str, Any]:
         "created": datetime.now(UTC).replace(microsecond=0),
         "track_hash": config.track.hash,
         "deviations": list(config.deviations),
-        "architecture": ArchitectureFacts(
-            name=config.architecture, **{name: getattr(config, name) for name in of_both}
-        ),
+        "architecture": ArchitectureFacts(name=config.architecture, **{n: getattr(config, n) for n in of_both}),
     }
 
 
@@ -347,7 +347,7 @@ def config_of(record: Record) -> RunConfig:
         architecture=record.architecture.name,
         **record.architecture.model_dump(exclude={"name", "label"}),
         **{name: getattr(record, name) for name in _OF_THE_RUN},
-        hardware=record.hardware,
+        hardware=record.environment.hardware if record.environment else "",
         deviations=tuple(record.deviations),
         eval_at=tuple(milestone.at for milestone in record.milestones),
     )

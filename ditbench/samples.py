@@ -135,13 +135,13 @@ def batches(
             coder.network.to(parts.device)
         for start in range(indices.start, indices.stop, size):
             numbers = np.arange(start, min(start + size, indices.stop))
-            yield _shared(make, numbers, world)
+            yield shared(make, numbers, world)
     finally:
         if coder:
             coder.network.to("cpu")
 
 
-def _shared(make: Callable[[Numbers], sampling.Batch | None], numbers: Numbers, world: World) -> sampling.Batch:
+def shared(make: Callable[[Numbers], sampling.Batch | None], numbers: Numbers, world: World) -> sampling.Batch:
     """One batch of which every process makes a part; its time is the slowest's. `Diverged` on all, if on one."""
     made: sampling.Batch | Diverged | None
     try:

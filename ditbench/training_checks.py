@@ -126,7 +126,8 @@ class _Clock:
 
     def __init__(self, record: Record, budget: Budget) -> None:
         flops = record.cost.training_flops_per_image if record.cost else 0
-        self.setting = (budget, flops or 1, int(record.device.startswith("cuda")))
+        processes = record.environment.processes if record.environment else 1
+        self.setting = (budget, flops or 1, processes if record.device.startswith("cuda") else 0)
         self(0, 0, 0.0)  # `BadValue` if the budget does not suit the device
 
     def __call__(self, steps: int, images: int, seconds: float) -> BudgetClock:

@@ -6,6 +6,7 @@ a process takes its share of a batch and of its draws, and what comes out does n
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -39,8 +40,10 @@ class World:
         """The network whose gradients are averaged over the processes; by itself of one process."""
         if self.size == 1:
             return network
-        devices = [device] if device.type == "cuda" else None
-        return DistributedDataParallel(network, device_ids=devices, broadcast_buffers=False)
+        devices = [torch.cuda.current_device()] if device.type == "cuda" else None
+        with warnings.catch_warnings():  # torch 2.15 renames the argument, and older ones know no other
+            warnings.simplefilter("ignore", FutureWarning)
+            return DistributedDataParallel(network, device_ids=devices, broadcast_buffers=False)
 
     def sum(self, value: float, device: torch.device) -> float:
         """Of all processes' values, in float64."""

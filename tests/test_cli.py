@@ -209,7 +209,7 @@ def test_faulty_plugins_are_reported_and_fatal_only_when_strict(ditbench, instal
         ("extractors", ["inception-v3-compat", "dinov2-vit-l-14", "efficientnet-lite0", "digits-cnn", "6726825d0af5"]),
         ("samplers", ["euler"]),
         ("objectives", ["flow"]),
-        ("executors", ["process", "inline"]),
+        ("executors", ["process", "slurm", "inline"]),
     ],
 )
 def test_list_shows_what_is_there(ditbench, kind, words):

@@ -16,20 +16,21 @@ ARROWS = {
     "autoencoder": {"errors", "images", "precision", "storage"},
     "bench": {
         "budget", "cost", "datasets.examples", "datasets.loading", "errors", "images", "parts", "record",
-        "registry", "samples", "scoring", "storage", "track", "training", "watch",
+        "registry", "samples", "scoring", "storage", "track", "training", "watch", "world",
     },
     "budget": {"errors"},
     "builtins": {"components", "hookspecs"},
     "campaign": {
-        "builtins", "components", "executors", "leaderboard.build", "listeners", "plan", "record", "registry",
-        "storage", "trackers", "weights",
+        "builtins", "components", "errors", "executors", "leaderboard.build", "listeners", "plan", "record",
+        "registry", "slurm", "slurm_queue", "storage", "trackers", "weights",
     },
     "checkpoint": {"errors", "storage"},
     "checks": {"faults", "ledger", "metric_checks", "record", "sampling_checks", "track", "training_checks"},
     "classifiers": {"datasets.bundled", "datasets.examples", "datasets.fashion", "images", "storage"},
     "cli.__init__": {
         "cli.app", "cli.check", "cli.data", "cli.doctor", "cli.evaluate", "cli.inspect", "cli.leaderboard",
-        "cli.new", "cli.profile", "cli.records", "cli.run", "cli.track", "cli.weights", "errors",
+        "cli.new", "cli.plan", "cli.profile", "cli.records", "cli.run", "cli.status", "cli.track", "cli.weights",
+        "errors",
     },
     "cli.__main__": {"cli.__init__"},
     "cli.app": {"components", "console", "registry", "weights"},
@@ -49,6 +50,10 @@ ARROWS = {
         "leaderboard.serve", "leaderboard.site.pages", "record", "storage", "verification",
     },
     "cli.new": {"cli.app", "scaffold.names", "scaffold.packages"},
+    "cli.plan": {
+        "cli.app", "cli.run", "components", "console", "environment", "errors", "estimate", "peaks", "plan", "record",
+        "registry", "track", "workload",
+    },
     "cli.profile": {"cli.app", "console", "plan", "profile", "profile_plot", "profile_table", "profiling", "storage"},
     "cli.records": {
         "cli.app", "console", "difference", "errors", "plan", "record", "reevaluation", "registry",
@@ -56,8 +61,9 @@ ARROWS = {
     },
     "cli.run": {
         "builtins", "campaign", "cli.app", "console", "display", "errors", "leaderboard.boards", "listeners",
-        "record",
+        "record", "slurm",
     },
+    "cli.status": {"cli.app", "slurm_queue"},
     "cli.track": {"budget", "cli.app", "plan", "track"},
     "cli.weights": {"cli.app", "console", "errors", "plan", "published", "registry", "weights"},
     "committed": {"faults", "ledger", "png", "privacy", "record", "verification"},
@@ -110,6 +116,7 @@ ARROWS = {
     "energy": set(),
     "environment": {"errors", "record"},
     "errors": set(),
+    "estimate": {"budget", "components", "errors", "peaks", "profile", "record", "track"},
     "evaluation": {
         "components", "conventions", "cost", "datasets.examples", "environment", "errors", "features",
         "image_sets", "images", "quality", "record", "reference", "registry",
@@ -205,6 +212,7 @@ ARROWS = {
     "profiling": {"components", "errors", "plan", "processes", "profile", "record", "registry", "track"},
     "published": {"components", "errors", "storage"},
     "quality": {"components", "conventions", "derived", "features", "record"},
+    "ranks": {"bench", "errors", "executors", "processes", "registry", "watch", "world"},
     "reading": {"errors", "track"},
     "record": {"components", "derived", "errors", "migrations", "reading", "storage", "track"},
     "reevaluation": {
@@ -215,7 +223,10 @@ ARROWS = {
     "registry": {"components", "discovery", "errors", "hookspecs"},
     "row_checks": {"faults", "record", "track", "verification"},
     "samplers": {"objectives"},
-    "samples": {"derived", "images", "parts", "precision", "record", "sampling", "storage", "track", "watch"},
+    "samples": {
+        "datasets.loading", "derived", "images", "parts", "precision", "record", "sampling", "storage",
+        "track", "watch", "world",
+    },
     "sampling": {"components", "guidance", "images", "objectives", "precision", "samplers", "watch"},
     "sampling_checks": {"derived", "faults", "guidance", "record"},
     "scaffold.__init__": set(),
@@ -223,6 +234,9 @@ ARROWS = {
     "scaffold.packages": {"errors", "registry", "scaffold.names"},
     "scoring": {"components", "datasets.examples", "features", "images", "quality", "record", "reference", "watch"},
     "sizes": {"components", "cost", "errors", "plan", "record", "registry"},
+    "slurm": {"errors", "executors", "record", "slurm_queue", "slurm_task", "storage", "track"},
+    "slurm_queue": {"errors", "executors", "reading", "record", "storage", "track"},
+    "slurm_task": {"errors", "executors", "listeners", "processes", "record", "slurm_queue", "track"},
     "stopwatch": {
         "components", "cost", "energy", "environment", "errors", "objectives", "peaks", "precision", "profile",
         "record", "testing",
@@ -237,7 +251,7 @@ ARROWS = {
     "trackers": {"errors", "executors", "listeners", "record", "registry", "storage", "track", "watch"},
     "training": {
         "budget", "checkpoint", "components", "cost", "curve", "datasets.loading", "derived", "objectives",
-        "optimizers", "precision", "record", "track", "watch",
+        "optimizers", "precision", "record", "track", "watch", "world",
     },
     "training_checks": {"budget", "curve", "derived", "errors", "faults", "record"},
     "validation": {
@@ -247,13 +261,17 @@ ARROWS = {
     "verification": {"errors", "reading", "record", "storage", "track"},
     "watch": set(),
     "weights": {"components", "errors", "storage"},
+    "workload": {
+        "components", "cost", "estimate", "objectives", "parts", "precision", "registry", "sampling", "track",
+    },
+    "world": {"datasets.loading"},
 }  # fmt: skip
 LATE_IMPORTS = "cli."  # the only package that may import inside functions
 LIGHT = ("__init__", "budget", "builtins", "campaign", "checks", "components", "console", "conventions", "derived",
-         "committed", "conformance.findings", "discovery", "display", "executors", "faults", "json_files",
+         "committed", "conformance.findings", "discovery", "display", "estimate", "executors", "faults", "json_files",
          "metric_checks", "plan", "png", "privacy", "profile", "profiling", "reading", "record", "registry",
          "row_checks", "sampling_checks", "scaffold.names", "scaffold.packages",
-         "storage", "submission", "track", "training_checks", "validation",
+         "slurm", "slurm_queue", "slurm_task", "storage", "submission", "track", "training_checks", "validation",
          "verification", "watch", "weights")  # fmt: skip
 LIGHT_PACKAGES = ("cli.", "leaderboard.")
 HEAVY = {"torch", "diffusers", "matplotlib", "torchmetrics", "sklearn", "safetensors", "PIL"}

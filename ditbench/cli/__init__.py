@@ -6,7 +6,8 @@ import sys
 import typer
 
 from ..errors import DitbenchError
-from . import run, inspect, new, check, doctor, track, data, evaluate, profile, weights, records, leaderboard
+from . import run, plan, status, inspect, new, check, doctor, track, data, evaluate, profile, weights
+from . import records, leaderboard
 from .app import EXIT_BAD_INPUT, app
 
 __all__ = [
@@ -19,9 +20,11 @@ __all__ = [
     "leaderboard",
     "main",
     "new",
+    "plan",
     "profile",
     "records",
     "run",
+    "status",
     "track",
     "weights",
 ]

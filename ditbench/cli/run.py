@@ -55,7 +55,16 @@ def run(
     force: Annotated[bool, typer.Option("--force", help="Start finished and interrupted runs over.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="A faulty plugin is an error.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress, only the table.")] = False,
-    executor: Annotated[str, typer.Option(help="process, or inline for debugging.")] = "process",
+    executor: Annotated[str, typer.Option(help="process, slurm, or inline for debugging.")] = "process",
+    slurm: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE", help="For Slurm: partition, time (min), gpus, cpus, memory (GB), ...; again for more."
+        ),
+    ] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="With Slurm: wait for all runs to end.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="With Slurm: print the script, submit nothing.")] = False,
+    nproc: Annotated[int, typer.Option(min=1, help="Processes that carry out each run, one GPU each.")] = 1,
     offline: Annotated[bool, typer.Option("--offline", help="Never touch the network.")] = False,
     log: Annotated[list[str] | None, typer.Option(help="Tracker: tensorboard or wandb. May be given twice.")] = None,
 ) -> None:
@@ -69,6 +78,7 @@ def run(
     from ..leaderboard.boards import on_the_boards_of
     from ..listeners import Silent
     from ..record import read_runs
+    from ..slurm import NoRecordsYet
 
     console = make_console()
     listener = Silent() if quiet else Live(console) if console.is_terminal else Lines(console)
@@ -96,9 +106,17 @@ def run(
             strict=strict,
             offline=offline,
             executor=executor,
+            processes=nproc,
+            slurm=slurm or (),
+            wait=wait,
+            dry_run=dry_run,
             log=log or (),
             listener=listener,
         )
+    except NoRecordsYet as told:
+        listener.close()
+        typer.echo(str(told))
+        raise typer.Exit(EXIT_INTERRUPTED if told.interrupted else 0) from None
     except KeyboardInterrupt:
         listener.close()
         how = "without --force" if force else "again"

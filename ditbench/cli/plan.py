@@ -1,0 +1,297 @@
+"""`ditbench plan`: what runs will take, before anything is spent."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..errors import BadValue
+from .app import AsJson, app, installed, installed_architectures, installed_tracks, show
+from .run import _parse_seeds, _parse_shares
+
+if TYPE_CHECKING:
+    from ..components import DenoiserSpec
+    from ..estimate import Estimate, Machine
+    from ..registry import Registry
+    from ..track import RunConfig, Track
+
+_GIB = 2**30
+_HEADERS = (
+    "run", "seed", "steps", "images", "train GPU-h", "sample GPU-h", "hours", "train PFLOPs", "sample PFLOPs",
+    "disk GiB", "GiB/GPU", "speed",
+)  # fmt: skip
+
+
+@app.command(
+    epilog="Example: ditbench plan --plugins dit:XL/2,uvit:L/2 --track imagenet256 --seeds 0,1,2 "
+    "--device 'NVIDIA H100 80GB HBM3' --gpus 8"
+)
+def plan(
+    plugins: Annotated[
+        str,
+        typer.Option(
+            help="Architectures: name[:size][+option=value], separated by commas.",
+            autocompletion=installed_architectures,
+        ),
+    ],
+    track: Annotated[str, typer.Option(help="Track, or a track's file.", autocompletion=installed_tracks)] = "digits",
+    budget: Annotated[str | None, typer.Option(help="As of `ditbench run`; the track's if not given.")] = None,
+    ruleset: Annotated[str, typer.Option(help="matched or native.")] = "matched",
+    data: Annotated[str, typer.Option(help="As of `ditbench run`. It is not opened, and need not be there.")] = "",
+    seeds: Annotated[str, typer.Option(help="Training seeds, separated by commas.")] = "0",
+    eval_at: Annotated[str, typer.Option(help="Also measure at these shares of the budget, e.g. 25%,50%.")] = "",
+    samples: Annotated[int | None, typer.Option(min=20, help="Images to measure.")] = None,
+    micro_batch: Annotated[int | None, typer.Option(min=1, help="Images in one pass of a GPU.")] = None,
+    checkpointing: Annotated[bool, typer.Option("--checkpointing", help="Recompute activations.")] = False,
+    raw: Annotated[bool, typer.Option("--raw", help="Measure the raw weights, too.")] = False,
+    keep_samples: Annotated[bool, typer.Option("--keep-samples", help="Keep the samples.")] = False,
+    device: Annotated[
+        str, typer.Option(help="torch's name of the GPU, e.g. 'NVIDIA H200'; if not given, what is here.")
+    ] = "",
+    gpus: Annotated[int, typer.Option(min=1, help="GPUs of each run, which share a batch.")] = 1,
+    on: Annotated[str, typer.Option(help="Also pack the runs on clusters of so many GPUs, e.g. 8,64,512.")] = "",
+    profiles: Annotated[
+        Path | None, typer.Option(help="Folder of `ditbench profile`'s records; `profiles` if it is there.")
+    ] = None,
+    mfu: Annotated[
+        float | None, typer.Option(help="Share of the device's peak, where no profile is; 0.12 if not given.")
+    ] = None,
+    memory: Annotated[float | None, typer.Option(help="GiB of one GPU, where it is not in the table.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder of runs: those that have ended there cost nothing.")] = Path("runs"),
+    as_json: AsJson = False,
+) -> None:
+    """Estimate time, FLOPs, disk and memory of runs, from profiles of them or else from their MACs.
+
+    Nothing is trained and no data is read. Networks are counted without memory, for which torch is loaded.
+    """
+    from ..console import make_console
+    from ..estimate import MFU, Machine, check_profiles, estimate
+    from ..peaks import MEMORY
+    from ..record import read_runs
+
+    registry = installed()
+    clusters = _parse_clusters(on, gpus)
+    if mfu is not None and not 0 < mfu <= 1:
+        raise BadValue(f"--mfu {mfu:g} is no share of a peak: choose one above 0, up to 1.")
+    if memory is not None and not 0 < memory < float("inf"):
+        raise BadValue(f"--memory {memory:g} is no number of GiB above 0.")
+    configs = _plan(
+        registry,
+        plugins.split(","),
+        track,
+        data,
+        seeds=_parse_seeds(seeds),
+        budget=budget,
+        ruleset=ruleset,
+        eval_at=_parse_shares(eval_at),
+        samples=samples,
+        micro_batch=micro_batch,
+        checkpointing=checkpointing,
+        raw_weights=raw,
+        keep_samples=keep_samples,
+        device="cpu" if device.endswith(" threads") else "auto",
+    )
+    known, records = check_profiles(profiles), read_runs(out / configs[0].track.name)
+
+    from ..workload import count  # imports torch: whatever could be wrong has been found by now
+
+    device = device or _this_machine()
+    limit = memory * _GIB if memory else MEMORY.get(device)
+    machine = Machine(device, gpus, MFU if mfu is None else mfu, limit)
+    with make_console().status("Counting every network"):
+        loads = count(configs, registry, on_gpu=not machine.is_cpu)
+    found = [estimate(run, load, machine, known, records) for run, load in zip(configs, loads, strict=True)]
+    _tell(found, machine, loads[0].spec, clusters, as_json)
+
+
+def _plan(registry: Registry, architectures: Sequence[str], track: str, data: str, **asked: Any) -> list[RunConfig]:
+    """The runs, also of a track whose data is not at hand."""
+    from ..plan import make_plan, resolve_track
+
+    elsewhere = not data and registry.datasets[_dataset(resolve_track(registry, track))].place == "required"
+    runs = make_plan(registry, track, architectures, data="synthetic" if elsewhere else data, **asked)
+    return [run.model_copy(update={"data": data}) for run in runs]
+
+
+def _dataset(track: Track) -> str:
+    return track.data.dataset.partition(":")[0]
+
+
+def _parse_clusters(text: str, gpus: int) -> list[int]:
+    """Numbers of GPUs, each of which holds a whole number of runs."""
+    try:
+        sizes = [int(part) for part in text.split(",")] if text else []
+    except ValueError:
+        raise BadValue(f"--on {text!r} is no list of numbers of GPUs such as 8,64,512.") from None
+    for size in sizes:
+        if size < 1 or size % gpus:
+            raise BadValue(f"--on {size}: clusters hold whole runs, so choose multiples of --gpus {gpus}.")
+    return sizes
+
+
+def _this_machine() -> str:
+    from ..environment import describe, find_device
+
+    return describe(find_device("auto")).hardware
+
+
+def _tell(
+    found: Sequence[Estimate], machine: Machine, spec: DenoiserSpec, clusters: Sequence[int], as_json: bool
+) -> None:
+    """Table or JSON on stdout, warnings on stderr."""
+    from ..estimate import misfit
+
+    warnings = list(dict.fromkeys(told for one in found if (told := misfit(one, machine))))
+    until = {size: _until_done(found, machine.gpus, size) for size in clusters}
+    for warning in warnings:
+        typer.echo(f"ditbench: {warning}", err=True)
+    if as_json:
+        whole = {
+            "device": machine.device,
+            "gpus_per_run": machine.gpus,
+            "mfu_if_not_measured": machine.mfu,
+            "memory_bytes_per_gpu": machine.memory,
+            "input": str(spec),
+            "runs": [_facts(one, machine.gpus) for one in found],
+            "total": _total(found),
+            "hours_on": [{"gpus": size, "hours": hours} for size, hours in until.items()],
+            "warnings": warnings,
+        }
+        typer.echo(json.dumps(whole, indent=1))
+        return
+    typer.echo(f"{_of(len(found), 'run')} on {spec}; each has {machine.gpus} x {machine.device}")
+    show([*_rows(found, machine.gpus), _total_row(found)], False, *_HEADERS)
+    for line in _footnotes(found, machine):
+        typer.echo(line)
+    for size, hours in until.items():
+        done = "not known" if hours is None else f"{_figures(hours)} h"
+        at_once = _of(size // machine.gpus, "run")
+        typer.echo(f"On {_of(size, 'GPU')}, {at_once} at a time, the longest first: {done}")
+
+
+def _until_done(found: Sequence[Estimate], gpus: int, cluster: int) -> float | None:
+    from ..estimate import makespan
+
+    hours = [one.hours(gpus) for one in found]
+    known = [hour for hour in hours if hour is not None]
+    return makespan(known, cluster // gpus) if len(known) == len(hours) else None
+
+
+def _facts(one: Estimate, gpus: int) -> dict[str, Any]:
+    """A run's numbers, with the types they have; what is not known is null."""
+    config = one.config
+    return {
+        "architecture": config.label,
+        "size": config.size,
+        "seed": config.seed,
+        "status": one.status or "to do",
+        "budget": config.budget,
+        "steps": one.steps,
+        "images": one.images,
+        "training_gpu_hours": one.training_gpu_hours,
+        "sampling_gpu_hours": one.sampling_gpu_hours,
+        "hours": one.hours(gpus),
+        "training_flops": one.training_flops,
+        "sampling_flops": one.sampling_flops,
+        "disk_bytes": {**vars(one.disk), "peak": one.disk.peak, "kept": one.kept},
+        "memory_bytes_per_gpu": one.memory.bytes,
+        "memory_is": "with activations" if one.memory.whole else "a lower bound: activations not counted",
+        "speed": one.speed.source,
+        "by": one.speed.by,
+        "notes": list(one.notes),
+    }
+
+
+def _total(found: Sequence[Estimate]) -> dict[str, Any]:
+    """Sums over the runs; one that is not known makes its sum unknown."""
+    from ..estimate import add
+
+    return {
+        "training_gpu_hours": add(one.training_gpu_hours for one in found),
+        "sampling_gpu_hours": add(one.sampling_gpu_hours for one in found),
+        "training_flops": add(one.training_flops for one in found),
+        "sampling_flops": add(one.sampling_flops for one in found),
+        "disk_bytes": sum(one.disk.peak for one in found),
+        "kept_bytes": sum(one.kept for one in found),
+    }
+
+
+def _rows(found: Sequence[Estimate], gpus: int) -> Iterator[dict[str, object]]:
+    numbers = {reason: number for number, reason in enumerate(_reasons(found), start=1)}
+    for one in found:
+        least = "" if one.memory.whole else "at least "
+        yield {
+            "run": one.config.label,
+            "seed": one.config.seed,
+            "steps": _count(one.steps),
+            "images": _count(one.images),
+            **_cells(one.training_gpu_hours, one.sampling_gpu_hours, one.training_flops, one.sampling_flops),
+            "hours": _figures(one.hours(gpus)),
+            "disk GiB": _figures(one.disk.peak / _GIB),
+            "GiB/GPU": "" if one.status else f"{least}{_figures(one.memory.bytes / _GIB)}",
+            "speed": one.status or f"{one.speed.source} ({numbers[_reason(one)]})",
+        }
+
+
+def _total_row(found: Sequence[Estimate]) -> dict[str, object]:
+    total = _total(found)
+    names = ("training_gpu_hours", "sampling_gpu_hours", "training_flops", "sampling_flops")
+    cells = _cells(*(total[name] for name in names))
+    return {**dict.fromkeys(_HEADERS, ""), "run": "total", **cells, "disk GiB": _figures(total["disk_bytes"] / _GIB)}
+
+
+def _cells(
+    training: float | None, sampling: float | None, training_flops: float | None, sampling_flops: float | None
+) -> dict[str, str]:
+    return {
+        "train GPU-h": _figures(training),
+        "sample GPU-h": _figures(sampling),
+        "train PFLOPs": _figures(training_flops and training_flops / 1e15),
+        "sample PFLOPs": _figures(sampling_flops and sampling_flops / 1e15),
+    }
+
+
+def _reasons(found: Sequence[Estimate]) -> list[tuple[str, ...]]:
+    """What stands behind the runs' numbers, each once."""
+    return list(dict.fromkeys(_reason(one) for one in found if not one.status))
+
+
+def _reason(one: Estimate) -> tuple[str, ...]:
+    return (one.speed.by, *one.notes)
+
+
+def _footnotes(found: Sequence[Estimate], machine: Machine) -> Iterator[str]:
+    from ..estimate import MFU, MFU_SOURCE
+
+    for number, reason in enumerate(_reasons(found), start=1):
+        yield f"({number}) {'; '.join(reason)}."
+    sources = {one.speed.source for one in found if not one.status}
+    if "estimated" in sources and machine.mfu == MFU:
+        yield f"MFU {MFU:g}: {MFU_SOURCE} of the peak of bfloat16. --mfu sets another; a profile is better."
+    if "unknown" in sources:
+        yield "What is empty is not known. `ditbench profile` on that device measures it."
+    if any(not one.memory.whole for one in found if not one.status):
+        yield "At least: weights, EMA, gradients and moments; activations not counted."
+    kept = sum(one.kept for one in found) / _GIB
+    yield f"Not counted: reading data, metrics, waiting for each other. {_figures(kept)} GiB of the disk stay."
+
+
+def _of(number: int, thing: str) -> str:
+    return f"{number:,} {thing}" + ("s" if number > 1 else "")
+
+
+def _count(number: int | None) -> str:
+    return "" if number is None else f"{number:,}"
+
+
+def _figures(number: float | None) -> str:
+    """Three significant figures, or all before the point."""
+    if number is None:
+        return ""
+    if not number or number >= 100:
+        return f"{number:,.0f}"
+    return f"{number:.3g}" if number >= 0.01 else f"{number:.1e}"

@@ -1,0 +1,342 @@
+"""What runs will take, before anything is spent: time, FLOPs, disk and memory.
+
+Imports no torch: `workload.py` counts what is asked here. A number that nothing stands behind is None.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from .budget import Budget
+from .components import DenoiserSpec
+from .errors import BadFile, BadValue
+from .peaks import dense_peak
+from .profile import Phase, Profile, read_profile
+from .record import PROFILE_SUFFIX, Cost, Record
+from .track import Recipe, RunConfig
+
+# Of DiT-XL/2 at batch 256 on eight A100: 1.71 steps/s (U-DiT's authors), 12.5 % of the peak of bfloat16. The precision
+# is not told; if it was TF32, whose peak is half as high, it was 25 %. This is the careful reading.
+MFU = 0.12
+MFU_SOURCE = "DiT-XL/2 at batch 256 on eight A100, 1.71 steps/s as U-DiT's authors report it, is 12.5 %"
+
+_FLOAT = 4  # bytes: weights, gradients and moments are float32 at every precision
+_MOMENTS = {"adamw": 2, "adan": 4}  # tensors that the optimiser keeps of each weight
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What each run will be given. `device` is torch's name of a GPU, or a record's class of hardware."""
+
+    device: str
+    gpus: int = 1  # of each run
+    mfu: float = MFU  # where nothing was measured
+    memory: float | None = None  # bytes of one GPU; None: not known
+
+    @property
+    def is_cpu(self) -> bool:
+        """Whether this is a processor, as `Environment.hardware` names it."""
+        return self.device.endswith(" threads")
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What a run asks of a machine, as `workload.py` counts it."""
+
+    spec: DenoiserSpec
+    cost: Cost
+    evaluations: int  # of the denoiser per sampled image
+    image_shape: tuple[int, int, int]  # (C, H, W) of what samples become
+    decoder_macs: int | None  # to make an image of a latent; 0: there are none; None: not known
+    precision: str
+    compiled: bool
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Images per second of one device: trained on, and denoised once."""
+
+    training: float | None
+    denoising: float | None
+    source: Literal["measured", "estimated", "unknown"]
+    by: str
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Peak bytes on each GPU in training; `whole`: activations are counted."""
+
+    bytes: float
+    whole: bool
+    fixed: float  # of these: weights, EMA, gradients and moments, which no smaller pass shrinks
+
+
+@dataclass(frozen=True)
+class Disk:
+    """Bytes in a run's directory: the state in training, both weights at the end, and the images being measured."""
+
+    checkpoint: int
+    weights: int
+    samples: int
+
+    @property
+    def peak(self) -> int:
+        """All at once, as at the end of training."""
+        return self.checkpoint + self.weights + self.samples
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """One run. A `status` says that it has ended already, so that it takes nothing more."""
+
+    config: RunConfig
+    status: str
+    speed: Speed
+    steps: int | None
+    images: int | None
+    training_gpu_hours: float | None
+    sampling_gpu_hours: float | None
+    training_flops: float | None  # as a budget of FLOPs counts them
+    sampling_flops: float
+    disk: Disk
+    kept: int  # bytes of `disk` that stay when the run has ended
+    memory: Memory
+    notes: tuple[str, ...]  # what to know of the numbers
+
+    def hours(self, gpus: int) -> float | None:
+        """From its start to its end, if `gpus` are that many times as fast as one."""
+        total = add((self.training_gpu_hours, self.sampling_gpu_hours))
+        return None if total is None else total / gpus
+
+
+def estimate(
+    config: RunConfig, load: Workload, machine: Machine, profiles: Iterable[Profile], records: Iterable[Record] = ()
+) -> Estimate:
+    """One run, by the best profile of it or by its MACs; `records` may have it already."""
+    if machine.gpus > config.recipe.batch_size:
+        raise BadValue(f"--gpus {machine.gpus} are more than the {config.recipe.batch_size} images of a batch.")
+    profile = nearest(profiles, config, load, machine)
+    speed = speed_of(load, machine, profile)
+    notes = list(_differences(profile, config, load, machine)) if profile else []
+    status = ended(config, records, machine)
+    steps, hours = _training(config, load, machine, speed)
+    images = None if steps is None else steps * config.recipe.batch_size
+    drawn = config.track.evaluation.samples * (1 + len(config.eval_at) + config.raw_weights)
+    if load.decoder_macs and dense_peak(machine.device, "float32") is None:
+        notes.append("decoding latents is not in its hours: the device is not in the table of peaks")
+    if load.decoder_macs is None:
+        notes.append("decoding latents is not counted: this autoencoder's cost is not known")
+    disk = _disk(config, load)
+    found = Estimate(
+        config=config,
+        status=status,
+        speed=speed,
+        steps=steps,
+        images=images,
+        training_gpu_hours=hours,
+        sampling_gpu_hours=_sampling_hours(drawn, load, machine, speed),
+        training_flops=None if images is None else float(images * load.cost.training_flops_per_image),
+        sampling_flops=2.0 * drawn * (load.evaluations * load.cost.macs_per_image + (load.decoder_macs or 0)),
+        disk=disk,
+        kept=disk.weights + (disk.samples if config.keep_samples else 0),
+        memory=memory_of(config, load, machine, profile),
+        notes=tuple(notes),
+    )
+    return _spent(found) if status else found
+
+
+def read_all(folder: Path) -> list[Profile]:
+    """The profiles in a folder that have measurements; none if there is no such folder."""
+    found = [read_profile(path) for path in sorted(folder.glob(f"*{PROFILE_SUFFIX}"))]
+    return [profile for profile in found if not profile.reason]
+
+
+def check_profiles(folder: Path | None) -> list[Profile]:
+    """Those of the folder that was named, which must be there, or of ``profiles``, which need not."""
+    if folder is not None and not folder.is_dir():
+        raise BadFile(f"The profiles folder {str(folder)!r} does not exist. `ditbench profile` makes one.")
+    return read_all(folder or Path("profiles"))
+
+
+def nearest(profiles: Iterable[Profile], config: RunConfig, load: Workload, machine: Machine) -> Profile | None:
+    """The profile of this network on this input and device that was timed most like the run: precision, mode, batch."""
+    settings = _settings(config)
+    fitting = [
+        profile
+        for profile in profiles
+        if (profile.architecture.name, profile.architecture.size) == (config.architecture, config.size)
+        and profile.architecture.settings == settings
+        and profile.setup.spec == load.spec
+        and profile.environment is not None
+        and profile.environment.hardware == machine.device
+    ]
+    return min(fitting, key=lambda profile: _distance(profile, config, load, machine), default=None)
+
+
+def speed_of(load: Workload, machine: Machine, profile: Profile | None) -> Speed:
+    """Measured, or what a share of the device's peak makes of the MACs, or nothing."""
+    if profile is not None:
+        setup, mode = profile.setup, "compiled" if profile.setup.compile else "eager"
+        by = f"{machine.device}, {setup.precision}, batch {setup.batch_size}, {mode}"
+        training, denoising = (_rate(phase, profile) for phase in (profile.training, profile.inference))
+        return Speed(training, denoising, "measured", by)
+    peak = dense_peak(machine.device, load.precision)
+    if peak is None:
+        return Speed(None, None, "unknown", "no profile, and not in the table of peaks")
+    usable = peak * machine.mfu / 2  # multiply-accumulates per second
+    by = f"MFU {machine.mfu:.3g} of {peak / 1e12:g} TFLOP/s ({load.precision})"
+    return Speed(usable / load.cost.training_macs_per_image, usable / load.cost.macs_per_image, "estimated", by)
+
+
+def memory_of(config: RunConfig, load: Workload, machine: Machine, profile: Profile | None) -> Memory:
+    """A profile's peak with as many images as a pass has, or what the parameters alone take."""
+    recipe, cost = config.recipe, load.cost
+    trained = _FLOAT * (cost.parameters + (1 + _MOMENTS[recipe.optimizer]) * cost.trainable_parameters)
+    fixed = trained + _FLOAT * cost.parameters  # the EMA, which no profile has
+    peak = None if profile is None or profile.training is None else profile.training.peak.reserved
+    if profile is None or peak is None:  # a processor's resident set has the libraries, too
+        return Memory(fixed, False, fixed)
+    timed = _FLOAT * (cost.parameters + 3 * cost.trainable_parameters)  # a profile steps with AdamW
+    activations = max(0, peak - timed) / profile.setup.batch_size * in_a_pass(recipe, machine)
+    return Memory(fixed + activations, True, fixed)
+
+
+def in_a_pass(recipe: Recipe, machine: Machine) -> int:
+    """Images that one GPU sees at a time."""
+    share = math.ceil(recipe.batch_size / machine.gpus)
+    return min(recipe.micro_batch or share, share)
+
+
+def misfit(found: Estimate, machine: Machine) -> str | None:
+    """Why the run will not fit the device, and the way out; None if it will, or if that is not known."""
+    memory, limit = found.memory, machine.memory
+    if found.status or limit is None or memory.bytes <= limit:
+        return None
+    about = "about" if memory.whole else "at least"
+    told = (
+        f"{found.config.label} will not fit: {about} {memory.bytes / 2**30:.1f} GiB on each GPU, and {machine.device} "
+        f"has {limit / 2**30:.1f} GiB."
+    )
+    if memory.fixed > limit:
+        return f"{told} Weights, EMA, gradients and moments are too large as they are: take GPUs with more memory."
+    return f"{told} Try --micro-batch {_fitting_pass(found, machine)}, --checkpointing, or more --gpus."
+
+
+def ended(config: RunConfig, records: Iterable[Record], machine: Machine) -> str:
+    """``finished`` or ``diverged`` if a record is of this very run on this device; else nothing.
+
+    Which data lies where --data leads is not looked at; without --data it must have been the track's own.
+    """
+    for record in records:
+        hardware = record.environment.hardware if record.environment else ""
+        if record.status not in ("finished", "diverged") or hardware != machine.device:
+            continue
+        theirs = {name: getattr(record, name) for name in ("device", "data_sha256", "reference_sha256")}
+        theirs["hardware"] = hardware
+        as_asked = bool(config.data) or set(record.deviations) == set(config.deviations)
+        if as_asked and config.model_copy(update=theirs).hash == record.run_hash:
+            return record.status
+    return ""
+
+
+def makespan(hours: Iterable[float], places: int) -> float:
+    """Hours until all runs are done on so many places, the longest first, each where one is free first."""
+    ends = [0.0] * places
+    for length in sorted(hours, reverse=True):
+        heapq.heapreplace(ends, ends[0] + length)
+    return max(ends)
+
+
+def add(numbers: Iterable[float | None]) -> float | None:
+    """Their sum, which is not known if one of them isn't."""
+    total = 0.0
+    for number in numbers:
+        if number is None:
+            return None
+        total += number
+    return total
+
+
+def _settings(config: RunConfig) -> dict[str, object]:
+    return {**config.settings, **({"checkpointing": True} if config.recipe.checkpointing else {})}
+
+
+def _distance(profile: Profile, config: RunConfig, load: Workload, machine: Machine) -> tuple[float, ...]:
+    setup = profile.setup
+    return (
+        setup.precision != load.precision,
+        setup.compile != load.compiled,
+        abs(math.log(setup.batch_size / in_a_pass(config.recipe, machine))),
+        profile.architecture.source_sha256 != config.source_sha256,
+        -profile.created.timestamp(),
+    )
+
+
+def _differences(profile: Profile, config: RunConfig, load: Workload, machine: Machine) -> Iterable[str]:
+    """In what a profile is not of the run."""
+    setup, images = profile.setup, in_a_pass(config.recipe, machine)
+    if setup.precision != load.precision:
+        yield f"measured in {setup.precision}, but the run is in {load.precision}"
+    if setup.compile != load.compiled:
+        yield f"measured {_mode(setup.compile)}, but the run is {_mode(load.compiled)}"
+    if setup.batch_size != images:
+        yield f"measured at batch {setup.batch_size}, but the run has {images} images in a pass"
+    if profile.architecture.source_sha256 != config.source_sha256:
+        yield "measured with other code of the plugin"
+
+
+def _mode(compiled: bool) -> str:
+    return "compiled" if compiled else "eager"
+
+
+def _rate(phase: Phase | None, profile: Profile) -> float | None:
+    return None if phase is None else phase.images_per_second(profile.setup.batch_size)[1]
+
+
+def _training(config: RunConfig, load: Workload, machine: Machine, speed: Speed) -> tuple[int | None, float | None]:
+    """Steps to the end of the budget, and GPU-hours."""
+    budget, batch = Budget.parse(config.budget), config.recipe.batch_size
+    if budget.unit in ("seconds", "gpu_hours"):
+        hours = budget.amount if budget.unit == "gpu_hours" else budget.amount * machine.gpus / 3600
+        return None if speed.training is None else math.ceil(hours * 3600 * speed.training / batch), hours
+    per_step = {"steps": 1, "images": batch, "flops": batch * load.cost.training_flops_per_image}[budget.unit]
+    steps = math.ceil(budget.amount / per_step)  # the step that reaches it is the last
+    return steps, None if speed.training is None else steps * batch / speed.training / 3600
+
+
+def _sampling_hours(drawn: int, load: Workload, machine: Machine, speed: Speed) -> float | None:
+    if speed.denoising is None:
+        return None
+    peak = dense_peak(machine.device, "float32")  # decoders work in it
+    decoding = 2 * load.decoder_macs / (peak * machine.mfu) if load.decoder_macs and peak else 0.0
+    return drawn * (load.evaluations / speed.denoising + decoding) / 3600
+
+
+def _disk(config: RunConfig, load: Workload) -> Disk:
+    cost, (channels, height, width) = load.cost, load.image_shape
+    both = 2 * _FLOAT * cost.parameters
+    return Disk(
+        checkpoint=both + _MOMENTS[config.recipe.optimizer] * _FLOAT * cost.trainable_parameters,
+        weights=both,
+        samples=config.track.evaluation.samples * channels * height * width,
+    )
+
+
+def _spent(found: Estimate) -> Estimate:
+    """The same of a run that has ended: nothing is left to pay."""
+    nothing = {"training_gpu_hours": 0.0, "sampling_gpu_hours": 0.0, "training_flops": 0.0, "sampling_flops": 0.0}
+    return Estimate(**{**vars(found), **nothing, "disk": Disk(0, 0, 0), "kept": 0, "notes": ()})
+
+
+def _fitting_pass(found: Estimate, machine: Machine) -> int:
+    """The largest part of the batch that fits, but at least one image."""
+    recipe, memory = found.config.recipe, found.memory
+    assert machine.memory is not None
+    images = in_a_pass(recipe, machine)
+    fitting = (machine.memory - memory.fixed) / (memory.bytes - memory.fixed) * images
+    return max(n for n in range(1, max(1, int(fitting)) + 1) if recipe.batch_size % n == 0)

@@ -1,0 +1,84 @@
+"""What a run asks of a machine, counted without memory and without data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from . import precision, sampling
+from .components import DenoiserSpec, Selection, load
+from .cost import cost_of_selection
+from .estimate import Workload
+from .objectives import DiffusionObjective
+from .parts import make_objective, spec_of
+from .registry import Registry, pick
+from .track import RunConfig
+
+# Multiply-accumulates to make an image of a latent, by the autoencoder's name and the latent's cells per side, as torch
+# counts them of diffusers' `AutoencoderKL` (test_estimate.py does).
+_OF_STABLE_DIFFUSION = {32: 311_093_641_216, 64: 1_257_259_466_752}
+DECODERS = {
+    "stabilityai/sd-vae-ft-mse": _OF_STABLE_DIFFUSION,
+    "stabilityai/sd-vae-ft-ema": _OF_STABLE_DIFFUSION,
+}
+
+
+def count(configs: Sequence[RunConfig], registry: Registry, on_gpu: bool) -> list[Workload]:
+    """Of each run; networks that differ in their seeds alone are counted once."""
+    known: dict[str, Workload] = {}
+    for config in configs:
+        if config.label not in known:
+            known[config.label] = _count(config, registry, on_gpu)
+    return [known[config.label] for config in configs]
+
+
+def _count(config: RunConfig, registry: Registry, on_gpu: bool) -> Workload:
+    track, recipe = config.track, config.recipe
+    device = torch.device("cuda" if on_gpu else "cpu")  # only its kind is looked at
+    spec = spec_of(track.model_copy(update={"objective": config.objective}), registry)
+    recomputing = {"checkpointing": True} if recipe.checkpointing else {}
+    selection = Selection(
+        architecture=registry.architectures[config.architecture],
+        size=config.size,
+        options={**config.options, **recomputing},
+    )
+    latent = spec.space == "latent"
+    side = track.data.resolution
+    return Workload(
+        spec=spec,
+        cost=cost_of_selection(selection, spec),
+        evaluations=_evaluations(config, spec, registry),
+        image_shape=(3 if latent else spec.channels, side, side),
+        decoder_macs=DECODERS.get(track.data.autoencoder or "", {}).get(spec.resolution) if latent else 0,
+        precision=precision.resolve(recipe.precision, device),
+        compiled=precision.compiles(recipe.compile, device),
+    )
+
+
+class _Silent(nn.Module):
+    """A denoiser that costs nothing."""
+
+    def __init__(self, spec: DenoiserSpec) -> None:
+        super().__init__()
+        self.channels = spec.out_channels
+
+    def forward(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
+        return x.new_zeros(len(x), self.channels, *x.shape[2:])
+
+
+def _evaluations(config: RunConfig, spec: DenoiserSpec, registry: Registry) -> int:
+    """How often the track's sampler asks the denoiser for one image: one of a single pixel is sampled."""
+    choice = config.track.sampler
+    objective: DiffusionObjective = make_objective(config.objective, config.track.name, registry)
+    plan = sampling.Plan(
+        sample=load(pick("sampler", choice.name, registry.samplers).sample),
+        objective=objective,
+        steps=choice.steps,
+        seed=0,
+        guidance=choice.guidance,
+    )
+    pixel = DenoiserSpec(**{**vars(spec), "resolution": 1})
+    (batch,) = sampling.generate(_Silent(spec), pixel, plan, range(1), 1, torch.device("cpu"))
+    return batch.evaluations

@@ -1,0 +1,103 @@
+"""Runs in several processes of this machine: the same results, and an end for every ending."""
+
+import os
+import signal
+import time
+
+import psutil
+import pytest
+from test_campaign import Ears, directory, run, run_process
+
+from ditbench.errors import BadValue
+from ditbench.record import read_record
+
+pytestmark = [pytest.mark.usefixtures("toy"), pytest.mark.timeout(240)]
+
+
+def ranks_left():
+    """Processes that were forked and have not ended."""
+    return [p for p in psutil.Process().children(recursive=True) if p.status() != "zombie" and not p.children()]
+
+
+@pytest.fixture
+def nobody_left():
+    """No rank outlives its run; what was there before, such as the server's own, may stay."""
+    before = {process.pid for process in ranks_left()}
+    yield
+    deadline = time.monotonic() + 10
+    while (left := {p.pid for p in ranks_left()} - before - server()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not left
+
+
+def server():
+    return {p.pid for p in psutil.Process().children()}
+
+
+def test_two_processes_find_what_one_finds(tmp_path, nobody_left):
+    (alone,) = run(tmp_path / "one", "dit")
+    (record,) = run(tmp_path / "two", "dit", processes=2, eval_at=[0.5])
+    assert record.status == "finished" and record.run_id == alone.run_id
+    assert (alone.environment.processes, record.environment.processes) == (1, 2)
+    assert record.hardware == f"2 x {alone.hardware}"
+    losses = [[point.loss for point in one.training.curve] for one in (alone, record)]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+    assert [m.value for m in record.metrics] == pytest.approx([m.value for m in alone.metrics], rel=0.02)
+    assert record.sampling.batch_images == alone.sampling.batch_images
+    assert record.sampling.labels_sha256 == alone.sampling.labels_sha256
+    assert len(record.milestones) == 1 and record.training.resumed == 0
+
+
+def test_a_killed_process_costs_a_restart_and_no_more(tmp_path, nobody_left):
+    killed = []
+
+    def kill(config, progress):
+        if progress.step >= 10 and not killed:
+            killed.append(run_process().pid)
+            os.kill(killed[0], signal.SIGKILL)
+
+    (record,) = run(tmp_path, "toy+fault=slow", processes=2, checkpoint_seconds=0.1, listener=Ears(kill))
+    assert killed and record.status == "finished", record.reason
+    assert record.training.resumed == 1 and record.training.steps == 40
+    assert [point.step for point in record.training.curve] == sorted({point.step for point in record.training.curve})
+
+
+def test_a_process_that_raises_ends_all_and_is_named(tmp_path, nobody_left):
+    (record,) = run(tmp_path, "toy+fault=raise", processes=2)
+    assert record.status == "failed" and "rank " in record.reason and "the toy broke, as ordered" in record.reason
+    log = (directory(tmp_path, record) / "log.txt").read_text()
+    assert "rank 1:" in log and "RuntimeError: the toy broke" in log
+
+
+def test_what_diverges_is_a_result(tmp_path, nobody_left):
+    (record,) = run(tmp_path, "toy+fault=nan", processes=2)
+    assert record.status == "diverged" and "the loss became nan at step 3" in record.reason
+
+
+def test_ctrl_c_saves_and_another_number_of_processes_goes_on(tmp_path, nobody_left):
+    pressed = []
+
+    def press(config, progress):
+        if progress.step >= 10 and not pressed:
+            pressed.append(progress.step)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, "toy+fault=slow", processes=2, listener=Ears(press))
+    (path,) = (tmp_path / "tiny").glob("*/record.json")
+    assert read_record(path).status == "interrupted"
+    (record,) = run(tmp_path, "toy+fault=slow")
+    assert record.status == "finished" and record.training.resumed == 1
+    assert record.environment.processes == 1 and record.run_id == path.parent.name
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"processes": 17}, "17 processes can't share batches of 16 images"),
+        ({"processes": 2, "executor": "inline"}, "'inline' is one process"),
+    ],
+)
+def test_what_can_not_be_is_told_first(tmp_path, options, told):
+    with pytest.raises(BadValue, match=told):
+        run(tmp_path, "toy", **options)
