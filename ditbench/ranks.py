@@ -23,7 +23,7 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from . import bench
 from .errors import DitbenchError
-from .executors import Job, carry_out, redirect_output, reporter, stop_on_signals, write_failure
+from .executors import LOG_FILE, Job, carry_out, redirect_output, reporter, stop_on_signals, write_failure
 from .processes import PRELOAD
 from .registry import Registry
 from .watch import Diverged, Interrupted, Watch
@@ -65,7 +65,7 @@ def _in_words(message: object) -> str:
 @record  # what it raises reaches the launcher
 def _rank(job: Job, outbox: Connection) -> None:
     """One of the processes."""
-    redirect_output(job.directory / "log.txt")
+    redirect_output(job.directory / LOG_FILE)
     stopping = stop_on_signals()
     _stop_without_parent(stopping)
     world = World(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))
