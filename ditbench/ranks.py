@@ -11,7 +11,9 @@ import os
 import signal
 import sys
 import threading
+import time
 import traceback
+from contextlib import suppress
 from datetime import timedelta
 from multiprocessing.connection import Connection
 
@@ -25,6 +27,7 @@ from . import bench
 from .errors import DitbenchError
 from .executors import LOG_FILE, Job, carry_out, redirect_output, reporter, stop_on_signals, write_failure
 from .processes import PRELOAD
+from .record import FILE_NAME
 from .registry import Registry
 from .watch import Diverged, Interrupted, Watch
 from .world import World
@@ -48,9 +51,8 @@ def carry_out_together(job: Job, outbox: Connection) -> None:
     )
     multiprocessing.get_context("forkserver").set_forkserver_preload(list(PRELOAD))  # once for all ranks and attempts
     try:
-        elastic_launch(config, _rank)(job, outbox)
-    except SignalException:
-        pass  # the ranks have been asked to save, and rank 0 has written so
+        with suppress(SignalException):  # the ranks have been asked to save, and rank 0 has written so
+            elastic_launch(config, _rank)(job, outbox)
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
         write_failure(job, f"rank {rank}: {_in_words(failure.message)}")
@@ -65,6 +67,7 @@ def _in_words(message: object) -> str:
 @record  # what it raises reaches the launcher
 def _rank(job: Job, outbox: Connection) -> None:
     """One of the processes."""
+    began = time.time()
     redirect_output(job.directory / LOG_FILE)
     stopping = stop_on_signals()
     _stop_without_parent(stopping)
@@ -88,9 +91,17 @@ def _rank(job: Job, outbox: Connection) -> None:
     except (DitbenchError, Diverged, Interrupted):
         return  # as on rank 0, which tells
     except Exception:
+        if not world.main and _has_ended(job, began):
+            return  # rank 0 recorded what it found, which no restart would change, and left the others alone
         print(f"rank {world.rank}:\n{traceback.format_exc()}", file=sys.stderr, flush=True)
         raise
     distributed.destroy_process_group()
+
+
+def _has_ended(job: Job, began: float) -> bool:
+    """Whether this attempt's rank 0 has written how the run ended."""
+    path = job.directory / FILE_NAME
+    return path.exists() and path.stat().st_mtime >= began
 
 
 def _meet(world: World) -> None:

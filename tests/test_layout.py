@@ -212,7 +212,7 @@ ARROWS = {
     "profiling": {"components", "errors", "plan", "processes", "profile", "record", "registry", "track"},
     "published": {"components", "errors", "storage"},
     "quality": {"components", "conventions", "derived", "features", "record"},
-    "ranks": {"bench", "errors", "executors", "processes", "registry", "watch", "world"},
+    "ranks": {"bench", "errors", "executors", "processes", "record", "registry", "watch", "world"},
     "reading": {"errors", "track"},
     "record": {"components", "derived", "errors", "migrations", "reading", "storage", "track"},
     "reevaluation": {

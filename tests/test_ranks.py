@@ -3,15 +3,29 @@
 import os
 import signal
 import time
+from pathlib import Path
 
 import psutil
 import pytest
 from test_campaign import Ears, directory, run, run_process
 
+from ditbench import campaign
 from ditbench.errors import BadValue
 from ditbench.record import read_record
 
 pytestmark = [pytest.mark.usefixtures("toy"), pytest.mark.timeout(240)]
+
+
+PICKY = """
+import ditbench
+
+def measure(fake, real):
+    raise ditbench.BadValue("nothing is good enough")
+
+@ditbench.hookimpl
+def ditbench_metrics():
+    return [ditbench.Metric(name="picky", measure=measure, higher_is_better=True, sees="pixels")]
+"""
 
 
 def ranks_left():
@@ -72,6 +86,17 @@ def test_a_process_that_raises_ends_all_and_is_named(tmp_path, nobody_left):
 def test_what_diverges_is_a_result(tmp_path, nobody_left):
     (record,) = run(tmp_path, "toy+fault=nan", processes=2)
     assert record.status == "diverged" and "the loss became nan at step 3" in record.reason
+
+
+def test_what_the_main_process_alone_finds_wrong_is_told_once(install, tmp_path, nobody_left):
+    """A metric is measured by rank 0; the other would only know that it was left alone."""
+    install("ditbench-picky", "picky", PICKY)
+    tiny = (Path(__file__).parent / "tiny.toml").read_text().replace('name = "tiny"', 'name = "other"', 1)
+    track = tmp_path / "other.toml"
+    track.write_text(tiny.replace('"knn"]', '"knn", "picky"]'))
+    (record,) = campaign.run(str(track), ["toy"], out=tmp_path, device="cpu", processes=2, eval_at=[0.5])
+    assert record.status == "failed" and record.reason == "nothing is good enough"
+    assert "rank 1:" not in (tmp_path / "other" / record.run_id / "log.txt").read_text()
 
 
 def test_ctrl_c_saves_and_another_number_of_processes_goes_on(tmp_path, nobody_left):

@@ -11,7 +11,7 @@ import typer
 
 from ..errors import BadValue
 from .app import AsJson, app, installed, installed_architectures, installed_tracks, show
-from .run import _parse_seeds, _parse_shares
+from .run import parse_seeds, parse_shares
 
 if TYPE_CHECKING:
     from ..components import DenoiserSpec
@@ -84,10 +84,10 @@ def plan(
         plugins.split(","),
         track,
         data,
-        seeds=_parse_seeds(seeds),
+        seeds=parse_seeds(seeds),
         budget=budget,
         ruleset=ruleset,
-        eval_at=_parse_shares(eval_at),
+        eval_at=parse_shares(eval_at),
         samples=samples,
         micro_batch=micro_batch,
         checkpointing=checkpointing,

@@ -86,13 +86,13 @@ def run(
         records = campaign.run(
             track,
             plugins.split(","),
-            _parse_seeds(seeds),
+            parse_seeds(seeds),
             budget=budget,
             ruleset=ruleset,
             data=data,
             reference=reference,
             skip_bad=skip_bad,
-            eval_at=_parse_shares(eval_at),
+            eval_at=parse_shares(eval_at),
             samples=samples,
             features=features,
             micro_batch=micro_batch,
@@ -131,7 +131,7 @@ def run(
         raise typer.Exit(EXIT_FAILED)
 
 
-def _parse_shares(text: str) -> list[float]:
+def parse_shares(text: str) -> list[float]:
     """``25%,50%`` or ``0.25,0.5``."""
     try:
         return [_share(part.strip()) for part in text.split(",")] if text else []
@@ -143,7 +143,7 @@ def _share(text: str) -> float:
     return float(text[:-1]) / 100 if text.endswith("%") else float(text)
 
 
-def _parse_seeds(text: str) -> list[int]:
+def parse_seeds(text: str) -> list[int]:
     try:
         return [int(part) for part in text.split(",")]
     except ValueError:
