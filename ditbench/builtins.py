@@ -301,17 +301,17 @@ def ditbench_executors() -> Iterable[Executor]:
     return [
         Executor(
             name="process",
-            execute="ditbench.executors:execute_in_process",
+            make="ditbench.executors:InProcess",
             description="one clean process per run, in turn, forked from a server that has imported torch once",
         ),
         Executor(
             name="slurm",
-            execute="ditbench.slurm:execute_on_slurm",
+            make="ditbench.slurm:Slurm",
             description="a task of an array job per run, by submitit (the extra slurm)",
         ),
         Executor(
             name="inline",
-            execute="ditbench.executors:execute_inline",
+            make="ditbench.executors:Inline",
             description="in this process, for debugging",
         ),
     ]

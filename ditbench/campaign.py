@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 from .builtins import REFERENCE_ARCHITECTURES
 from .components import load
-from .errors import BadValue
-from .executors import Execute, Job, preflight
+from .jobs import Engine, Job, Wishes
 from .leaderboard.build import write_run_tables
 from .listeners import Silent, Together
 from .plan import find_dataset, make_plan
 from .record import Record, read_runs
 from .registry import Registry, pick
-from .slurm import Settings, execute_on_slurm, preflight_on_slurm, settings_of
-from .slurm_queue import FOLDER as QUEUE_FOLDER
-from .slurm_queue import refuse_queued
-from .storage import make_writable, sole_writer
+from .storage import make_writable
 from .trackers import start
 from .weights import has_weights, require_weights
 
@@ -48,7 +43,8 @@ def run(
     offline: bool = False,
     executor: str = "process",
     processes: int = 1,
-    slurm: Sequence[str] = (),
+    parallel: int | None = None,
+    options: Sequence[str] = (),
     wait: bool = False,
     dry_run: bool = False,
     log: Sequence[str] = (),
@@ -79,13 +75,15 @@ def run(
         force: start finished and interrupted runs over.
         strict: a faulty plugin is an error.
         offline: fetch no weights and no data; what is missing is an error.
-        executor: ``"process"`` (a clean process per run), ``"inline"``, or ``"slurm"`` (an array job).
+        executor: ``"process"`` (a clean process per run), ``"inline"``, ``"slurm"`` (an array job), or a plugin's.
         processes: that carry out each run together, one GPU each; the result does not depend on how many, but for
             rounding and for what a network draws at random by itself.
-        slurm: of the executor ``"slurm"``: ``"partition=gpu"``, ``"time=1440"`` (minutes), ``"gpus=1"``, ``"cpus=8"``,
-            ``"memory=64"`` (GB), ``"account=..."``, ``"constraint=..."``, or any other option of sbatch.
-        wait: likewise: return when all runs have ended. Otherwise `ditbench.slurm.NoRecordsYet` is raised once they are
-            submitted.
+        parallel: how many runs at a time; by default one, and on a cluster as many as it takes.
+        options: of the executor, as ``"KEY=VALUE"``. ``"slurm"`` has ``"partition=gpu"``, ``"time=1440"`` (minutes),
+            ``"gpus=1"``, ``"cpus=8"``, ``"memory=64"`` (GB), ``"account=..."``, ``"constraint=..."``, or any other
+            option of sbatch.
+        wait: of ``"slurm"``: return when all runs have ended. Otherwise `ditbench.slurm.NoRecordsYet` is raised once
+            they are submitted.
         dry_run: likewise: submit nothing; the text of `NoRecordsYet` is the script that sbatch would get.
         log: trackers that follow the runs: ``"tensorboard"`` (event files in each run's directory), ``"wandb"``.
             Each needs the extra of its name. One that breaks later is reported by `logging`, and the runs go on.
@@ -119,8 +117,8 @@ def run(
         checkpoint_seconds=checkpoint_seconds,
     )
     folder = Path(out) / plan[0].track.name
-    settings = settings_of(folder / QUEUE_FOLDER, slurm, dry_run=dry_run, wait=wait)
-    _check_fit(executor, processes, slurm, settings)
+    wishes = Wishes(folder, processes=processes, parallel=parallel, options=tuple(options), wait=wait, dry_run=dry_run)
+    engine: Engine = load(chosen.make)(wishes)
     trackers = Together(*start(log))
     listener = Together(listener or Silent(), trackers)
     make_writable(folder)
@@ -128,16 +126,9 @@ def run(
     rehearsal = find_dataset(registry, plan[0].track, data)[0].name == "synthetic"  # nothing will be measured
     _fetch_weights([] if rehearsal else plan[0].track.evaluation.choices, registry, offline, listener)
     listener.preparing(registry.faults)
-    if executor == "slurm" and not dry_run:
-        configs, environment = preflight_on_slurm(plan, settings, processes)
-    else:
-        configs, environment = preflight(plan, listener.checking, processes)
+    configs, environment = engine.preflight(plan, listener.checking)
     jobs = [Job(config, folder / config.run_id, environment, force, processes) for config in configs]
-    if executor == "slurm":
-        execute: Execute = partial(execute_on_slurm, settings=settings)
-    else:
-        execute = load(chosen.execute)
-        _refuse_busy(jobs)
+    engine.refuse_busy(jobs)
     settled = {job.config.run_id: record for job in jobs if (record := job.settled()) is not None}
     for job in jobs:
         if job.config.run_id in settled:
@@ -146,21 +137,13 @@ def run(
     waiting = [job for job in jobs if (done := settled.get(job.config.run_id)) is None or job.lacks(done)]
     records = dict(settled)
     try:
-        for record in execute(waiting, listener):
+        for record in engine.execute(waiting, listener):
             records[record.run_id] = record
             listener.ended(record)
     finally:
         trackers.close()
         write_run_tables(read_runs(folder), folder)
     return [records[job.config.run_id] for job in jobs]
-
-
-def _check_fit(executor: str, processes: int, slurm: Sequence[str], settings: Settings) -> None:
-    """`BadValue` for what the executor can't do."""
-    if executor != "slurm" and (slurm or settings.wait or settings.dry_run):
-        raise BadValue("--slurm, --wait and --dry-run are of --executor slurm.")
-    if processes > 1 and executor == "inline":
-        raise BadValue(f"The executor 'inline' is one process; {processes} need --executor process.")
 
 
 def _fetch_weights(choices: Sequence[tuple[str, str]], registry: Registry, offline: bool, listener: Together) -> None:
@@ -170,11 +153,3 @@ def _fetch_weights(choices: Sequence[tuple[str, str]], registry: Registry, offli
         if not offline and not has_weights(extractor):
             listener.fetching(extractor)
         require_weights(extractor, offline)
-
-
-def _refuse_busy(jobs: Sequence[Job]) -> None:
-    """`RunBusy` if another command is at one of the runs, here or by Slurm."""
-    refuse_queued(jobs)
-    for job in jobs:
-        with sole_writer(job.directory):
-            pass

@@ -333,12 +333,15 @@ class Extractor:
 
 @dataclass(frozen=True, kw_only=True)
 class Executor:
-    """Where runs happen; ``execute(jobs, listener)`` as in `executors.py`."""
+    """Where runs happen. ``make(wishes)`` takes `Wishes` and returns an `Engine`, both of `ditbench.jobs`.
+
+    It raises `BadValue` for a wish that it can't fulfil.
+    """
 
     name: str
-    execute: Reference
+    make: Reference
     description: str = ""
 
     def __post_init__(self) -> None:
         check_name("executor", self.name)
-        check_reference("executor", self.name, self.execute)
+        check_reference("executor", self.name, self.make)

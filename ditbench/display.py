@@ -13,7 +13,7 @@ from rich.table import Table
 
 from .components import Extractor
 from .console import make_table, plain
-from .executors import Job
+from .jobs import Job
 from .leaderboard.boards import Board, boards
 from .leaderboard.tables import Column, columns, floor, provisional, ties, unranked
 from .listeners import Silent

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .components import Extractor
-from .executors import Job
+from .jobs import Job
 from .record import Record
 from .registry import Plugin
 from .track import RunConfig

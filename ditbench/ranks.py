@@ -25,7 +25,8 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from . import bench
 from .errors import DitbenchError
-from .executors import LOG_FILE, Job, carry_out, redirect_output, reporter, stop_on_signals, write_failure
+from .executors import redirect_output, reporter, stop_on_signals
+from .jobs import LOG_FILE, Job, carry_out, write_failure
 from .processes import PRELOAD
 from .record import FILE_NAME
 from .registry import Registry

@@ -17,12 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from .errors import BadValue, DitbenchError, RunBusy
-from .executors import Job, Listener, unfinished
+from .executors import preflight
+from .jobs import Job, Listener, Wishes, options_of, unfinished
 from .record import FILE_NAME, Environment, Record, write_record
-from .slurm_queue import Cluster, in_queue, is_alive, remember, states_or_unknown
+from .slurm_queue import FOLDER, Cluster, in_queue, is_alive, remember, states_or_unknown
 from .slurm_task import SAVE, Task, answer_preflight, library
 from .storage import make_writable, sole_writer
 from .track import RunConfig
+from .watch import Progress
 
 REQUEUES = 1000  # times that submitit puts a task back whose time was up
 POLL = {"slurm": 10.0, "local": 0.2}  # seconds between two looks at the queue
@@ -57,22 +59,38 @@ _FIELDS = {"partition": str, "time": int, "gpus": int, "cpus": int, "memory": fl
 _NAMES = {"time": "time_minutes", "memory": "memory_gb"}
 
 
-def settings_of(folder: Path, options: Sequence[str], **of_the_command: Any) -> Settings:
+def settings_of(wishes: Wishes) -> Settings:
     """Settings from ``KEY=VALUE``: those of `_FIELDS`, time in minutes and memory in GB, and any other of sbatch's."""
-    found: dict[str, Any] = dict(of_the_command)
-    extra: dict[str, str] = {}
-    for option in options:
-        key, equals, value = option.partition("=")
-        if not key or not equals:
-            raise BadValue(f"--slurm {option!r} is not KEY=VALUE, such as partition=gpu.")
-        if key not in _FIELDS:
-            extra[key] = value
-            continue
-        try:
-            found[_NAMES.get(key, key)] = _FIELDS[key](value)
-        except ValueError:
-            raise BadValue(f"--slurm {option!r}: {value!r} is no {_FIELDS[key].__name__}.") from None
-    return Settings(folder, extra=extra, **found)
+    found = options_of(wishes, _FIELDS, free=True)
+    known = {_NAMES.get(key, key): found.pop(key) for key in _FIELDS if key in found}
+    if 0 < known.get("gpus", 0) < wishes.processes:
+        raise BadValue(f"{wishes.processes} processes need a GPU each; gpus={known['gpus']} are too few.")
+    if wishes.parallel:
+        known["at_once"] = wishes.parallel
+    return Settings(wishes.folder / FOLDER, extra=found, wait=wishes.wait, dry_run=wishes.dry_run, **known)
+
+
+class Slurm:
+    """The engine. What the queue has already is not busy: it is waited for."""
+
+    def __init__(self, wishes: Wishes) -> None:
+        wishes.only("slurm", "processes", "shard", "parallel", "options", "wait", "dry_run")
+        self.processes, self.settings = wishes.processes, settings_of(wishes)
+
+    def preflight(
+        self, configs: Sequence[RunConfig], hear: Callable[[Progress], None]
+    ) -> tuple[list[RunConfig], Environment]:
+        """See `Engine`: on a node, or here if nothing is to be submitted."""
+        if self.settings.dry_run:
+            return preflight(configs, hear, self.processes)
+        return preflight_on_slurm(configs, self.settings, self.processes)
+
+    def refuse_busy(self, jobs: Sequence[Job]) -> None:
+        """Nothing to refuse."""
+
+    def execute(self, jobs: Sequence[Job], listener: Listener) -> Iterator[Record]:
+        """See `Engine`."""
+        return execute_on_slurm(jobs, listener, self.settings)
 
 
 class NoRecordsYet(DitbenchError):

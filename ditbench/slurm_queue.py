@@ -17,7 +17,7 @@ import psutil
 from pydantic import Field
 
 from .errors import DitbenchError, RunBusy
-from .executors import LOG_FILE, Job
+from .jobs import LOG_FILE, Job
 from .reading import read_checked
 from .record import FILE_NAME, read_record
 from .storage import LOCK_FILE, write_text

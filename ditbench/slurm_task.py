@@ -18,7 +18,8 @@ from types import FrameType
 from typing import Any
 
 from .errors import DitbenchError, RunBusy
-from .executors import Job, execute_in_process, preflight, unfinished, write_failure
+from .executors import InProcess, preflight
+from .jobs import Job, Wishes, unfinished, write_failure
 from .listeners import Silent
 from .processes import answer_of, end_with_parent
 from .record import FILE_NAME, Environment, Record, read_record
@@ -43,7 +44,8 @@ class Task:
             try:
                 again = claim(here.paths.folder, self.job.config.run_id, here.cluster, here.job_id)
                 job = _of_this_machine(replace(self.job, fresh=self.job.fresh and not again))  # a new start goes on
-                for record in execute_in_process([job], Silent()):  # noqa: B007  (the one record, then what is raised)
+                engine = InProcess(Wishes(job.directory.parent))
+                for record in engine.execute([job], Silent()):  # noqa: B007  (the one record, then what is raised)
                     pass
             except KeyboardInterrupt:  # how the signals in `received` end it
                 pass

@@ -23,7 +23,7 @@ from PIL import Image
 from pydantic_core import to_jsonable_python
 
 from .errors import BadFile, DitbenchError
-from .executors import Job
+from .jobs import Job
 from .listeners import Silent
 from .record import FILE_NAME, GRID_FILE, Record, identity, read_record
 from .registry import pick

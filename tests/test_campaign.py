@@ -15,7 +15,7 @@ from safetensors.numpy import load_file
 import ditbench
 from ditbench import campaign
 from ditbench.errors import BadFile, BadValue, DitbenchError, RunBusy, UnknownName
-from ditbench.executors import Job, _ending, carry_out
+from ditbench.jobs import Job, _ending, carry_out
 from ditbench.plan import make_plan
 from ditbench.record import read_record
 from ditbench.registry import Registry

@@ -20,7 +20,7 @@ from rich.console import Console
 from safetensors.torch import load_file
 
 from ditbench.display import Live
-from ditbench.executors import Job
+from ditbench.jobs import Job
 from ditbench.plan import make_plan
 from ditbench.registry import Plugin, Registry
 from ditbench.testing import build_denoiser

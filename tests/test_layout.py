@@ -21,8 +21,8 @@ ARROWS = {
     "budget": {"errors"},
     "builtins": {"components", "hookspecs"},
     "campaign": {
-        "builtins", "components", "errors", "executors", "leaderboard.build", "listeners", "plan", "record",
-        "registry", "slurm", "slurm_queue", "storage", "trackers", "weights",
+        "builtins", "components", "jobs", "leaderboard.build", "listeners", "plan", "record", "registry", "storage",
+        "trackers", "weights",
     },
     "checkpoint": {"errors", "storage"},
     "checks": {"faults", "ledger", "metric_checks", "record", "sampling_checks", "track", "training_checks"},
@@ -110,7 +110,7 @@ ARROWS = {
     "dinov2": {"images"},
     "discovery": {"builtins", "errors"},
     "display": {
-        "components", "console", "executors", "leaderboard.boards", "leaderboard.tables", "listeners", "record",
+        "components", "console", "jobs", "leaderboard.boards", "leaderboard.tables", "listeners", "record",
         "registry", "track", "watch",
     },
     "energy": set(),
@@ -121,7 +121,7 @@ ARROWS = {
         "components", "conventions", "cost", "datasets.examples", "environment", "errors", "features",
         "image_sets", "images", "quality", "record", "reference", "registry",
     },
-    "executors": {"errors", "processes", "record", "registry", "storage", "track", "watch"},
+    "executors": {"errors", "jobs", "processes", "record", "registry", "slurm_queue", "storage", "track", "watch"},
     "extractors": {"images"},
     "faults": set(),
     "features": {"components", "errors", "images", "precision", "weights"},
@@ -191,7 +191,8 @@ ARROWS = {
         "verification",
     },
     "ledger": {"errors", "track"},
-    "listeners": {"components", "executors", "record", "registry", "track", "watch"},
+    "jobs": {"errors", "record", "registry", "storage", "track", "watch"},
+    "listeners": {"components", "jobs", "record", "registry", "track", "watch"},
     "metric_checks": {"builtins", "conventions", "derived", "faults", "record"},
     "migrations": {"derived", "track"},
     "objectives": {"errors"},
@@ -212,7 +213,7 @@ ARROWS = {
     "profiling": {"components", "errors", "plan", "processes", "profile", "record", "registry", "track"},
     "published": {"components", "errors", "storage"},
     "quality": {"components", "conventions", "derived", "features", "record"},
-    "ranks": {"bench", "errors", "executors", "processes", "record", "registry", "watch", "world"},
+    "ranks": {"bench", "errors", "executors", "jobs", "processes", "record", "registry", "watch", "world"},
     "reading": {"errors", "track"},
     "record": {"components", "derived", "errors", "migrations", "reading", "storage", "track"},
     "reevaluation": {
@@ -234,9 +235,9 @@ ARROWS = {
     "scaffold.packages": {"errors", "registry", "scaffold.names"},
     "scoring": {"components", "datasets.examples", "features", "images", "quality", "record", "reference", "watch"},
     "sizes": {"components", "cost", "errors", "plan", "record", "registry"},
-    "slurm": {"errors", "executors", "record", "slurm_queue", "slurm_task", "storage", "track"},
-    "slurm_queue": {"errors", "executors", "reading", "record", "storage", "track"},
-    "slurm_task": {"errors", "executors", "listeners", "processes", "record", "slurm_queue", "track"},
+    "slurm": {"errors", "executors", "jobs", "record", "slurm_queue", "slurm_task", "storage", "track", "watch"},
+    "slurm_queue": {"errors", "jobs", "reading", "record", "storage", "track"},
+    "slurm_task": {"errors", "executors", "jobs", "listeners", "processes", "record", "slurm_queue", "track"},
     "stopwatch": {
         "components", "cost", "energy", "environment", "errors", "objectives", "peaks", "precision", "profile",
         "record", "testing",
@@ -248,7 +249,7 @@ ARROWS = {
     },
     "testing": {"components", "conformance.subject", "conformance.suite", "registry"},
     "track": {"budget", "components", "errors", "guidance"},
-    "trackers": {"errors", "executors", "listeners", "record", "registry", "storage", "track", "watch"},
+    "trackers": {"errors", "jobs", "listeners", "record", "registry", "storage", "track", "watch"},
     "training": {
         "budget", "checkpoint", "components", "cost", "curve", "datasets.loading", "derived", "objectives",
         "optimizers", "precision", "record", "track", "watch", "world",
@@ -268,7 +269,7 @@ ARROWS = {
 }  # fmt: skip
 LATE_IMPORTS = "cli."  # the only package that may import inside functions
 LIGHT = ("__init__", "budget", "builtins", "campaign", "checks", "components", "console", "conventions", "derived",
-         "committed", "conformance.findings", "discovery", "display", "estimate", "executors", "faults", "json_files",
+         "committed", "conformance.findings", "discovery", "display", "estimate", "executors", "faults", "jobs", "json_files",
          "metric_checks", "plan", "png", "privacy", "profile", "profiling", "reading", "record", "registry",
          "row_checks", "sampling_checks", "scaffold.names", "scaffold.packages",
          "slurm", "slurm_queue", "slurm_task", "storage", "submission", "track", "training_checks", "validation",

@@ -19,7 +19,7 @@ from test_campaign import Ears, run
 
 from ditbench import slurm_queue
 from ditbench.errors import BadValue, DitbenchError, RunBusy
-from ditbench.executors import Job
+from ditbench.jobs import Job
 from ditbench.listeners import Silent
 from ditbench.plan import make_plan
 from ditbench.record import config_of, read_record, write_record
@@ -334,11 +334,11 @@ def test_the_command_line_reaches_it(toy, ditbench, tmp_path):
         "--out",
         str(tmp_path),
     )
-    slurm = ("--executor", "slurm", "--slurm", "partition=gpu", "--slurm", "time=60", "--slurm", "qos=long")
+    slurm = ("--executor", "slurm", "--with", "partition=gpu", "--with", "time=60", "--with", "qos=long")
     said = ditbench(*arguments, *slurm, "--dry-run", "--quiet")
     assert said.startswith("#!/bin/bash")
     assert {"#SBATCH --partition=gpu", "#SBATCH --time=60", "#SBATCH --qos=long"} <= set(said.splitlines())
     assert "--array=0-1" in said and not list(tmp_path.glob("tiny/*/record.json"))
-    assert "are of --executor slurm" in ditbench(*arguments, "--wait", code=2)
-    assert "'partition' is not KEY=VALUE" in ditbench(*arguments, "--executor", "slurm", "--slurm", "partition", code=2)
-    assert "'soon' is no int" in ditbench(*arguments, "--executor", "slurm", "--slurm", "time=soon", code=2)
+    assert "'process' has no --wait" in ditbench(*arguments, "--wait", code=2)
+    assert "'partition' is not KEY=VALUE" in ditbench(*arguments, "--executor", "slurm", "--with", "partition", code=2)
+    assert "'soon' is no int" in ditbench(*arguments, "--executor", "slurm", "--with", "time=soon", code=2)

@@ -15,7 +15,7 @@ from test_campaign import run
 from test_slurm import jobs_of, same, settings, time_is_up, until
 
 from ditbench import slurm_queue
-from ditbench.executors import Job
+from ditbench.jobs import Job
 from ditbench.listeners import Silent
 from ditbench.record import config_of
 from ditbench.slurm import execute_on_slurm, preflight_on_slurm

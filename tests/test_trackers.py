@@ -18,7 +18,7 @@ from tracked import Events, WandbRun
 from ditbench import cli, trackers
 from ditbench.environment import describe
 from ditbench.errors import DitbenchError
-from ditbench.executors import Job
+from ditbench.jobs import Job
 from ditbench.listeners import Silent, Together
 from ditbench.parts import open_data
 from ditbench.plan import make_plan

@@ -56,14 +56,17 @@ def run(
     strict: Annotated[bool, typer.Option("--strict", help="A faulty plugin is an error.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress, only the table.")] = False,
     executor: Annotated[str, typer.Option(help="process, slurm, or inline for debugging.")] = "process",
-    slurm: Annotated[
+    with_: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="KEY=VALUE", help="For Slurm: partition, time (min), gpus, cpus, memory (GB), ...; again for more."
+            "--with",
+            metavar="KEY=VALUE",
+            help="For Slurm: partition, time (min), gpus, cpus, memory (GB), ... Again for more.",
         ),
     ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="With Slurm: wait for all runs to end.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="With Slurm: print the script, submit nothing.")] = False,
+    parallel: Annotated[int | None, typer.Option(min=1, help="Runs at a time.")] = None,
     nproc: Annotated[int, typer.Option(min=1, help="Processes that carry out each run, one GPU each.")] = 1,
     offline: Annotated[bool, typer.Option("--offline", help="Never touch the network.")] = False,
     log: Annotated[list[str] | None, typer.Option(help="Tracker: tensorboard or wandb. May be given twice.")] = None,
@@ -107,7 +110,8 @@ def run(
             offline=offline,
             executor=executor,
             processes=nproc,
-            slurm=slurm or (),
+            parallel=parallel,
+            options=with_ or (),
             wait=wait,
             dry_run=dry_run,
             log=log or (),

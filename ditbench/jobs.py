@@ -1,0 +1,208 @@
+"""One run as a job: what an executor is handed, what it is asked, and how a job becomes a record.
+
+This module imports no torch; the process that carries out a run does.
+"""
+
+from __future__ import annotations
+
+import pkgutil
+import shutil
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Protocol
+
+from .errors import BadValue, DitbenchError
+from .record import FILE_NAME, SAMPLES_FILE, Environment, Record, Status, identity, read_record, write_record
+from .registry import Registry
+from .storage import LOCK_FILE, cache_folder, sole_writer, sweep
+from .track import RunConfig
+from .watch import Diverged, Interrupted, Progress, Watch
+
+LOG_FILE = "log.txt"  # what the run's process printed, and the traceback if it raised
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run, its directory, and the machine it runs on."""
+
+    config: RunConfig
+    directory: Path
+    environment: Environment
+    fresh: bool = False  # start over, whatever the directory holds
+    processes: int = 1  # that train and sample together
+
+    def settled(self) -> Record | None:
+        """The record of a run that need not run again: it finished, or its divergence would only repeat."""
+        path = self.directory / FILE_NAME
+        if self.fresh or not path.exists():
+            return None
+        record = read_record(path)
+        return record if record.status in ("finished", "diverged") else None
+
+    def check_milestones(self, record: Record) -> None:
+        """`BadValue` if a finished run is asked for measurements on the way that were not made."""
+        missing = set(self.config.eval_at) - {milestone.at for milestone in record.milestones}
+        if record.status == "finished" and not record.left_out and missing:
+            points = ", ".join(f"{at * 100:g}%" for at in sorted(missing))
+            raise BadValue(f"{record.run_id} is finished and was not measured at {points}; --force trains it again.")
+
+    def lacks(self, record: Record) -> bool:
+        """A finished run is asked for more than was kept of it: its samples, or what its raw weights score."""
+        samples = self.config.keep_samples and not (self.directory / SAMPLES_FILE).exists()
+        return record.status == "finished" and (samples or (self.config.raw_weights and record.raw is None))
+
+
+class Listener(Protocol):
+    """Who hears of the runs while they go."""
+
+    def started(self, config: RunConfig) -> None: ...
+
+    def progress(self, config: RunConfig, progress: Progress) -> None: ...
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What a command asks of its executor, beside the runs."""
+
+    folder: Path  # of the track's runs: <out>/<track>
+    processes: int = 1  # that carry out each run together
+    shard: bool = False  # a run's weights and optimiser over its processes
+    parallel: int | None = None  # runs at a time; None: one, and on a cluster as many as it takes
+    address: str = ""  # of a cluster
+    options: tuple[str, ...] = ()  # KEY=VALUE, those of the executor
+    wait: bool = False
+    dry_run: bool = False
+
+    def only(self, executor: str, *known: str) -> None:
+        """`BadValue` for a wish that the executor does not know."""
+        for wish in fields(self):
+            if wish.name not in ("folder", *known) and getattr(self, wish.name) != wish.default:
+                raise BadValue(f"The executor {executor!r} has no {_FLAGS[wish.name]}; see `ditbench list executors`.")
+
+
+_FLAGS = {
+    "processes": "--nproc",
+    "shard": "--shard",
+    "parallel": "--parallel",
+    "address": "--address",
+    "options": "--with",
+    "wait": "--wait",
+    "dry_run": "--dry-run",
+}
+
+
+def options_of(wishes: Wishes, known: Mapping[str, Callable[[str], Any]], free: bool = False) -> dict[str, Any]:
+    """The executor's options by name, each as its type; with `free`, others stay text. `BadValue` for what is wrong."""
+    found: dict[str, Any] = {}
+    for option in wishes.options:
+        key, equals, value = option.partition("=")
+        if not key or not equals:
+            raise BadValue(f"--with {option!r} is not KEY=VALUE, such as gpus=1.")
+        if key not in known and not free:
+            raise BadValue(f"--with {option!r}: there is no {key!r}, only {', '.join(known)}.")
+        kind = known.get(key, str)
+        try:
+            found[key] = kind(value)
+        except ValueError:
+            raise BadValue(f"--with {option!r}: {value!r} is no {kind.__name__}.") from None
+    return found
+
+
+class Engine(Protocol):
+    """Where the runs of one command happen; what `components.Executor.make` returns for the command's `Wishes`."""
+
+    def preflight(
+        self, configs: Sequence[RunConfig], hear: Callable[[Progress], None]
+    ) -> tuple[list[RunConfig], Environment]:
+        """Resolve every part of every run where the runs will be, and name that machine.
+
+        Returns the runs with its device and data. Raises the first `DitbenchError`.
+        """
+        ...
+
+    def refuse_busy(self, jobs: Sequence[Job]) -> None:
+        """`RunBusy` if one of the runs is another command's already."""
+        ...
+
+    def execute(self, jobs: Sequence[Job], listener: Listener) -> Iterator[Record]:
+        """One record per job as they end, whatever happened to the run."""
+        ...
+
+
+def carry_out(job: Job, watch: Watch, world: Any = None) -> Record:
+    """Run one job to a written record: finished, failed, diverged or interrupted. `RunBusy` if it is another's.
+
+    With a `World` this is its main process: the others are told whether there is anything to run, and an error that is
+    no result of the run is not recorded but raised, so that they can start again.
+    """
+    bench, about = _late("ditbench.bench"), (job.config, job.directory, job.environment)
+    with sole_writer(job.directory):
+        if job.fresh:
+            _empty(job.directory)
+        sweep(job.directory)
+        record = job.settled()
+        if world is not None:
+            world.from_main(record is None)
+        try:
+            if record is None:
+                record = bench.run(*about, Registry.installed(), watch, *([world] if world else []))
+            elif job.lacks(record):
+                record = bench.supplement(*about, record, Registry.installed(), watch)
+            else:
+                return record
+        except BaseException as error:
+            if record is not None and isinstance(error, Interrupted):
+                return record
+            if record is not None:  # a finished run stays finished, whatever happened to what was asked for later
+                raise
+            if world is not None and not isinstance(error, Diverged | Interrupted | DitbenchError):
+                raise
+            record = unfinished(job, *_ending(error, job))
+        record = write_record(record, job.directory / FILE_NAME)
+        if record.status == "finished":
+            _late("ditbench.checkpoint").discard(job.directory)
+    return record
+
+
+def _late(module: str) -> Any:
+    """A module that imports torch: only the process that carries out a run may ask for it."""
+    return pkgutil.resolve_name(module)
+
+
+def _empty(directory: Path) -> None:
+    for entry in directory.iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        elif entry.name not in (LOCK_FILE, LOG_FILE):
+            entry.unlink()
+
+
+def _ending(error: BaseException, job: Job) -> tuple[Status, str]:
+    """How a run that raised has ended, and why, in one line without paths; a bug's traceback goes into its log."""
+    text = " ".join(str(error).split())
+    known = (str(job.directory), job.config.data, job.config.reference, str(cache_folder()))
+    for place in filter(None, known):
+        whole = Path(place).expanduser().resolve()
+        for spelled in (str(whole), place if "/" in place else str(whole)):  # "." stands in many a sentence
+            text = text.replace(spelled, whole.name)
+    if isinstance(error, Diverged):
+        return "diverged", text
+    if isinstance(error, Interrupted | KeyboardInterrupt):
+        return "interrupted", text or "stopped by Ctrl-C"
+    with (job.directory / LOG_FILE).open("a", encoding="utf-8") as log:
+        traceback.print_exc(file=log)
+    return "failed", text if isinstance(error, DitbenchError) else f"{type(error).__name__}: {text}"
+
+
+def unfinished(job: Job, status: Status, reason: str) -> Record:
+    """The record of a run that did not finish."""
+    return Record(**identity(job.config), status=status, reason=reason, environment=job.environment)
+
+
+def write_failure(job: Job, reason: str) -> None:
+    """Record that the run failed, unless it had an end of its own."""
+    with sole_writer(job.directory):
+        if job.settled() is None:
+            write_record(unfinished(job, "failed", reason), job.directory / FILE_NAME)
