@@ -17,6 +17,7 @@ from .datasets.examples import Data
 from .datasets.loading import Feed
 from .errors import BadFile
 from .images import write_grid, write_samples
+from .loop import train
 from .parts import Parts, build, load_denoiser, resolve
 from .record import (
     GRID_FILE,
@@ -37,9 +38,10 @@ from .record import (
 from .registry import Registry
 from .samples import Samples, draw
 from .scoring import Networks, Real
+from .sharding import gather
 from .storage import sha256_of, write_atomically, write_text
 from .track import RunConfig, first_fault
-from .training import Trainer, train
+from .training import Trainer
 from .watch import Diverged, Progress, Watch
 from .world import ALONE, World
 
@@ -68,14 +70,16 @@ def run(
 
     reset_peak(parts.device)
     samples = draw(config, parts, ema, "ema", directory, watch, world=world)
-    if not world.main:
-        return None
     sampling_peak = peak_memory(parts.device) if parts.device.type == "cuda" else PeakMemory()
-    _show(samples, parts, directory / GRID_FILE)
-    if config.keep_samples:
+    if world.main:
+        _show(samples, parts, directory / GRID_FILE)
+    if world.main and config.keep_samples:
         write_samples(directory / SAMPLES_FILE, samples.pixels, samples.labels)
 
     metrics, floors = judge.measure(samples), judge.floors()
+    raw = _raw(config, parts, judge, directory, environment, watch) if config.raw_weights else None
+    if not world.main:
+        return None
     return Record(
         **identity(config),
         status="finished",
@@ -89,7 +93,7 @@ def run(
         left_out=[] if parts.scoring else ["the quality of samples says nothing after training on synthetic noise"],
         floors=floors,
         milestones=judge.milestones(),
-        raw=_raw(config, parts, judge, directory, environment, watch) if config.raw_weights else None,
+        raw=raw,
         files={name: sha256_of(directory / name) for name in (WEIGHTS_FILE, GRID_FILE) if (directory / name).exists()},
     )
 
@@ -120,7 +124,11 @@ def supplement(
 
 
 class Judge:
-    """Measures a run's samples, at the end and on the way. Without data to compare with it has nothing to say."""
+    """Measures a run's samples, at the end and on the way. Without data to compare with it has nothing to say.
+
+    Several processes extract features together. The real images are the main one's, as are all metrics: the others'
+    are empty.
+    """
 
     def __init__(self, config: RunConfig, parts: Parts, directory: Path, watch: Watch, world: World = ALONE) -> None:
         self.config, self.parts, self.directory, self.watch, self.world = config, parts, directory, watch, world
@@ -141,16 +149,23 @@ class Judge:
 
     def measure(self, samples: Samples) -> list[Measurement]:
         """The track's metrics."""
-        scoring, device = self.parts.scoring, self.parts.device
+        scoring, world = self.parts.scoring, self.world
         self.watch.report(Progress("measure", 0.0))
         if scoring is None:
             return []
-        of = (samples.batches, samples.pixels, samples.labels)
-        return scoring.measure(self._networks, self._real, *of, device, self.watch.report)
+        against = (self._networks, self._real if world.main else {})
+        of = (samples.pixels, samples.labels)
+        return scoring.measure(*against, *of, self.parts.device, self.watch.report, world)
 
     def floors(self) -> list[Measurement]:
         """The same of real images that were not trained on."""
-        return self.parts.scoring.floors(self._real) if self.parts.scoring else []
+        return self.parts.scoring.floors(self._real) if self.parts.scoring and self.world.main else []
+
+    def whole(self, network: nn.Module) -> nn.Module:
+        """The network itself, which every process has; of a sharded one, a copy that every process has."""
+        if not self.world.sharded:
+            return network
+        return gather(network, build(self.parts, self.config).to(self.parts.device)).eval()
 
     def milestones(self) -> list[Milestone]:
         """What has been measured on the way."""
@@ -169,7 +184,7 @@ class Judge:
             return
         if not now:
             raise BadFile(f"{self.directory.name!r} is past {at:.3g} of its budget; --force trains it again.")
-        metrics = self._measure_now(trainer.ema, f"at-{at * 100:g}-percent")
+        metrics = self._measure_now(self.whole(trainer.ema), f"at-{at * 100:g}-percent")
         clock = trainer.clock
         found = Milestone(
             at=at,
@@ -188,11 +203,11 @@ class Judge:
             samples = draw(self.config, self.parts, denoiser, "ema", self.directory, self.watch, stem, self.world)
         except Diverged:
             return []
-        if not self.world.main:
-            return []
-        _show(samples, self.parts, self.directory / f"{stem}.png")
+        if self.world.main:
+            _show(samples, self.parts, self.directory / f"{stem}.png")
         metrics = self.measure(samples)
-        samples.discard()
+        if self.world.main:
+            samples.discard()
         return metrics
 
 
@@ -203,9 +218,9 @@ def _train(config: RunConfig, parts: Parts, judge: Judge) -> tuple[nn.Module, Co
     """
     device, directory = parts.device, judge.directory
     reset_peak(device)
-    denoiser = build(parts, config).to(device)
-    cost = cost_of(denoiser, parts.spec)
     world, on_gpu = judge.world, device.type == "cuda"
+    denoiser = build(parts, config)
+    cost = cost_of(denoiser, parts.spec)
     clock = BudgetClock(Budget.parse(config.budget), cost.training_flops_per_image, gpus=world.size if on_gpu else 0)
     feed = Feed(parts.data, config.track.data, config.seed, device, world.rank, world.size)
     trainer = Trainer(
@@ -216,13 +231,16 @@ def _train(config: RunConfig, parts: Parts, judge: Judge) -> tuple[nn.Module, Co
         train(trainer, directory, config.hash, config.checkpoint_seconds, judge.watch, config.eval_at, evaluate)
     finally:
         feed.close()
-    if world.main:
-        _write_weights(directory / WEIGHTS_FILE, trainer.ema)
-        _write_weights(directory / RAW_WEIGHTS_FILE, denoiser)
-    return trainer.ema, cost, trainer.facts(), trainer.peak
+    facts, peak = trainer.facts(), trainer.peak
+    _write_weights(directory / RAW_WEIGHTS_FILE, judge.whole(denoiser), world)
+    ema = judge.whole(trainer.ema)
+    _write_weights(directory / WEIGHTS_FILE, ema, world)
+    return ema, cost, facts, peak
 
 
-def _write_weights(path: Path, network: nn.Module) -> None:
+def _write_weights(path: Path, network: nn.Module, world: World) -> None:
+    if not world.main:
+        return
     weights = {name: tensor.contiguous().cpu() for name, tensor in network.state_dict().items()}
     write_atomically(path, lambda temporary: save_file(weights, temporary))
 
@@ -236,15 +254,16 @@ def _show(samples: Samples, parts: Parts, path: Path) -> None:
 def _raw(
     config: RunConfig, parts: Parts, judge: Judge, directory: Path, environment: Environment, watch: Watch
 ) -> RawWeights:
-    """The same samples and metrics of the weights as training left them."""
+    """The same samples and metrics of the weights as training left them, by all of the judge's processes."""
     if not (directory / RAW_WEIGHTS_FILE).exists():
         raise BadFile(
             f"{directory.name!r} has no {RAW_WEIGHTS_FILE} for --raw to measure; train it again with --force."
         )
     denoiser = load_denoiser(config, parts, directory / RAW_WEIGHTS_FILE)
-    samples = draw(config, parts, denoiser, "raw", directory, watch, "raw")
+    samples = draw(config, parts, denoiser, "raw", directory, watch, "raw", judge.world)
     metrics = judge.measure(samples)
-    samples.discard()
+    if judge.world.main:
+        samples.discard()
     created = datetime.now(UTC).replace(microsecond=0)
     return RawWeights(created=created, environment=environment, sampling=samples.facts, metrics=metrics)
 

@@ -310,6 +310,16 @@ def ditbench_executors() -> Iterable[Executor]:
             description="a task of an array job per run, by submitit (the extra slurm)",
         ),
         Executor(
+            name="ray",
+            make="ditbench.ray_engine:OnRay",
+            description="a task of Ray's per run, here or on a cluster (the extra ray)",
+        ),
+        Executor(
+            name="torchrun",
+            make="ditbench.torchrun:Torchrun",
+            description="the processes of torchrun, on one node or many, for one run after the other; chosen by itself",
+        ),
+        Executor(
             name="inline",
             make="ditbench.executors:Inline",
             description="in this process, for debugging",

@@ -1,10 +1,11 @@
-"""One command: plan, skip what is finished, execute the rest in turn, write the leaderboard."""
+"""One command: plan, skip what is finished, execute the rest, write the leaderboard."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
+from . import torchrun
 from .builtins import REFERENCE_ARCHITECTURES
 from .components import load
 from .jobs import Engine, Job, Wishes
@@ -43,7 +44,9 @@ def run(
     offline: bool = False,
     executor: str = "process",
     processes: int = 1,
+    shard: bool = False,
     parallel: int | None = None,
+    address: str = "",
     options: Sequence[str] = (),
     wait: bool = False,
     dry_run: bool = False,
@@ -75,13 +78,18 @@ def run(
         force: start finished and interrupted runs over.
         strict: a faulty plugin is an error.
         offline: fetch no weights and no data; what is missing is an error.
-        executor: ``"process"`` (a clean process per run), ``"inline"``, ``"slurm"`` (an array job), or a plugin's.
+        executor: ``"process"`` (a clean process per run), ``"inline"``, ``"slurm"`` (an array job), ``"ray"``, or a
+            plugin's.
         processes: that carry out each run together, one GPU each; the result does not depend on how many, but for
             rounding and for what a network draws at random by itself.
-        parallel: how many runs at a time; by default one, and on a cluster as many as it takes.
+        shard: weights, gradients, EMA and optimiser of a run over its processes (FSDP2), where they don't fit one GPU.
+        parallel: how many runs at a time; by default one, and on a cluster as many as it takes. On this machine each
+            has its own GPUs, or its own cores, and its share of the threads.
+        address: of a Ray cluster, ``"HOST:PORT"`` or ``"auto"``; empty: ``"ray"`` starts one on this machine.
         options: of the executor, as ``"KEY=VALUE"``. ``"slurm"`` has ``"partition=gpu"``, ``"time=1440"`` (minutes),
             ``"gpus=1"``, ``"cpus=8"``, ``"memory=64"`` (GB), ``"account=..."``, ``"constraint=..."``, or any other
-            option of sbatch.
+            option of sbatch; ``"ray"`` has ``"gpus"``, ``"cpus"``, ``"memory"`` (GB), ``"accelerator=H100"`` and
+            ``"retries=3"`` of what a node or a worker took along.
         wait: of ``"slurm"``: return when all runs have ended. Otherwise `ditbench.slurm.NoRecordsYet` is raised once
             they are submitted.
         dry_run: likewise: submit nothing; the text of `NoRecordsYet` is the script that sbatch would get.
@@ -91,8 +99,14 @@ def run(
 
     Finished runs are skipped and interrupted ones resumed, so calling again is free. A run that fails has a
     record that says so. Raises `DitbenchError` for any mistake in the arguments, before training.
+    Under torchrun, the processes other than rank 0's carry out what it says, and get no records.
     A script that calls this needs the ``if __name__ == "__main__":`` guard, since runs are processes.
     """
+    if torchrun.launched():
+        executor = torchrun.instead_of(executor)
+    if torchrun.follows():
+        torchrun.follow()
+        return []
     registry = Registry.installed(strict=strict)
     chosen = pick("executor", executor, registry.executors)
     plan = make_plan(
@@ -117,7 +131,16 @@ def run(
         checkpoint_seconds=checkpoint_seconds,
     )
     folder = Path(out) / plan[0].track.name
-    wishes = Wishes(folder, processes=processes, parallel=parallel, options=tuple(options), wait=wait, dry_run=dry_run)
+    wishes = Wishes(
+        folder,
+        processes=processes,
+        shard=shard,
+        parallel=parallel,
+        address=address,
+        options=tuple(options),
+        wait=wait,
+        dry_run=dry_run,
+    )
     engine: Engine = load(chosen.make)(wishes)
     trackers = Together(*start(log))
     listener = Together(listener or Silent(), trackers)
@@ -127,7 +150,7 @@ def run(
     _fetch_weights([] if rehearsal else plan[0].track.evaluation.choices, registry, offline, listener)
     listener.preparing(registry.faults)
     configs, environment = engine.preflight(plan, listener.checking)
-    jobs = [Job(config, folder / config.run_id, environment, force, processes) for config in configs]
+    jobs = [Job(config, folder / config.run_id, environment, force, environment.processes, shard) for config in configs]
     engine.refuse_busy(jobs)
     settled = {job.config.run_id: record for job in jobs if (record := job.settled()) is not None}
     for job in jobs:

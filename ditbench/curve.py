@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
 
 from .budget import BudgetClock
 
@@ -33,7 +32,7 @@ class StepTimes:
 class Curve:
     """The mean loss of each interval of the budget."""
 
-    points: list[dict[str, float]] = field(default_factory=list)
+    points: list[dict[str, int | float]] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)  # since the last point
     images: int = 0  # at the last point
     seconds: float = 0.0
@@ -59,8 +58,3 @@ class Curve:
     def last_loss(self) -> float | None:
         """Of the last whole interval."""
         return self.points[-1]["loss"] if self.points else None
-
-
-def restored(state: dict[str, Any]) -> tuple[Curve, StepTimes]:
-    """From `vars` of the two, as a checkpoint keeps them."""
-    return Curve(**state["curve"]), StepTimes(**state["times"])

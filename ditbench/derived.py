@@ -57,6 +57,11 @@ def training_rate(batch_size: int, step_seconds: Sequence[float]) -> float:
     return batch_size / median(step_seconds)
 
 
+def per_device(images_per_second: float, processes: int) -> float | None:
+    """What each of a run's processes did of it, with a GPU or a share of a CPU's threads. None: there was only one."""
+    return images_per_second / processes if processes > 1 else None
+
+
 def sampling_rate(batch_images: Sequence[int], batch_seconds: Sequence[float]) -> float:
     """Images per second of the median batch."""
     return median(images / seconds for images, seconds in zip(batch_images, batch_seconds, strict=True))

@@ -41,7 +41,7 @@ class Lines(Silent):
     def __init__(self, console: Console) -> None:
         self.console = console
         self._names: dict[str, str] = {}
-        self._stage, self._last = "", 0.0
+        self._said: dict[str, tuple[Stage, float]] = {}  # the stage, and when, of each run's last line
 
     def say(self, text: str) -> None:
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)
@@ -58,11 +58,8 @@ class Lines(Silent):
         self.say("checking every part of every run (the libraries take about 15 s to load, once)")
 
     def checking(self, progress: Progress) -> None:
-        now = time.monotonic()
-        if progress.stage == self._stage and now - self._last < _LINE_EVERY:
-            return
-        self._stage, self._last = progress.stage, now
-        self.say(_checked(progress))
+        if self._is_news("", progress):
+            self.say(_checked(progress))
 
     def planned(self, jobs: Sequence[Job], settled: Sequence[Record]) -> None:
         self._names = {
@@ -78,22 +75,28 @@ class Lines(Silent):
             self.say(f"{self._names[record.run_id]}: {record.status} already (--force starts over)")
 
     def started(self, config: RunConfig) -> None:
-        self._stage, self._last = "", 0.0
+        self._said.pop(config.run_id, None)
         self.say(f"{self._names[config.run_id]}: starting")
 
     def progress(self, config: RunConfig, progress: Progress) -> None:
-        now = time.monotonic()
-        if progress.stage == self._stage and progress.done < 1 and now - self._last < _LINE_EVERY:
-            return
-        self._stage, self._last = progress.stage, now
-        self.say(f"{self._names[config.run_id]}: {_STAGES[progress.stage]} {progress.done:4.0%}  {facts(progress)}")
+        if progress.done == 1 or self._is_news(config.run_id, progress):
+            self.say(f"{self._names[config.run_id]}: {_STAGES[progress.stage]} {progress.done:4.0%}  {facts(progress)}")
 
     def ended(self, record: Record) -> None:
         self.say(f"{self._names[record.run_id]}: {verdict(record)}")
 
+    def _is_news(self, run_id: str, progress: Progress) -> bool:
+        """Whether it is worth a line of its own; if so, it is the run's last one. Runs may be told of in turns."""
+        stage, at = self._said.get(run_id, ("", 0.0))
+        now = time.monotonic()
+        if progress.stage == stage and now - at < _LINE_EVERY:
+            return False
+        self._said[run_id] = progress.stage, now
+        return True
+
 
 class Live(Lines):
-    """One bar per run, kept on the screen when it is done."""
+    """One bar per run, kept on the screen when it is done; as a plain line above the others if there are many."""
 
     def __init__(self, console: Console) -> None:
         super().__init__(console)
@@ -133,6 +136,9 @@ class Live(Lines):
         done = {"completed": 1.0} if record.status == "finished" else {}
         self.bars.update(task, facts=verdict(record), **done)  # type: ignore[arg-type]
         self.bars.stop_task(task)
+        if len(self.bars.tasks) >= self.console.height - 1:  # there is no room for the bars of those at work
+            self.bars.remove_task(task)
+            super().ended(record)
 
     def close(self) -> None:
         """Stop redrawing; what is on the screen stays."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import platform
 import subprocess
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 
 from .errors import BadValue
 from .record import Environment
+from .slots import Slot, processors
 
 
 def find_device(name: str) -> torch.device:
@@ -27,9 +27,10 @@ def find_device(name: str) -> torch.device:
     return device
 
 
-def describe(device: torch.device) -> Environment:
-    """The environment of a run on `device`. No host name, no user name, no path."""
+def describe(device: torch.device, parallel: int = 1) -> Environment:
+    """The environment of a run on `device`, one of `parallel` at a time. No host name, no user name, no path."""
     on_gpu = device.type == "cuda"
+    cores = processors() if on_gpu else Slot(of=parallel).cores(processors())
     return Environment(
         ditbench=importlib.metadata.version("ditbench"),
         git_commit=_git("rev-parse", "HEAD"),
@@ -49,7 +50,7 @@ def describe(device: torch.device) -> Environment:
         gpu=torch.cuda.get_device_name(device) if on_gpu else None,
         gpu_driver=_driver() if on_gpu else None,
         cpu=_cpu_model(),
-        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 0,
+        cores=len(cores),
         threads=torch.get_num_threads(),
         memory_bytes=psutil.virtual_memory().total,
     )

@@ -10,17 +10,19 @@ import pkgutil
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import FrameType
 
-from .errors import DitbenchError, RunBusy
+from .claims import refuse_held, sole_writer
+from .errors import BadValue, DitbenchError, RunBusy
 from .jobs import LOG_FILE, Job, Listener, Wishes, carry_out, unfinished
-from .processes import Worker, answer_of, end_with_parent, on_ctrl_c
+from .processes import Worker, answer_of, end_with_parent, ended, on_ctrl_c
 from .record import FILE_NAME, Environment, Record, read_record, write_record
 from .registry import Registry
+from .slots import Slot
 from .slurm_queue import refuse_queued
-from .storage import sole_writer
 from .track import RunConfig
 from .watch import Progress, Watch
 
@@ -35,14 +37,12 @@ class Here:
         self, configs: Sequence[RunConfig], hear: Callable[[Progress], None]
     ) -> tuple[list[RunConfig], Environment]:
         """See `Engine`. It also starts the server, so the imports are paid here."""
-        return preflight(configs, hear, self.wishes.processes)
+        return preflight(configs, hear, self.wishes.processes, self.wishes.parallel or 1)
 
     def refuse_busy(self, jobs: Sequence[Job]) -> None:
         """`RunBusy` if another command is at one of the runs, here or by Slurm."""
         refuse_queued(jobs)
-        for job in jobs:
-            with sole_writer(job.directory):
-                pass
+        refuse_held(job.directory for job in jobs)
 
 
 class Inline(Here):
@@ -65,23 +65,31 @@ class Inline(Here):
 
 
 class InProcess(Here):
-    """Every run in a process of its own, in turn. Ctrl-C lets the current one save, then stops."""
+    """Every run in a process of its own, one or several at a time. Ctrl-C lets those at work save, then stops."""
 
     def __init__(self, wishes: Wishes) -> None:
-        wishes.only("process", "processes", "shard")
+        wishes.only("process", "processes", "shard", "parallel")
+        if wishes.parallel is not None and wishes.parallel < 1:
+            raise BadValue(f"{wishes.parallel} runs at a time are none; give --parallel 1 or more.")
         super().__init__(wishes)
 
     def execute(self, jobs: Sequence[Job], listener: Listener) -> Iterator[Record]:
         """See `Engine`."""
         faults: list[DitbenchError] = []
-        for job in jobs:
-            listener.started(job.config)
-            worker = Worker(_serve_run, job)
-            interrupted = worker.listen(lambda progress, config=job.config: listener.progress(config, progress))  # type: ignore[misc]
-            yield _outcome(job, worker, faults)
-            if interrupted:
-                raise KeyboardInterrupt
+        at_once = self.wishes.parallel or 1
+        free = [Slot(number, at_once) for number in range(at_once)]
+        for worker in ended(_workers(jobs, free, listener), at_once):
+            job, slot = worker.task
+            free.append(slot)
+            yield outcome(job, worker, faults)
         _raise_first(faults)
+
+
+def _workers(jobs: Sequence[Job], free: list[Slot], listener: Listener) -> Iterator[Worker]:
+    """The runs' processes, each with a slot that is free when it is asked for."""
+    for job in jobs:
+        listener.started(job.config)
+        yield Worker(_serve_run, (job, free.pop(0)), partial(listener.progress, job.config))
 
 
 def _inline(job: Job, listener: Listener, presses: list[int], faults: list[DitbenchError]) -> Record:
@@ -101,13 +109,16 @@ def _raise_first(faults: Sequence[DitbenchError]) -> None:
 
 
 def preflight(
-    configs: Sequence[RunConfig], hear: Callable[[Progress], None] = lambda progress: None, processes: int = 1
+    configs: Sequence[RunConfig],
+    hear: Callable[[Progress], None] = lambda progress: None,
+    processes: int = 1,
+    parallel: int = 1,
 ) -> tuple[list[RunConfig], Environment]:
     """Resolve every part of every run in a forked process; name the machine, and give the runs its device and data.
 
     Raises the first `DitbenchError`. It also starts the server, so the imports are paid here.
     """
-    checked = answer_of(_serve_preflight, (configs, processes), hear)
+    checked = answer_of(_serve_preflight, (configs, processes, parallel), hear)
     known = {name: getattr(checked, name) for name in ("device", "data_sha256", "reference_sha256")}
     known["hardware"] = checked.environment.hardware
     return [
@@ -116,7 +127,7 @@ def preflight(
     ], checked.environment.model_copy(update={"processes": processes})
 
 
-def _outcome(job: Job, worker: Worker, faults: list[DitbenchError]) -> Record:
+def outcome(job: Job, worker: Worker, faults: list[DitbenchError]) -> Record:
     """The record that the run's process wrote, or one that says how the process died without writing it.
 
     A finished run stays finished; what was asked of it besides and could not be had goes to the faults.
@@ -132,17 +143,22 @@ def _outcome(job: Job, worker: Worker, faults: list[DitbenchError]) -> Record:
         faults.append(worker.fault or DitbenchError(how))
         return kept
     record = unfinished(job, "interrupted", worker.how_it_ended)
-    with sole_writer(job.directory):
-        return write_record(record, path)
+    try:
+        with sole_writer(job.directory):
+            return write_record(record, path)
+    except RunBusy:  # another command has gone on with it
+        return record
 
 
-def _serve_run(outbox: Connection, job: Job) -> None:
+def _serve_run(outbox: Connection, task: tuple[Job, Slot]) -> None:
     """In the run's own process: carry the job out, its output going to the run's log."""
+    job, slot = task
     stopping = stop_on_signals()
+    slot.take(job.config.device != "cpu", job.processes, job.environment.threads)
     job.directory.mkdir(parents=True, exist_ok=True)
     redirect_output(job.directory / LOG_FILE)
     try:
-        if job.processes > 1 and job.settled() is None:
+        if job.together and job.settled() is None:
             pkgutil.resolve_name("ditbench.ranks:carry_out_together")(job, outbox)
         else:
             carry_out(job, Watch(reporter(outbox, stopping), lambda: bool(stopping)))
@@ -162,13 +178,13 @@ def reporter(outbox: Connection, stopping: list[int]) -> Callable[[Progress], No
     return report
 
 
-def _serve_preflight(outbox: Connection, asked: tuple[Sequence[RunConfig], int]) -> None:
+def _serve_preflight(outbox: Connection, asked: tuple[Sequence[RunConfig], int, int]) -> None:
     """In a forked process: check everything, answer with device and environment or with the user's mistake."""
     end_with_parent()
     check = pkgutil.resolve_name("ditbench.parts:check")
     try:
-        configs, processes = asked
-        outbox.send(check(configs, Registry.installed(), outbox.send, processes))
+        configs, processes, parallel = asked
+        outbox.send(check(configs, Registry.installed(), outbox.send, processes, parallel))
     except DitbenchError as error:
         outbox.send(error)
 

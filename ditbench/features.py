@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from .errors import BadFile, BadValue
 from .images import Bytes
 from .precision import products
 from .weights import check_weights, weights_path
+from .world import ALONE, World
 
 BATCH_SIZE = 100
 CPU_PART = 4  # images at a time on a CPU
@@ -131,24 +133,28 @@ def extract(
     keep: npt.NDArray[np.int64] | None = None,
     device: torch.device | None = None,
     report: Report = lambda done: None,
+    world: World = ALONE,
 ) -> Features:
     """Run the extractor over batches (n, C, H, W) uint8 and gather `outputs`, those of the images `keep` or of all.
 
     Nothing else is kept of an image: 4 bytes per number of its outputs, e.g. 8,192 for Inception's features. Float32
     without TF32; moments in float64. Raises `BadFile` if fewer than two images come.
+
+    Several processes are all given all batches, read one in turn each, and the main one adds them up in their order:
+    its features and moments are those of one process, to the bit. What the others return has the count alone.
     """
     device = device or torch.device("cpu")
-    kept: dict[Output, list[Tensor]] = {name: [] for name in outputs}
-    running = {name: _RunningMoments() for name in outputs if name in _WITH_MOMENTS}
+    wanted = outputs if world.main else ()
+    kept: dict[Output, list[Tensor]] = {name: [] for name in wanted}
+    running = {name: _RunningMoments() for name in wanted if name in _WITH_MOMENTS}
     done = 0
-    for batch in batches:
-        found = _run(network, torch.from_numpy(batch), device)
-        here = slice(None) if keep is None else keep[(keep >= done) & (keep < done + len(batch))] - done
-        for name in outputs:
+    for count, found in _in_turns(network, batches, outputs, device, world):
+        here = slice(None) if keep is None else keep[(keep >= done) & (keep < done + count)] - done
+        for name in wanted:
             kept[name].append(found[name][here])
         for name, sums in running.items():
             sums.add(found[name])
-        done += len(batch)
+        done += count
         report(done)
     if done < 2:
         raise BadFile("There are fewer than two images to extract features from.")
@@ -159,9 +165,26 @@ def extract(
     )
 
 
+def _in_turns(
+    network: nn.Module, batches: Iterable[Bytes], outputs: Sequence[Output], device: torch.device, world: World
+) -> Iterator[tuple[int, dict[Output, Tensor]]]:
+    """Each batch's number of images and, on the main process, its outputs, in order. A turn is a batch per process."""
+    coming = iter(batches)
+    while turn := tuple(islice(coming, world.size)):
+        mine = _run(network, turn[world.rank], device) if world.rank < len(turn) else {}
+        counts = [len(batch) for batch in turn]
+        found = {name: world.to_main(mine.get(name), counts) for name in outputs}
+        for place, count in enumerate(counts):
+            yield count, {name: rows[place] for name, rows in found.items() if world.main}
+
+
 @torch.inference_mode()
-def _run(network: nn.Module, pixels: Tensor, device: torch.device) -> dict[Output, Tensor]:
-    """The outputs of a batch, on the CPU. There, small parts stay in its caches: two to three times as fast."""
+def _run(network: nn.Module, batch: Bytes, device: torch.device) -> dict[Output, Tensor]:
+    """The outputs of a batch, on the CPU. There, small parts stay in its caches: two to three times as fast.
+
+    It is copied first: it may be part of a file that is mapped, and need not be contiguous.
+    """
+    pixels = torch.from_numpy(np.array(batch, order="C"))
     parts = torch.split(pixels, CPU_PART) if device.type == "cpu" else (pixels,)
     with products("float32"):
         found = [network(part.to(device)) for part in parts]

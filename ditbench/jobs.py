@@ -9,14 +9,15 @@ import pkgutil
 import shutil
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from .errors import BadValue, DitbenchError
+from .claims import CLAIMS, Claim, sole_writer
+from .errors import BadValue, DitbenchError, RunBusy
 from .record import FILE_NAME, SAMPLES_FILE, Environment, Record, Status, identity, read_record, write_record
 from .registry import Registry
-from .storage import LOCK_FILE, cache_folder, sole_writer, sweep
+from .storage import cache_folder, sweep
 from .track import RunConfig
 from .watch import Diverged, Interrupted, Progress, Watch
 
@@ -32,6 +33,12 @@ class Job:
     environment: Environment
     fresh: bool = False  # start over, whatever the directory holds
     processes: int = 1  # that train and sample together
+    shard: bool = False  # weights and optimiser over them
+
+    @property
+    def together(self) -> bool:
+        """Whether it takes torch.distributed."""
+        return self.processes > 1 or self.shard
 
     def settled(self) -> Record | None:
         """The record of a run that need not run again: it finished, or its divergence would only repeat."""
@@ -138,7 +145,8 @@ def carry_out(job: Job, watch: Watch, world: Any = None) -> Record:
     no result of the run is not recorded but raised, so that they can start again.
     """
     bench, about = _late("ditbench.bench"), (job.config, job.directory, job.environment)
-    with sole_writer(job.directory):
+    with sole_writer(job.directory) as claim:
+        watch = _while_ours(claim, watch)
         if job.fresh:
             _empty(job.directory)
         sweep(job.directory)
@@ -155,11 +163,13 @@ def carry_out(job: Job, watch: Watch, world: Any = None) -> Record:
         except BaseException as error:
             if record is not None and isinstance(error, Interrupted):
                 return record
-            if record is not None:  # a finished run stays finished, whatever happened to what was asked for later
+            # A finished run stays finished, whatever happens to what is asked for later. `RunBusy`: another has it.
+            if record is not None or isinstance(error, RunBusy):
                 raise
             if world is not None and not isinstance(error, Diverged | Interrupted | DitbenchError):
                 raise
             record = unfinished(job, *_ending(error, job))
+        claim.check()
         record = write_record(record, job.directory / FILE_NAME)
         if record.status == "finished":
             _late("ditbench.checkpoint").discard(job.directory)
@@ -171,11 +181,23 @@ def _late(module: str) -> Any:
     return pkgutil.resolve_name(module)
 
 
+def _while_ours(claim: Claim, watch: Watch) -> Watch:
+    """The same watch; when the run is asked to stop or go on, `RunBusy` if the directory is another command's now."""
+
+    def should_stop() -> bool:
+        claim.check()
+        return watch.should_stop()
+
+    return replace(watch, should_stop=should_stop)
+
+
 def _empty(directory: Path) -> None:
     for entry in directory.iterdir():
+        if entry.name in (CLAIMS, LOG_FILE):
+            continue
         if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry)
-        elif entry.name not in (LOCK_FILE, LOG_FILE):
+        else:
             entry.unlink()
 
 

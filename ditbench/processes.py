@@ -10,10 +10,11 @@ import multiprocessing.forkserver
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from multiprocessing.connection import wait
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 
 from .errors import DitbenchError
 from .watch import Progress
@@ -23,14 +24,17 @@ PRELOAD = ("ditbench.bench",)  # pulls in torch, diffusers, torchmetrics, scikit
 
 
 class Worker:
-    """A process forked from the server that answers through a pipe. `listen` starts it."""
+    """A process forked from the server, that says things through a pipe; `ended` starts it and listens."""
 
-    def __init__(self, serve: Callable[..., None], task: Any) -> None:
+    def __init__(self, serve: Callable[..., None], task: Any, hear: Callable[[Any], None]) -> None:
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(list(PRELOAD))
         self._inbox, self._outbox = self._context.Pipe(duplex=False)
         self._process = self._context.Process(target=serve, args=(self._outbox, task), daemon=False)
+        self._hear = hear
+        self.task = task
         self.fault: DitbenchError | None = None
+        self.interrupted = False  # Ctrl-C came before it had ended
 
     @property
     def exitcode(self) -> int | None:
@@ -42,51 +46,120 @@ class Worker:
         code = self.exitcode or 0
         return f"killed by {signal.Signals(-code).name}" if code < 0 else f"its process ended with exit code {code}"
 
-    def listen(self, hear: Callable[[Any], None]) -> bool:
-        """Start the process and pass on what it says until it ends; True if Ctrl-C came meanwhile.
-
-        The first Ctrl-C asks the process to save and stop, the second kills it. It is asked to stop, too,
-        when `hear` raises.
-        """
-        with on_ctrl_c(self._stop) as presses:
-            self._start()
-            try:
-                while True:
-                    if self._inbox.poll(ASK_AGAIN):
-                        self._take(self._inbox.recv(), hear)
-                    elif not self._process.is_alive() and not self._inbox.poll():
-                        break  # what it forked may hold the pipe open
-                    elif presses:  # a process that had just been forked ignored the signal
-                        self._stop(len(presses))
-            except EOFError:
-                pass
-            finally:
-                self._inbox.close()
-                self._process.join()
-        return bool(presses)
-
-    def _start(self) -> None:
+    def start(self) -> None:
+        """Fork it; the first time, that takes as long as the server's imports."""
         with ignoring_ctrl_c(), _cuda_fit_for_forks():
             multiprocessing.forkserver.ensure_running()
         self._process.start()
         self._outbox.close()
 
-    def _take(self, message: Any, hear: Callable[[Any], None]) -> None:
-        if isinstance(message, DitbenchError):
-            self.fault = message
-        else:
-            hear(message)
+    @property
+    def signs(self) -> list[Any]:
+        """What `multiprocessing.connection.wait` takes: something was said, or the process has ended."""
+        return [self._process.sentinel] if self._inbox.closed else [self._process.sentinel, self._inbox]
 
-    def _stop(self, presses: int) -> None:
+    def pass_on(self) -> bool:
+        """Pass on what it has said meanwhile; whether it has ended."""
+        ended = not self._process.is_alive()  # asked first, so that all it said is in the pipe
+        for message in self._said():
+            if isinstance(message, DitbenchError):
+                self.fault = message
+            else:
+                self._hear(message)
+        if ended:
+            self._inbox.close()  # what it forked may hold the other end open
+        return ended
+
+    def _said(self) -> Iterator[Any]:
+        try:
+            while not self._inbox.closed and self._inbox.poll():
+                yield self._inbox.recv()
+        except (EOFError, OSError):  # OSError: it was killed in the middle of a word
+            self._inbox.close()
+
+    def stop(self, presses: int) -> None:
+        """Ask it to save and stop; from the second press on, kill it."""
         if self._process.pid is not None and self._process.is_alive():
             os.kill(self._process.pid, signal.SIGINT if presses == 1 else signal.SIGKILL)
 
+    def leave(self) -> None:
+        """Listen no more, and wait for its end."""
+        self._inbox.close()
+        if self._process.pid is not None:
+            self._process.join()
+
 
 class Expendable(Worker):
-    """A process without anything to save: the first Ctrl-C kills it, as otherwise the second would."""
+    """A process for its answers, with nothing to save: the first Ctrl-C kills it, as otherwise the second would.
 
-    def _stop(self, presses: int) -> None:
-        super()._stop(presses + 1)
+    Its progress goes to `hear`.
+    """
+
+    def __init__(
+        self, serve: Callable[..., None], task: Any, hear: Callable[[Progress], None] = lambda progress: None
+    ) -> None:
+        super().__init__(serve, task, self._take)
+        self._hear_progress = hear
+        self.answers: list[Any] = []
+
+    def _take(self, said: Any) -> None:
+        if isinstance(said, Progress):
+            self._hear_progress(said)
+        else:
+            self.answers.append(said)
+
+    def stop(self, presses: int) -> None:
+        super().stop(presses + 1)
+
+
+AnyWorker = TypeVar("AnyWorker", bound=Worker)
+
+
+def ended(workers: Iterable[AnyWorker], at_once: int = 1) -> Iterator[AnyWorker]:
+    """Start the workers in turn, never more than `at_once` together, listen to them, and yield each when it has ended.
+
+    The first Ctrl-C asks those at work to save and stop, the second kills them, and no other is started; once they
+    have ended and been yielded it is raised. They are asked to stop, too, when a listener or the caller raises.
+    """
+    busy: list[AnyWorker] = []
+    coming = iter(workers)
+
+    def react(presses: int) -> None:
+        if not busy:
+            raise KeyboardInterrupt
+        for worker in busy:
+            worker.stop(presses)
+
+    with on_ctrl_c(react) as presses:
+        try:
+            while _start(coming, busy, at_once, presses):
+                for worker in _listen(busy, presses):
+                    busy.remove(worker)
+                    worker.interrupted = bool(presses)
+                    yield worker
+        finally:
+            for worker in busy:
+                worker.stop(1)
+            for worker in busy:
+                worker.leave()
+    if presses:
+        raise KeyboardInterrupt
+
+
+def _start(coming: Iterator[AnyWorker], busy: list[AnyWorker], at_once: int, presses: list[int]) -> bool:
+    """Start as many workers as there is room for; whether any is at work."""
+    while not presses and len(busy) < at_once and (worker := next(coming, None)) is not None:
+        busy.append(worker)
+        worker.start()
+    return bool(busy)
+
+
+def _listen(busy: list[AnyWorker], presses: list[int]) -> list[AnyWorker]:
+    """Wait for something to happen, pass on what is said, and return those that have ended."""
+    if not wait([sign for worker in busy for sign in worker.signs], ASK_AGAIN) and presses:
+        for worker in busy:
+            worker.stop(len(presses))  # a process that had just been forked ignored the signal
+    return [worker for worker in busy if worker.pass_on()]
 
 
 def end_with_parent() -> None:
@@ -155,19 +228,9 @@ def _cuda_fit_for_forks() -> Iterator[None]:
 
 def answer_of(serve: Callable[..., None], task: Any, hear: Callable[[Progress], None] = lambda progress: None) -> Any:
     """What a forked process answers to one task, its progress going to `hear`; a `DitbenchError` of its is raised."""
-    answers: list[Any] = []
-
-    def take(message: Any) -> None:
-        if isinstance(message, Progress):
-            hear(message)
-        else:
-            answers.append(message)
-
-    worker = Expendable(serve, task)
-    if worker.listen(take):
-        raise KeyboardInterrupt
+    (worker,) = ended([Expendable(serve, task, hear)])
     if worker.fault is not None:
         raise worker.fault
-    if not answers:
+    if not worker.answers:
         raise RuntimeError(f"a forked process gave no answer: {worker.how_it_ended}")
-    return answers[0]
+    return worker.answers[0]

@@ -18,7 +18,7 @@ from typing import Any
 from .components import DenoiserSpec, Selection
 from .errors import BadValue, DitbenchError
 from .plan import check_device, provenance, select
-from .processes import Expendable, answer_of, end_with_parent
+from .processes import Expendable, answer_of, end_with_parent, ended
 from .profile import How, Profile, Setup, Turn
 from .record import ArchitectureFacts
 from .registry import Registry
@@ -75,15 +75,10 @@ def run_profiles(tasks: Sequence[Task]) -> Iterator[Profile]:
 
     Ctrl-C stops the one that is being timed; those before it have been yielded.
     """
-    for task in tasks:
-        answers: list[Profile] = []
-        worker = Expendable(_serve, task)
-        interrupted = worker.listen(answers.append)
-        found = answers[0] if answers else _failed(task, worker.how_it_ended)
-        if not (interrupted and found.reason):
+    for worker in ended(Expendable(_serve, task) for task in tasks):
+        found = worker.answers[0] if worker.answers else _failed(worker.task, worker.how_it_ended)
+        if not (worker.interrupted and found.reason):
             yield found
-        if interrupted:
-            raise KeyboardInterrupt
 
 
 def _failed(task: Task, reason: str) -> Profile:

@@ -1,7 +1,8 @@
-"""One run in several processes of this machine, started, watched and started again by torch's elastic launcher.
+"""One run in several processes: what each of its ranks does, and how torch's elastic launcher starts and watches those
+of this machine.
 
 The process that was forked for the run becomes the launcher's agent. Rank 0 writes and reports; a rank that dies ends
-all, and they start again from the run's checkpoint.
+all, and they start again from the run's checkpoint. What one raises would only repeat: it ends the run.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ import threading
 import time
 import traceback
 from contextlib import suppress
-from datetime import timedelta
 from multiprocessing.connection import Connection
 
 import torch
@@ -30,11 +30,12 @@ from .jobs import LOG_FILE, Job, carry_out, write_failure
 from .processes import PRELOAD
 from .record import FILE_NAME
 from .registry import Registry
+from .seat import Seat
 from .watch import Diverged, Interrupted, Watch
 from .world import World
 
-RESTARTS = 3
-_PATIENCE = timedelta(days=1)  # one rank measures for long while the others wait; the launcher sees who dies
+RESTARTS = 3  # after a rank has died
+_COLLATERAL = 3.0  # seconds in which a rank that raises may hear that another one's end was the cause
 
 
 def carry_out_together(job: Job, outbox: Connection) -> None:
@@ -67,52 +68,74 @@ def _in_words(message: object) -> str:
 
 @record  # what it raises reaches the launcher
 def _rank(job: Job, outbox: Connection) -> None:
-    """One of the processes."""
+    """One of the launcher's processes."""
+    seat = Seat.of_environment(f"attempt-{os.environ['TORCHELASTIC_RESTART_COUNT']}")
+    if reason := seat.blamed(seat.store()):
+        if seat.rank == 0:
+            write_failure(job, reason)
+        return
+    take_part(job, seat, outbox)
+
+
+def take_part(job: Job, seat: Seat, outbox: Connection) -> None:
+    """What a rank does: it carries the run out with the others. What it raises, it says in the store why."""
     began = time.time()
     redirect_output(job.directory / LOG_FILE)
     stopping = stop_on_signals()
     _stop_without_parent(stopping)
-    world = World(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))
-    torch.set_num_threads(max(1, job.environment.threads // world.size))
+    world = World(seat.rank, seat.size, job.shard)
+    torch.set_num_threads(max(1, job.environment.threads // seat.local_size))
     if job.config.device.startswith("cuda"):
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    _meet(world)
+        torch.cuda.set_device(seat.local_rank)
+    seat.meet()
     try:
-        if world.main:
-            carry_out(job, Watch(reporter(outbox, stopping), lambda: bool(stopping)), world)
-        elif world.from_main(False):
-            bench.run(
-                job.config,
-                job.directory,
-                job.environment,
-                Registry.installed(),
-                Watch(lambda progress: None, lambda: bool(stopping)),
-                world,
-            )
-    except (DitbenchError, Diverged, Interrupted):
+        _carry_out(job, world, outbox, stopping)
+    except (Diverged, Interrupted):
         return  # as on rank 0, which tells
-    except Exception:
-        if not world.main and _has_ended(job, began):
-            return  # rank 0 recorded what it found, which no restart would change, and left the others alone
+    except Exception as error:
+        known = isinstance(error, DitbenchError)
+        if known and world.main:
+            outbox.send(error)
+        if _told_by_main(job, began, world, known):
+            return
         print(f"rank {world.rank}:\n{traceback.format_exc()}", file=sys.stderr, flush=True)
+        _blame(seat, str(error) if known else f"{type(error).__name__}: {error}", stopping)
         raise
     distributed.destroy_process_group()
 
 
-def _has_ended(job: Job, began: float) -> bool:
-    """Whether this attempt's rank 0 has written how the run ended."""
+def _carry_out(job: Job, world: World, outbox: Connection, stopping: list[int]) -> None:
+    if world.main:
+        carry_out(job, Watch(reporter(outbox, stopping), lambda: bool(stopping)), world)
+    elif world.from_main(False):
+        watch = Watch(lambda progress: None, lambda: bool(stopping))
+        bench.run(job.config, job.directory, job.environment, Registry.installed(), watch, world)
+
+
+def _told_by_main(job: Job, began: float, world: World, known: bool) -> bool:
+    """Whether rank 0 has recorded how the run ended: what it finds wrong breaks what the others do with it.
+
+    Of what a user can mend it does so itself; the others give it time to find the same.
+    """
+    if world.main:
+        return known
+    deadline = time.monotonic() + (_COLLATERAL if known else 0)
     path = job.directory / FILE_NAME
-    return path.exists() and path.stat().st_mtime >= began
+    while not (path.exists() and path.stat().st_mtime >= began):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.1)
+    return True
 
 
-def _meet(world: World) -> None:
-    """Set torch.distributed up, in a part of the launcher's store of its own: what earlier attempts left misleads."""
-    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-    attempt = f"attempt-{os.environ['TORCHELASTIC_RESTART_COUNT']}"
-    whole = distributed.TCPStore(address, port, world.size, is_master=False)  # type: ignore[attr-defined]
-    store = distributed.PrefixStore(attempt, whole)  # type: ignore[attr-defined]
-    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    distributed.init_process_group(backend, store=store, rank=world.rank, world_size=world.size, timeout=_PATIENCE)
+def _blame(seat: Seat, reason: str, stopping: list[int]) -> None:
+    """Say in the store what ends the run, unless it is but the consequence of another rank's end."""
+    store, deadline = seat.store(), time.monotonic() + _COLLATERAL
+    while time.monotonic() < deadline:
+        if stopping or seat.blamed(store):
+            return
+        time.sleep(0.1)
+    seat.accuse(store, f"rank {seat.rank}: {' '.join(reason.split())[:500]}")
 
 
 def _stop_without_parent(stopping: list[int]) -> None:

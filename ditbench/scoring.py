@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,6 +17,7 @@ from .quality import floors, measure_all, outputs_for
 from .record import Measurement
 from .reference import Reference, Source, source_of
 from .watch import Progress
+from .world import ALONE, World
 
 Report = Callable[[Progress], None]
 Networks = Mapping[str, nn.Module]  # by the extractor's name
@@ -86,26 +87,30 @@ class Scoring:
         self,
         networks: Networks,
         real: Mapping[str, Real],
-        batches: Callable[[int], Iterator[Bytes]],
         pixels: Bytes,
         labels: Labels,
         device: torch.device,
         report: Report = lambda progress: None,
+        world: World = ALONE,
     ) -> list[Measurement]:
-        """The metrics of samples against the real images, in the track's order."""
+        """The metrics of samples (N, C, H, W), which may be mapped, against the real images, in the track's order.
+
+        Several processes share the networks' work. The main one alone needs `real` and gets metrics.
+        """
         found = {}
         for name, (extractor, metrics) in self._by_extractor().items():
             fake = extract(
                 networks[name],
-                batches(BATCH_SIZE),
+                (pixels[start : start + BATCH_SIZE] for start in range(0, len(pixels), BATCH_SIZE)),
                 outputs_for(metrics),
                 device=device,
                 report=lambda done: report(Progress("measure", done / len(labels), done)),
+                world=world,
             )
-            fake = replace(fake, pixels=pixels, labels=labels)
-            reference = real[name].reference
-            found[name] = iter(measure_all(metrics, fake, reference.features, extractor, reference.sha256))
-        measured = [(metric, next(found[extractor.name])) for metric, extractor in self.metrics]
+            if world.main:
+                fake, reference = replace(fake, pixels=pixels, labels=labels), real[name].reference
+                found[name] = iter(measure_all(metrics, fake, reference.features, extractor, reference.sha256))
+        measured = [(metric, next(found[of.name])) for metric, of in self.metrics if of.name in found]
         return [self._against_pixels(found) if metric.sees == "pixels" else found for metric, found in measured]
 
     def _against_pixels(self, found: Measurement) -> Measurement:

@@ -16,11 +16,12 @@ from typing import Annotated, Literal
 import psutil
 from pydantic import Field
 
+from .claims import CLAIMS
 from .errors import DitbenchError, RunBusy
 from .jobs import LOG_FILE, Job
 from .reading import read_checked
 from .record import FILE_NAME, read_record
-from .storage import LOCK_FILE, write_text
+from .storage import write_text
 from .track import Frozen, Name
 
 FOLDER = ".slurm"  # in a track's folder of runs
@@ -171,7 +172,7 @@ def _standing(folder: Path, run: str, task: str, state: str) -> Standing:
 
 
 def _is_run(path: Path) -> bool:
-    return path.name != FOLDER and any((path / name).exists() for name in (FILE_NAME, LOG_FILE, LOCK_FILE))
+    return path.name != FOLDER and any((path / name).exists() for name in (FILE_NAME, LOG_FILE, CLAIMS))
 
 
 def _runs_here(process: int) -> bool:

@@ -13,7 +13,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from multiprocessing.connection import Connection
 from types import FrameType
 from typing import Any
 
@@ -21,7 +20,7 @@ from .errors import DitbenchError, RunBusy
 from .executors import InProcess, preflight
 from .jobs import Job, Wishes, unfinished, write_failure
 from .listeners import Silent
-from .processes import answer_of, end_with_parent
+from .nodes import of_this_machine
 from .record import FILE_NAME, Environment, Record, read_record
 from .slurm_queue import claim
 from .track import RunConfig
@@ -93,25 +92,11 @@ def _of_this_machine(job: Job) -> Job:
     ours = {SAVE, _submitits_signal()}
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ours)
     try:
-        found: Environment = answer_of(_serve_environment, job.config.device)
+        return of_this_machine(
+            job, "Slurm", "name the hardware by a constraint, or plan on a machine of the partition."
+        )
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    if found.hardware != job.config.hardware:
-        raise DitbenchError(
-            f"{job.config.run_id!r} was planned for {job.config.hardware}, and Slurm gave {found.hardware}: "
-            "name the hardware by a constraint, or plan on a machine of the partition."
-        )
-    return replace(job, environment=found.model_copy(update={"processes": job.processes}))
-
-
-def _serve_environment(outbox: Connection, device: str) -> None:
-    """In a forked process: what this machine is."""
-    end_with_parent()
-    try:
-        found = pkgutil.resolve_name("ditbench.environment:find_device")(device)
-        outbox.send(pkgutil.resolve_name("ditbench.environment:describe")(found))
-    except DitbenchError as error:
-        outbox.send(error)
 
 
 @contextmanager

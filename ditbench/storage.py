@@ -1,18 +1,13 @@
-"""Files that are either whole or absent, and the lock that keeps one writer per run directory."""
+"""Files that are either whole or absent, and where they go."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
-import filelock
-
-from .errors import DitbenchError, RunBusy
-
-LOCK_FILE = ".lock"
+from .errors import DitbenchError
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
@@ -24,9 +19,9 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     try:
         write(temporary)
         temporary.chmod(0o644)  # safetensors leaves 0600
-        _flush(temporary)
+        flush(temporary)
         temporary.replace(path)
-        _flush(path.parent)
+        flush(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -85,7 +80,7 @@ def sweep(directory: Path) -> None:
         stray.unlink(missing_ok=True)
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -106,23 +101,3 @@ def make_writable(directory: Path) -> None:
         raise DitbenchError(
             f"The {kind} folder {str(directory)!r} can't be written ({error.strerror}). {way_out}."
         ) from None
-
-
-@contextmanager
-def sole_writer(directory: Path) -> Iterator[None]:
-    """Hold the directory's lock, or raise `RunBusy` at once. The lock dies with the process."""
-    lock = filelock.FileLock(directory / LOCK_FILE, timeout=0)
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except filelock.Timeout:  # an OSError, too: it comes first
-        raise RunBusy(
-            f"The run directory {str(directory)!r} is being written by another ditbench command. "
-            "Wait for it, stop it, or choose another folder with --out."
-        ) from None
-    except OSError as error:
-        raise DitbenchError(f"The run directory {str(directory)!r} can't be written ({error.strerror}).") from None
-    try:
-        yield
-    finally:
-        lock.release()

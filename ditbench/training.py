@@ -9,17 +9,11 @@ Several processes take a part each of a batch and of its draws.
 from __future__ import annotations
 
 import copy
-import json
 import math
-import os
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from functools import partial
 from itertools import count
-from pathlib import Path
-from statistics import median
 from typing import Any
 
 import numpy as np
@@ -27,11 +21,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from . import checkpoint
 from .budget import BudgetClock
+from .checkpoint import Facts, Saved, like
 from .components import DenoiserSpec
 from .cost import peak_memory, reset_peak
-from .curve import CURVE_FILE, Curve, StepTimes, restored
+from .curve import Curve, StepTimes
 from .datasets.loading import Feed
 from .derived import training_rate
 from .objectives import DiffusionObjective, loss_of
@@ -39,12 +33,8 @@ from .optimizers import make_optimizer
 from .precision import CompileWatch, autocast, compiles, products, resolve
 from .record import CurvePoint, PeakMemory, TrainingFacts
 from .track import Recipe
-from .watch import Diverged, Interrupted, Progress, Watch
+from .watch import Diverged
 from .world import ALONE, World
-
-Evaluate = Callable[[float, bool], None]
-REPORT_SECONDS = 0.5  # of training time between two reports, at least
-SAVING_SECONDS = 0.1  # a checkpoint may take that long; where it takes k times as long, it is k times as rare
 
 
 class Trainer:
@@ -63,8 +53,8 @@ class Trainer:
         timer: Callable[[], float] = time.perf_counter,
         world: World = ALONE,
     ) -> None:
-        self.denoiser = denoiser.to(device).train()
-        self.ema = copy.deepcopy(self.denoiser).eval().requires_grad_(False)
+        average = copy.deepcopy(denoiser).eval().requires_grad_(False)
+        self.denoiser, self.ema = world.place(denoiser, device).train(), world.place(average, device)
         self._averages: list[Tensor] = list(self.ema.parameters())
         self._weights: list[Tensor] = list(self.denoiser.parameters())
         self._buffers = list(_buffers(self.ema, self.denoiser))
@@ -234,131 +224,52 @@ class Trainer:
             evaluation_seconds=self.evaluation_seconds,
         )
 
-    def state(self) -> dict[str, Any]:
-        """All that the next step depends on, and what `facts` tells."""
-        return {
-            "before": self.before,
-            "peak": self.peak.model_dump(),
-            "denoiser": self.denoiser.state_dict(),
-            "ema": self.ema.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "clock": self.clock.state(),
-            "times": vars(self.times),
-            "curve": vars(self.curve),
-            "resumed": self.resumed,
-            "seconds": {
+    def tensors(self) -> dict[str, Tensor]:
+        """The tensors that the next step depends on; filling them restores them."""
+        found = {f"denoiser/{name}": tensor for name, tensor in self.denoiser.state_dict().items()}
+        found |= {f"ema/{name}": tensor for name, tensor in self.ema.state_dict().items()}
+        for name, weight in self.denoiser.named_parameters():
+            for kind, tensor in self.optimizer.state.get(weight, {}).items():
+                found[f"optimizer/{kind}/{name}"] = tensor
+        return found
+
+    def numbers(self) -> Facts:
+        """All else that the next step depends on, and what `facts` tells."""
+        return Facts(
+            before=self.before,
+            clock=self.clock.state(),
+            curve=self.curve,
+            times=self.times,
+            seconds={
                 "loading": self.loading_seconds,
                 "compiling": self.compiling.seconds,
                 "checkpoint": self.checkpoint_seconds,
                 "evaluation": self.evaluation_seconds,
             },
-        }
+            peak=self.peak,
+            resumed=self.resumed,
+            groups=[
+                {name: value for name, value in group.items() if name != "params"}
+                for group in self.optimizer.param_groups
+            ],
+        )
 
-    def restore(self, state: dict[str, Any]) -> None:
-        """Continue from a `state`, as if nothing had happened."""
-        self.denoiser.load_state_dict(state["denoiser"])
-        self.ema.load_state_dict(state["ema"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.clock.restore(state["clock"])
-        self.curve, self.times = restored(state)
-        self.resumed = state["resumed"] + 1
-        self.before, self._peaks = state["before"], [PeakMemory(**state["peak"])]
-        seconds = state["seconds"]
+    def restore(self, saved: Saved) -> None:
+        """Continue from what was saved, as if nothing had happened."""
+        weights, facts = dict(self.denoiser.named_parameters()), saved.facts
+        for name, tensor in saved.shapes.items():
+            part, _, rest = name.partition("/")
+            kind, _, weight = rest.partition("/")
+            if part == "optimizer" and weight in weights:
+                self.optimizer.state[weights[weight]][kind] = like(tensor, weights[weight])
+        saved.read_into(self.tensors())
+        for group, settings in zip(self.optimizer.param_groups, facts.groups, strict=True):
+            group.update({name: tuple(v) if isinstance(v, list) else v for name, v in settings.items()})
+        self.clock.restore(facts.clock)
+        self.curve, self.times, self.resumed = facts.curve, facts.times, facts.resumed + 1
+        self.before, self._peaks, seconds = facts.before, [facts.peak], facts.seconds
         self.loading_seconds, self.compiling.seconds = seconds["loading"], seconds["compiling"]
         self.checkpoint_seconds, self.evaluation_seconds = seconds["checkpoint"], seconds["evaluation"]
-
-
-class _Keeper:
-    """Saves a trainer's state now and then."""
-
-    def __init__(self, trainer: Trainer, path: Path, run_hash: str, seconds: float) -> None:
-        self.trainer, self._path, self._run_hash = trainer, path, run_hash
-        self._seconds = self._interval = seconds
-        self._kept_at = 0.0
-
-    def take_up(self) -> None:
-        """Put the trainer where the checkpoint left off, if there is one."""
-        saved = checkpoint.load(self._path, self._run_hash)
-        if saved is not None:
-            self.trainer.restore(saved)
-        self._kept_at = self.trainer.clock.seconds
-
-    @property
-    def due(self) -> bool:
-        clock = self.trainer.clock
-        return clock.done or clock.seconds - self._kept_at >= self._interval
-
-    def keep(self) -> None:
-        if not self.trainer.world.main:
-            return
-        began = self.trainer.timer()
-        checkpoint.save(self._path, self._run_hash, self.trainer.state())
-        took = self.trainer.timer() - began
-        self.trainer.checkpoint_seconds += took
-        self._interval = self._seconds * max(1.0, took / SAVING_SECONDS)
-        self._kept_at = self.trainer.clock.seconds
-
-
-class _Course:
-    """The milestones ahead, shares of the budget at which training is measured."""
-
-    def __init__(self, trainer: Trainer, milestones: Iterable[float], evaluate: Evaluate) -> None:
-        self._trainer, self._ahead, self._evaluate = trainer, deque(sorted(milestones)), evaluate
-
-    @property
-    def reached(self) -> bool:
-        return bool(self._ahead) and self._trainer.clock.progress >= self._ahead[0]
-
-    def measure(self) -> None:
-        """Evaluate at what has been reached, and say whether it was just now."""
-        while self.reached:
-            at = self._ahead.popleft()
-            self._trainer.evaluate(partial(self._evaluate, at, self._trainer.before < at))
-
-
-def train(
-    trainer: Trainer,
-    directory: Path,
-    run_hash: str,
-    checkpoint_seconds: float,
-    watch: Watch,
-    milestones: Iterable[float] = (),
-    evaluate: Evaluate = lambda share, now: None,
-) -> None:
-    """Train to the end of the budget, from the directory's checkpoint if there is one.
-
-    Checkpoints are `checkpoint_seconds` of training apart, more if one takes long. `evaluate(share, now)` is called,
-    with the state saved, when a milestone, a share of the budget, is first reached. A resumed run calls it at once for
-    those behind it; `now` tells whether the last step was the one that reached it. Raises `Diverged` or, with the state
-    saved, `Interrupted`.
-    """
-    clock, keeper = trainer.clock, _Keeper(trainer, directory / checkpoint.FILE_NAME, run_hash, checkpoint_seconds)
-    keeper.take_up()
-    course = _Course(trainer, milestones, evaluate)
-    curve = directory / CURVE_FILE if trainer.world.main else Path(os.devnull)
-    reported_at = clock.seconds
-    curve.write_text("".join(json.dumps(point) + "\n" for point in trainer.curve.points), encoding="utf-8")
-    with curve.open("a", encoding="utf-8", buffering=1) as file:
-        course.measure()
-        while not clock.done:
-            if trainer.world.largest(watch.should_stop(), trainer.device):
-                keeper.keep()
-                raise Interrupted("stopped on request")
-            loss = trainer.step()
-            if trainer.curve.note(loss, clock):
-                file.write(json.dumps(trainer.curve.points[-1]) + "\n")
-            if clock.seconds - reported_at >= REPORT_SECONDS or clock.done:
-                watch.report(_progress(trainer, loss))
-                reported_at = clock.seconds
-            if course.reached or keeper.due:
-                keeper.keep()
-            course.measure()
-
-
-def _progress(trainer: Trainer, loss: float) -> Progress:
-    clock = trainer.clock
-    rate = trainer.recipe.batch_size / median(trainer.times.seconds[-10:])
-    return Progress("train", clock.progress, clock.steps, rate, loss, clock.seconds_left)
 
 
 def lr_factor(recipe: Recipe, progress: float, step: int) -> float:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from .datasets.loading import share
+from .sharding import shard
 
 _Item = TypeVar("_Item")
 
@@ -26,6 +27,7 @@ class World:
 
     rank: int = 0
     size: int = 1
+    sharded: bool = False  # weights, gradients and optimiser lie in shards over the processes
 
     @property
     def main(self) -> bool:
@@ -36,9 +38,13 @@ class World:
         """This process's part of `count` things."""
         return share(count, self.rank, self.size)
 
+    def place(self, network: nn.Module, device: torch.device) -> nn.Module:
+        """The network itself on the device, or this process's shards of it."""
+        return shard(network, device, self.size) if self.sharded else network.to(device)
+
     def wrap(self, network: nn.Module, device: torch.device) -> nn.Module:
-        """The network whose gradients are averaged over the processes; by itself of one process."""
-        if self.size == 1:
+        """The placed network whose gradients are averaged over the processes."""
+        if self.size == 1 or self.sharded:
             return network
         devices = [torch.cuda.current_device()] if device.type == "cuda" else None
         with warnings.catch_warnings():  # torch 2.15 renames the argument, and older ones know no other
@@ -59,6 +65,26 @@ class World:
         total: Tensor = torch.tensor(value, dtype=torch.float64, device=device)
         distributed.all_reduce(total, how)
         return float(total)
+
+    def to_main(self, mine: Tensor | None, counts: Sequence[int]) -> list[Tensor]:
+        """Every process's rows (counts[rank], ...), in their order, on the main process; none on the others.
+
+        On the CPU, all of one dtype and, but for their count, one shape. A process that `counts` does not reach has
+        None; the main one always has some.
+        """
+        if not self.main:
+            if mine is not None:
+                distributed.send(mine.contiguous(), 0)
+            return []
+        assert mine is not None
+        theirs = [mine.new_empty((count, *mine.shape[1:])) for count in counts[1:]]
+        for rank, rows in enumerate(theirs, start=1):
+            distributed.recv(rows, rank)
+        return [mine, *theirs]
+
+    def apart(self) -> Any:
+        """A process group on the CPU for what goes on in the background; None of one process alone."""
+        return None if self.size == 1 else distributed.new_group(backend="gloo")
 
     def all(self, item: _Item) -> Sequence[_Item]:
         """Every process's item, in their order, on every process."""

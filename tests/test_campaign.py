@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import pytest
 from safetensors.numpy import load_file
 
 import ditbench
-from ditbench import campaign
+from ditbench import campaign, claims
 from ditbench.errors import BadFile, BadValue, DitbenchError, RunBusy, UnknownName
 from ditbench.jobs import Job, _ending, carry_out
 from ditbench.plan import make_plan
@@ -59,7 +60,7 @@ def test_a_finished_run_leaves_everything_and_is_skipped_the_next_time(tmp_path)
     folder = directory(tmp_path, record)
     assert record.status == "finished" and record == read_record(folder / "record.json")
     assert {path.name for path in folder.iterdir()} == {
-        ".lock", "curve.jsonl", "ema.safetensors", "log.txt", "raw.safetensors", "record.json",
+        ".claims", "curve.jsonl", "ema.safetensors", "log.txt", "raw.safetensors", "record.json",
         "samples.npz", "samples.png",
     }  # fmt: skip
     assert [p.stage for p in ears.heard][-1] == "measure" and {p.stage for p in ears.heard} == {
@@ -198,7 +199,7 @@ def test_killed_for_good_and_resumed_is_the_same_run_bit_for_bit(tmp_path):
     (dead,) = run(tmp_path / "parts", "toy+fault=slow", checkpoint_seconds=1e-3, listener=Ears(kill))
     assert (dead.status, dead.reason) == ("interrupted", "killed by SIGKILL")
     folder = directory(tmp_path / "parts", dead)
-    assert (folder / "checkpoint.pt").exists() and not (folder / "ema.safetensors").exists()
+    assert any(folder.glob("checkpoints/[0-9]*")) and not (folder / "ema.safetensors").exists()
     seen = Ears()
     (parts,) = run(tmp_path / "parts", "toy+fault=slow", checkpoint_seconds=1e-3, listener=seen)
     assert (parts.status, parts.training.resumed) == ("finished", 1)
@@ -229,7 +230,7 @@ def test_ctrl_c_saves_and_the_rest_waits(tmp_path):
         run(tmp_path, "toy+fault=slow", "toy", listener=ears)
     assert ears.begun == ["toy:nano+fault=slow"]
     (folder,) = (path for path in (tmp_path / "tiny").iterdir() if (path / "record.json").exists())
-    assert read_record(folder / "record.json").status == "interrupted" and (folder / "checkpoint.pt").exists()
+    assert read_record(folder / "record.json").status == "interrupted" and any(folder.glob("checkpoints/[0-9]*"))
     assert "interrupted" in (tmp_path / "tiny" / "leaderboard.md").read_text()
 
 
@@ -242,7 +243,7 @@ def test_ctrl_c_saves_inline_too(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, "toy+fault=slow", "toy", listener=ears, executor="inline")
     assert ears.begun == ["toy:nano+fault=slow"]
-    assert len(list((tmp_path / "tiny").glob("*/checkpoint.pt"))) == 1
+    assert len(list((tmp_path / "tiny").glob("*/checkpoints/[0-9]*"))) == 1
 
 
 def test_a_run_that_another_command_finished_meanwhile_is_left_alone(tmp_path):
@@ -321,6 +322,21 @@ def test_the_second_command_on_a_run_directory_is_told(tmp_path):
     assert told and record.status == "finished"
 
 
+def test_a_run_whose_directory_another_machine_has_taken_over_writes_nothing_more(tmp_path, monkeypatch):
+    monkeypatch.setattr(claims, "BEAT", 0.01)
+    taken = []
+
+    def take_over(config, progress):
+        if progress.step >= 5 and not taken:
+            (held,) = (tmp_path / "tiny").glob(f"*/{claims.CLAIMS}/*")
+            taken.append(held.rename(held.with_name("2000")))
+            time.sleep(0.5)
+
+    (record,) = run(tmp_path, "toy+fault=slow", executor="inline", listener=Ears(take_over))
+    assert record.status == "interrupted" and "is no longer this command's" in record.reason
+    assert not [path for path in directory(tmp_path, record).iterdir() if "record" in path.name or "check" in path.name]
+
+
 def test_a_damaged_record_is_found_before_training(tmp_path):
     (record,) = run(tmp_path, "toy", budget="3-steps")
     (directory(tmp_path, record) / "record.json").write_text("{}")
@@ -334,7 +350,9 @@ def test_a_damaged_checkpoint_is_a_failed_row_that_says_what_to_do(tmp_path):
     (record,) = run(tmp_path, "toy")
     folder = directory(tmp_path, record)
     (folder / "record.json").unlink()
-    (folder / "checkpoint.pt").write_bytes(b"torn")
+    torn = folder / "checkpoints" / "000001"
+    torn.mkdir(parents=True)
+    (torn / "state.json").write_bytes(b"torn")
     (failed,) = run(tmp_path, "toy")
     assert failed.status == "failed" and "Start the run over with --force" in failed.reason
     assert run(tmp_path, "toy", force=True)[0].status == "finished"
@@ -375,4 +393,4 @@ def test_the_run_stops_when_nobody_hears_it_any_more(tmp_path):
     with pytest.raises(OSError, match="terminal"):
         run(tmp_path, "toy+fault=slow", budget="4000-steps", listener=Ears(leave))
     (path,) = (tmp_path / "tiny").glob("*/record.json")
-    assert read_record(path).status == "interrupted" and (path.parent / "checkpoint.pt").exists()
+    assert read_record(path).status == "interrupted" and any(path.parent.glob("checkpoints/[0-9]*"))

@@ -1,6 +1,7 @@
 """A run that is stopped and taken up again is the same run, bit for bit; and what else is saved on the way."""
 
 import json
+import pickle
 from functools import partial
 
 import pytest
@@ -8,24 +9,22 @@ import torch
 from toy_net import Toy
 from trainers import SPEC, Hand, changed, go, latents_feed, stop_after, trainer
 
-from ditbench import checkpoint
+from ditbench.checkpoint import Checkpoints
 from ditbench.components import load
 from ditbench.errors import BadFile
+from ditbench.loop import SAVING_SECONDS
 from ditbench.registry import Registry
-from ditbench.training import SAVING_SECONDS
 from ditbench.watch import Interrupted
 
 NETWORKS = Registry.installed().architectures
 
 
 def same_state(one, other):
-    for part in ("denoiser", "ema"):
-        for name, tensor in one.state()[part].items():
-            assert torch.equal(tensor, other.state()[part][name]), (part, name)
-    mine, yours = one.state()["optimizer"], other.state()["optimizer"]
-    assert mine["param_groups"] == yours["param_groups"]
-    for key, moments in mine["state"].items():
-        assert all(torch.equal(value, yours["state"][key][name]) for name, value in moments.items())
+    mine, yours = one.tensors(), other.tensors()
+    assert mine.keys() == yours.keys() and {name.partition("/")[0] for name in mine} == {"denoiser", "ema", "optimizer"}
+    for name, tensor in mine.items():
+        assert torch.equal(tensor, yours[name]), name
+    assert one.numbers().groups == other.numbers().groups
     assert (one.clock.steps, one.clock.images) == (other.clock.steps, other.clock.images)
     assert [point["loss"] for point in one.curve.points] == [point["loss"] for point in other.curve.points]
 
@@ -89,11 +88,11 @@ def test_resume_continues_the_curve_file(tmp_path):
 def test_checkpoints_are_periodic_and_rare_where_they_take_long(tmp_path, monkeypatch, takes, steps):
     saved, timer = [], Hand(tick=0.25)
 
-    def save(path, run, state):
-        saved.append(state["clock"]["steps"])
+    def save(self, tensors, facts):
+        saved.append(facts.clock["steps"])
         timer.now += takes - timer.tick
 
-    monkeypatch.setattr(checkpoint, "save", save)
+    monkeypatch.setattr(Checkpoints, "save", save)
     one = go(trainer(timer=timer), tmp_path, every=2.25)  # a step has four looks at the timer
     assert saved == steps
     assert one.clock.seconds == pytest.approx(12 * 0.75) and one.facts().checkpoint_seconds == pytest.approx(
@@ -105,9 +104,7 @@ def test_milestones_are_offered_with_the_state_saved_and_again_after_a_resume(tm
     seen = []
 
     def measure(one, share, now):
-        seen.append(
-            (share, now, one.clock.steps, checkpoint.load(tmp_path / "checkpoint.pt", "hash")["clock"]["steps"])
-        )
+        seen.append((share, now, one.clock.steps, Checkpoints(tmp_path, "hash").latest().facts.clock["steps"]))
         if seen == [(0.25, True, 3, 3), (0.5, True, 6, 6)]:
             raise Interrupted("in the middle of the second")
 
@@ -143,33 +140,81 @@ def test_the_peak_of_training_outlives_its_process(tmp_path):
     first = trainer()
     with pytest.raises(Interrupted):
         go(first, tmp_path, watch=stop_after(3, first))
-    state = checkpoint.load(tmp_path / "checkpoint.pt", "hash")
-    state["peak"]["resident"] *= 100
+    path = tmp_path / "checkpoints" / "000001" / "state.json"
+    content = json.loads(path.read_text())
+    content["facts"]["peak"]["resident"] *= 100
+    path.write_text(json.dumps(content))
     second = trainer()
-    second.restore(state)
-    assert second.peak.resident == state["peak"]["resident"]
+    second.restore(Checkpoints(tmp_path, "hash").latest())
+    assert second.peak.resident == content["facts"]["peak"]["resident"]
 
 
-def test_a_checkpoint_of_another_run_layout_or_a_torn_one_is_refused(tmp_path, monkeypatch):
-    path = tmp_path / "checkpoint.pt"
-    assert checkpoint.load(path, "mine") is None
-    checkpoint.save(path, "mine", {"a": torch.ones(3)})
-    assert checkpoint.load(path, "mine")["a"].tolist() == [1, 1, 1]
+def saved_in(folder):
+    """A checkpoint of some steps, and its one file of tensors."""
+    first = trainer()
+    with pytest.raises(Interrupted):
+        go(first, folder, watch=stop_after(3, first))
+    (tensors,) = folder.glob("checkpoints/*/*.safetensors")
+    return tensors
+
+
+def test_a_checkpoint_of_another_run_version_or_network_is_refused(tmp_path):
+    assert Checkpoints(tmp_path, "hash").latest() is None
+    facts = saved_in(tmp_path).with_name("state.json")
     with pytest.raises(BadFile, match="belongs to another run"):
-        checkpoint.load(path, "yours")
-    torch.save({"run": "mine", "a": torch.ones(3)}, tmp_path / "old.pt")
-    with pytest.raises(BadFile, match=r"old\.pt.*another version of ditbench"):
-        checkpoint.load(tmp_path / "old.pt", "mine")
-    path.write_bytes(path.read_bytes()[:-200])
-    with pytest.raises(BadFile, match="can't be read"):
-        checkpoint.load(path, "mine")
+        Checkpoints(tmp_path, "yours").latest()
+    torch.manual_seed(0)
+    with pytest.raises(BadFile, match="does not fit its run"):
+        trainer(Toy(SPEC, width=16)).restore(Checkpoints(tmp_path, "hash").latest())
+    facts.write_text(facts.read_text().replace('"layout":3', '"layout":2'))
+    with pytest.raises(BadFile, match="another version of ditbench"):
+        Checkpoints(tmp_path, "hash").latest()
+    (tmp_path / "checkpoint.pt").write_bytes(b"of an older ditbench")
+    with pytest.raises(BadFile, match=r"checkpoint\.pt.*another version of ditbench"):
+        Checkpoints(tmp_path, "hash").latest()
 
 
-def test_a_checkpoint_can_not_run_code(tmp_path):
-    class Evil:
-        def __reduce__(self):
-            return (print, ("pwned",))
+@pytest.mark.parametrize("damage", ["cut", "garbage", "gone", "facts", "fields"])
+def test_a_damaged_checkpoint_is_told_in_one_line(tmp_path, damage):
+    tensors = saved_in(tmp_path)
+    facts = tensors.with_name("state.json")
+    match damage:
+        case "cut":
+            tensors.write_bytes(tensors.read_bytes()[:-200])
+        case "garbage":
+            tensors.write_bytes(pickle.dumps({"a": print}))
+        case "gone":
+            tensors.unlink()
+        case "facts":
+            facts.write_text(facts.read_text()[:-20])
+        case "fields":
+            facts.write_text(facts.read_text().replace('"before"', '"after"'))
+    with pytest.raises(BadFile, match=r"can't be read|does not fit") as told:
+        trainer().restore(Checkpoints(tmp_path, "hash").latest())
+    assert "--force" in str(told.value) and "\n" not in str(told.value)
 
-    torch.save({"run": "mine", "x": Evil()}, tmp_path / "checkpoint.pt")
-    with pytest.raises(BadFile, match="can't be read"):
-        checkpoint.load(tmp_path / "checkpoint.pt", "mine")
+
+def test_one_checkpoint_stays_and_what_a_kill_leaves_is_no_checkpoint(tmp_path):
+    """Of two trainings in turn each saves a few; a folder that has not got its name yet is of no use."""
+    saved_in(tmp_path)
+    half = tmp_path / "checkpoints" / ".000002.tmp"
+    half.mkdir()
+    (half / "state.json").write_text("{")
+    assert Checkpoints(tmp_path, "hash").latest().facts.clock["steps"] == 3
+    go(trainer(), tmp_path, every=1e-9)
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["000010"]  # of steps 3, 4, ..., 12
+
+
+def test_what_is_saved_is_the_state_of_that_step_though_training_goes_on(tmp_path):
+    """The copy is taken at once; the file is written while the weights change."""
+    one, mine = trainer(), Checkpoints(tmp_path, "hash")
+    one.step()
+    mine.save(one.tensors(), one.numbers())
+    before = {name: tensor.clone() for name, tensor in one.tensors().items()}
+    one.step()
+    assert mine.latest() is None
+    mine.settle()
+    other = trainer()
+    other.restore(mine.latest())
+    assert other.clock.steps == 1
+    assert all(torch.equal(tensor, before[name]) for name, tensor in other.tensors().items())

@@ -27,7 +27,7 @@ from ditbench.testing import build_denoiser
 from ditbench.watch import Progress
 
 pytestmark = pytest.mark.timeout(240)
-DITBENCH = [sys.executable, "-m", "ditbench.cli"]
+DITBENCH = [sys.executable, "-m", "ditbench"]
 
 
 def test_the_whole_tiny_run_of_the_four_architectures(toy, ditbench, tmp_path, monkeypatch):
@@ -75,6 +75,25 @@ def test_the_live_display_shows_bars_and_escapes_names(tmp_path):
         assert words in shown, words
 
 
+def test_runs_at_the_same_time_have_a_bar_each_and_those_that_are_done_make_room(tmp_path):
+    console = Console(width=100, height=4, force_terminal=True, file=io.StringIO(), color_system=None)
+    display = Live(console)
+    configs = make_plan(Registry.installed(), "digits", ["dit"], [0, 1, 2, 3], device="cpu")
+    display.planned([Job(config, tmp_path / "runs" / config.run_id, ENVIRONMENT) for config in configs], [])
+    for config in configs[:2]:
+        display.started(config)
+        display.progress(config, Progress("train", 0.5, 100 + config.seed))
+    assert [task.fields["facts"] for task in display.bars.tasks] == ["training  step 100", "training  step 101"]
+    display.ended(unfinished().model_copy(update={"run_id": configs[0].run_id}))
+    for config in configs[2:]:
+        display.started(config)
+    display.ended(unfinished().model_copy(update={"run_id": configs[1].run_id}))
+    display.close()
+    shown = [task.description for task in display.bars.tasks]
+    assert shown == [f"[{number}/4] dit:nano seed {number - 1}" for number in (1, 3, 4)]
+    assert "[2/4] dit:nano seed 1: diverged" in console.file.getvalue()
+
+
 def test_a_failing_run_ends_with_code_1_and_a_row(toy, ditbench, tmp_path):
     out = ditbench(
         "run", "--plugins", "toy+fault=raise,toy", "--track", "tiny", "--out", str(tmp_path), "--device", "cpu", code=1
@@ -96,7 +115,7 @@ def test_ctrl_c_saves_and_says_how_to_resume(toy, tmp_path):
     assert command.returncode == 130 and errors == "Interrupted. The same command again resumes where it stopped.\n"
     (record,) = tmp_path.glob("tiny/*/record.json")
     assert json.loads(record.read_text())["status"] == "interrupted"
-    assert (record.parent / "checkpoint.pt").exists()
+    assert any(record.parent.glob("checkpoints/[0-9]*"))
 
 
 @pytest.mark.parametrize(
@@ -209,7 +228,7 @@ def test_faulty_plugins_are_reported_and_fatal_only_when_strict(ditbench, instal
         ("extractors", ["inception-v3-compat", "dinov2-vit-l-14", "efficientnet-lite0", "digits-cnn", "6726825d0af5"]),
         ("samplers", ["euler"]),
         ("objectives", ["flow"]),
-        ("executors", ["process", "slurm", "inline"]),
+        ("executors", ["process", "slurm", "ray", "inline"]),
     ],
 )
 def test_list_shows_what_is_there(ditbench, kind, words):

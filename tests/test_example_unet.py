@@ -15,7 +15,7 @@ EXAMPLE = ROOT / "examples" / "ditbench-unet"
 
 def plugins(python, cwd):
     """What `ditbench plugins` of an environment shows, by name."""
-    found = json.loads(quiet(python, "-m", "ditbench.cli", "plugins", "--json", cwd=cwd))
+    found = json.loads(quiet(python, "-m", "ditbench", "plugins", "--json", cwd=cwd))
     return {row["plugin"]: row for row in found}
 
 

@@ -15,24 +15,25 @@ ARROWS = {
     "__init__": {"campaign", "components", "errors", "hookspecs", "leaderboard.tables", "record"},
     "autoencoder": {"errors", "images", "precision", "storage"},
     "bench": {
-        "budget", "cost", "datasets.examples", "datasets.loading", "errors", "images", "parts", "record",
-        "registry", "samples", "scoring", "storage", "track", "training", "watch", "world",
+        "budget", "cost", "datasets.examples", "datasets.loading", "errors", "images", "loop", "parts", "record",
+        "registry", "samples", "scoring", "sharding", "storage", "track", "training", "watch", "world",
     },
     "budget": {"errors"},
     "builtins": {"components", "hookspecs"},
     "campaign": {
         "builtins", "components", "jobs", "leaderboard.build", "listeners", "plan", "record", "registry", "storage",
-        "trackers", "weights",
+        "torchrun", "trackers", "weights",
     },
-    "checkpoint": {"errors", "storage"},
+    "checkpoint": {"curve", "errors", "record", "storage", "track", "world"},
     "checks": {"faults", "ledger", "metric_checks", "record", "sampling_checks", "track", "training_checks"},
+    "claims": {"errors"},
     "classifiers": {"datasets.bundled", "datasets.examples", "datasets.fashion", "images", "storage"},
     "cli.__init__": {
         "cli.app", "cli.check", "cli.data", "cli.doctor", "cli.evaluate", "cli.inspect", "cli.leaderboard",
         "cli.new", "cli.plan", "cli.profile", "cli.records", "cli.run", "cli.status", "cli.track", "cli.weights",
         "errors",
     },
-    "cli.__main__": {"cli.__init__"},
+    "__main__": {"__init__"},
     "cli.app": {"components", "console", "registry", "weights"},
     "cli.check": {"cli.app", "conformance.findings", "console", "plan", "storage"},
     "cli.data": {
@@ -84,7 +85,7 @@ ARROWS = {
     "curve": {"budget"},
     "datasets.__init__": set(),
     "datasets.bundled": {"components", "datasets.examples", "errors", "images"},
-    "datasets.cifar": {"datasets.examples", "errors", "images", "storage"},
+    "datasets.cifar": {"claims", "datasets.examples", "errors", "images", "storage"},
     "datasets.crop": {"datasets.raw", "errors", "image_sets", "images"},
     "datasets.examples": {"components", "errors", "image_sets", "images"},
     "datasets.fashion": {"datasets.examples", "errors", "images"},
@@ -92,7 +93,7 @@ ARROWS = {
     "datasets.hub": {"datasets.examples", "datasets.raw", "errors", "storage"},
     "datasets.loading": {"datasets.examples", "errors", "images", "track"},
     "datasets.prepare": {
-        "autoencoder", "datasets.examples", "datasets.folder", "datasets.hub", "datasets.raw",
+        "autoencoder", "claims", "datasets.examples", "datasets.folder", "datasets.hub", "datasets.raw",
         "datasets.shards", "datasets.worker", "errors", "processes", "storage",
     },
     "datasets.prepared": {
@@ -102,8 +103,8 @@ ARROWS = {
     "datasets.raw": {"datasets.examples"},
     "datasets.shards": {"datasets.examples", "errors", "storage", "track"},
     "datasets.worker": {
-        "autoencoder", "datasets.crop", "datasets.raw", "datasets.shards", "errors", "images", "storage",
-        "track",
+        "autoencoder", "claims", "datasets.crop", "datasets.raw", "datasets.shards", "errors", "images",
+        "storage", "track",
     },
     "derived": set(),
     "difference": {"errors", "reading", "record"},
@@ -114,17 +115,19 @@ ARROWS = {
         "registry", "track", "watch",
     },
     "energy": set(),
-    "environment": {"errors", "record"},
+    "environment": {"errors", "record", "slots"},
     "errors": set(),
     "estimate": {"budget", "components", "errors", "peaks", "profile", "record", "track"},
     "evaluation": {
         "components", "conventions", "cost", "datasets.examples", "environment", "errors", "features",
         "image_sets", "images", "quality", "record", "reference", "registry",
     },
-    "executors": {"errors", "jobs", "processes", "record", "registry", "slurm_queue", "storage", "track", "watch"},
+    "executors": {
+        "claims", "errors", "jobs", "processes", "record", "registry", "slots", "slurm_queue", "track", "watch",
+    },
     "extractors": {"images"},
     "faults": set(),
-    "features": {"components", "errors", "images", "precision", "weights"},
+    "features": {"components", "errors", "images", "precision", "weights", "world"},
     "generated": {"errors", "image_sets", "images", "parts", "plan", "reference", "registry", "samples", "storage"},
     "guidance": set(),
     "hookspecs": {"components"},
@@ -143,7 +146,7 @@ ARROWS = {
         "leaderboard.boards", "leaderboard.curves", "leaderboard.facts", "leaderboard.intervals",
         "leaderboard.reported", "leaderboard.tables", "record", "verification",
     },
-    "leaderboard.facts": {"leaderboard.boards", "leaderboard.intervals", "record"},
+    "leaderboard.facts": {"derived", "leaderboard.boards", "leaderboard.intervals", "record"},
     "leaderboard.intervals": set(),
     "leaderboard.latex": {"leaderboard.boards", "leaderboard.reported", "leaderboard.tables"},
     "leaderboard.markdown": {"leaderboard.boards", "leaderboard.reported", "leaderboard.tables"},
@@ -179,8 +182,9 @@ ARROWS = {
     },
     "leaderboard.site.rules": set(),
     "leaderboard.site.runs": {
-        "difference", "leaderboard.curves", "leaderboard.site.command", "leaderboard.site.contents",
-        "leaderboard.site.pictures", "leaderboard.site.plots", "leaderboard.tables", "record", "verification",
+        "difference", "leaderboard.curves", "leaderboard.facts", "leaderboard.site.command",
+        "leaderboard.site.contents", "leaderboard.site.pictures", "leaderboard.site.plots", "leaderboard.tables",
+        "record", "verification",
     },
     "leaderboard.site.tracks": {
         "leaderboard.boards", "leaderboard.intervals", "leaderboard.reported", "leaderboard.site.contents",
@@ -191,10 +195,12 @@ ARROWS = {
         "verification",
     },
     "ledger": {"errors", "track"},
-    "jobs": {"errors", "record", "registry", "storage", "track", "watch"},
+    "jobs": {"claims", "errors", "record", "registry", "storage", "track", "watch"},
     "listeners": {"components", "jobs", "record", "registry", "track", "watch"},
+    "loop": {"checkpoint", "curve", "training", "watch"},
     "metric_checks": {"builtins", "conventions", "derived", "faults", "record"},
     "migrations": {"derived", "track"},
+    "nodes": {"errors", "jobs", "processes", "record"},
     "objectives": {"errors"},
     "optimizers": {"components", "errors", "track"},
     "parts": {
@@ -213,7 +219,12 @@ ARROWS = {
     "profiling": {"components", "errors", "plan", "processes", "profile", "record", "registry", "track"},
     "published": {"components", "errors", "storage"},
     "quality": {"components", "conventions", "derived", "features", "record"},
-    "ranks": {"bench", "errors", "executors", "jobs", "processes", "record", "registry", "watch", "world"},
+    "ranks": {"bench", "errors", "executors", "jobs", "processes", "record", "registry", "seat", "watch", "world"},
+    "ray_cluster": {"components", "discovery", "errors", "registry", "slots"},
+    "ray_engine": {
+        "claims", "errors", "executors", "jobs", "processes", "ray_cluster", "ray_task", "record", "track", "watch",
+    },
+    "ray_task": {"claims", "errors", "executors", "jobs", "listeners", "nodes", "record", "track", "watch"},
     "reading": {"errors", "track"},
     "record": {"components", "derived", "errors", "migrations", "reading", "storage", "track"},
     "reevaluation": {
@@ -233,11 +244,18 @@ ARROWS = {
     "scaffold.__init__": set(),
     "scaffold.names": {"discovery", "errors", "registry"},
     "scaffold.packages": {"errors", "registry", "scaffold.names"},
-    "scoring": {"components", "datasets.examples", "features", "images", "quality", "record", "reference", "watch"},
+    "scoring": {
+        "components", "datasets.examples", "features", "images", "quality", "record", "reference", "watch", "world",
+    },
     "sizes": {"components", "cost", "errors", "plan", "record", "registry"},
-    "slurm": {"errors", "executors", "jobs", "record", "slurm_queue", "slurm_task", "storage", "track", "watch"},
-    "slurm_queue": {"errors", "jobs", "reading", "record", "storage", "track"},
-    "slurm_task": {"errors", "executors", "jobs", "listeners", "processes", "record", "slurm_queue", "track"},
+    "seat": set(),
+    "sharding": set(),
+    "slots": set(),
+    "slurm": {
+        "claims", "errors", "executors", "jobs", "record", "slurm_queue", "slurm_task", "storage", "track", "watch",
+    },
+    "slurm_queue": {"claims", "errors", "jobs", "reading", "record", "storage", "track"},
+    "slurm_task": {"errors", "executors", "jobs", "listeners", "nodes", "record", "slurm_queue", "track"},
     "stopwatch": {
         "components", "cost", "energy", "environment", "errors", "objectives", "peaks", "precision", "profile",
         "record", "testing",
@@ -248,6 +266,7 @@ ARROWS = {
         "verification",
     },
     "testing": {"components", "conformance.subject", "conformance.suite", "registry"},
+    "torchrun": {"errors", "executors", "jobs", "processes", "record", "track", "watch"},
     "track": {"budget", "components", "errors", "guidance"},
     "trackers": {"errors", "jobs", "listeners", "record", "registry", "storage", "track", "watch"},
     "training": {
@@ -265,15 +284,17 @@ ARROWS = {
     "workload": {
         "components", "cost", "estimate", "objectives", "parts", "precision", "registry", "sampling", "track",
     },
-    "world": {"datasets.loading"},
+    "world": {"datasets.loading", "sharding"},
 }  # fmt: skip
 LATE_IMPORTS = "cli."  # the only package that may import inside functions
-LIGHT = ("__init__", "budget", "builtins", "campaign", "checks", "components", "console", "conventions", "derived",
-         "committed", "conformance.findings", "discovery", "display", "estimate", "executors", "faults", "jobs", "json_files",
-         "metric_checks", "plan", "png", "privacy", "profile", "profiling", "reading", "record", "registry",
-         "row_checks", "sampling_checks", "scaffold.names", "scaffold.packages",
-         "slurm", "slurm_queue", "slurm_task", "storage", "submission", "track", "training_checks", "validation",
-         "verification", "watch", "weights")  # fmt: skip
+LIGHT = ("__init__", "budget", "builtins", "campaign", "checks", "claims", "components", "console",
+         "conventions", "derived", "committed", "conformance.findings", "discovery", "display",
+         "estimate", "executors", "faults", "jobs", "json_files", "metric_checks", "plan", "png",
+         "privacy", "profile", "profiling", "ray_cluster", "ray_engine", "ray_task", "reading", "record",
+         "registry", "row_checks", "sampling_checks", "scaffold.names", "scaffold.packages", "slots", "slurm",
+         "slurm_queue", "slurm_task",
+         "storage", "submission", "torchrun", "track", "training_checks", "validation", "verification", "watch",
+         "weights")  # fmt: skip
 LIGHT_PACKAGES = ("cli.", "leaderboard.")
 HEAVY = {"torch", "diffusers", "matplotlib", "torchmetrics", "sklearn", "safetensors", "PIL"}
 PLUGIN_DOORS = {"ditbench", "ditbench.layers", "ditbench.testing"}

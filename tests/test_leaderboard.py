@@ -141,6 +141,28 @@ def test_two_classes_of_hardware_never_share_a_column_of_time_speed_or_memory():
     assert "a:b on A processor, 2 threads and a:b on Another processor, 2 threads can't be told apart" in text[0]
 
 
+def test_what_each_of_several_processes_did_is_told_where_there_were_several():
+    four = ENVIRONMENT.model_copy(update={"processes": 4})
+    alone, together = finished("a:b"), finished("c:d", environment=four)
+    frame = table(only([together]))
+    rates = ["train img/s", "train img/s per device", "sample img/s", "sample img/s per device"]
+    assert [name for name in frame if "img/s" in name] == rates
+    assert frame.loc[0, rates].tolist() == ["500.0", "125.0", "250.0", "62.50"]
+    both = only([alone, together, unfinished("c:d", seed=1)])
+    told = [name for name in table(both) if "per device" in name]
+    assert told == [f"{name} img/s per device (4 x A processor, 2 threads)" for name in ("train", "sample")]
+    assert set(table(both)[told[0]]) == {"", "125.0"}
+    rows = read(csv([both])).set_index("run_id")
+    assert rows.columns[-2:].tolist() == [rates[1], rates[3]] and rows.loc[together.run_id, rates[3]] == 62.5
+    assert rows[rates[1]].isna().sum() == 2
+    costs = [row["cost"] for row in json.loads(json_text([both]))["boards"][0]["rows"]]
+    keys = [f"{stage}_images_per_second_per_device" for stage in ("training", "sampling")]
+    assert sorted(cost[keys[0]]["mean"] for cost in costs if keys[0] in cost) == [125.0]
+    assert sum(key in cost for cost in costs for key in keys) == 2
+    for text in (csv([only([alone])]), json_text([only([alone])]), markdown([only([alone])])):
+        assert "per device" not in text and "per_device" not in text
+
+
 def test_the_same_metric_of_two_extractors_are_two_columns():
     evaluation = TRACK.evaluation.model_copy(update={"metrics": ("fid", "fid/other")})
     track = TRACK.model_copy(update={"evaluation": evaluation})

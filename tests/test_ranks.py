@@ -5,13 +5,17 @@ import signal
 import time
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
+import torch
 from test_campaign import Ears, directory, run, run_process
 
 from ditbench import campaign
 from ditbench.errors import BadValue
-from ditbench.record import read_record
+from ditbench.parts import resolve
+from ditbench.record import config_of, read_record
+from ditbench.registry import Registry
 
 pytestmark = [pytest.mark.usefixtures("toy"), pytest.mark.timeout(240)]
 
@@ -26,6 +30,40 @@ def measure(fake, real):
 def ditbench_metrics():
     return [ditbench.Metric(name="picky", measure=measure, higher_is_better=True, sees="pixels")]
 """
+
+
+FAULTY = """
+import dataclasses
+import os
+
+import ditbench
+from ditbench import builtins
+from ditbench.classifiers import digits_cnn
+
+def build(weights):
+    network = digits_cnn(weights)
+    network.register_forward_pre_hook(check)
+    return network
+
+def check(module, inputs):
+    if os.environ.get("RANK") == "RANK_TO_FAIL":
+        raise FAULT("nothing can be seen")
+
+@ditbench.hookimpl
+def ditbench_extractors():
+    digits = next(of for of in builtins.ditbench_extractors() if of.name == "digits-cnn")
+    return [dataclasses.replace(digits, name="faulty", build="faulty:build")]
+"""
+
+
+def other_track(folder, *changes):
+    """The tiny track with 250 samples, three batches for an extractor, and changes."""
+    text = (Path(__file__).parent / "tiny.toml").read_text()
+    for old, new in (('name = "tiny"', 'name = "other"'), ("samples = 40", "samples = 250"), *changes):
+        assert old in text
+        text = text.replace(old, new, 1)
+    (folder / "other.toml").write_text(text)
+    return str(folder / "other.toml")
 
 
 def ranks_left():
@@ -62,6 +100,26 @@ def test_two_processes_find_what_one_finds(tmp_path, nobody_left):
     assert len(record.milestones) == 1 and record.training.resumed == 0
 
 
+def test_metrics_are_those_of_one_process_from_the_same_images(tmp_path, nobody_left):
+    """Also where both weights lie in shards."""
+    options = {"out": tmp_path, "device": "cpu", "keep_samples": True, "raw_weights": True}
+    (record,) = campaign.run(other_track(tmp_path), ["toy"], processes=2, shard=True, eval_at=[0.5], **options)
+    assert record.status == "finished", record.reason
+    with np.load(tmp_path / "other" / record.run_id / "samples.npz") as samples:
+        pixels, labels = samples["arr_0"].transpose(0, 3, 1, 2), samples["arr_1"]
+    scoring = resolve(config_of(record), Registry.installed()).scoring
+    device, threads = torch.device("cpu"), torch.get_num_threads()
+    torch.set_num_threads(max(1, record.environment.threads // 2))  # as each process had
+    try:
+        networks = scoring.load_networks(device)
+        alone = scoring.measure(networks, scoring.read(networks, device), pixels, labels, device)
+    finally:
+        torch.set_num_threads(threads)
+    assert len(record.milestones) == 1 and record.milestones[0].metrics
+    assert record.metrics == alone and record.raw.sampling.weights == "raw"
+    assert [of.protocol for of in record.raw.metrics] == [of.protocol for of in alone] and record.raw.metrics != alone
+
+
 def test_a_killed_process_costs_a_restart_and_no_more(tmp_path, nobody_left):
     killed = []
 
@@ -78,9 +136,10 @@ def test_a_killed_process_costs_a_restart_and_no_more(tmp_path, nobody_left):
 
 def test_a_process_that_raises_ends_all_and_is_named(tmp_path, nobody_left):
     (record,) = run(tmp_path, "toy+fault=raise", processes=2)
-    assert record.status == "failed" and "rank " in record.reason and "the toy broke, as ordered" in record.reason
+    assert record.status == "failed"
+    assert record.reason in [f"rank {rank}: RuntimeError: the toy broke, as ordered" for rank in (0, 1)]
     log = (directory(tmp_path, record) / "log.txt").read_text()
-    assert "rank 1:" in log and "RuntimeError: the toy broke" in log
+    assert 1 <= log.count("rank 0:\nTraceback") + log.count("rank 1:\nTraceback") <= 2  # of one attempt: no restart
 
 
 def test_what_diverges_is_a_result(tmp_path, nobody_left):
@@ -91,12 +150,27 @@ def test_what_diverges_is_a_result(tmp_path, nobody_left):
 def test_what_the_main_process_alone_finds_wrong_is_told_once(install, tmp_path, nobody_left):
     """A metric is measured by rank 0; the other would only know that it was left alone."""
     install("ditbench-picky", "picky", PICKY)
-    tiny = (Path(__file__).parent / "tiny.toml").read_text().replace('name = "tiny"', 'name = "other"', 1)
-    track = tmp_path / "other.toml"
-    track.write_text(tiny.replace('"knn"]', '"knn", "picky"]'))
-    (record,) = campaign.run(str(track), ["toy"], out=tmp_path, device="cpu", processes=2, eval_at=[0.5])
+    track = other_track(tmp_path, ('"knn"]', '"knn", "picky"]'))
+    (record,) = campaign.run(track, ["toy"], out=tmp_path, device="cpu", processes=2, eval_at=[0.5])
     assert record.status == "failed" and record.reason == "nothing is good enough"
     assert "rank 1:" not in (tmp_path / "other" / record.run_id / "log.txt").read_text()
+
+
+@pytest.mark.parametrize(
+    ("rank", "fault", "reason"),
+    [
+        ("0", "ditbench.BadValue", "nothing can be seen"),
+        ("1", "RuntimeError", "rank 1: RuntimeError: nothing can be seen"),
+    ],
+)
+def test_an_extractor_that_fails_on_one_process_ends_all(install, tmp_path, nobody_left, rank, fault, reason):
+    """Reason and log say whose it was, not who was left alone."""
+    install("ditbench-faulty", "faulty", FAULTY.replace("RANK_TO_FAIL", rank).replace("FAULT(", f"{fault}("))
+    track = other_track(tmp_path, ('features = "digits-cnn"', 'features = "faulty"'))
+    (record,) = campaign.run(track, ["toy"], out=tmp_path, device="cpu", processes=2)
+    assert (record.status, record.reason) == ("failed", reason)
+    log = (tmp_path / "other" / record.run_id / "log.txt").read_text()
+    assert ("rank 1:" in log) == (rank == "1") and f"{fault.rpartition('.')[2]}: nothing can be seen" in log
 
 
 def test_ctrl_c_saves_and_another_number_of_processes_goes_on(tmp_path, nobody_left):

@@ -49,7 +49,7 @@ def packages(tmp_path_factory):
 
 def test_each_registers_what_it_says(packages):
     folder, python = packages
-    rows = json.loads(quiet(python, "-m", "ditbench.cli", "plugins", "doctor", "--json", cwd=folder))["plugins"]
+    rows = json.loads(quiet(python, "-m", "ditbench", "plugins", "doctor", "--json", cwd=folder))["plugins"]
     provided = {row["plugin"]: (row["state"], set(row["provides"])) for row in rows}
     for kind in KINDS:
         state, provides = provided[f"my_{kind}"]
@@ -72,13 +72,13 @@ def test_each_runs(packages):
     assert {status for status, *_ in found.values()} == {"finished"}
     assert "my_metric20/digits-cnn" in found["my_metric"]
     assert "fid20/efficientnet-lite0" in found["my_dataset"]
-    quiet(python, "-m", "ditbench.cli", "records", "validate", "runs", cwd=folder)
+    quiet(python, "-m", "ditbench", "records", "validate", "runs", cwd=folder)
 
 
 def test_the_architecture_costs_what_its_classes_cost(packages):
     folder, python = packages
     listed = quiet(
-        python, "-m", "ditbench.cli", "sizes", "my_architecture,dit:nano,dit:nano/4,dit:S/2", "--json", cwd=folder
+        python, "-m", "ditbench", "sizes", "my_architecture,dit:nano,dit:nano/4,dit:S/2", "--json", cwd=folder
     )
     macs = {row["size"]: row["macs_per_image"] for row in json.loads(listed)}
     for size in ("nano", "nano/4", "S/2"):

@@ -9,6 +9,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from records import ENVIRONMENT
 from site_pages import RESOURCES, Page, content, pages
 from site_records import H100, HOSTILE, conference, hostile, run, with_pictures
 
@@ -99,6 +100,15 @@ def test_a_page_per_run_has_all_that_the_record_has(site, records):
     text = Page(site / "runs" / f"{records[0].run_id}.html").text
     measured = records[0].metrics[3]
     assert f"{measured.raw['counts'][0]} of 1,000" in text and "25 %" in text and "100 %" in text
+
+
+def test_the_page_of_a_run_in_several_processes_has_the_rates_of_each(tmp_path):
+    four = ENVIRONMENT.model_copy(update={"processes": 4})
+    alone, together = run("dit:nano", 0, 1.0), run("dit:nano", 1, 1.0, rate=1400.0, environment=four)
+    write_site(boards([alone, together]), tmp_path, samples=None)
+    text = Page(tmp_path / "runs" / f"{together.run_id}.html").text
+    assert "training images/s per device350.0" in text and "sampling images/s per device50.00" in text
+    assert "per device" not in Page(tmp_path / "runs" / f"{alone.run_id}.html").text
 
 
 def test_a_run_that_failed_says_why(site, records):

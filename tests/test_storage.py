@@ -1,8 +1,5 @@
-"""Files are whole or absent, also after kill -9; a run directory has one writer."""
+"""Files are whole or absent, also after kill -9."""
 
-import multiprocessing
-import os
-import signal
 import stat
 import subprocess
 import sys
@@ -10,12 +7,11 @@ import time
 
 import pytest
 
-from ditbench.errors import DitbenchError, RunBusy
+from ditbench.errors import DitbenchError
 from ditbench.storage import (
     exists,
     is_folder,
     make_writable,
-    sole_writer,
     sweep,
     whole_path,
     write_atomically,
@@ -77,23 +73,3 @@ def test_an_unwritable_folder_is_one_clear_line(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(DitbenchError, match=r"can't be written .* Choose another with --out"):
         make_writable(tmp_path / "file" / "below")
-
-
-def _hold(folder, ready):
-    with sole_writer(folder):
-        ready.set()
-        time.sleep(60)
-
-
-def test_the_second_writer_is_told_and_the_lock_dies_with_its_holder(tmp_path):
-    context = multiprocessing.get_context("spawn")
-    ready = context.Event()
-    holder = context.Process(target=_hold, args=(tmp_path, ready))
-    holder.start()
-    assert ready.wait(30)
-    with pytest.raises(RunBusy, match="being written by another"), sole_writer(tmp_path):
-        pass
-    os.kill(holder.pid, signal.SIGKILL)
-    holder.join()
-    with sole_writer(tmp_path):
-        pass

@@ -1,9 +1,11 @@
-"""Several processes train as one does: the same batches, times and noise, the same losses, the same weights."""
+"""Several processes do as one does: the same batches, times and noise, losses and weights, the same features."""
 
+import numpy as np
 import pytest
 import torch
 import torch.multiprocessing
-from worlds import sampled, together, trained
+from photos import crops
+from worlds import extracted, extracting, sampled, together, trained
 
 from ditbench.world import World
 
@@ -14,15 +16,36 @@ JOBS = [
     {"steps": 20, "clip_norm": 0.1},
     {"steps": 10, "data": "latents"},
     {"steps": 10, "batch_size": 15},  # shares of 7 and 8
+    {"steps": 50, "sharded": True},
+    {"steps": 10, "sharded": True, "micro_batch": 4, "clip_norm": 0.1},
+    {"steps": 10, "network": "dit", "sharded": True},
 ]
 
 
+HALVES = {
+    "copies": {"steps": 5, "budget": 10},
+    "shards": {"steps": 5, "budget": 10, "sharded": True},
+    "adan": {"steps": 5, "budget": 10, "sharded": True, "optimizer": "adan", "betas": (0.98, 0.92, 0.99)},
+}
+
+
 @pytest.fixture(scope="module")
-def found(tmp_path_factory):
-    """What one process finds, and what each of two."""
+def halves(tmp_path_factory):
+    """A folder with checkpoints of one process after half of a training."""
+    folder = tmp_path_factory.mktemp("halves")
+    for name, job in HALVES.items():
+        trained(**job, folder=folder, kept=f"{name}-one")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory, halves):
+    """What one process finds, and what each of two; these take up one's checkpoints, too, and leave theirs."""
     folder = tmp_path_factory.mktemp("world")
     jobs = [{**job, "folder": folder} for job in JOBS]
     alone = [trained(**job) for job in jobs]
+    for where in ("one", "two"):
+        jobs += [{**job, "folder": halves, "kept": f"{name}-{where}"} for name, job in HALVES.items()]
     torch.multiprocessing.spawn(together, (2, str(folder), jobs), nprocs=2)
     both = [torch.load(folder / f"{rank}.pt") for rank in range(2)]
     return alone, [training for training, _ in both], [images for _, images in both]
@@ -36,6 +59,19 @@ def test_the_losses_and_the_weights_are_one_processs(found, number):
         assert rank[number][0] == pytest.approx(losses, rel=1e-5)
         for name, tensor in weights.items():
             torch.testing.assert_close(rank[number][1][name], tensor, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", HALVES)
+def test_saved_on_two_and_taken_up_on_one_and_the_reverse(found, halves, name):
+    whole = trained(**{**HALVES[name], "steps": 10})
+    on_one = trained(**HALVES[name], folder=halves, kept=f"{name}-two")
+    on_two = [of_rank[len(JOBS) + list(HALVES).index(name)] for of_rank in found[1]]
+    for losses, weights, _ in (on_one, *on_two):
+        assert losses == pytest.approx(whole[0][5:], rel=1e-5)
+        for tensor, expected in zip(weights.values(), whole[1].values(), strict=True):
+            torch.testing.assert_close(tensor, expected, rtol=1e-3, atol=1e-5)
+    parts = {where: len(list(halves.glob(f"{name}-{where}/checkpoints/*/*.safetensors"))) for where in ("one", "two")}
+    assert parts == {"one": 2, "two": 1}  # the last one of each is of the others
 
 
 def test_all_processes_have_one_clock_and_the_same_weights(found):
@@ -55,3 +91,27 @@ def test_samples_are_one_processs_and_their_noise_is_to_the_bit(found):
 
 def test_a_process_without_a_part_of_a_batch_gets_it_whole():
     assert [World(rank, 3).share(2) for rank in range(3)] == [slice(0, 0), slice(0, 1), slice(1, 2)]
+
+
+IMAGES = [(2,), (10,), (17,), (17, np.array([0, 5, 6, 16]))]  # in batches of 4: fewer than processes, a short last one
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_features_and_moments_are_one_processs_to_the_bit(size, tmp_path):
+    np.save(tmp_path / "images.npy", crops(17, 16, seed=0))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    alone = [extracted(tmp_path, *job) for job in IMAGES]
+    torch.set_num_threads(threads)
+    torch.multiprocessing.spawn(extracting, (size, str(tmp_path), IMAGES), nprocs=size)
+    main, *others = [torch.load(tmp_path / f"{rank}-of-{size}.pt") for rank in range(size)]
+    for place, (count, outputs, moments, _) in enumerate(alone):
+        assert main[place][0] == count and main[place][1].keys() == outputs.keys()
+        assert all(torch.equal(main[place][1][name], rows) for name, rows in outputs.items())
+        assert main[place][2].keys() == moments.keys() == {"features", "spatial"}
+        for name, (images, mean, covariance) in moments.items():
+            assert main[place][2][name][0] == images == count
+            assert torch.equal(main[place][2][name][1], mean) and torch.equal(main[place][2][name][2], covariance)
+        assert all(other[place][:3] == (count, {}, {}) for other in others)
+    read = [[found[place][3] for found in (main, *others)] for place in range(len(IMAGES))]
+    assert read == {2: [[2, 0], [6, 4], [9, 8], [9, 8]], 3: [[2, 0, 0], [4, 4, 2], [8, 5, 4], [8, 5, 4]]}[size]

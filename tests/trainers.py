@@ -8,9 +8,10 @@ from ditbench.budget import Budget, BudgetClock
 from ditbench.components import DenoiserSpec
 from ditbench.datasets.examples import Data, Examples, from_arrays
 from ditbench.datasets.loading import Feed
+from ditbench.loop import train
 from ditbench.objectives import Flow
 from ditbench.track import DataChoice, Recipe
-from ditbench.training import Trainer, train
+from ditbench.training import Trainer
 from ditbench.watch import Watch
 
 SPEC = DenoiserSpec(channels=1, resolution=8, classes=10, space="pixel")

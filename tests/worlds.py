@@ -1,19 +1,27 @@
 """What processes of a test do together: a module of its own, since they import it."""
 
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
 import torch
+from extractors import tiny_extractor
 from torch import distributed
 from toy_net import Toy
 from trainers import CPU, SPEC, Hand, changed, choice_of, data_of
 
 from ditbench import samples, sampling
 from ditbench.budget import Budget, BudgetClock
+from ditbench.checkpoint import Checkpoints
+from ditbench.components import load
 from ditbench.datasets.loading import Feed
+from ditbench.features import extract, load_extractor
 from ditbench.objectives import Flow
+from ditbench.registry import Registry
 from ditbench.samplers import euler
+from ditbench.sharding import gather
 from ditbench.training import Trainer
 from ditbench.world import ALONE, World
 
@@ -33,19 +41,35 @@ class Plain(Toy):
         self.drop = torch.nn.Identity()
 
 
-NETWORKS = {"plain": Plain, "two": type("Two", (TwoPasses, Plain), {})}
+def dit(spec, width):
+    """The reference plugin's."""
+    chosen = Registry.installed().architectures["dit"]
+    return load(chosen.build)(spec, **chosen.settings("nano", {}))
 
 
-def trained(steps, world=ALONE, network="plain", data="images", folder=None, **changes):
-    """The losses of some steps, and the weights."""
+NETWORKS = {"dit": dit, "plain": Plain, "two": type("Two", (TwoPasses, Plain), {})}
+
+
+def trained(
+    steps, world=ALONE, network="plain", data="images", folder=None, sharded=False, kept=None, budget=None, **changes
+):
+    """The losses of some steps, and the weights; from a checkpoint of theirs if `kept` has one, and with one there."""
+    world = replace(world, sharded=sharded and world != ALONE)
     torch.manual_seed(0)
     denoiser = NETWORKS[network](SPEC, width=8)
-    clock = BudgetClock(Budget(steps, "steps"))
+    clock = BudgetClock(Budget(budget or steps, "steps"))
     feed = Feed(data_of(data, folder), choice_of(data), 0, CPU, world.rank, world.size)
     trainer = Trainer(denoiser, SPEC, Flow(), changed(**changes), clock, feed, 0, CPU, Hand(0.001), world)
+    checkpoints = Checkpoints(folder / kept, "hash", world) if kept else None
+    if kept and (saved := checkpoints.latest()):
+        trainer.restore(saved)
     losses = [trainer.step() for _ in range(steps)]
+    if kept:
+        checkpoints.save(trainer.tensors(), trainer.numbers())
+        checkpoints.settle()
     feed.close()
-    return losses, trainer.ema.state_dict(), clock.seconds
+    ema = gather(trainer.ema, NETWORKS[network](SPEC, width=8)) if world.sharded else trainer.ema
+    return losses, ema.state_dict(), clock.seconds
 
 
 def sampled(world=ALONE, **_):
@@ -63,11 +87,35 @@ def sampled(world=ALONE, **_):
     return [torch.from_numpy(b.pixels) for b in batches], [torch.from_numpy(b.labels) for b in batches], noises
 
 
+def extracted(folder, count, keep=None, world=ALONE):
+    """All that is found of the first images of a mapped file, in batches of 4; and how many this process read."""
+    pixels = np.load(Path(folder) / "images.npy", mmap_mode="r").transpose(0, 3, 1, 2)[:count]
+    place = Path(folder) / f"weights-{world.rank}"
+    place.mkdir(exist_ok=True)
+    network, seen = load_extractor(*tiny_extractor(place)), []
+    network.register_forward_hook(lambda module, inputs, found: seen.append(len(inputs[0])))
+    batches = (pixels[start : start + 4] for start in range(0, count, 4))
+    found = extract(network, batches, ("features", "logits", "spatial"), keep, world=world)
+    moments = {name: (of.count, of.mean, of.covariance) for name, of in found.moments.items()}
+    return found.count, found.outputs, moments, sum(seen)
+
+
 def together(rank, size, folder, jobs):
     """One of several processes: every job, its result beside the others'."""
-    store = distributed.FileStore(str(Path(folder) / "store"), size)
+    with _met(rank, size, folder) as world:
+        torch.save(([trained(world=world, **job) for job in jobs], sampled(world)), Path(folder) / f"{rank}.pt")
+
+
+def extracting(rank, size, folder, jobs):
+    """The same of features."""
+    with _met(rank, size, folder) as world:
+        torch.save([extracted(folder, *job, world=world) for job in jobs], Path(folder) / f"{rank}-of-{size}.pt")
+
+
+@contextmanager
+def _met(rank, size, folder):
+    store = distributed.FileStore(str(Path(folder) / f"store-{size}"), size)
     distributed.init_process_group("gloo", store=store, rank=rank, world_size=size, timeout=timedelta(seconds=60))
     torch.set_num_threads(1)
-    world = World(rank, size)
-    torch.save(([trained(world=world, **job) for job in jobs], sampled(world)), Path(folder) / f"{rank}.pt")
+    yield World(rank, size)
     distributed.destroy_process_group()

@@ -55,19 +55,24 @@ def run(
     force: Annotated[bool, typer.Option("--force", help="Start finished and interrupted runs over.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="A faulty plugin is an error.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress, only the table.")] = False,
-    executor: Annotated[str, typer.Option(help="process, slurm, or inline for debugging.")] = "process",
+    executor: Annotated[str, typer.Option(help="process, slurm, ray, or inline for debugging.")] = "process",
     with_: Annotated[
         list[str] | None,
         typer.Option(
             "--with",
             metavar="KEY=VALUE",
-            help="For Slurm: partition, time (min), gpus, cpus, memory (GB), ... Again for more.",
+            help="For Slurm: partition, time (min), gpus, cpus, memory (GB), ...; for Ray: gpus, cpus, memory (GB), "
+            "accelerator, retries. Again for more.",
         ),
     ] = None,
+    address: Annotated[str, typer.Option(help="Ray's cluster: HOST:PORT, or auto. Without: one here.")] = "",
     wait: Annotated[bool, typer.Option("--wait", help="With Slurm: wait for all runs to end.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="With Slurm: print the script, submit nothing.")] = False,
-    parallel: Annotated[int | None, typer.Option(min=1, help="Runs at a time.")] = None,
+    parallel: Annotated[int | None, typer.Option(min=1, help="Runs at a time; here they share the threads.")] = None,
     nproc: Annotated[int, typer.Option(min=1, help="Processes that carry out each run, one GPU each.")] = 1,
+    shard: Annotated[
+        bool, typer.Option("--shard", help="A run's weights and optimiser in shards over its processes (FSDP2).")
+    ] = False,
     offline: Annotated[bool, typer.Option("--offline", help="Never touch the network.")] = False,
     log: Annotated[list[str] | None, typer.Option(help="Tracker: tensorboard or wandb. May be given twice.")] = None,
 ) -> None:
@@ -110,7 +115,9 @@ def run(
             offline=offline,
             executor=executor,
             processes=nproc,
+            shard=shard,
             parallel=parallel,
+            address=address,
             options=with_ or (),
             wait=wait,
             dry_run=dry_run,
@@ -128,6 +135,8 @@ def run(
         raise typer.Exit(EXIT_INTERRUPTED) from None
     finally:
         listener.close()
+    if not records:  # torchrun's other processes
+        return
     folder = out / records[0].track.name
     print_boards(console, on_the_boards_of(records, read_runs(folder)))
     typer.echo(f"Records, grids and leaderboard.md in {folder}")

@@ -6,11 +6,11 @@ import os
 import warnings
 from pathlib import Path
 
-import filelock
 import numpy as np
 from torchvision.datasets import CIFAR10
 from torchvision.datasets.utils import check_integrity
 
+from ..claims import CLAIMS, waiting_for
 from ..errors import BadFile, BadValue
 from ..images import Bytes
 from ..storage import cache_folder
@@ -22,6 +22,7 @@ RECORD = 1 + 3 * SIZE * SIZE  # bytes in the binary version: the label, then the
 _BINARY, _PYTHON = "cifar-10-batches-bin", "cifar-10-batches-py"
 _TRAINED = tuple(f"data_batch_{number}.bin" for number in range(1, 6))
 _HELD_OUT = ("test_batch.bin",)
+_PATIENCE = 3600.0  # seconds for another process to fetch it
 
 
 def load_cifar10(request: Request) -> Data:
@@ -63,7 +64,7 @@ def _fetch(request: Request) -> Path:
     root = cache_folder() / "cifar10"
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(root / ".lock"):
+        with waiting_for(root / CLAIMS, _PATIENCE):
             CIFAR10(str(root), download=True)
     except (OSError, RuntimeError) as error:  # no network, no space, or a file with another checksum
         reason = " ".join(str(error).split())

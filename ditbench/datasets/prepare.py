@@ -13,7 +13,7 @@ import multiprocessing.forkserver
 import shutil
 import signal
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from multiprocessing import connection
 from multiprocessing.connection import Connection
@@ -21,12 +21,12 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-import filelock
 import numpy as np
 import torch
 
 from ..autoencoder import Autoencoder, load_autoencoder
-from ..errors import BadFile, BadValue, DitbenchError, RunBusy
+from ..claims import Claim, waiting_for
+from ..errors import BadFile, BadValue, DitbenchError
 from ..processes import end_with_parent, ignoring_ctrl_c
 from ..storage import exists, in_cache, is_folder, make_writable, whole_path, write_text
 from .examples import check_labels
@@ -225,17 +225,8 @@ def _check_skipped(plan: Plan, skipped: Iterable[Skipped]) -> None:
         raise BadFile(f"{first.file!r} can't be read. Mend it, remove it, or leave it out with --skip-bad.")
 
 
-@contextmanager
-def _sole_planner(folder: Path) -> Iterator[None]:
-    lock = filelock.FileLock(folder / f".{PLAN}.lock", timeout=_PATIENCE)
-    try:
-        lock.acquire()
-    except filelock.Timeout:
-        raise RunBusy(f"Another process has held {lock.lock_file!r} for {_PATIENCE:.0f} s. Stop it.") from None
-    try:
-        yield
-    finally:
-        lock.release()
+def _sole_planner(folder: Path) -> AbstractContextManager[Claim]:
+    return waiting_for(folder / f".{PLAN}.claims", _PATIENCE)
 
 
 def _check_same(folder: Path, there: Plan, now: Plan) -> None:

@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
-import filelock
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -25,7 +24,8 @@ from pydantic import Field
 from safetensors.numpy import save
 
 from ..autoencoder import PART, Autoencoder
-from ..errors import BadFile
+from ..claims import Claim, Contender
+from ..errors import BadFile, RunBusy
 from ..images import Bytes
 from ..storage import write_atomically, write_text
 from ..track import Frozen
@@ -73,6 +73,7 @@ class Worker:
     autoencoder: Autoencoder | None  # of latents, on its device
     batch_size: int | None = None  # images in one pass of it, on a GPU
     threads: int = field(default_factory=lambda: os.cpu_count() or 1)  # that read, crop and, on a CPU, encode
+    _contenders: dict[int, Contender] = field(default_factory=dict, init=False)  # for the shards that others make
 
     def work(self, hear: Hear) -> None:
         """Until all shards are finished, whoever made them. Raises `BadFile` for an image, unless bad ones may go."""
@@ -91,16 +92,25 @@ class Worker:
     def _settle(self, shard: int, pool: ThreadPoolExecutor, hear: Hear) -> bool:
         """Whether the shard is finished, after making it if nobody else is."""
         if not is_finished(self.folder, shard):
+            folder = self.folder / PARTS / f"{shard:05d}.claims"
+            claim = self._contenders.setdefault(shard, Contender(folder)).take()
+            if claim is None:
+                return False
             try:
-                with filelock.FileLock(self.folder / PARTS / f"{shard:05d}.lock", timeout=0):
-                    if not is_finished(self.folder, shard):
-                        self._make(shard, pool, hear)
-            except filelock.Timeout:
+                with claim:
+                    self._make_unless_made(shard, claim, pool, hear)
+            except RunBusy:  # another has been making it for a while
                 return False
         hear(shard, len(self.plan.images_of(shard)))
         return True
 
-    def _make(self, shard: int, pool: ThreadPoolExecutor, hear: Hear) -> None:
+    def _make_unless_made(self, shard: int, claim: Claim, pool: ThreadPoolExecutor, hear: Hear) -> None:
+        if not is_finished(self.folder, shard):
+            making = self._make(shard, pool, hear)
+            claim.check()
+            self._write(shard, making)
+
+    def _make(self, shard: int, pool: ThreadPoolExecutor, hear: Hear) -> _Making:
         path, making, done = shard_path(self.folder, shard), _Making(), 0
         for stray in (*self.folder.glob(f".{path.name}.*.tmp"), notes_path(self.folder, shard)):
             stray.unlink(missing_ok=True)
@@ -114,7 +124,7 @@ class Worker:
             making.digests += [example.sha256 for example in examples]
             done += len(batch)
             hear(shard, done)
-        self._write(shard, making)
+        return making
 
     @property
     def _encodes_in_threads(self) -> bool:

@@ -12,7 +12,7 @@ from ..record import Record
 from ..verification import Verification, tier_of
 from .boards import Board, Row
 from .curves import course, reached
-from .facts import FACTS
+from .facts import FACTS, PER_DEVICE
 from .intervals import Estimate, Pair
 from .reported import Reported
 from .tables import floors, measurements, raw_weights
@@ -24,8 +24,9 @@ _FORMULA = ("=", "+", "-", "@")  # what makes a spreadsheet compute a text
 def csv(boards: Sequence[Board]) -> str:
     """One row per run, unrounded."""
     rows = [_run(record, row, board) for board in boards for row in board.rows for record in row.records]
-    heads = [*_HEADS, *_seen(rows, "quality"), *_seen(rows, "raw"), *_NOISES, *(fact.header for fact in FACTS)]
-    flat = [{**row["head"], **row["quality"], **row["raw"], **row["noise"], **row["cost"]} for row in rows]
+    measured, costs = (*_seen(rows, "quality"), *_seen(rows, "raw")), (fact.header for fact in FACTS)
+    heads = [*_HEADS, *measured, *_NOISES, *costs, *_seen(rows, "per device")]
+    flat = [{name: cell for part in row.values() for name, cell in part.items()} for row in rows]
     frame = pd.DataFrame(flat, columns=heads)
     return frame.rename(columns=_harmless).to_csv(index=False, lineterminator="\n")
 
@@ -39,6 +40,8 @@ _NOISES = ("training noise", "sample noise")  # of the metric that ranks: over t
 
 def _run(record: Record, row: Row, board: Board) -> dict[str, dict[str, Any]]:
     of = board.protocol
+    done = record.status == "finished"
+    each = {fact.header: fact.read(record) for fact in PER_DEVICE if done}
     head = (
         of.track, of.version, of.track_hash, of.ruleset, of.budget, "; ".join(of.deviations), of.data, of.reference,
         row.hardware, tier_of(record, row.verifications), record.architecture.label, record.seed, record.run_id,
@@ -49,7 +52,8 @@ def _run(record: Record, row: Row, board: Board) -> dict[str, dict[str, Any]]:
         "quality": {measurement.protocol: measurement.value for measurement in record.metrics},
         "raw": {f"raw {m.protocol}": m.value for m in (record.raw.metrics if record.raw else ())},
         "noise": _noise(record, row),
-        "cost": {fact.header: _scaled(fact.read(record), fact.scale) for fact in FACTS if record.status == "finished"},
+        "cost": {fact.header: _scaled(fact.read(record), fact.scale) for fact in FACTS if done},
+        "per device": {name: value for name, value in each.items() if value is not None},
     }
 
 
@@ -153,9 +157,15 @@ def _row(row: Row, board: Board) -> dict[str, Any]:
         "verifications": [_verification(found) for found in row.verifications],
         "quality": {protocol: _quality(row, protocol) for protocol in row.quality},
         "raw_weights": _estimate(raw_weights(row)),
-        "cost": {fact.key: _estimate(fact.estimate(row)) for fact in FACTS},
+        "cost": {fact.key: _estimate(fact.estimate(row)) for fact in FACTS} | _per_device(row),
         "to_target": _to_target(row, board),
     }
+
+
+def _per_device(row: Row) -> dict[str, Any]:
+    """What only runs in several processes have."""
+    found = {fact.key: fact.estimate(row) for fact in PER_DEVICE}
+    return {key: _interval(of) for key, of in found.items() if of is not None}
 
 
 def _verification(found: Verification) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The numbers that every finished run has beside its quality: what it spent, how fast it was, how large."""
+"""The numbers that finished runs have beside their quality: what they spent, how fast they were, how large."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from ..derived import per_device
 from ..record import Cost, Record, SamplingFacts, TrainingFacts
 from .boards import Row
 from .intervals import Estimate
@@ -42,6 +43,12 @@ def _cost(record: Record) -> Cost:
     return record.cost
 
 
+def _per_device(rate: float, record: Record) -> float | None:
+    """None of a run in one process."""
+    assert record.environment is not None
+    return per_device(rate, record.environment.processes)
+
+
 def _parameters(record: Record) -> int:
     """Without what only training uses."""
     return _cost(record).parameters - _cost(record).train_only_parameters
@@ -62,10 +69,23 @@ TRAINING_RATE = Fact(
 SAMPLING_RATE = Fact(
     "sampling_images_per_second", "sample img/s", "speed", lambda record: _sampling(record).images_per_second
 )
+TRAINING_RATE_PER_DEVICE = Fact(
+    "training_images_per_second_per_device",
+    "train img/s per device",
+    "speed",
+    lambda record: _per_device(_training(record).images_per_second, record),
+)
+SAMPLING_RATE_PER_DEVICE = Fact(
+    "sampling_images_per_second_per_device",
+    "sample img/s per device",
+    "speed",
+    lambda record: _per_device(_sampling(record).images_per_second, record),
+)
 PEAK_MEMORY = Fact("peak_memory_bytes", "peak MiB", "speed", _peak, 2**20)
 PARAMETERS = Fact("parameters", "params (M)", "size", _parameters, 1e6)
 MACS = Fact("macs_per_image", "MACs (M)", "size", lambda record: _cost(record).macs_per_image, 1e6)
 TRAINING_MACS = Fact(
     "training_macs_per_image", "train MACs (M)", "size", lambda record: _cost(record).training_macs_per_image, 1e6
 )
+PER_DEVICE = (TRAINING_RATE_PER_DEVICE, SAMPLING_RATE_PER_DEVICE)  # of runs in several processes
 FACTS = (IMAGES, SECONDS, FLOPS, TRAINING_RATE, SAMPLING_RATE, PEAK_MEMORY, PARAMETERS, MACS, TRAINING_MACS)

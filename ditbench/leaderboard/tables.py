@@ -20,9 +20,11 @@ from .facts import (
     PARAMETERS,
     PEAK_MEMORY,
     SAMPLING_RATE,
+    SAMPLING_RATE_PER_DEVICE,
     SECONDS,
     TRAINING_MACS,
     TRAINING_RATE,
+    TRAINING_RATE_PER_DEVICE,
     Fact,
 )
 from .intervals import Estimate, Pair
@@ -114,7 +116,8 @@ def _costs(board: Board) -> Iterator[Column]:
         yield Column(f"{time} to {goal}{suffix}", "target", _to_target(board, "seconds", second, hardware))
     if goal:
         yield Column(f"{work} to {goal}", "target", _to_target(board, "flops", flop))
-    for fact in (TRAINING_RATE, SAMPLING_RATE, PEAK_MEMORY):
+    rates = (TRAINING_RATE, TRAINING_RATE_PER_DEVICE, SAMPLING_RATE, SAMPLING_RATE_PER_DEVICE)
+    for fact in (*rates, PEAK_MEMORY):
         for hardware, suffix in classes:
             yield Column(f"{fact.header}{suffix}", "speed", _scaled(fact, fact.scale, hardware))
     for fact in (PARAMETERS, MACS, TRAINING_MACS):

@@ -12,6 +12,7 @@ from ...difference import fields, rank
 from ...record import Measurement, PeakMemory, Record, TrainingFacts
 from ...verification import Verification, confirms, is_of
 from ..curves import course
+from ..facts import SAMPLING_RATE_PER_DEVICE, TRAINING_RATE_PER_DEVICE, Fact
 from ..tables import number, quality_header
 from .command import Reproduction, reproduction
 from .contents import Contents, Run
@@ -167,13 +168,21 @@ def _costs(record: Record) -> Iterator[tuple[str, str]]:
         if training.flops:
             yield "training TFLOPs", number(training.flops / 1e12)
         yield "training images/s", number(training.images_per_second)
+        yield from _each("training images/s per device", TRAINING_RATE_PER_DEVICE, record)
         yield "compiling, seconds", number(training.compile_seconds)
     if sampling is not None:
         yield "sampling images/s", number(sampling.images_per_second)
+        yield from _each("sampling images/s per device", SAMPLING_RATE_PER_DEVICE, record)
         yield "network evaluations per image", str(sampling.evaluations)
     if memory is not None:
         yield from _peaks("peak memory in training", memory.training)
         yield from _peaks("peak memory in sampling", memory.sampling)
+
+
+def _each(title: str, rate: Fact, record: Record) -> Iterator[tuple[str, str]]:
+    """A rate that only runs in several processes have."""
+    if (found := rate.read(record)) is not None:
+        yield title, number(found)
 
 
 def _peaks(title: str, peak: PeakMemory) -> Iterator[tuple[str, str]]:

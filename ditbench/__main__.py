@@ -1,0 +1,5 @@
+"""``python -m ditbench``."""
+
+from .cli import main
+
+main()

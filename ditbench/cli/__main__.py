@@ -1,5 +1,0 @@
-"""``python -m ditbench.cli``."""
-
-from . import main
-
-main()

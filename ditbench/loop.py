@@ -1,0 +1,115 @@
+"""The loop around a trainer's steps: checkpoints now and then, milestones, the curve's file, and a stop on request."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import deque
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+from statistics import median
+
+from .checkpoint import Checkpoints
+from .curve import CURVE_FILE
+from .training import Trainer
+from .watch import Interrupted, Progress, Watch
+
+Evaluate = Callable[[float, bool], None]
+REPORT_SECONDS = 0.5  # of training time between two reports, at least
+SAVING_SECONDS = 0.1  # a checkpoint may take that long; where it takes k times as long, it is k times as rare
+
+
+class _Keeper:
+    """Saves a trainer's state now and then."""
+
+    def __init__(self, trainer: Trainer, checkpoints: Checkpoints, seconds: float) -> None:
+        self._trainer, self._checkpoints = trainer, checkpoints
+        self._seconds = self._interval = seconds
+        self._kept_at = 0.0
+
+    def take_up(self) -> None:
+        """Put the trainer where the checkpoint left off, if there is one."""
+        saved = self._checkpoints.latest()
+        if saved is not None:
+            self._trainer.restore(saved)
+        self._kept_at = self._trainer.clock.seconds
+
+    @property
+    def due(self) -> bool:
+        clock = self._trainer.clock
+        return clock.done or clock.seconds - self._kept_at >= self._interval
+
+    def keep(self, wait: bool) -> None:
+        """Save; without `wait`, while training goes on. On a CPU it is waited for: the cores are training's."""
+        one, began = self._trainer, self._trainer.timer()
+        self._checkpoints.save(one.tensors(), one.numbers())
+        self._checkpoints.settle(wait or one.device.type == "cpu")
+        took = one.world.largest(one.timer() - began, one.device)
+        one.checkpoint_seconds += took
+        self._interval = self._seconds * max(1.0, took / SAVING_SECONDS)
+        self._kept_at = one.clock.seconds
+
+
+class _Course:
+    """The milestones ahead, shares of the budget at which training is measured."""
+
+    def __init__(self, trainer: Trainer, milestones: Iterable[float], evaluate: Evaluate) -> None:
+        self._trainer, self._ahead, self._evaluate = trainer, deque(sorted(milestones)), evaluate
+
+    @property
+    def reached(self) -> bool:
+        return bool(self._ahead) and self._trainer.clock.progress >= self._ahead[0]
+
+    def measure(self) -> None:
+        """Evaluate at what has been reached, and say whether it was just now."""
+        while self.reached:
+            at = self._ahead.popleft()
+            self._trainer.evaluate(partial(self._evaluate, at, self._trainer.before < at))
+
+
+def train(
+    trainer: Trainer,
+    directory: Path,
+    run_hash: str,
+    checkpoint_seconds: float,
+    watch: Watch,
+    milestones: Iterable[float] = (),
+    evaluate: Evaluate = lambda share, now: None,
+) -> None:
+    """Train to the end of the budget, from the directory's checkpoint if there is one.
+
+    Checkpoints are `checkpoint_seconds` of training apart, more if one takes long. `evaluate(share, now)` is called,
+    with the state saved, when a milestone, a share of the budget, is first reached. A resumed run calls it at once for
+    those behind it; `now` tells whether the last step was the one that reached it. Raises `Diverged` or, with the state
+    saved, `Interrupted`.
+    """
+    checkpoints = Checkpoints(directory, run_hash, trainer.world)
+    clock, keeper = trainer.clock, _Keeper(trainer, checkpoints, checkpoint_seconds)
+    keeper.take_up()
+    course = _Course(trainer, milestones, evaluate)
+    curve = directory / CURVE_FILE if trainer.world.main else Path(os.devnull)
+    reported_at = clock.seconds
+    curve.write_text("".join(json.dumps(point) + "\n" for point in trainer.curve.points), encoding="utf-8")
+    with curve.open("a", encoding="utf-8", buffering=1) as file:
+        course.measure()
+        while not clock.done:
+            if trainer.world.largest(watch.should_stop(), trainer.device):
+                keeper.keep(wait=True)
+                raise Interrupted("stopped on request")
+            loss = trainer.step()
+            if trainer.curve.note(loss, clock):
+                file.write(json.dumps(trainer.curve.points[-1]) + "\n")
+            if clock.seconds - reported_at >= REPORT_SECONDS or clock.done:
+                watch.report(_progress(trainer, loss))
+                reported_at = clock.seconds
+            if course.reached or keeper.due:
+                keeper.keep(wait=course.reached or clock.done)
+            checkpoints.settle(wait=False)
+            course.measure()
+
+
+def _progress(trainer: Trainer, loss: float) -> Progress:
+    clock = trainer.clock
+    rate = trainer.recipe.batch_size / median(trainer.times.seconds[-10:])
+    return Progress("train", clock.progress, clock.steps, rate, loss, clock.seconds_left)

@@ -1,0 +1,35 @@
+"""A run on another machine than the one that planned it: what that machine is, and whether the run is meant for it."""
+
+from __future__ import annotations
+
+import pkgutil
+from dataclasses import replace
+from multiprocessing.connection import Connection
+
+from .errors import DitbenchError
+from .jobs import Job
+from .processes import answer_of, end_with_parent
+from .record import Environment
+
+
+def of_this_machine(job: Job, giver: str, way_out: str) -> Job:
+    """The job with this machine for its environment; a `DitbenchError` if its run is named for other hardware.
+
+    `giver` is who gave the machine, and `way_out` how to get another. It also starts the server that forks runs.
+    """
+    found: Environment = answer_of(_serve_environment, job.config.device)
+    if found.hardware != job.config.hardware:
+        raise DitbenchError(
+            f"{job.config.run_id!r} was planned for {job.config.hardware}, and {giver} gave {found.hardware}: {way_out}"
+        )
+    return replace(job, environment=found.model_copy(update={"processes": job.processes}))
+
+
+def _serve_environment(outbox: Connection, device: str) -> None:
+    """In a forked process: what this machine is."""
+    end_with_parent()
+    try:
+        found = pkgutil.resolve_name("ditbench.environment:find_device")(device)
+        outbox.send(pkgutil.resolve_name("ditbench.environment:describe")(found))
+    except DitbenchError as error:
+        outbox.send(error)

@@ -1,0 +1,175 @@
+"""Runs under torchrun, on one node or many: each of its processes is a rank of every run, in turn.
+
+The command is that of rank 0: it plans, listens and writes the tables. The other processes follow it, by messages in
+torchrun's own store. A run is, as anywhere else, a clean process of each rank: one that fails is a row, and the next
+begins. Imports no torch until there is a run.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import pkgutil
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection
+from types import FrameType
+from typing import Any
+
+from .errors import BadValue
+from .executors import Here, InProcess, outcome, preflight
+from .jobs import Job, Listener, Wishes, write_failure
+from .processes import Worker, ended
+from .record import FILE_NAME, Environment, Record, read_record
+from .track import RunConfig
+from .watch import Progress
+
+NAME = "torchrun"
+RESTARTS = 3  # of a run, after one of its processes was killed
+_LOOK = 0.5  # seconds between two looks at what has ended the run elsewhere
+_KILLED = "killed "  # how the blame begins for what another attempt may mend
+
+
+@dataclass(frozen=True)
+class _Order:
+    """What rank 0 tells the others: the next run, or that there is none."""
+
+    number: int
+    job: Job | None
+
+
+def launched() -> bool:
+    """Whether this process is one of torchrun's."""
+    return {"TORCHELASTIC_RUN_ID", "RANK", "WORLD_SIZE", "MASTER_ADDR"} <= os.environ.keys()
+
+
+def follows() -> bool:
+    """Whether it is not the one that gives orders."""
+    return launched() and os.environ["RANK"] != "0"
+
+
+def instead_of(executor: str) -> str:
+    """Where the runs of a command happen that torchrun started; `BadValue` if it should be elsewhere."""
+    if executor not in ("process", NAME):
+        raise BadValue(f"The executor {executor!r} is not for processes of torchrun; start it without.")
+    return NAME
+
+
+class Torchrun(Here):
+    """The engine of rank 0. Ctrl-C, and the signal by which torchrun ends its processes, lets the run save."""
+
+    def __init__(self, wishes: Wishes) -> None:
+        if not launched():
+            raise BadValue("The executor 'torchrun' is for processes of torchrun: torchrun ... -m ditbench run ...")
+        wishes.only(NAME, "shard")
+        super().__init__(replace(wishes, processes=int(os.environ["WORLD_SIZE"])))
+        self._orders = 0
+
+    def preflight(
+        self, configs: Sequence[RunConfig], hear: Callable[[Progress], None]
+    ) -> tuple[list[RunConfig], Environment]:
+        """See `Engine`; on this node, whose like the others are taken to be."""
+        _end_as_by_ctrl_c()
+        found, environment = preflight(configs, hear, int(os.environ["LOCAL_WORLD_SIZE"]))
+        least, processes = min(config.recipe.batch_size for config in configs), self.wishes.processes
+        if processes > least:
+            raise BadValue(f"{processes} processes can't share batches of {least} images; start fewer by torchrun.")
+        return found, environment.model_copy(update={"processes": processes})
+
+    def execute(self, jobs: Sequence[Job], listener: Listener) -> Iterator[Record]:
+        """See `Engine`."""
+        try:
+            for job in jobs:
+                yield from self._together(job, listener) if job.settled() is None else self._alone(job, listener)
+        finally:
+            self._order(None)
+
+    def _alone(self, job: Job, listener: Listener) -> Iterator[Record]:
+        """What is asked of a finished run takes no others."""
+        return InProcess(Wishes(job.directory.parent)).execute([job], listener)
+
+    def _together(self, job: Job, listener: Listener) -> Iterator[Record]:
+        listener.started(job.config)
+        for attempt in range(RESTARTS + 1):
+            order = self._order(replace(job, fresh=job.fresh and not attempt))
+            worker, reason = _obey(order, lambda progress: listener.progress(job.config, progress))
+            if worker.interrupted or not reason.startswith(_KILLED):
+                break
+        if reason:
+            write_failure(job, reason)
+        yield read_record(job.directory / FILE_NAME) if reason else outcome(job, worker, [])
+        if worker.interrupted:
+            raise KeyboardInterrupt
+
+    def _order(self, job: Job | None) -> _Order:
+        """Tell the others."""
+        order = _Order(self._orders, job)
+        _seat().store().set(_key(order.number, "order"), pickle.dumps(order))
+        self._orders += 1
+        return order
+
+
+def follow() -> None:
+    """Carry out, with the others, what rank 0 says, until it says that this is all."""
+    _end_as_by_ctrl_c()
+    store, number = _seat().store(), 0
+    while (order := _next_order(store, number)).job is not None:
+        worker, _ = _obey(order, lambda progress: None)
+        if worker.interrupted:
+            raise KeyboardInterrupt
+        number += 1
+
+
+def _next_order(store: Any, number: int) -> _Order:
+    while not store.check([_key(number, "order")]):
+        time.sleep(_LOOK)  # waited for by the store, signals would wait, too
+    order: _Order = pickle.loads(store.get(_key(number, "order")))  # from rank 0, whose code this is
+    return order
+
+
+def _obey(order: _Order, hear: Callable[[Progress], None]) -> tuple[Worker, str]:
+    """Carry out one's part of a run; the process that has done so, and what ended the run, if anything did."""
+    seat = replace(_seat(), attempt=_key(order.number, "world"), blame=_key(order.number, "blame"))
+    worker = Worker(_serve, (order.job, seat), hear)
+    with suppress(KeyboardInterrupt):  # the worker says that, too
+        list(ended([worker]))
+    store = seat.store()
+    if (worker.exitcode or 0) < 0:
+        seat.accuse(store, f"{_KILLED}rank {seat.rank}: {worker.how_it_ended}")
+    return worker, seat.blamed(store)
+
+
+def _serve(outbox: Connection, task: tuple[Job, Any]) -> None:
+    """In the run's own process, which ends when the run does, though it may wait for another."""
+    job, seat = task
+    job.directory.mkdir(parents=True, exist_ok=True)
+    threading.Thread(target=_end_with_the_run, args=(seat,), daemon=True).start()
+    pkgutil.resolve_name("ditbench.ranks:take_part")(job, seat, outbox)
+
+
+def _end_with_the_run(seat: Any) -> None:
+    store = seat.store()
+    while not seat.blamed(store):
+        time.sleep(_LOOK)
+    os._exit(1)
+
+
+def _seat() -> Any:
+    """This process's `Seat`, at torchrun's store."""
+    return pkgutil.resolve_name("ditbench.seat:Seat").of_environment("")
+
+
+def _key(number: int, what: str) -> str:
+    """A name in the store, which outlives a restart of torchrun's processes."""
+    return f"ditbench/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}/{number}/{what}"
+
+
+def _end_as_by_ctrl_c() -> None:
+    def react(number: int, frame: FrameType | None) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    signal.signal(signal.SIGTERM, react)

@@ -1,0 +1,229 @@
+"""Several runs at a time on this machine: each has a process, a slot and an end of its own."""
+
+import multiprocessing.forkserver
+import os
+import signal
+from pathlib import Path
+
+import psutil
+import pytest
+import threadpoolctl
+import torch
+from test_campaign import Ears, run
+
+from ditbench.errors import BadValue
+from ditbench.parts import _check_parallel
+from ditbench.processes import answer_of
+from ditbench.record import read_runs
+from ditbench.slots import Slot, processors
+
+pytestmark = pytest.mark.timeout(240)
+SLOW = ("toy+fault=slow", "toy+fault=slow+depth=2")
+UNMEASURED = {"parallel": 2, "data": "synthetic"}  # to measure takes longer than to train
+
+
+@pytest.fixture(scope="module")
+def threads():
+    """How many a run alone has; of fewer than two there would be none to divide, so that the server is another then."""
+    if os.environ.get("OMP_NUM_THREADS") != "1" and len(processors()) > 1:
+        yield answer_of(_serve_threads, None)
+        return
+    restart = multiprocessing.forkserver._forkserver._stop
+    restart()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "2")
+        yield answer_of(_serve_threads, None)
+    restart()
+
+
+def _serve_threads(outbox, task):
+    outbox.send(torch.get_num_threads())
+
+
+class Both(Ears):
+    """Holds the first run that speaks until a second one does, so that they meet on any machine; then calls `act`."""
+
+    def __init__(self, act=lambda: None):
+        super().__init__(self._note)
+        self.act, self.spoke, self.affinities = act, [], {}
+
+    def _note(self, config, progress):
+        new, self.spoke = config.run_id not in self.spoke, [*self.spoke, config.run_id]
+        if new and len(self.spoke) == 1:
+            at_work()[config.run_id].suspend()
+        elif new:
+            at_work()[self.spoke[0]].resume()
+            self.affinities = {run_id: set(process.cpu_affinity()) for run_id, process in at_work().items()}
+            self.act()
+
+
+def at_work():
+    """The runs' processes, which write their logs, by the runs' directories."""
+    children = [p for p in psutil.Process().children(recursive=True) if p.status() != "zombie"]
+    logs = [(file.path, p) for p in children for file in p.open_files() if file.path.endswith("log.txt")]
+    return {Path(path).parent.name: process for path, process in logs}
+
+
+def press():
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_two_at_a_time_are_what_they_are_one_after_the_other(toy, threads, tmp_path):
+    ears = Both()
+    together = run(tmp_path / "together", *SLOW, parallel=2, listener=ears)
+    one, other = dict.fromkeys(ears.spoke)
+    assert one in ears.spoke[ears.spoke.index(other) :]
+    first, second = ears.affinities.values()
+    assert (len(first), len(second)) == ((len(processors()) // 2 or 1,) * 2)
+    assert not first & second or len(processors()) == 1
+    in_turn = [run(tmp_path / "in-turn", name, parallel=2)[0] for name in SLOW]
+    for record, alone in zip(together, in_turn, strict=True):
+        assert record.status == "finished" and record.run_id == alone.run_id
+        assert record.environment == alone.environment
+        assert record.environment.threads == threads // 2 and record.environment.cores == len(first)
+        assert record.hardware.endswith(f"{threads // 2} threads")
+        assert [point.loss for point in record.training.curve] == [point.loss for point in alone.training.curve]
+        assert record.sampling.images_sha256 == alone.sampling.images_sha256
+        assert [m.value for m in record.metrics] == [m.value for m in alone.metrics]
+
+
+def test_ctrl_c_saves_both_and_both_go_on(toy, threads, tmp_path):
+    ears = Both(press)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, *SLOW, "toy", **UNMEASURED, listener=ears)
+    assert not at_work() and len(ears.begun) == 2
+    records = read_runs(tmp_path / "tiny")
+    assert [record.status for record in records] == ["interrupted"] * 2
+    again = run(tmp_path, *SLOW, **UNMEASURED)
+    assert [(record.status, record.training.resumed) for record in again] == [("finished", 1)] * 2
+
+
+def test_ctrl_c_again_kills_both(toy, threads, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, *SLOW, **UNMEASURED, listener=Both(lambda: (press(), press())))
+    assert not at_work()
+    assert [record.reason for record in read_runs(tmp_path / "tiny")] == ["killed by SIGKILL"] * 2
+
+
+def test_both_are_asked_to_save_when_the_command_breaks(toy, threads, tmp_path):
+    with pytest.raises(ZeroDivisionError):
+        run(tmp_path, *SLOW, **UNMEASURED, listener=Both(lambda: 1 / 0))
+    assert not at_work()
+    assert [record.status for record in read_runs(tmp_path / "tiny")] == ["interrupted"] * 2
+
+
+def test_a_killed_run_leaves_the_other_alone(toy, threads, tmp_path):
+    killed = []
+
+    def kill():
+        killed.append(ears.spoke[0])
+        at_work()[killed[0]].kill()
+
+    ears = Both(kill)
+    records = {record.run_id: record for record in run(tmp_path, *SLOW, **UNMEASURED, listener=ears)}
+    assert records.pop(killed[0]).reason == "killed by SIGKILL"
+    (other,) = records.values()
+    assert other.status == "finished" and other.training.resumed == 0
+
+
+def test_every_end_is_its_runs_alone_and_makes_room_for_the_next(toy, threads, tmp_path):
+    names = ("toy+fault=slow", "toy+fault=raise", "toy+fault=kill", "toy")
+    records = run(tmp_path, *names, budget="20-steps", **UNMEASURED)
+    assert [record.status for record in records] == ["finished", "failed", "interrupted", "finished"]
+    assert records[1].reason == "RuntimeError: the toy broke, as ordered" and records[2].reason == "killed by SIGKILL"
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"parallel": 1000}, "1000 runs at a time need a thread each, and torch has {}; give a smaller --parallel"),
+        ({"parallel": 0}, "0 runs at a time are none"),
+        ({"parallel": 2, "executor": "inline"}, "'inline' has no --parallel"),
+    ],
+)
+def test_what_can_not_be_is_told_first(toy, threads, tmp_path, options, told):
+    with pytest.raises(BadValue, match=told.format(threads)):
+        run(tmp_path, "toy", **options)
+    assert not list(tmp_path.rglob("record.json"))
+
+
+@pytest.mark.parametrize(
+    ("device", "processes", "parallel", "told"),
+    [
+        ("cuda", 1, 4, None),
+        ("cuda", 2, 2, None),
+        ("cuda:1", 1, 1, None),
+        ("cuda", 1, 5, "5 runs at a time need 5 GPUs, and there are 4; give a smaller --parallel."),
+        ("cuda", 3, 2, "2 runs at a time need 6 GPUs, and there are 4; give a smaller --parallel or --nproc."),
+        ("cuda:1", 1, 2, "2 runs at a time can't share 'cuda:1'; give --device cuda, or no --parallel."),
+    ],
+)
+def test_gpus_for_all_runs_at_a_time(monkeypatch, device, processes, parallel, told):
+    """There need be no GPU: torch's answers are made up."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda number: "H100")
+    if told is None:
+        _check_parallel(torch.device(device), processes, parallel)
+        return
+    with pytest.raises(BadValue) as refused:
+        _check_parallel(torch.device(device), processes, parallel)
+    assert str(refused.value) == told
+
+
+def test_gpus_of_two_models_are_no_class_of_hardware(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda number: ["H100", "H100", "A100", "A100"][number])
+    _check_parallel(torch.device("cuda"), 1, 2)
+    with pytest.raises(BadValue, match="GPUs of one model; CUDA_VISIBLE_DEVICES picks some of A100, H100"):
+        _check_parallel(torch.device("cuda"), 1, 3)
+
+
+@pytest.mark.parametrize(
+    ("visible", "processes", "of_each"),
+    [
+        (None, 1, ["0", "1", "2"]),
+        (None, 2, ["0,1", "2,3", "4,5"]),
+        ("5, 3,7", 1, ["5", "3", "7"]),
+        ("GPU-8f2a,GPU-11,MIG-c0/1/0,GPU-d,GPU-e,GPU-f", 2, ["GPU-8f2a,GPU-11", "MIG-c0/1/0,GPU-d", "GPU-e,GPU-f"]),
+    ],
+)
+def test_each_slot_has_gpus_of_its_own(visible, processes, of_each):
+    assert [Slot(number, 3).gpus(processes, visible) for number in range(3)] == of_each
+
+
+def test_each_slot_has_cores_of_its_own():
+    assert [Slot(number, 2).cores([0, 4, 1, 5, 2]) for number in range(2)] == [[0, 4], [1, 5]]
+    assert [Slot(number, 3).cores([6, 7]) for number in range(3)] == [[6, 7]] * 3
+    assert Slot().cores([3, 1]) == [3, 1]
+
+
+def test_processors_of_one_core_stand_side_by_side(tmp_path, monkeypatch):
+    """As many machines number them: 0 and 2 are two threads of one core."""
+    for number, core in enumerate(["0", "1", "0", "1"]):
+        folder = tmp_path / f"cpu{number}" / "topology"
+        folder.mkdir(parents=True)
+        (folder / "core_id").write_text(f"{core}\n")
+        (folder / "physical_package_id").write_text("0\n")
+    monkeypatch.setattr("ditbench.slots.TOPOLOGY", str(tmp_path / "cpu{}" / "topology"))
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 1, 2, 3}, raising=False)
+    assert processors() == [0, 2, 1, 3]
+    monkeypatch.setattr("ditbench.slots.TOPOLOGY", str(tmp_path / "nothing-is-told" / "{}"))
+    assert processors() == [0, 1, 2, 3]
+
+
+def _serve_slot(outbox, task):
+    slot, on_gpu = task
+    os.environ["CUDA_VISIBLE_DEVICES"] = "4,5,6"
+    slot.take(on_gpu, processes=1, threads=1)
+    pools = {pool["num_threads"] for pool in threadpoolctl.threadpool_info()}
+    threads = torch.get_num_threads(), *sorted(pools)
+    outbox.send((threads, os.sched_getaffinity(0), os.environ["CUDA_VISIBLE_DEVICES"]))
+
+
+def test_a_process_takes_its_slot(threads):
+    """Cores on a CPU, GPUs otherwise, and its threads on both; the only slot is the machine as it is."""
+    mine = os.sched_getaffinity(0)
+    assert answer_of(_serve_slot, (Slot(1, 2), False)) == ((1, 1), set(Slot(1, 2).cores(processors())), "4,5,6")
+    assert answer_of(_serve_slot, (Slot(1, 2), True)) == ((1, 1), mine, "5")
+    (of_torch, *_), cores, gpus = answer_of(_serve_slot, (Slot(), True))
+    assert (of_torch, cores, gpus) == (threads, mine, "4,5,6")
