@@ -37,6 +37,7 @@ class Machine:
     gpus: int = 1  # of each run
     mfu: float = MFU  # where nothing was measured
     memory: float | None = None  # bytes of one GPU; None: not known
+    shard: bool = False  # what is kept of every weight lies in shards over the GPUs of a run
 
     @property
     def is_cpu(self) -> bool:
@@ -74,6 +75,7 @@ class Memory:
     bytes: float
     whole: bool
     fixed: float  # of these: weights, EMA, gradients and moments, which no smaller pass shrinks
+    average: float  # the EMA by itself, of which each GPU has all to draw samples
 
 
 @dataclass(frozen=True)
@@ -197,13 +199,15 @@ def memory_of(config: RunConfig, load: Workload, machine: Machine, profile: Prof
     """A profile's peak with as many images as a pass has, or what the parameters alone take."""
     recipe, cost = config.recipe, load.cost
     trained = _FLOAT * (cost.parameters + (1 + _MOMENTS[recipe.optimizer]) * cost.trainable_parameters)
-    fixed = trained + _FLOAT * cost.parameters  # the EMA, which no profile has
+    average = _FLOAT * cost.parameters  # the EMA, which no profile has
+    fixed = (trained + average) / (machine.gpus if machine.shard else 1)
+    sampling = average if machine.shard else 0
     peak = None if profile is None or profile.training is None else profile.training.peak.reserved
     if profile is None or peak is None:  # a processor's resident set has the libraries, too
-        return Memory(fixed, False, fixed)
+        return Memory(fixed + sampling, False, fixed, average)
     timed = _FLOAT * (cost.parameters + 3 * cost.trainable_parameters)  # a profile steps with AdamW
     activations = max(0, peak - timed) / profile.setup.batch_size * in_a_pass(recipe, machine)
-    return Memory(fixed + activations, True, fixed)
+    return Memory(fixed + max(activations, sampling), True, fixed, average)
 
 
 def in_a_pass(recipe: Recipe, machine: Machine) -> int:
@@ -223,7 +227,7 @@ def misfit(found: Estimate, machine: Machine) -> str | None:
         f"has {limit / 2**30:.1f} GiB."
     )
     if memory.fixed > limit:
-        return f"{told} Weights, EMA, gradients and moments are too large as they are: take GPUs with more memory."
+        return f"{told} Weights, EMA, gradients and moments are too large as they are: {_spread(found, machine)}."
     return f"{told} Try --micro-batch {_fitting_pass(found, machine)}, --checkpointing, or more --gpus."
 
 
@@ -331,6 +335,14 @@ def _spent(found: Estimate) -> Estimate:
     """The same of a run that has ended: nothing is left to pay."""
     nothing = {"training_gpu_hours": 0.0, "sampling_gpu_hours": 0.0, "training_flops": 0.0, "sampling_flops": 0.0}
     return Estimate(**{**vars(found), **nothing, "disk": Disk(0, 0, 0), "kept": 0, "notes": ()})
+
+
+def _spread(found: Estimate, machine: Machine) -> str:
+    """How a run can have what it keeps of its weights, if it takes more than one GPU has."""
+    limit, whole = machine.memory or 0.0, found.memory.fixed * (machine.gpus if machine.shard else 1)
+    if found.memory.average >= limit:
+        return "take GPUs with more memory"
+    return f"--shard spreads them; take {math.ceil(whole / (limit - found.memory.average))} GPUs at least"
 
 
 def _fitting_pass(found: Estimate, machine: Machine) -> int:

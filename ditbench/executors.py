@@ -124,7 +124,7 @@ def preflight(
     return [
         config.model_copy(update={**known, "deviations": (*config.deviations, *checked.deviations)})
         for config in configs
-    ], checked.environment.model_copy(update={"processes": processes})
+    ], checked.environment.model_copy(update={"processes": processes, "parallel": parallel})
 
 
 def outcome(job: Job, worker: Worker, faults: list[DitbenchError]) -> Record:

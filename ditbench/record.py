@@ -71,6 +71,7 @@ class Environment(Frozen):
     threads: Count  # torch's intra-op threads; part of a CPU result's bits
     memory_bytes: Count
     processes: Positive = 1  # that train and sample one run together, each on a GPU of its own if there are any
+    parallel: Positive = 1  # runs at a time on the machine, each with its own GPUs or cores
 
     @property
     def hardware(self) -> str:

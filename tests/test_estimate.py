@@ -146,6 +146,12 @@ def test_memory_of_a_profile_grows_with_the_images_of_a_pass():
     assert at_64.fixed == whole.fixed == pytest.approx(20 * PROFILE.cost.parameters, rel=0.01)
 
 
+def test_shards_divide_what_is_kept_and_samples_take_a_copy():
+    load = replace(LOAD, cost=COST.model_copy(update={"trainable_parameters": COST.parameters}))
+    memory = estimate(a_run(), load, replace(ONE, gpus=4, shard=True), []).memory
+    assert (memory.fixed, memory.bytes) == (5 * COST.parameters, 9 * COST.parameters)
+
+
 def test_a_run_that_will_not_fit_is_told_with_the_way_out():
     load = replace(LOAD, cost=PROFILE.cost)
     small = replace(ONE, memory=8 * 2**30)
@@ -158,7 +164,13 @@ def test_a_run_that_will_not_fit_is_told_with_the_way_out():
         assert misfit(estimate(way, load, machine, [PROFILE]), machine) is None
     assert misfit(estimate(a_run(), load, ONE, [PROFILE]), ONE) is None
     tiny = replace(ONE, memory=0.5 * 2**30)
-    assert "too large as they are" in misfit(estimate(a_run(), load, tiny, [PROFILE]), tiny)
+    told = misfit(estimate(a_run(), load, tiny, [PROFILE]), tiny)
+    assert told.endswith("too large as they are: --shard spreads them; take 2 GPUs at least.")
+    two = replace(tiny, gpus=2, shard=True)
+    assert misfit(estimate(a_run(micro_batch=1), load, two, [PROFILE]), two) is None
+    assert "Try --micro-batch" in misfit(estimate(a_run(), load, two, [PROFILE]), two)
+    none = replace(ONE, memory=0.01 * 2**30)
+    assert "take GPUs with more memory" in misfit(estimate(a_run(), load, none, [PROFILE]), none)
     unknown = replace(ONE, memory=None)
     assert misfit(estimate(a_run(), load, unknown, [PROFILE]), unknown) is None
 

@@ -53,6 +53,7 @@ def plan(
         str, typer.Option(help="torch's name of the GPU, e.g. 'NVIDIA H200'; if not given, what is here.")
     ] = "",
     gpus: Annotated[int, typer.Option(min=1, help="GPUs of each run, which share a batch.")] = 1,
+    shard: Annotated[bool, typer.Option("--shard", help="Weights and optimiser in shards over a run's GPUs.")] = False,
     on: Annotated[str, typer.Option(help="Also pack the runs on clusters of so many GPUs, e.g. 8,64,512.")] = "",
     profiles: Annotated[
         Path | None, typer.Option(help="Folder of `ditbench profile`'s records; `profiles` if it is there.")
@@ -101,7 +102,7 @@ def plan(
 
     device = device or _this_machine()
     limit = memory * _GIB if memory else MEMORY.get(device)
-    machine = Machine(device, gpus, MFU if mfu is None else mfu, limit)
+    machine = Machine(device, gpus, MFU if mfu is None else mfu, limit, shard)
     with make_console().status("Counting every network"):
         loads = count(configs, registry, on_gpu=not machine.is_cpu)
     found = [estimate(run, load, machine, known, records) for run, load in zip(configs, loads, strict=True)]
@@ -153,6 +154,7 @@ def _tell(
         whole = {
             "device": machine.device,
             "gpus_per_run": machine.gpus,
+            "sharded": machine.shard,
             "mfu_if_not_measured": machine.mfu,
             "memory_bytes_per_gpu": machine.memory,
             "input": str(spec),
