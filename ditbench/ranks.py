@@ -14,7 +14,6 @@ import sys
 import threading
 import time
 import traceback
-from contextlib import suppress
 from multiprocessing.connection import Connection
 
 import torch
@@ -35,6 +34,8 @@ from .watch import Diverged, Interrupted, Watch
 from .world import World
 
 RESTARTS = 3  # after a rank has died
+_WISHES = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_FAREWELL = 60.0  # seconds for all ranks to save and end
 _COLLATERAL = 3.0  # seconds in which a rank that raises may hear that another one's end was the cause
 
 
@@ -53,11 +54,22 @@ def carry_out_together(job: Job, outbox: Connection) -> None:
     )
     multiprocessing.get_context("forkserver").set_forkserver_preload(list(PRELOAD))  # once for all ranks and attempts
     try:
-        with suppress(SignalException):  # the ranks have been asked to save, and rank 0 has written so
-            elastic_launch(config, _rank)(job, outbox)
+        elastic_launch(config, _rank)(job, outbox)
+    except SignalException:  # the ranks have been asked to save, and rank 0 writes so
+        _see_them_off()
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
         write_failure(job, f"rank {rank}: {_in_words(failure.message)}")
+
+
+def _see_them_off() -> None:
+    """Wait for the ranks to save and end; the launcher does not, if it is asked twice."""
+    for wish in _WISHES:
+        signal.signal(wish, signal.SIG_IGN)
+    until = time.monotonic() + _FAREWELL
+    for rank in multiprocessing.active_children():
+        rank.join(max(0.0, until - time.monotonic()))
+        rank.kill()
 
 
 def _in_words(message: object) -> str:
@@ -74,15 +86,27 @@ def _rank(job: Job, outbox: Connection) -> None:
         if seat.rank == 0:
             write_failure(job, reason)
         return
-    take_part(job, seat, outbox)
+    _leave_when_asked(take_part(job, seat, outbox))
 
 
-def take_part(job: Job, seat: Seat, outbox: Connection) -> None:
-    """What a rank does: it carries the run out with the others. What it raises, it says in the store why."""
+def _leave_when_asked(stopping: list[int]) -> None:
+    """From here on the launcher holds this process until all are done; if it ends, or has asked for it, that is now."""
+    for wish in _WISHES:
+        signal.signal(wish, lambda number, frame: os._exit(0))
+    parent = multiprocessing.parent_process()
+    if {signal.SIGINT, signal.SIGTERM} & set(stopping) or (parent is not None and not parent.is_alive()):
+        os._exit(0)
+
+
+def take_part(job: Job, seat: Seat, outbox: Connection) -> list[int]:
+    """What a rank does: it carries the run out with the others. What it raises, it says in the store why.
+
+    Returns the signals that asked it to stop.
+    """
     began = time.time()
     redirect_output(job.directory / LOG_FILE)
     stopping = stop_on_signals()
-    _stop_without_parent(stopping)
+    _stop_without_parent()
     world = World(seat.rank, seat.size, job.shard)
     torch.set_num_threads(max(1, job.environment.threads // seat.local_size))
     if job.config.device.startswith("cuda"):
@@ -91,17 +115,18 @@ def take_part(job: Job, seat: Seat, outbox: Connection) -> None:
     try:
         _carry_out(job, world, outbox, stopping)
     except (Diverged, Interrupted):
-        return  # as on rank 0, which tells
+        return stopping  # as on rank 0, which tells
     except Exception as error:
         known = isinstance(error, DitbenchError)
         if known and world.main:
             outbox.send(error)
         if _told_by_main(job, began, world, known):
-            return
+            return stopping
         print(f"rank {world.rank}:\n{traceback.format_exc()}", file=sys.stderr, flush=True)
         _blame(seat, str(error) if known else f"{type(error).__name__}: {error}", stopping)
         raise
     distributed.destroy_process_group()
+    return stopping
 
 
 def _carry_out(job: Job, world: World, outbox: Connection, stopping: list[int]) -> None:
@@ -138,13 +163,13 @@ def _blame(seat: Seat, reason: str, stopping: list[int]) -> None:
     seat.accuse(store, f"rank {seat.rank}: {' '.join(reason.split())[:500]}")
 
 
-def _stop_without_parent(stopping: list[int]) -> None:
-    """Save and end if the launcher is gone."""
+def _stop_without_parent() -> None:
+    """Save and end if whoever started this process is gone."""
 
     def wait() -> None:
         parent = multiprocessing.parent_process()
         if parent is not None:
             parent.join()
-            stopping.append(signal.SIGHUP)
+            os.kill(os.getpid(), signal.SIGHUP)
 
     threading.Thread(target=wait, daemon=True).start()

@@ -281,7 +281,7 @@ def winners(folder, rounds, machines):
     for process in processes:
         process.join()
     assert wins.empty()
-    return won
+    return sorted(won)  # what several processes put into a queue comes out in any order
 
 
 def _write_in_turn(folder):

@@ -3,7 +3,7 @@
 import pytest
 
 from ditbench.budget import Budget, BudgetClock
-from ditbench.curve import MAX_STEP_TIMES, Curve, StepTimes, restored
+from ditbench.curve import MAX_STEP_TIMES, Curve, StepTimes
 
 
 def test_raw_step_times_stay_few_and_evenly_spaced():
@@ -21,7 +21,6 @@ def test_a_curve_has_the_mean_loss_and_rate_of_each_interval():
     for step in range(200):
         clock.tick(8, 0.5)
         closed.append(curve.note(float(step), clock))
-        curve, _ = restored({"curve": dict(vars(curve)), "times": vars(StepTimes())})
     assert closed[:8] == [False, True] * 4 and sum(closed) == 100
     assert curve.points[3] == {"step": 8, "images": 64, "seconds": 4.0, "loss": 6.5, "images_per_second": 16.0}
     assert curve.last_loss == pytest.approx(198.5)

@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -66,24 +67,23 @@ def other_track(folder, *changes):
     return str(folder / "other.toml")
 
 
-def ranks_left():
-    """Processes that were forked and have not ended."""
-    return [p for p in psutil.Process().children(recursive=True) if p.status() != "zombie" and not p.children()]
+def at_work(folder):
+    """The processes that write below it, whosever children they are by now."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            found += [process for file in process.open_files() if file.path.startswith(str(folder))]
+    return found
 
 
 @pytest.fixture
-def nobody_left():
-    """No rank outlives its run; what was there before, such as the server's own, may stay."""
-    before = {process.pid for process in ranks_left()}
+def nobody_left(tmp_path):
+    """No process outlives its run: each has the run's log for its output."""
     yield
     deadline = time.monotonic() + 10
-    while (left := {p.pid for p in ranks_left()} - before - server()) and time.monotonic() < deadline:
+    while (left := at_work(tmp_path)) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not left
-
-
-def server():
-    return {p.pid for p in psutil.Process().children()}
 
 
 def test_two_processes_find_what_one_finds(tmp_path, nobody_left):
@@ -142,11 +142,13 @@ def test_a_process_that_raises_ends_all_and_is_named(tmp_path, nobody_left):
     assert 1 <= log.count("rank 0:\nTraceback") + log.count("rank 1:\nTraceback") <= 2  # of one attempt: no restart
 
 
+@pytest.mark.slow
 def test_what_diverges_is_a_result(tmp_path, nobody_left):
     (record,) = run(tmp_path, "toy+fault=nan", processes=2)
     assert record.status == "diverged" and "the loss became nan at step 3" in record.reason
 
 
+@pytest.mark.slow
 def test_what_the_main_process_alone_finds_wrong_is_told_once(install, tmp_path, nobody_left):
     """A metric is measured by rank 0; the other would only know that it was left alone."""
     install("ditbench-picky", "picky", PICKY)
@@ -159,7 +161,7 @@ def test_what_the_main_process_alone_finds_wrong_is_told_once(install, tmp_path,
 @pytest.mark.parametrize(
     ("rank", "fault", "reason"),
     [
-        ("0", "ditbench.BadValue", "nothing can be seen"),
+        pytest.param("0", "ditbench.BadValue", "nothing can be seen", marks=pytest.mark.slow),
         ("1", "RuntimeError", "rank 1: RuntimeError: nothing can be seen"),
     ],
 )

@@ -81,33 +81,36 @@ def gone(processes):
     return not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in processes)
 
 
-def test_the_same_records_as_any_executor_though_the_worker_of_one_is_killed(here, tmp_path):
+def test_the_same_records_as_any_executor(here, tmp_path):
+    plain = run(tmp_path / "process", "toy", "toy+depth=2")
+    ears, again = Ears(), Ears()
+    cpus = f"cpus={plain[0].environment.threads}"  # as many threads: they are in a run's name
+    found = on_ray(tmp_path / "ray", "toy", "toy+depth=2", options=[cpus], parallel=1, listener=ears)
+    assert all(map(same, found, plain)) and [record.run_id for record in found] == [r.run_id for r in plain]
+    assert ears.begun == ["toy:nano", "toy:nano+depth=2"] and {p.stage for p in ears.heard} > {"train", "measure"}
+    assert all(read_record(tmp_path / "ray" / "tiny" / r.run_id / "record.json") == r for r in found)
+    assert on_ray(tmp_path / "ray", "toy", options=[cpus], listener=again) == found[:1] and not again.begun
+    assert run(tmp_path / "ray", "toy+depth=2", listener=again) == found[1:] and not again.begun
+
+
+@pytest.mark.slow  # each of Ray's processes that is killed has to be replaced by one that imports torch
+def test_a_run_whose_worker_is_killed_goes_on_in_another(here, tmp_path):
     plan = {"budget": "100-steps", "checkpoint_seconds": 0.1}
-    plain = run(tmp_path / "process", "toy", "toy+fault=slow", **plan)
+    (plain,) = run(tmp_path / "process", "toy+fault=slow", **plan)
     killed = []
 
     def kill(config, progress):
-        if config.label.endswith("slow") and progress.step >= 10 and not killed:
+        if progress.step >= 10 and not killed:
             killed.append(worker_of(runs()[-1]))
             killed[0].kill()
 
-    ears = Ears(kill)
-    cpus = f"cpus={plain[0].environment.threads}"  # as many threads: they are in a run's name
-    found = on_ray(tmp_path / "ray", "toy", "toy+fault=slow", options=[cpus], parallel=1, listener=ears, **plan)
-    assert [record.status for record in found] == ["finished"] * 2 and killed
-    assert all(map(same, found, plain)) and [record.run_id for record in found] == [r.run_id for r in plain]
-    assert [record.training.resumed for record in found] == [0, 1]
-    assert ears.begun == ["toy:nano", "toy:nano+fault=slow"] and {p.stage for p in ears.heard} > {"train", "measure"}
-    assert all(read_record(tmp_path / "ray" / "tiny" / r.run_id / "record.json") == r for r in found)
-    again = Ears()
-    assert on_ray(tmp_path / "ray", "toy", options=[cpus], listener=again, **plan) == found[:1] and not again.begun
-    assert run(tmp_path / "ray", "toy+fault=slow", listener=again, **plan) == found[1:] and not again.begun
+    cpus = f"cpus={plain.environment.threads}"
+    (found,) = on_ray(tmp_path / "ray", "toy+fault=slow", options=[cpus], listener=Ears(kill), **plan)
+    assert killed and same(found, plain) and found.training.resumed == 1
 
 
-@pytest.mark.parametrize(
-    ("presses", "reason"),
-    [(1, "stopped on request"), pytest.param(2, "killed by SIGKILL", marks=pytest.mark.slow)],  # faster: once
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("presses", "reason"), [(1, "stopped on request"), (2, "killed by SIGKILL")])
 def test_ctrl_c_saves_and_a_second_one_kills(here, tmp_path, presses, reason):
     at_work, heard = [], set()
 
@@ -129,6 +132,7 @@ def test_ctrl_c_saves_and_a_second_one_kills(here, tmp_path, presses, reason):
     assert len(at_work) == 2 and gone(at_work)
 
 
+@pytest.mark.slow
 def test_a_run_whose_worker_is_lost_for_good_has_a_record_that_says_so(here, tmp_path):
     at_work = []
 

@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 import torch
-import torch.multiprocessing
 from photos import crops
-from worlds import extracted, extracting, sampled, together, trained
+from worlds import extracted, sampled, spawned, trained
 
 from ditbench.world import World
 
@@ -22,6 +21,7 @@ JOBS = [
 ]
 
 
+IMAGES = [(2,), (10,), (17,), (17, np.array([0, 5, 6, 16]))]  # in batches of 4: fewer than processes, a short last one
 HALVES = {
     "copies": {"steps": 5, "budget": 10},
     "shards": {"steps": 5, "budget": 10, "sharded": True},
@@ -46,14 +46,13 @@ def found(tmp_path_factory, halves):
     alone = [trained(**job) for job in jobs]
     for where in ("one", "two"):
         jobs += [{**job, "folder": halves, "kept": f"{name}-{where}"} for name, job in HALVES.items()]
-    torch.multiprocessing.spawn(together, (2, str(folder), jobs), nprocs=2)
-    both = [torch.load(folder / f"{rank}.pt") for rank in range(2)]
-    return alone, [training for training, _ in both], [images for _, images in both]
+    np.save(folder / "images.npy", crops(17, 16, seed=0))
+    return alone, *spawned(2, folder, jobs, IMAGES), folder
 
 
 @pytest.mark.parametrize("number", range(len(JOBS)), ids=[str(job) for job in JOBS])
 def test_the_losses_and_the_weights_are_one_processs(found, number):
-    alone, of_ranks, _ = found
+    alone, of_ranks, *_ = found
     losses, weights, _ = alone[number]
     for rank in of_ranks:
         assert rank[number][0] == pytest.approx(losses, rel=1e-5)
@@ -75,7 +74,7 @@ def test_saved_on_two_and_taken_up_on_one_and_the_reverse(found, halves, name):
 
 
 def test_all_processes_have_one_clock_and_the_same_weights(found):
-    _, (first, second), _ = found
+    _, (first, second), *_ = found
     for one, other in zip(first, second, strict=True):
         assert one[0] == other[0] and one[2] == other[2]
         assert all(torch.equal(one[1][name], other[1][name]) for name in one[1])
@@ -93,18 +92,14 @@ def test_a_process_without_a_part_of_a_batch_gets_it_whole():
     assert [World(rank, 3).share(2) for rank in range(3)] == [slice(0, 0), slice(0, 1), slice(1, 2)]
 
 
-IMAGES = [(2,), (10,), (17,), (17, np.array([0, 5, 6, 16]))]  # in batches of 4: fewer than processes, a short last one
-
-
-@pytest.mark.parametrize("size", [2, 3])
-def test_features_and_moments_are_one_processs_to_the_bit(size, tmp_path):
-    np.save(tmp_path / "images.npy", crops(17, 16, seed=0))
+@pytest.mark.parametrize("size", [2, pytest.param(3, marks=pytest.mark.slow)])
+def test_features_and_moments_are_one_processs_to_the_bit(found, size):
+    *_, features, folder = found
+    main, *others = features if size == 2 else spawned(3, folder, [], IMAGES)[2]
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    alone = [extracted(tmp_path, *job) for job in IMAGES]
+    alone = [extracted(folder, *job) for job in IMAGES]
     torch.set_num_threads(threads)
-    torch.multiprocessing.spawn(extracting, (size, str(tmp_path), IMAGES), nprocs=size)
-    main, *others = [torch.load(tmp_path / f"{rank}-of-{size}.pt") for rank in range(size)]
     for place, (count, outputs, moments, _) in enumerate(alone):
         assert main[place][0] == count and main[place][1].keys() == outputs.keys()
         assert all(torch.equal(main[place][1][name], rows) for name, rows in outputs.items())

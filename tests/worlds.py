@@ -100,16 +100,19 @@ def extracted(folder, count, keep=None, world=ALONE):
     return found.count, found.outputs, moments, sum(seen)
 
 
-def together(rank, size, folder, jobs):
-    """One of several processes: every job, its result beside the others'."""
+def together(rank, size, folder, jobs, images):
+    """One of several processes: every training, samples, and features of images, for those who wait to read."""
     with _met(rank, size, folder) as world:
-        torch.save(([trained(world=world, **job) for job in jobs], sampled(world)), Path(folder) / f"{rank}.pt")
+        trainings, drawn = [trained(world=world, **job) for job in jobs], sampled(world)
+        features = [extracted(folder, *these, world=world) for these in images]
+    torch.save((trainings, drawn, features), Path(folder) / f"{rank}-of-{size}.pt")
 
 
-def extracting(rank, size, folder, jobs):
-    """The same of features."""
-    with _met(rank, size, folder) as world:
-        torch.save([extracted(folder, *job, world=world) for job in jobs], Path(folder) / f"{rank}-of-{size}.pt")
+def spawned(size, folder, jobs, images):
+    """What each of several processes finds: its trainings, its samples, its features."""
+    torch.multiprocessing.spawn(together, (size, str(folder), jobs, images), nprocs=size)
+    found = [torch.load(folder / f"{rank}-of-{size}.pt") for rank in range(size)]
+    return tuple(zip(*found, strict=True))
 
 
 @contextmanager
