@@ -25,7 +25,7 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("of_the_user", [None, "0"])
+@pytest.mark.parametrize("of_the_user", [None, pytest.param("0", marks=pytest.mark.slow)])
 def test_importing_does_not_bar_forked_processes_from_cuda(tmp_path, of_the_user):
     (tmp_path / "probe.py").write_text(PROBE)
     # without NVML torch asks CUDA after all; it need not ask either if no device may be seen

@@ -135,6 +135,7 @@ def test_a_killed_process_costs_a_restart_and_no_more(tmp_path, nobody_left):
     assert [point.step for point in record.training.curve] == sorted({point.step for point in record.training.curve})
 
 
+@pytest.mark.slow
 def test_a_process_that_raises_ends_all_and_is_named(tmp_path, nobody_left):
     (record,) = run(tmp_path, "toy+fault=raise", processes=2)
     assert record.status == "failed"
@@ -177,6 +178,7 @@ def test_an_extractor_that_fails_on_one_process_ends_all(install, tmp_path, nobo
     assert ("rank 1:" in log) == (rank == "1") and f"{fault.rpartition('.')[2]}: nothing can be seen" in log
 
 
+@pytest.mark.slow
 def test_ctrl_c_saves_and_another_number_of_processes_goes_on(tmp_path, nobody_left):
     pressed = []
 

@@ -81,6 +81,7 @@ def gone(processes):
     return not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in processes)
 
 
+@pytest.mark.slow
 def test_the_same_records_as_any_executor(here, tmp_path):
     plain = run(tmp_path / "process", "toy", "toy+depth=2")
     ears, again = Ears(), Ears()
@@ -148,6 +149,7 @@ def test_a_run_whose_worker_is_lost_for_good_has_a_record_that_says_so(here, tmp
     until(lambda: gone(at_work))  # the run's process, too, has noticed
 
 
+@pytest.mark.slow
 def test_what_goes_wrong_in_a_run_or_before_is_told_as_anywhere(here, tmp_path):
     (record,) = on_ray(tmp_path, "toy+fault=raise")
     assert (record.status, record.reason) == ("failed", "RuntimeError: the toy broke, as ordered")

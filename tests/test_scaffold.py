@@ -57,6 +57,7 @@ def test_each_registers_what_it_says(packages):
         assert (f"track my_{kind}" in provides) == (kind in TRACKED)
 
 
+@pytest.mark.slow
 def test_their_own_tests_pass(packages):
     folder, python = packages
     flags = ("-q", "-p", "no:cacheprovider", "--import-mode=importlib", "-W", "error")
