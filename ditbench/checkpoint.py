@@ -16,13 +16,14 @@ from typing import Any
 import pydantic
 import torch
 from torch import Tensor
+from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import async_save
 
 from .curve import Curve, StepTimes
-from .errors import BadFile
+from .errors import BadFile, DitbenchError
 from .record import PeakMemory
 from .storage import flush, write_text
 from .track import Frozen
@@ -81,7 +82,7 @@ class Saved:
     def _guarded(self, read: Any) -> Any:
         try:
             return read()
-        except Exception as error:  # a torn file can fail anywhere
+        except (Exception, CheckpointException) as error:  # a torn file can fail anywhere
             raise _unreadable(self._folder, error) from None
 
 
@@ -112,7 +113,10 @@ class Checkpoints:
         if self._being_written is None or not (wait or self._being_written[0].done()):
             return
         (written, temporary), self._being_written = self._being_written, None
-        written.result()
+        try:
+            written.result()
+        except CheckpointException as error:
+            raise DitbenchError(f"The checkpoint can't be written ({_in_words(error)}).") from None
         if self._world.main:
             self._publish(temporary)
 
@@ -177,9 +181,17 @@ def _be_quiet() -> None:
     warnings.filterwarnings("ignore", "torch.distributed is disabled, unavailable or uninitialized")
 
 
-def _unreadable(path: Path, error: Exception) -> BadFile:
-    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return BadFile(f"The checkpoint {str(path)!r} can't be read ({reason}). Start the run over with --force.")
+def _unreadable(path: Path, error: BaseException) -> BadFile:
+    return BadFile(f"The checkpoint {str(path)!r} can't be read ({_in_words(error)}). Start the run over with --force.")
+
+
+def _in_words(error: BaseException) -> str:
+    """An error in one line; of the library's, which is no `Exception`, what it was on the first process."""
+    if isinstance(error, CheckpointException) and error.failures:
+        error = next(iter(error.failures.values()))[0]
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def _of_another_version(path: Path) -> BadFile:

@@ -226,5 +226,5 @@ def unfinished(job: Job, status: Status, reason: str) -> Record:
 def write_failure(job: Job, reason: str) -> None:
     """Record that the run failed, unless it had an end of its own."""
     with sole_writer(job.directory):
-        if job.settled() is None:
+        if replace(job, fresh=False).settled() is None:
             write_record(unfinished(job, "failed", reason), job.directory / FILE_NAME)

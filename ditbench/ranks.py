@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 import traceback
+from dataclasses import replace
 from multiprocessing.connection import Connection
 
 import torch
@@ -81,7 +82,8 @@ def _in_words(message: object) -> str:
 @record  # what it raises reaches the launcher
 def _rank(job: Job, outbox: Connection) -> None:
     """One of the launcher's processes."""
-    seat = Seat.of_environment(f"attempt-{os.environ['TORCHELASTIC_RESTART_COUNT']}")
+    attempt = os.environ["TORCHELASTIC_RESTART_COUNT"]
+    seat, job = Seat.of_environment(f"attempt-{attempt}"), replace(job, fresh=job.fresh and attempt == "0")
     if reason := seat.blamed(seat.store()):
         if seat.rank == 0:
             write_failure(job, reason)

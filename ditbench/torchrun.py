@@ -138,8 +138,9 @@ def _obey(order: _Order, hear: Callable[[Progress], None]) -> tuple[Worker, str]
     with suppress(KeyboardInterrupt):  # the worker says that, too
         list(ended([worker]))
     store = seat.store()
-    if (worker.exitcode or 0) < 0:
-        seat.accuse(store, f"{_KILLED}rank {seat.rank}: {worker.how_it_ended}")
+    if worker.exitcode:  # what it has said itself stays
+        killed = _KILLED if worker.exitcode < 0 else ""
+        seat.accuse(store, f"{killed}rank {seat.rank}: {worker.how_it_ended}")
     return worker, seat.blamed(store)
 
 

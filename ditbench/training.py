@@ -26,7 +26,7 @@ from .checkpoint import Facts, Saved, like
 from .components import DenoiserSpec
 from .cost import peak_memory, reset_peak
 from .curve import Curve, StepTimes
-from .datasets.loading import Feed
+from .datasets.loading import Feed, share
 from .derived import training_rate
 from .objectives import DiffusionObjective, loss_of
 from .optimizers import make_optimizer
@@ -88,7 +88,8 @@ class Trainer:
         self.before = self.clock.progress
         value = self.world.sum(value, self.device)
         took = self.world.largest(self.timer() - began, self.device)  # one clock for all, the slowest's
-        seconds = self._charged(took, self.compiling.seconds - compiled)
+        compiling = self.world.largest(self.compiling.seconds - compiled, self.device)
+        seconds = self._charged(took, compiling)
         self.times.add(self.clock.steps, seconds)
         self.clock.tick(self.recipe.batch_size, seconds)
         self._update_ema(self.clock.progress - self.before)
@@ -153,6 +154,13 @@ class Trainer:
         """This process's images of a batch."""
         return self.world.share(self.recipe.batch_size)
 
+    @property
+    def _passes(self) -> int:
+        """Micro-batches of a step: as many on every process, since those with shards compute together."""
+        least, rest = divmod(self.recipe.batch_size, self.world.size)
+        most = least + bool(rest)
+        return min(math.ceil(most / (self.recipe.micro_batch or most)), least)
+
     def _backward(self, x0: Tensor, y: Tensor, t: Tensor, draw: torch.Generator) -> Tensor:
         """This process's part of the batch's loss, and its gradient, one micro-batch at a time."""
         noises: list[Tensor] = []  # of the whole batch, so that no image's depends on micro-batch or processes
@@ -163,11 +171,10 @@ class Trainer:
                 noises.append(torch.randn(whole, generator=draw, device=self.device)[self._part])
             return noises[forward]
 
-        size = self.recipe.micro_batch or len(x0)
-        losses = []
-        for start in range(0, len(x0), size):
-            part = slice(start, start + size)
-            with self._averaging(last=start + size >= len(x0)):
+        losses, passes = [], self._passes
+        for number in range(passes):
+            part = share(len(x0), number, passes)
+            with self._averaging(last=number == passes - 1):
                 loss = self._loss(x0[part], y[part], t[part], (noise(forward)[part] for forward in count()))
                 weight = len(y[part]) / self.recipe.batch_size
                 pull = weight * self.world.size  # whose gradient is averaged over the processes

@@ -2,16 +2,19 @@
 
 import json
 import pickle
+from concurrent.futures import Future
 from functools import partial
 
 import pytest
 import torch
+from torch.distributed.checkpoint.api import CheckpointException
 from toy_net import Toy
 from trainers import SPEC, Hand, changed, go, latents_feed, stop_after, trainer
 
+from ditbench import checkpoint
 from ditbench.checkpoint import Checkpoints
 from ditbench.components import load
-from ditbench.errors import BadFile
+from ditbench.errors import BadFile, DitbenchError
 from ditbench.loop import SAVING_SECONDS
 from ditbench.registry import Registry
 from ditbench.watch import Interrupted
@@ -218,3 +221,14 @@ def test_what_is_saved_is_the_state_of_that_step_though_training_goes_on(tmp_pat
     other.restore(mine.latest())
     assert other.clock.steps == 1
     assert all(torch.equal(tensor, before[name]) for name, tensor in other.tensors().items())
+
+
+def test_a_full_disk_is_one_clear_line(tmp_path, monkeypatch):
+    """The library's exception is no `Exception`, and its text a traceback."""
+    full, written = OSError(28, "No space left on device"), Future()
+    written.set_exception(CheckpointException("save", {0: (full, None)}))
+    monkeypatch.setattr(checkpoint, "async_save", lambda *what, **how: written)
+    mine, one = Checkpoints(tmp_path, "hash"), trainer()
+    mine.save(one.tensors(), one.numbers())
+    with pytest.raises(DitbenchError, match=r"^The checkpoint can't be written \(No space left on device\)\.$"):
+        mine.settle()

@@ -129,7 +129,7 @@ def test_a_killed_process_costs_a_restart_and_no_more(tmp_path, nobody_left):
             killed.append(run_process().pid)
             os.kill(killed[0], signal.SIGKILL)
 
-    (record,) = run(tmp_path, "toy+fault=slow", processes=2, checkpoint_seconds=0.1, listener=Ears(kill))
+    (record,) = run(tmp_path, "toy+fault=slow", processes=2, checkpoint_seconds=0.1, listener=Ears(kill), force=True)
     assert killed and record.status == "finished", record.reason
     assert record.training.resumed == 1 and record.training.steps == 40
     assert [point.step for point in record.training.curve] == sorted({point.step for point in record.training.curve})
