@@ -122,8 +122,18 @@ class Checkpoints:
 
     def latest(self) -> Saved | None:
         """The one to go on from, or None. A damaged or foreign one is a `BadFile`."""
-        name = self._world.from_main(self._last() if self._world.main else None)
-        return Saved(self._folder / name, self._facts(self._folder / name), self._world, self._group) if name else None
+        found = self._world.from_main(self._newest() if self._world.main else None)
+        if isinstance(found, BadFile):
+            raise found
+        return Saved(self._folder / found[0], found[1], self._world, self._group) if found else None
+
+    def _newest(self) -> tuple[str, Facts] | BadFile | None:
+        """As the main process finds it: others may see a shared folder as it was before."""
+        try:
+            name = self._last()
+            return (name, self._facts(self._folder / name)) if name else None
+        except BadFile as error:
+            return error
 
     def _make_room(self, facts: Facts) -> str:
         """A hidden folder of the next number, with what is no tensor."""

@@ -1,15 +1,26 @@
-"""A run on another machine than the one that planned it: what that machine is, and whether the run is meant for it."""
+"""A run on another machine than the one that planned it: what hands it over, what that machine is, whether it fits."""
 
 from __future__ import annotations
 
 import pkgutil
 from dataclasses import replace
 from multiprocessing.connection import Connection
+from typing import Any
 
 from .errors import DitbenchError
 from .jobs import Job
 from .processes import answer_of, end_with_parent
 from .record import Environment
+
+
+def library_of(executor: str, needs: str) -> Any:
+    """What an executor hands runs over by: the top package of ``needs``; a `DitbenchError` if it is not installed."""
+    try:
+        pkgutil.resolve_name(needs)
+    except (ModuleNotFoundError, AttributeError):  # AttributeError: a mere folder of the library's name
+        extra = f"pip install 'ditbench[{executor}]'"
+        raise DitbenchError(f"--executor {executor} needs the extra: {extra}") from None
+    return pkgutil.resolve_name(needs.partition(":")[0])
 
 
 def of_this_machine(job: Job, giver: str, way_out: str) -> Job:

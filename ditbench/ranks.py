@@ -37,6 +37,7 @@ from .world import World
 RESTARTS = 3  # after a rank has died
 _WISHES = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _FAREWELL = 60.0  # seconds for all ranks to save and end
+_ABANDONED = 600.0  # seconds for a rank whose launcher is gone
 _COLLATERAL = 3.0  # seconds in which a rank that raises may hear that another one's end was the cause
 
 
@@ -173,5 +174,7 @@ def _stop_without_parent() -> None:
         if parent is not None:
             parent.join()
             os.kill(os.getpid(), signal.SIGHUP)
+            time.sleep(_ABANDONED)
+            os._exit(1)  # the others may have ended while this one waits for them
 
     threading.Thread(target=wait, daemon=True).start()

@@ -10,7 +10,6 @@ import importlib.metadata
 import importlib.util
 import logging
 import os
-import pkgutil
 import secrets
 import shutil
 import socket
@@ -27,6 +26,7 @@ from typing import Any
 from .components import module_of
 from .discovery import GROUP
 from .errors import BadValue, DitbenchError
+from .nodes import library_of
 from .registry import Registry
 from .slots import processors
 
@@ -76,11 +76,7 @@ class Share:
 
 def library() -> Any:
     """ray; a `DitbenchError` if it is not installed."""
-    try:
-        pkgutil.resolve_name("ray:init")
-    except (ModuleNotFoundError, AttributeError):  # AttributeError: a mere folder of the library's name
-        raise DitbenchError("--executor ray needs the extra: pip install 'ditbench[ray]'") from None
-    return pkgutil.resolve_name("ray")
+    return library_of("ray", "ray:init")
 
 
 def start_here() -> None:

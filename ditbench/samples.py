@@ -57,10 +57,6 @@ class Samples:
     facts: SamplingFacts
     files: tuple[Path, Path]
 
-    def batches(self, size: int) -> Iterator[Bytes]:
-        """The images in batches (n, C, H, W), copied out of the file."""
-        return _batches(self.pixels, size)
-
     def discard(self) -> None:
         """Remove the files: what is measured can be sampled again."""
         for path in self.files:

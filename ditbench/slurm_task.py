@@ -7,7 +7,6 @@ where it goes on from the checkpoint.
 from __future__ import annotations
 
 import os
-import pkgutil
 import signal
 import time
 from collections.abc import Iterator, Sequence
@@ -20,7 +19,7 @@ from .errors import DitbenchError, RunBusy
 from .executors import InProcess, preflight
 from .jobs import Job, Wishes, unfinished, write_failure
 from .listeners import Silent
-from .nodes import of_this_machine
+from .nodes import library_of, of_this_machine
 from .record import FILE_NAME, Environment, Record, read_record
 from .slurm_queue import claim
 from .track import RunConfig
@@ -76,11 +75,7 @@ def answer_preflight(
 
 def library() -> Any:
     """submitit; a `DitbenchError` if it is not installed."""
-    try:
-        pkgutil.resolve_name("submitit:SlurmExecutor")
-    except (ModuleNotFoundError, AttributeError):  # AttributeError: a mere folder of the library's name
-        raise DitbenchError("--executor slurm needs the extra: pip install 'ditbench[slurm]'") from None
-    return pkgutil.resolve_name("submitit")
+    return library_of("slurm", "submitit:SlurmExecutor")
 
 
 def _of_this_machine(job: Job) -> Job:

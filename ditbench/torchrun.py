@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import count
 from multiprocessing.connection import Connection
 from types import FrameType
 from typing import Any
@@ -31,6 +32,7 @@ from .watch import Progress
 NAME = "torchrun"
 RESTARTS = 3  # of a run, after one of its processes was killed
 _LOOK = 0.5  # seconds between two looks at what has ended the run elsewhere
+_ORDERS = count()  # of this process: rank 0 gives as many as each of the others takes
 _KILLED = "killed "  # how the blame begins for what another attempt may mend
 
 
@@ -67,7 +69,6 @@ class Torchrun(Here):
             raise BadValue("The executor 'torchrun' is for processes of torchrun: torchrun ... -m ditbench run ...")
         wishes.only(NAME, "shard")
         super().__init__(replace(wishes, processes=int(os.environ["WORLD_SIZE"])))
-        self._orders = 0
 
     def preflight(
         self, configs: Sequence[RunConfig], hear: Callable[[Progress], None]
@@ -99,29 +100,28 @@ class Torchrun(Here):
             worker, reason = _obey(order, lambda progress: listener.progress(job.config, progress))
             if worker.interrupted or not reason.startswith(_KILLED):
                 break
-        if reason:
+        failed = bool(reason) and worker.fault is None  # `RunBusy`: the row is told, not written
+        if failed:
             write_failure(job, reason)
-        yield read_record(job.directory / FILE_NAME) if reason else outcome(job, worker, [])
+        yield read_record(job.directory / FILE_NAME) if failed else outcome(job, worker, [])
         if worker.interrupted:
             raise KeyboardInterrupt
 
     def _order(self, job: Job | None) -> _Order:
         """Tell the others."""
-        order = _Order(self._orders, job)
+        order = _Order(next(_ORDERS), job)
         _seat().store().set(_key(order.number, "order"), pickle.dumps(order))
-        self._orders += 1
         return order
 
 
 def follow() -> None:
     """Carry out, with the others, what rank 0 says, until it says that this is all."""
     _end_as_by_ctrl_c()
-    store, number = _seat().store(), 0
-    while (order := _next_order(store, number)).job is not None:
+    store = _seat().store()
+    while (order := _next_order(store, next(_ORDERS))).job is not None:
         worker, _ = _obey(order, lambda progress: None)
         if worker.interrupted:
             raise KeyboardInterrupt
-        number += 1
 
 
 def _next_order(store: Any, number: int) -> _Order:

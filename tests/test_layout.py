@@ -220,7 +220,7 @@ ARROWS = {
     "published": {"components", "errors", "storage"},
     "quality": {"components", "conventions", "derived", "features", "record"},
     "ranks": {"bench", "errors", "executors", "jobs", "processes", "record", "registry", "seat", "watch", "world"},
-    "ray_cluster": {"components", "discovery", "errors", "registry", "slots"},
+    "ray_cluster": {"components", "discovery", "errors", "nodes", "registry", "slots"},
     "ray_engine": {
         "claims", "errors", "executors", "jobs", "processes", "ray_cluster", "ray_task", "record", "track", "watch",
     },

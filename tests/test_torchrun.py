@@ -1,5 +1,6 @@
 """Runs under torchrun: alone in this process's place, and, on demand, two processes of a real torchrun."""
 
+import itertools
 import json
 import os
 import signal
@@ -82,6 +83,7 @@ def test_what_can_not_be_is_told(tmp_path, as_rank_0, monkeypatch):
 
 
 def test_a_follower_obeys_until_there_is_no_more(as_rank_0, monkeypatch):
+    monkeypatch.setattr(torchrun, "_ORDERS", itertools.count())
     torchrun._seat().store().set(torchrun._key(0, "order"), torchrun.pickle.dumps(torchrun._Order(0, None)))
     monkeypatch.setenv("RANK", "1")
     assert torchrun.follows() and torchrun.follow() is None
