@@ -8,13 +8,13 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
+import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL
 from torch import Tensor
 
 from .errors import BadFile, BadValue
@@ -23,7 +23,6 @@ from .precision import products
 from .storage import whole_path
 
 PART = {"cpu": 1, "cuda": 32}  # images in one pass; on a CPU more are slower
-_KL: Any = AutoencoderKL  # whose type hints stop half-way
 _UNSUPPORTED = ("shift_factor", "latents_mean", "latents_std")  # other ways to bring latents to unit variance
 
 
@@ -128,11 +127,11 @@ def _read(name_or_path: str, offline: bool) -> Any:
         raise BadFile(f"There is no folder {name_or_path!r}, and the hub's names look like 'owner/name'.")
     how = {"use_safetensors": True, "local_files_only": offline or here}
     try:
-        kind = _KL.load_config(name_or_path, local_files_only=how["local_files_only"]).get("_class_name")
+        kind = _kl().load_config(name_or_path, local_files_only=how["local_files_only"]).get("_class_name")
         if kind != "AutoencoderKL":
             raise BadFile(f"The autoencoder {name_or_path!r} is a {kind}; ditbench takes diffusers' AutoencoderKL.")
         with torch.random.fork_rng(devices=[]):  # it initialises before it loads
-            network, found = _KL.from_pretrained(
+            network, found = _kl().from_pretrained(
                 name_or_path, **how, torch_dtype=torch.float32, low_cpu_mem_usage=False, output_loading_info=True
             )
     except BadFile:
@@ -144,6 +143,11 @@ def _read(name_or_path: str, offline: bool) -> Any:
     if wrong:
         raise BadFile(f"The autoencoder {name_or_path!r}: its weights don't fit its config.json, e.g. {wrong[0]}.")
     return network
+
+
+def _kl() -> Any:
+    """diffusers' class, which is fetched when one is wanted: it takes a second to import, and most runs have pixels."""
+    return pkgutil.resolve_name("diffusers:AutoencoderKL")
 
 
 def _way_out(here: bool, offline: bool) -> str:
@@ -160,9 +164,7 @@ def _identity(network: Any) -> str:
 
     So the file of weights may be written anew, in another order or with other metadata, and stay the same autoencoder.
     """
-    usual = {
-        name: parameter.default for name, parameter in inspect.signature(AutoencoderKL.__init__).parameters.items()
-    }
+    usual = {name: parameter.default for name, parameter in inspect.signature(_kl().__init__).parameters.items()}
     config = {key: _plain(value) for key, value in network.config.items() if not key.startswith("_")}
     changed = {key: value for key, value in config.items() if value != _plain(usual.get(key))}
     content = hashlib.sha256(json.dumps(changed, sort_keys=True).encode())

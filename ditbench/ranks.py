@@ -27,7 +27,7 @@ from . import bench
 from .errors import DitbenchError
 from .executors import redirect_output, reporter, stop_on_signals
 from .jobs import LOG_FILE, Job, carry_out, write_failure
-from .processes import PRELOAD
+from .processes import PRELOAD, begin
 from .record import FILE_NAME
 from .registry import Registry
 from .seat import Seat
@@ -56,7 +56,7 @@ def carry_out_together(job: Job, outbox: Connection) -> None:
     )
     multiprocessing.get_context("forkserver").set_forkserver_preload(list(PRELOAD))  # once for all ranks and attempts
     try:
-        elastic_launch(config, _rank)(job, outbox)
+        elastic_launch(config, begin)(_rank, job, outbox)
     except SignalException:  # the ranks have been asked to save, and rank 0 writes so
         _see_them_off()
     except ChildFailedError as error:
