@@ -135,7 +135,6 @@ def test_a_killed_process_costs_a_restart_and_no_more(tmp_path, nobody_left):
     assert [point.step for point in record.training.curve] == sorted({point.step for point in record.training.curve})
 
 
-@pytest.mark.slow
 def test_a_process_that_raises_ends_all_and_is_named(tmp_path, nobody_left):
     (record,) = run(tmp_path, "toy+fault=raise", processes=2)
     assert record.status == "failed"
@@ -150,7 +149,6 @@ def test_what_diverges_is_a_result(tmp_path, nobody_left):
     assert record.status == "diverged" and "the loss became nan at step 3" in record.reason
 
 
-@pytest.mark.slow
 def test_what_the_main_process_alone_finds_wrong_is_told_once(install, tmp_path, nobody_left):
     """A metric is measured by rank 0; the other would only know that it was left alone."""
     install("ditbench-picky", "picky", PICKY)
@@ -178,7 +176,6 @@ def test_an_extractor_that_fails_on_one_process_ends_all(install, tmp_path, nobo
     assert ("rank 1:" in log) == (rank == "1") and f"{fault.rpartition('.')[2]}: nothing can be seen" in log
 
 
-@pytest.mark.slow
 def test_ctrl_c_saves_and_another_number_of_processes_goes_on(tmp_path, nobody_left):
     pressed = []
 

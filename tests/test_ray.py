@@ -81,7 +81,6 @@ def gone(processes):
     return not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in processes)
 
 
-@pytest.mark.slow
 def test_the_same_records_as_any_executor(here, tmp_path):
     plain = run(tmp_path / "process", "toy", "toy+depth=2")
     ears, again = Ears(), Ears()
@@ -94,7 +93,6 @@ def test_the_same_records_as_any_executor(here, tmp_path):
     assert run(tmp_path / "ray", "toy+depth=2", listener=again) == found[1:] and not again.begun
 
 
-@pytest.mark.slow  # each of Ray's processes that is killed has to be replaced by one that imports torch
 def test_a_run_whose_worker_is_killed_goes_on_in_another(here, tmp_path):
     plan = {"budget": "100-steps", "checkpoint_seconds": 0.1}
     (plain,) = run(tmp_path / "process", "toy+fault=slow", **plan)
@@ -133,7 +131,6 @@ def test_ctrl_c_saves_and_a_second_one_kills(here, tmp_path, presses, reason):
     assert len(at_work) == 2 and gone(at_work)
 
 
-@pytest.mark.slow
 def test_a_run_whose_worker_is_lost_for_good_has_a_record_that_says_so(here, tmp_path):
     at_work = []
 
@@ -149,7 +146,6 @@ def test_a_run_whose_worker_is_lost_for_good_has_a_record_that_says_so(here, tmp
     until(lambda: gone(at_work))  # the run's process, too, has noticed
 
 
-@pytest.mark.slow
 def test_what_goes_wrong_in_a_run_or_before_is_told_as_anywhere(here, tmp_path):
     (record,) = on_ray(tmp_path, "toy+fault=raise")
     assert (record.status, record.reason) == ("failed", "RuntimeError: the toy broke, as ordered")
