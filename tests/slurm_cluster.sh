@@ -56,6 +56,7 @@ CONF
     sleep 0.2
   done
   echo "Slurm did not come up; see $dir/log" >&2
+  down
   return 1
 }
 
