@@ -55,7 +55,7 @@ class Lines(Silent):
 
     def preparing(self, faults: Sequence[Plugin]) -> None:
         self.left_out(faults)
-        self.say("checking every part of every run (the libraries take about 15 s to load, once)")
+        self.say("checking every part of every run (the libraries take about 10 s to load, once)")
 
     def checking(self, progress: Progress) -> None:
         if self._is_news("", progress):
@@ -109,7 +109,7 @@ class Live(Lines):
             console=console,
         )
         self._tasks: dict[str, TaskID] = {}
-        self._status = console.status("loading torch, diffusers and torchmetrics (about 15 s, once)")
+        self._status = console.status("loading torch, diffusers and torchmetrics (about 10 s, once)")
 
     def preparing(self, faults: Sequence[Plugin]) -> None:
         self.left_out(faults)

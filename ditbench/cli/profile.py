@@ -72,7 +72,7 @@ def profile(
         device=device,
     )
     changes = spec_changes(resolution, channels, classes, space, learn_variance)
-    with console.status("Checking every network (the libraries take about 15 s to load, once)"):
+    with console.status("Checking every network (the libraries take about 10 s to load, once)"):
         drawn = secrets.randbelow(2**32) if seed is None else seed
         tasks = plan_profiles(registry, selections, how, drawn, chosen, changes)
     make_writable(out)
