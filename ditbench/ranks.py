@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 import traceback
+from contextlib import suppress
 from dataclasses import replace
 from multiprocessing.connection import Connection
 
@@ -30,7 +31,7 @@ from .jobs import LOG_FILE, Job, carry_out, write_failure
 from .processes import PRELOAD, begin
 from .record import FILE_NAME
 from .registry import Registry
-from .seat import Seat
+from .seat import TOLD, Seat
 from .watch import Diverged, Interrupted, Watch
 from .world import World
 
@@ -38,6 +39,7 @@ RESTARTS = 3  # after a rank has died
 _WISHES = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _FAREWELL = 60.0  # seconds for all ranks to save and end
 _ABANDONED = 600.0  # seconds for a rank whose launcher is gone
+_LOOK = 0.2  # seconds between two looks at the store
 _COLLATERAL = 3.0  # seconds in which a rank that raises may hear that another one's end was the cause
 
 
@@ -85,8 +87,9 @@ def _rank(job: Job, outbox: Connection) -> None:
     """One of the launcher's processes."""
     attempt = os.environ["TORCHELASTIC_RESTART_COUNT"]
     seat, job = Seat.of_environment(f"attempt-{attempt}"), replace(job, fresh=job.fresh and attempt == "0")
-    if reason := seat.blamed(seat.store()):
-        if seat.rank == 0:
+    store = seat.store()
+    if seat.blamed(store):
+        if seat.rank == 0 and (reason := seat.untold(store)):
             write_failure(job, reason)
         return
     _leave_when_asked(take_part(job, seat, outbox))
@@ -106,6 +109,15 @@ def take_part(job: Job, seat: Seat, outbox: Connection) -> list[int]:
 
     Returns the signals that asked it to stop.
     """
+    done = threading.Event()
+    threading.Thread(target=_end_with_the_run, args=(seat, done), daemon=True).start()
+    try:
+        return _take_part(job, seat, outbox)
+    finally:
+        done.set()
+
+
+def _take_part(job: Job, seat: Seat, outbox: Connection) -> list[int]:
     began = time.time()
     redirect_output(job.directory / LOG_FILE)
     stopping = stop_on_signals()
@@ -116,13 +128,16 @@ def take_part(job: Job, seat: Seat, outbox: Connection) -> list[int]:
         torch.cuda.set_device(seat.local_rank)
     seat.meet()
     try:
-        _carry_out(job, world, outbox, stopping)
+        if _carry_out(job, world, outbox, stopping) == "failed":
+            seat.accuse(seat.store(), TOLD)
+            return stopping
     except (Diverged, Interrupted):
         return stopping  # as on rank 0, which tells
     except Exception as error:
         known = isinstance(error, DitbenchError)
         if known and world.main:
             outbox.send(error)
+            seat.accuse(seat.store(), TOLD)
         if _told_by_main(job, began, world, known):
             return stopping
         print(f"rank {world.rank}:\n{traceback.format_exc()}", file=sys.stderr, flush=True)
@@ -132,12 +147,14 @@ def take_part(job: Job, seat: Seat, outbox: Connection) -> list[int]:
     return stopping
 
 
-def _carry_out(job: Job, world: World, outbox: Connection, stopping: list[int]) -> None:
+def _carry_out(job: Job, world: World, outbox: Connection, stopping: list[int]) -> str:
+    """Returns the record's status; on all but rank 0, which alone writes it, nothing."""
     if world.main:
-        carry_out(job, Watch(reporter(outbox, stopping), lambda: bool(stopping)), world)
-    elif world.from_main(False):
+        return carry_out(job, Watch(reporter(outbox, stopping), lambda: bool(stopping)), world).status
+    if world.from_main(False):
         watch = Watch(lambda progress: None, lambda: bool(stopping))
         bench.run(job.config, job.directory, job.environment, Registry.installed(), watch, world)
+    return ""
 
 
 def _told_by_main(job: Job, began: float, world: World, known: bool) -> bool:
@@ -154,6 +171,16 @@ def _told_by_main(job: Job, began: float, world: World, known: bool) -> bool:
             return False
         time.sleep(0.1)
     return True
+
+
+def _end_with_the_run(seat: Seat, done: threading.Event) -> None:
+    """End this process if the run has ended elsewhere: it may wait for ranks that will never come, as NCCL's do."""
+    with suppress(distributed.DistError):  # the launcher is gone, see `_stop_without_parent`
+        store = seat.store()
+        while not done.wait(_LOOK):
+            reason = seat.blamed(store)
+            if reason and not done.wait(_COLLATERAL if reason == TOLD else 0):
+                os._exit(1)
 
 
 def _blame(seat: Seat, reason: str, stopping: list[int]) -> None:

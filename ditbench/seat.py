@@ -11,6 +11,7 @@ import torch
 from torch import distributed
 
 PATIENCE = timedelta(days=1)  # one rank measures for long while the others wait; the launcher sees who dies
+TOLD = "told"  # the blame for what rank 0 has recorded itself
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,11 @@ class Seat:
     def blamed(self, store: Any) -> str:
         """What has ended the run; empty: nothing has."""
         return store.get(self.blame).decode() if store.check([self.blame]) else ""
+
+    def untold(self, store: Any) -> str:
+        """The same, but empty if rank 0 has recorded it."""
+        reason = self.blamed(store)
+        return "" if reason == TOLD else reason
 
     def accuse(self, store: Any, reason: str) -> None:
         """Say what ends the run; the first word is the last."""

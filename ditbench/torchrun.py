@@ -11,7 +11,6 @@ import os
 import pickle
 import pkgutil
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -31,7 +30,7 @@ from .watch import Progress
 
 NAME = "torchrun"
 RESTARTS = 3  # of a run, after one of its processes was killed
-_LOOK = 0.5  # seconds between two looks at what has ended the run elsewhere
+_LOOK = 0.5  # seconds between two looks for an order
 _ORDERS = count()  # of this process: rank 0 gives as many as each of the others takes
 _KILLED = "killed "  # how the blame begins for what another attempt may mend
 
@@ -141,22 +140,14 @@ def _obey(order: _Order, hear: Callable[[Progress], None]) -> tuple[Worker, str]
     if worker.exitcode:  # what it has said itself stays
         killed = _KILLED if worker.exitcode < 0 else ""
         seat.accuse(store, f"{killed}rank {seat.rank}: {worker.how_it_ended}")
-    return worker, seat.blamed(store)
+    return worker, seat.untold(store)
 
 
 def _serve(outbox: Connection, task: tuple[Job, Any]) -> None:
     """In the run's own process, which ends when the run does, though it may wait for another."""
     job, seat = task
     job.directory.mkdir(parents=True, exist_ok=True)
-    threading.Thread(target=_end_with_the_run, args=(seat,), daemon=True).start()
     pkgutil.resolve_name("ditbench.ranks:take_part")(job, seat, outbox)
-
-
-def _end_with_the_run(seat: Any) -> None:
-    store = seat.store()
-    while not seat.blamed(store):
-        time.sleep(_LOOK)
-    os._exit(1)
 
 
 def _seat() -> Any:

@@ -12,9 +12,10 @@ import psutil
 import pytest
 import torch
 from test_campaign import Ears, run, run_process
+from test_ranks import PICKY, other_track
 from test_slurm import same
 
-from ditbench import torchrun
+from ditbench import campaign, torchrun
 from ditbench.errors import BadValue
 from ditbench.record import read_record
 
@@ -41,6 +42,13 @@ def test_the_same_records_and_one_that_fails_is_a_row(tmp_path, as_rank_0, monke
     monkeypatch.delenv("RANK")
     (alone,) = run(tmp_path / "process", "toy")
     assert same(rows[1], alone)
+
+
+def test_what_a_user_can_mend_is_told_as_anywhere(install, tmp_path, as_rank_0):
+    install("ditbench-picky", "picky", PICKY)
+    track = other_track(tmp_path, ('"knn"]', '"knn", "picky"]'))
+    (record,) = campaign.run(track, ["toy"], out=tmp_path, device="cpu")
+    assert (record.status, record.reason) == ("failed", "nothing is good enough")
 
 
 def test_a_killed_process_costs_a_restart(tmp_path, as_rank_0):
