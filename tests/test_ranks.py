@@ -154,6 +154,7 @@ def test_what_diverges_is_a_result(tmp_path, nobody_left):
     assert record.status == "diverged" and "the loss became nan at step 3" in record.reason
 
 
+@pytest.mark.slow
 def test_what_the_main_process_alone_finds_wrong_is_told_once(install, tmp_path, nobody_left):
     """A metric is measured by rank 0; the other would only know that it was left alone."""
     install("ditbench-picky", "picky", PICKY)

@@ -146,6 +146,7 @@ def test_a_run_whose_worker_is_lost_for_good_has_a_record_that_says_so(here, tmp
     until(lambda: gone(at_work))  # the run's process, too, has noticed
 
 
+@pytest.mark.slow
 def test_what_goes_wrong_in_a_run_or_before_is_told_as_anywhere(here, tmp_path):
     (record,) = on_ray(tmp_path, "toy+fault=raise")
     assert (record.status, record.reason) == ("failed", "RuntimeError: the toy broke, as ordered")

@@ -24,7 +24,7 @@ import ditbench
 
 if __name__ == "__main__":
     least = {"budget": "2-steps", "samples": 20}
-    records = ditbench.run(architectures=["my_architecture"], budget="smoke", samples=20)
+    records = ditbench.run(architectures=["my_architecture"], **least)
     for kind in KINDS:
         records += ditbench.run(track=f"my_{kind}", architectures=["dit"], **least)
     print(json.dumps({r.track.name: [r.status, *(m.protocol for m in r.metrics)] for r in records}))
