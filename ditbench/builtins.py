@@ -301,27 +301,27 @@ def ditbench_executors() -> Iterable[Executor]:
     return [
         Executor(
             name="process",
-            make="ditbench.executors:InProcess",
+            make="ditbench.executors.local:InProcess",
             description="one clean process per run, in turn, forked from a server that has imported torch once",
         ),
         Executor(
             name="slurm",
-            make="ditbench.slurm:Slurm",
+            make="ditbench.executors.slurm:Slurm",
             description="a task of an array job per run, by submitit (the extra slurm)",
         ),
         Executor(
             name="ray",
-            make="ditbench.ray_engine:OnRay",
+            make="ditbench.executors.ray_engine:OnRay",
             description="a task of Ray's per run, here or on a cluster (the extra ray)",
         ),
         Executor(
             name="torchrun",
-            make="ditbench.torchrun:Torchrun",
+            make="ditbench.executors.torchrun:Torchrun",
             description="the processes of torchrun, on one node or many, for one run after the other; chosen by itself",
         ),
         Executor(
             name="inline",
-            make="ditbench.executors:Inline",
+            make="ditbench.executors.local:Inline",
             description="in this process, for debugging",
         ),
     ]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import torchrun
 from .builtins import REFERENCE_ARCHITECTURES
 from .components import load
+from .executors import torchrun
 from .jobs import Engine, Job, Wishes
 from .leaderboard.build import write_run_tables
 from .listeners import Silent, Together
@@ -90,8 +90,8 @@ def run(
             ``"gpus=1"``, ``"cpus=8"``, ``"memory=64"`` (GB), ``"account=..."``, ``"constraint=..."``, or any other
             option of sbatch; ``"ray"`` has ``"gpus"``, ``"cpus"``, ``"memory"`` (GB), ``"accelerator=H100"`` and
             ``"retries=3"`` of what a node or a worker took along.
-        wait: of ``"slurm"``: return when all runs have ended. Otherwise `ditbench.slurm.NoRecordsYet` is raised once
-            they are submitted.
+        wait: of ``"slurm"``: return when all runs have ended. Otherwise `ditbench.executors.slurm.NoRecordsYet` is
+            raised once they are submitted.
         dry_run: likewise: submit nothing; the text of `NoRecordsYet` is the script that sbatch would get.
         log: trackers that follow the runs: ``"tensorboard"`` (event files in each run's directory), ``"wandb"``.
             Each needs the extra of its name. One that breaks later is reported by `logging`, and the runs go on.

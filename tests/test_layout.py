@@ -22,7 +22,7 @@ ARROWS = {
     "builtins": {"components", "hookspecs"},
     "campaign": {
         "builtins", "components", "jobs", "leaderboard.build", "listeners", "plan", "record", "registry", "storage",
-        "torchrun", "trackers", "weights",
+        "executors.torchrun", "trackers", "weights",
     },
     "checkpoint": {"curve", "errors", "record", "storage", "track", "world"},
     "checks": {"faults", "ledger", "metric_checks", "record", "sampling_checks", "track", "training_checks"},
@@ -62,9 +62,9 @@ ARROWS = {
     },
     "cli.run": {
         "builtins", "campaign", "cli.app", "console", "display", "errors", "leaderboard.boards", "listeners",
-        "record", "slurm",
+        "record", "executors.slurm",
     },
-    "cli.status": {"cli.app", "slurm_queue"},
+    "cli.status": {"cli.app", "executors.slurm_queue"},
     "cli.track": {"budget", "cli.app", "plan", "track"},
     "cli.weights": {"cli.app", "console", "errors", "plan", "published", "registry", "weights"},
     "committed": {"faults", "ledger", "png", "privacy", "record", "verification"},
@@ -122,9 +122,34 @@ ARROWS = {
         "components", "conventions", "cost", "datasets.examples", "environment", "errors", "features",
         "image_sets", "images", "quality", "record", "reference", "registry",
     },
-    "executors": {
-        "claims", "errors", "jobs", "processes", "record", "registry", "slots", "slurm_queue", "track", "watch",
+    "executors.__init__": set(),
+    "executors.local": {
+        "claims", "errors", "executors.slurm_queue", "jobs", "processes", "record", "registry", "slots", "track",
+        "watch",
     },
+    "executors.nodes": {"errors", "jobs", "processes", "record"},
+    "executors.ranks": {
+        "bench", "errors", "executors.local", "executors.seat", "jobs", "processes", "record", "registry", "watch",
+        "world",
+    },
+    "executors.ray_cluster": {"components", "discovery", "errors", "executors.nodes", "registry", "slots"},
+    "executors.ray_engine": {
+        "claims", "errors", "executors.local", "executors.ray_cluster", "executors.ray_task", "jobs", "processes",
+        "record", "track", "watch",
+    },
+    "executors.ray_task": {
+        "claims", "errors", "executors.local", "executors.nodes", "jobs", "listeners", "record", "track", "watch",
+    },
+    "executors.seat": set(),
+    "executors.slurm": {
+        "claims", "errors", "executors.local", "executors.slurm_queue", "executors.slurm_task", "jobs", "record",
+        "storage", "track", "watch",
+    },
+    "executors.slurm_queue": {"claims", "errors", "jobs", "reading", "record", "storage", "track"},
+    "executors.slurm_task": {
+        "errors", "executors.local", "executors.nodes", "executors.slurm_queue", "jobs", "listeners", "record", "track",
+    },
+    "executors.torchrun": {"errors", "executors.local", "jobs", "processes", "record", "track", "watch"},
     "extractors": {"images"},
     "faults": set(),
     "features": {"components", "errors", "images", "precision", "weights", "world"},
@@ -200,7 +225,6 @@ ARROWS = {
     "loop": {"checkpoint", "curve", "training", "watch"},
     "metric_checks": {"builtins", "conventions", "derived", "faults", "record"},
     "migrations": {"derived", "track"},
-    "nodes": {"errors", "jobs", "processes", "record"},
     "objectives": {"errors"},
     "optimizers": {"components", "errors", "track"},
     "parts": {
@@ -219,12 +243,6 @@ ARROWS = {
     "profiling": {"components", "errors", "plan", "processes", "profile", "record", "registry", "track"},
     "published": {"components", "errors", "storage"},
     "quality": {"components", "conventions", "derived", "features", "record"},
-    "ranks": {"bench", "errors", "executors", "jobs", "processes", "record", "registry", "seat", "watch", "world"},
-    "ray_cluster": {"components", "discovery", "errors", "nodes", "registry", "slots"},
-    "ray_engine": {
-        "claims", "errors", "executors", "jobs", "processes", "ray_cluster", "ray_task", "record", "track", "watch",
-    },
-    "ray_task": {"claims", "errors", "executors", "jobs", "listeners", "nodes", "record", "track", "watch"},
     "reading": {"errors", "track"},
     "record": {"components", "derived", "errors", "migrations", "reading", "storage", "track"},
     "reevaluation": {
@@ -248,14 +266,8 @@ ARROWS = {
         "components", "datasets.examples", "features", "images", "quality", "record", "reference", "watch", "world",
     },
     "sizes": {"components", "cost", "errors", "plan", "record", "registry"},
-    "seat": set(),
     "sharding": set(),
     "slots": set(),
-    "slurm": {
-        "claims", "errors", "executors", "jobs", "record", "slurm_queue", "slurm_task", "storage", "track", "watch",
-    },
-    "slurm_queue": {"claims", "errors", "jobs", "reading", "record", "storage", "track"},
-    "slurm_task": {"errors", "executors", "jobs", "listeners", "nodes", "record", "slurm_queue", "track"},
     "stopwatch": {
         "components", "cost", "energy", "environment", "errors", "objectives", "peaks", "precision", "profile",
         "record", "testing",
@@ -266,7 +278,6 @@ ARROWS = {
         "verification",
     },
     "testing": {"components", "conformance.subject", "conformance.suite", "registry"},
-    "torchrun": {"errors", "executors", "jobs", "processes", "record", "track", "watch"},
     "track": {"budget", "components", "errors", "guidance"},
     "trackers": {"errors", "jobs", "listeners", "record", "registry", "storage", "track", "watch"},
     "training": {
@@ -287,14 +298,13 @@ ARROWS = {
     "world": {"datasets.loading", "sharding"},
 }  # fmt: skip
 LATE_IMPORTS = "cli."  # the only package that may import inside functions
-LIGHT = ("__init__", "budget", "builtins", "campaign", "checks", "claims", "components", "console",
-         "conventions", "derived", "committed", "conformance.findings", "discovery", "display",
-         "estimate", "executors", "faults", "jobs", "json_files", "metric_checks", "plan", "png",
-         "privacy", "profile", "profiling", "ray_cluster", "ray_engine", "ray_task", "reading", "record",
-         "registry", "row_checks", "sampling_checks", "scaffold.names", "scaffold.packages", "slots", "slurm",
-         "slurm_queue", "slurm_task",
-         "storage", "submission", "torchrun", "track", "training_checks", "validation", "verification", "watch",
-         "weights")  # fmt: skip
+LIGHT = ("__init__", "budget", "builtins", "campaign", "checks", "claims", "committed", "components",
+         "conformance.findings", "console", "conventions", "derived", "discovery", "display", "estimate",
+         "executors.local", "executors.ray_cluster", "executors.ray_engine", "executors.ray_task", "executors.slurm",
+         "executors.slurm_queue", "executors.slurm_task", "executors.torchrun", "faults", "jobs", "json_files",
+         "metric_checks", "plan", "png", "privacy", "profile", "profiling", "reading", "record", "registry",
+         "row_checks", "sampling_checks", "scaffold.names", "scaffold.packages", "slots", "storage", "submission",
+         "track", "training_checks", "validation", "verification", "watch", "weights")  # fmt: skip
 LIGHT_PACKAGES = ("cli.", "leaderboard.")
 HEAVY = {"torch", "diffusers", "matplotlib", "torchmetrics", "sklearn", "safetensors", "PIL"}
 PLUGIN_DOORS = {"ditbench", "ditbench.layers", "ditbench.testing"}
@@ -328,8 +338,13 @@ def our_modules(path):
             above = package[: len(package) + 1 - level]  # "." is the package itself, ".." the one around it
             for name in [module.lstrip(".")] if module.strip(".") else names:
                 full = ".".join([*above, name])
-                is_module = (CORE / full.replace(".", "/")).with_suffix(".py").exists()
-                yield full if is_module else ".".join([*above, "__init__"])
+                place = CORE / full.replace(".", "/")
+                if place.with_suffix(".py").exists():
+                    yield full
+                elif module.strip(".") and place.is_dir():
+                    yield from (f"{full}.{name}" for name in names)
+                else:
+                    yield ".".join([*above, "__init__"])
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)

@@ -20,13 +20,13 @@ from test_campaign import Ears, run
 from test_slurm import same, until
 
 from conftest import TESTS
-from ditbench import ray_cluster
 from ditbench.errors import BadValue, DitbenchError
+from ditbench.executors import ray_cluster
+from ditbench.executors.ray_cluster import Share, share_of
+from ditbench.executors.ray_engine import OnRay
+from ditbench.executors.ray_task import Place, answer_preflight, carry_out
 from ditbench.jobs import Job, Wishes
 from ditbench.plan import make_plan
-from ditbench.ray_cluster import Share, share_of
-from ditbench.ray_engine import OnRay
-from ditbench.ray_task import Place, answer_preflight, carry_out
 from ditbench.record import read_record
 from ditbench.registry import Registry
 
@@ -213,7 +213,7 @@ def test_an_address_without_a_ray_is_one_line(monkeypatch):
 
 
 def test_ray_is_an_extra_that_is_imported_when_it_is_asked_for(tmp_path, monkeypatch):
-    code = "import sys, ditbench.ray_engine, ditbench.cli; assert not {'torch', 'ray'} & set(sys.modules)"
+    code = "import sys, ditbench.executors.ray_engine, ditbench.cli; assert not {'torch', 'ray'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
     for name in [name for name in sys.modules if name.partition(".")[0] == "ray"]:
         monkeypatch.setitem(sys.modules, name, None)  # as if it were not installed

@@ -17,15 +17,15 @@ from submitit.core.utils import DelayedSubmission
 from submitit.local.local import LOCAL_REQUEUE_RETURN_CODE
 from test_campaign import Ears, run
 
-from ditbench import slurm_queue
 from ditbench.errors import BadValue, DitbenchError, RunBusy
+from ditbench.executors import slurm_queue
+from ditbench.executors.slurm import NoRecordsYet, Settings, execute_on_slurm, script
+from ditbench.executors.slurm_task import Task
 from ditbench.jobs import Job
 from ditbench.listeners import Silent
 from ditbench.plan import make_plan
 from ditbench.record import config_of, read_record, write_record
 from ditbench.registry import Registry
-from ditbench.slurm import NoRecordsYet, Settings, execute_on_slurm, script
-from ditbench.slurm_task import Task
 
 pytestmark = pytest.mark.timeout(300)
 TIMES = {"seconds", "step_seconds", "images_per_second", "loading_seconds", "checkpoint_seconds", "evaluation_seconds",
@@ -119,7 +119,7 @@ def test_the_same_records_as_any_executor_though_the_time_of_one_runs_out(toy, t
         return dict.fromkeys(tasks, "RUNNING")
 
     monkeypatch.setattr("submitit.local.local.start_controller", lambda **_: SimpleNamespace(pid=next(processes)))
-    monkeypatch.setattr("ditbench.slurm.states_or_unknown", queue)
+    monkeypatch.setattr("ditbench.executors.slurm.states_or_unknown", queue)
     time_is_up(jobs[1], os.getpid)
     found = list(execute_on_slurm(jobs, ears, how))
     assert codes == [0, LOCAL_REQUEUE_RETURN_CODE, 0] and ears.begun == [job.config.label for job in jobs]
@@ -148,8 +148,8 @@ def stand_ins(tmp_path, monkeypatch):
         (folder / name).write_text(text)
         (folder / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
-    monkeypatch.setattr("ditbench.slurm.POLL", {"slurm": 0.05})
-    monkeypatch.setattr("ditbench.slurm.GRACE", {"slurm": 0.2})
+    monkeypatch.setattr("ditbench.executors.slurm.POLL", {"slurm": 0.05})
+    monkeypatch.setattr("ditbench.executors.slurm.GRACE", {"slurm": 0.2})
     return folder
 
 
@@ -316,7 +316,7 @@ def test_what_can_not_be_is_one_line(jobs, tmp_path, monkeypatch):
 
 
 def test_submitit_is_imported_when_it_is_asked_for():
-    code = "import sys, ditbench.slurm, ditbench.cli; assert not {'torch', 'submitit'} & set(sys.modules)"
+    code = "import sys, ditbench.executors.slurm, ditbench.cli; assert not {'torch', 'submitit'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

@@ -14,11 +14,11 @@ import pytest
 from test_campaign import run
 from test_slurm import jobs_of, same, settings, time_is_up, until
 
-from ditbench import slurm_queue
+from ditbench.executors import slurm_queue
+from ditbench.executors.slurm import execute_on_slurm, preflight_on_slurm
 from ditbench.jobs import Job
 from ditbench.listeners import Silent
 from ditbench.record import config_of
-from ditbench.slurm import execute_on_slurm, preflight_on_slurm
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -32,8 +32,8 @@ def cluster(monkeypatch):
     commands, folder = Path(__file__).with_name("slurm_cluster.sh"), tempfile.mkdtemp()  # pytest's are closed to munge
     subprocess.run([commands, "up", folder], check=True, timeout=60)
     monkeypatch.setenv("SLURM_CONF", f"{folder}/slurm.conf")
-    monkeypatch.setattr("ditbench.slurm.POLL", {"slurm": 0.5})
-    monkeypatch.setattr("ditbench.slurm.GRACE", {"slurm": 5})
+    monkeypatch.setattr("ditbench.executors.slurm.POLL", {"slurm": 0.5})
+    monkeypatch.setattr("ditbench.executors.slurm.GRACE", {"slurm": 5})
     yield
     subprocess.run([commands, "down", folder], check=True, timeout=60)
     shutil.rmtree(folder)

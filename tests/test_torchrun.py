@@ -15,8 +15,9 @@ from test_campaign import Ears, run, run_process
 from test_ranks import PICKY, other_track
 from test_slurm import same
 
-from ditbench import campaign, torchrun
+from ditbench import campaign
 from ditbench.errors import BadValue
+from ditbench.executors import torchrun
 from ditbench.record import read_record
 
 pytestmark = [pytest.mark.usefixtures("toy"), pytest.mark.timeout(300)]

@@ -83,10 +83,10 @@ def run(
     from .. import campaign
     from ..console import make_console
     from ..display import Lines, Live, print_boards
+    from ..executors.slurm import NoRecordsYet
     from ..leaderboard.boards import on_the_boards_of
     from ..listeners import Silent
     from ..record import read_runs
-    from ..slurm import NoRecordsYet
 
     console = make_console()
     listener = Silent() if quiet else Live(console) if console.is_terminal else Lines(console)

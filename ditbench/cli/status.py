@@ -20,7 +20,7 @@ def status(
 
     No record: none yet, or, if no queue has the run either, waiting; `ditbench run` takes it up.
     """
-    from ..slurm_queue import standings
+    from ..executors.slurm_queue import standings
 
     rows = [asdict(standing) for standing in standings(runs)]
     show(rows, as_json, "track", "run", "task", "queue", "record", "reason")

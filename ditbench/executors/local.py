@@ -15,16 +15,16 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from types import FrameType
 
-from .claims import refuse_held, sole_writer
-from .errors import BadValue, DitbenchError, RunBusy
-from .jobs import LOG_FILE, Job, Listener, Wishes, carry_out, unfinished
-from .processes import Worker, answer_of, end_with_parent, ended, on_ctrl_c
-from .record import FILE_NAME, Environment, Record, read_record, write_record
-from .registry import Registry
-from .slots import Slot
+from ..claims import refuse_held, sole_writer
+from ..errors import BadValue, DitbenchError, RunBusy
+from ..jobs import LOG_FILE, Job, Listener, Wishes, carry_out, unfinished
+from ..processes import Worker, answer_of, end_with_parent, ended, on_ctrl_c
+from ..record import FILE_NAME, Environment, Record, read_record, write_record
+from ..registry import Registry
+from ..slots import Slot
+from ..track import RunConfig
+from ..watch import Progress, Watch
 from .slurm_queue import refuse_queued
-from .track import RunConfig
-from .watch import Progress, Watch
 
 
 class Here:
@@ -159,7 +159,7 @@ def _serve_run(outbox: Connection, task: tuple[Job, Slot]) -> None:
     redirect_output(job.directory / LOG_FILE)
     try:
         if job.together and job.settled() is None:
-            pkgutil.resolve_name("ditbench.ranks:carry_out_together")(job, outbox)
+            pkgutil.resolve_name("ditbench.executors.ranks:carry_out_together")(job, outbox)
         else:
             carry_out(job, Watch(reporter(outbox, stopping), lambda: bool(stopping)))
     except DitbenchError as error:

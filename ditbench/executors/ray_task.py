@@ -15,15 +15,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .claims import CLAIMS, waiting_for
-from .errors import DitbenchError, RunBusy
-from .executors import InProcess, preflight
-from .jobs import Job, Wishes, unfinished, write_failure
-from .listeners import Silent
+from ..claims import CLAIMS, waiting_for
+from ..errors import DitbenchError, RunBusy
+from ..jobs import Job, Wishes, unfinished, write_failure
+from ..listeners import Silent
+from ..record import FILE_NAME, Environment, Record, read_record
+from ..track import RunConfig
+from ..watch import Progress
+from .local import InProcess, preflight
 from .nodes import of_this_machine
-from .record import FILE_NAME, Environment, Record, read_record
-from .track import RunConfig
-from .watch import Progress
 
 EVERY = 0.5  # seconds, at least, between two words of one run
 PATIENCE = 300.0  # seconds that a run which is tried again waits for what its last try left behind

@@ -23,12 +23,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from .components import module_of
-from .discovery import GROUP
-from .errors import BadValue, DitbenchError
+from ..components import module_of
+from ..discovery import GROUP
+from ..errors import BadValue, DitbenchError
+from ..registry import Registry
+from ..slots import processors
 from .nodes import library_of
-from .registry import Registry
-from .slots import processors
 
 OBJECTS = 100 * 2**20  # bytes of Ray's store on this machine; what goes through it is small
 ANSWER = 5.0  # seconds in which an address must answer,

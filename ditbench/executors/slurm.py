@@ -16,16 +16,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from .claims import sole_writer
-from .errors import BadValue, DitbenchError, RunBusy
-from .executors import preflight
-from .jobs import Job, Listener, Wishes, options_of, unfinished
-from .record import FILE_NAME, Environment, Record, write_record
+from ..claims import sole_writer
+from ..errors import BadValue, DitbenchError, RunBusy
+from ..jobs import Job, Listener, Wishes, options_of, unfinished
+from ..record import FILE_NAME, Environment, Record, write_record
+from ..storage import make_writable
+from ..track import RunConfig
+from ..watch import Progress
+from .local import preflight
 from .slurm_queue import FOLDER, Cluster, in_queue, is_alive, remember, states_or_unknown
 from .slurm_task import SAVE, Task, answer_preflight, library
-from .storage import make_writable
-from .track import RunConfig
-from .watch import Progress
 
 REQUEUES = 1000  # times that submitit puts a task back whose time was up
 POLL = {"slurm": 10.0, "local": 0.2}  # seconds between two looks at the queue

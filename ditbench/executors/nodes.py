@@ -7,10 +7,10 @@ from dataclasses import replace
 from multiprocessing.connection import Connection
 from typing import Any
 
-from .errors import DitbenchError
-from .jobs import Job
-from .processes import answer_of, end_with_parent
-from .record import Environment
+from ..errors import DitbenchError
+from ..jobs import Job
+from ..processes import answer_of, end_with_parent
+from ..record import Environment
 
 
 def library_of(executor: str, needs: str) -> Any:

@@ -20,13 +20,13 @@ from multiprocessing.connection import Connection
 from types import FrameType
 from typing import Any
 
-from .errors import BadValue
-from .executors import Here, InProcess, outcome, preflight
-from .jobs import Job, Listener, Wishes, write_failure
-from .processes import Worker, ended
-from .record import FILE_NAME, Environment, Record, read_record
-from .track import RunConfig
-from .watch import Progress
+from ..errors import BadValue
+from ..jobs import Job, Listener, Wishes, write_failure
+from ..processes import Worker, ended
+from ..record import FILE_NAME, Environment, Record, read_record
+from ..track import RunConfig
+from ..watch import Progress
+from .local import Here, InProcess, outcome, preflight
 
 NAME = "torchrun"
 RESTARTS = 3  # of a run, after one of its processes was killed
@@ -147,12 +147,12 @@ def _serve(outbox: Connection, task: tuple[Job, Any]) -> None:
     """In the run's own process, which ends when the run does, though it may wait for another."""
     job, seat = task
     job.directory.mkdir(parents=True, exist_ok=True)
-    pkgutil.resolve_name("ditbench.ranks:take_part")(job, seat, outbox)
+    pkgutil.resolve_name("ditbench.executors.ranks:take_part")(job, seat, outbox)
 
 
 def _seat() -> Any:
     """This process's `Seat`, at torchrun's store."""
-    return pkgutil.resolve_name("ditbench.seat:Seat").of_environment("")
+    return pkgutil.resolve_name("ditbench.executors.seat:Seat").of_environment("")
 
 
 def _key(number: int, what: str) -> str:

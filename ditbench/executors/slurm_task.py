@@ -15,14 +15,14 @@ from dataclasses import dataclass, replace
 from types import FrameType
 from typing import Any
 
-from .errors import DitbenchError, RunBusy
-from .executors import InProcess, preflight
-from .jobs import Job, Wishes, unfinished, write_failure
-from .listeners import Silent
+from ..errors import DitbenchError, RunBusy
+from ..jobs import Job, Wishes, unfinished, write_failure
+from ..listeners import Silent
+from ..record import FILE_NAME, Environment, Record, read_record
+from ..track import RunConfig
+from .local import InProcess, preflight
 from .nodes import library_of, of_this_machine
-from .record import FILE_NAME, Environment, Record, read_record
 from .slurm_queue import claim
-from .track import RunConfig
 
 SAVE = signal.SIGUSR1  # "your time is nearly up"
 LINGER = 600.0  # seconds, at most, that a task waits for Slurm to end it after SIGTERM

@@ -24,16 +24,16 @@ from torch.distributed.elastic.multiprocessing import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, record
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-from . import bench
-from .errors import DitbenchError
-from .executors import redirect_output, reporter, stop_on_signals
-from .jobs import LOG_FILE, Job, carry_out, write_failure
-from .processes import PRELOAD, begin
-from .record import FILE_NAME
-from .registry import Registry
+from .. import bench
+from ..errors import DitbenchError
+from ..jobs import LOG_FILE, Job, carry_out, write_failure
+from ..processes import PRELOAD, begin
+from ..record import FILE_NAME
+from ..registry import Registry
+from ..watch import Diverged, Interrupted, Watch
+from ..world import World
+from .local import redirect_output, reporter, stop_on_signals
 from .seat import TOLD, Seat
-from .watch import Diverged, Interrupted, Watch
-from .world import World
 
 RESTARTS = 3  # after a rank has died
 _WISHES = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

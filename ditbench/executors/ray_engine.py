@@ -16,17 +16,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from ..claims import sole_writer
+from ..errors import BadValue, DitbenchError, RunBusy
+from ..jobs import Job, Listener, Wishes, options_of, unfinished
+from ..processes import on_ctrl_c
+from ..record import FILE_NAME, Environment, Record, write_record
+from ..track import RunConfig
+from ..watch import Progress
 from . import ray_cluster, ray_task
-from .claims import sole_writer
-from .errors import BadValue, DitbenchError, RunBusy
-from .executors import Here
-from .jobs import Job, Listener, Wishes, options_of, unfinished
-from .processes import on_ctrl_c
+from .local import Here
 from .ray_cluster import Share
 from .ray_task import Board, Place
-from .record import FILE_NAME, Environment, Record, write_record
-from .track import RunConfig
-from .watch import Progress
 
 POLL = 0.3  # seconds between two looks at what the runs say
 SAVE = 600.0  # seconds that runs have to save and stop, once asked to

@@ -1,0 +1,1 @@
+"""The engines that carry jobs out: on this machine, in several processes, on Ray, on Slurm, under torchrun."""
