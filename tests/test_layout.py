@@ -33,7 +33,7 @@ ARROWS = {
         "cli.new", "cli.plan", "cli.profile", "cli.records", "cli.run", "cli.status", "cli.track", "cli.weights",
         "errors",
     },
-    "__main__": {"__init__"},
+    "__main__": {"cli.__init__"},
     "cli.app": {"components", "console", "registry", "weights"},
     "cli.check": {"cli.app", "conformance.findings", "console", "plan", "storage"},
     "cli.data": {
@@ -342,7 +342,7 @@ def our_modules(path):
                 if place.with_suffix(".py").exists():
                     yield full
                 elif module.strip(".") and place.is_dir():
-                    yield from (f"{full}.{name}" for name in names)
+                    yield from (f"{full}.{name if (place / f'{name}.py').exists() else '__init__'}" for name in names)
                 else:
                     yield ".".join([*above, "__init__"])
 
