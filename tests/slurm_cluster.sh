@@ -5,6 +5,12 @@ set -eu
 what=$1 dir=$2 host=$(hostname -s)
 
 down() {
+  export SLURM_CONF=$dir/slurm.conf
+  scancel --user="$(id -un)" 2>/dev/null || true
+  for _ in $(seq 50); do  # a step that can tell nobody of its end would stay
+    [ -z "$(squeue -h 2>/dev/null)" ] && break
+    sleep 0.2
+  done
   for daemon in slurmd slurmctld munged; do
     if [ -f "$dir/run/$daemon.pid" ]; then kill "$(cat "$dir/run/$daemon.pid")" 2>/dev/null || true; fi
   done
