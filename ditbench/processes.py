@@ -21,7 +21,7 @@ from .errors import DitbenchError
 from .watch import Progress
 
 ASK_AGAIN = 1.0  # seconds until a process that was asked to stop is asked again
-PRELOAD = ("ditbench.bench",)  # pulls in torch, diffusers, torchmetrics: about 6 s, once
+PRELOAD = ("ditbench.bench",)  # pulls in torch, diffusers, torchmetrics, scikit-learn: about 6 s, once
 
 
 class Worker:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pkgutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -10,6 +9,7 @@ from itertools import pairwise
 
 import numpy as np
 import torch
+from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor
 from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_statistics_to_metric
 from torch_fidelity.metric_isc import KEY_METRIC_ISC_MEAN, isc_features_to_metric
@@ -271,8 +271,7 @@ def _manifolds(fake: Features, real: Features) -> dict[str, float]:
 
 def class_accuracy(fake: Features, real: Features) -> Score:
     """Share of the fake images to which 3-NN on the real images' raw pixels gives their own label."""
-    classifier = pkgutil.resolve_name("sklearn.neighbors:KNeighborsClassifier")  # long to import, and rarely asked for
-    judge = classifier(n_neighbors=NEIGHBOURS)
+    judge = KNeighborsClassifier(n_neighbors=NEIGHBOURS)
     judge.fit(_rows(real), real.labels)
     told = judge.predict(_rows(fake))
     return Score.of({"counts": [int(np.sum(told == fake.labels)), len(told)]}, neighbours=NEIGHBOURS)
