@@ -1,9 +1,7 @@
 """Benchmark diffusion transformers that plug in.
 
-These names are the public API, together with `ditbench.layers` and `ditbench.testing` for architectures. A plugin of
-another kind also uses what it is given or returns: `Request`, `Data` and `from_arrays` of `ditbench.datasets.examples`,
-`Walk` of `ditbench.samplers`, `Features` of `ditbench.features`, `Score` of `ditbench.quality`.
-Importing this package does no work and imports no torch.
+All that a plugin, a notebook or a script uses has its name here, or in `ditbench.layers` (network parts),
+`ditbench.testing` (the contract) or `ditbench.errors`. Importing this package does no work and imports no torch.
 """
 
 import pkgutil
@@ -28,41 +26,96 @@ from .hookspecs import hookimpl
 
 if TYPE_CHECKING:
     from .campaign import run
+    from .datasets.examples import Data, Request, from_arrays
+    from .denoiser.cost import cost_of
+    from .executors.engine import Engine, Listener, Wishes
+    from .executors.jobs import Job, carry_out
     from .leaderboard.tables import tables
-    from .record import Record, read_record
+    from .metrics.features import Features, Moments
+    from .metrics.quality import Score
+    from .profiling.estimate import makespan
+    from .profiling.hardware import dense_peak
+    from .records.record import Record, read_record
+    from .registry import Registry
+    from .sampling.samplers import Walk
+    from .tracks.track import Track, load_track
+    from .training.objectives import TIME_SCALE, DiffusionObjective
+
+_ON_FIRST_USE = {  # name -> module: a plugin that registers itself should not pay for torch, pandas and pydantic
+    "run": "campaign",
+    "Data": "datasets.examples",
+    "Request": "datasets.examples",
+    "from_arrays": "datasets.examples",
+    "cost_of": "denoiser.cost",
+    "Engine": "executors.engine",
+    "Listener": "executors.engine",
+    "Wishes": "executors.engine",
+    "Job": "executors.jobs",
+    "carry_out": "executors.jobs",
+    "tables": "leaderboard.tables",
+    "Features": "metrics.features",
+    "Moments": "metrics.features",
+    "Score": "metrics.quality",
+    "makespan": "profiling.estimate",
+    "dense_peak": "profiling.hardware",
+    "Record": "records.record",
+    "read_record": "records.record",
+    "Registry": "registry",
+    "Walk": "sampling.samplers",
+    "Track": "tracks.track",
+    "load_track": "tracks.track",
+    "DiffusionObjective": "training.objectives",
+    "TIME_SCALE": "training.objectives",
+}
 
 __all__ = [
+    "TIME_SCALE",
     "Architecture",
     "BadValue",
+    "Data",
     "Dataset",
     "DenoiserSpec",
+    "DiffusionObjective",
     "DitbenchError",
+    "Engine",
     "Executor",
     "Extractor",
+    "Features",
+    "Job",
+    "Listener",
     "Metric",
+    "Moments",
     "Native",
     "Objective",
     "Option",
     "Record",
+    "Registry",
+    "Request",
     "Sampler",
+    "Score",
+    "Track",
     "Value",
+    "Walk",
     "Weights",
+    "Wishes",
+    "carry_out",
+    "cost_of",
+    "dense_peak",
+    "from_arrays",
     "hookimpl",
+    "load_track",
+    "makespan",
     "read_record",
     "run",
     "tables",
 ]
 
-_ON_FIRST_USE = {
-    "run": "ditbench.campaign:run",
-    "tables": "ditbench.leaderboard.tables:tables",
-    "Record": "ditbench.record:Record",
-    "read_record": "ditbench.record:read_record",
-}
-
 
 def __getattr__(name: str) -> Any:
-    """Plugins import this package to register themselves; they should not pay for pandas and pydantic."""
     if name in _ON_FIRST_USE:
-        return pkgutil.resolve_name(_ON_FIRST_USE[name])
-    raise AttributeError(f"module 'ditbench' has no attribute {name!r}")
+        return pkgutil.resolve_name(f"{__name__}.{_ON_FIRST_USE[name]}:{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -3,7 +3,15 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from .components import Dataset, Executor, Extractor, Metric, Objective, Sampler, Weights
+from .components import (
+    Dataset,
+    Executor,
+    Extractor,
+    Metric,
+    Objective,
+    Sampler,
+    Weights,
+)
 from .hookspecs import hookimpl
 
 REFERENCE_ARCHITECTURES = ("dit", "uvit", "mdt", "diffit")  # what a run compares unless told otherwise
@@ -68,30 +76,30 @@ def ditbench_objectives() -> Iterable[Objective]:
     return [
         Objective(
             name="flow",
-            make="ditbench.objectives:Flow",
+            make="ditbench.training.objectives:Flow",
             description="straight path from data to noise, velocity regressed (rectified flow)",
         ),
         Objective(
             name="iddpm",
-            make="ditbench.objectives:Noise",
+            make="ditbench.training.objectives:Noise",
             settings={"schedule": "linear", "learn_variance": True},
             description="noise regressed, variance learned by the variational bound, linear betas (iDDPM; DiT, MDT)",
         ),
         Objective(
             name="ddpm",
-            make="ditbench.objectives:Noise",
+            make="ditbench.training.objectives:Noise",
             settings={"schedule": "linear"},
             description="noise regressed, linear betas (DDPM)",
         ),
         Objective(
             name="ddpm-sd",
-            make="ditbench.objectives:Noise",
+            make="ditbench.training.objectives:Noise",
             settings={"schedule": "scaled-linear"},
             description="noise regressed, scaled-linear betas (Stable Diffusion; U-ViT-H)",
         ),
         Objective(
             name="edm",
-            make="ditbench.objectives:EDM",
+            make="ditbench.training.objectives:EDM",
             description="preconditioned denoiser, log-normal noise levels (EDM; DiffiT on pixels)",
         ),
     ]
@@ -102,19 +110,19 @@ def ditbench_samplers() -> Iterable[Sampler]:
     return [
         Sampler(
             name="euler",
-            sample="ditbench.samplers:euler",
+            sample="ditbench.sampling.samplers:euler",
             objectives=("flow",),
             description="Euler steps along the flow, equally spaced in time",
         ),
         Sampler(
             name="heun",
-            sample="ditbench.samplers:heun",
+            sample="ditbench.sampling.samplers:heun",
             objectives=("flow",),
             description="Heun steps along the flow, two evaluations each",
         ),
         Sampler(
             name="ddpm",
-            sample="ditbench.samplers:ddpm",
+            sample="ditbench.sampling.samplers:ddpm",
             objectives=_DISCRETE,
             min_steps=2,  # from noise to the image
             max_steps=1000,
@@ -122,7 +130,7 @@ def ditbench_samplers() -> Iterable[Sampler]:
         ),
         Sampler(
             name="ddim",
-            sample="ditbench.samplers:ddim",
+            sample="ditbench.sampling.samplers:ddim",
             objectives=_DISCRETE,
             min_steps=2,  # from noise to the image
             max_steps=1000,
@@ -130,14 +138,14 @@ def ditbench_samplers() -> Iterable[Sampler]:
         ),
         Sampler(
             name="dpm-solver++",
-            sample="ditbench.samplers:dpm_solver",
+            sample="ditbench.sampling.samplers:dpm_solver",
             objectives=_DISCRETE,
             max_steps=999,  # 1000 would ask for the same time twice
             description="DPM-Solver++, multistep of order 2",
         ),
         Sampler(
             name="edm-heun",
-            sample="ditbench.samplers:edm_heun",
+            sample="ditbench.sampling.samplers:edm_heun",
             objectives=("edm",),
             description="Heun steps over EDM's noise levels, two evaluations each",
         ),
@@ -149,7 +157,7 @@ def ditbench_metrics() -> Iterable[Metric]:
     return [
         Metric(
             name="fid",
-            measure="ditbench.quality:frechet_distance",
+            measure="ditbench.metrics.frechet:frechet_distance",
             higher_is_better=False,
             sees="features",
             against="moments",
@@ -157,7 +165,7 @@ def ditbench_metrics() -> Iterable[Metric]:
         ),
         Metric(
             name="fd",
-            measure="ditbench.quality:frechet_distance",
+            measure="ditbench.metrics.frechet:frechet_distance",
             higher_is_better=False,
             sees="features",
             against="moments",
@@ -165,7 +173,7 @@ def ditbench_metrics() -> Iterable[Metric]:
         ),
         Metric(
             name="sfid",
-            measure="ditbench.quality:spatial_frechet_distance",
+            measure="ditbench.metrics.frechet:spatial_frechet_distance",
             higher_is_better=False,
             sees="spatial",
             against="moments",
@@ -173,7 +181,7 @@ def ditbench_metrics() -> Iterable[Metric]:
         ),
         Metric(
             name="fid-infinity",
-            measure="ditbench.quality:frechet_infinity",
+            measure="ditbench.metrics.frechet:frechet_infinity",
             higher_is_better=False,
             sees="features",
             against="moments",
@@ -181,14 +189,14 @@ def ditbench_metrics() -> Iterable[Metric]:
         ),
         Metric(
             name="kid",
-            measure="ditbench.quality:kernel_distance",
+            measure="ditbench.metrics.quality:kernel_distance",
             higher_is_better=False,
             sees="features",
             description="squared MMD of the features, cubic kernel; unbiased (Binkowski et al., 2018)",
         ),
         Metric(
             name="is",
-            measure="ditbench.quality:inception_score",
+            measure="ditbench.metrics.quality:inception_score",
             higher_is_better=True,
             sees="logits",
             against="nothing",
@@ -196,21 +204,21 @@ def ditbench_metrics() -> Iterable[Metric]:
         ),
         Metric(
             name="precision",
-            measure="ditbench.quality:precision",
+            measure="ditbench.metrics.quality:precision",
             higher_is_better=True,
             sees="features",
             description="share of samples within the real images' manifold, k = 3 (Kynkäänniemi et al., 2019)",
         ),
         Metric(
             name="recall",
-            measure="ditbench.quality:recall",
+            measure="ditbench.metrics.quality:recall",
             higher_is_better=True,
             sees="features",
             description="share of real images within the samples' manifold, k = 3 (Kynkäänniemi et al., 2019)",
         ),
         Metric(
             name="knn",
-            measure="ditbench.quality:class_accuracy",
+            measure="ditbench.metrics.quality:class_accuracy",
             higher_is_better=True,
             sees="pixels",
             description="share of samples that 3 nearest neighbours among the real images give their own class",
@@ -223,7 +231,7 @@ def ditbench_extractors() -> Iterable[Extractor]:
     return [
         Extractor(
             name="inception-v3-compat",
-            build="ditbench.extractors:inception",
+            build="ditbench.metrics.extractors.libraries:inception",
             weights=Weights(
                 file="weights-inception-2015-12-05-6726825d.pth",
                 sha256="6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
@@ -237,7 +245,7 @@ def ditbench_extractors() -> Iterable[Extractor]:
         ),
         Extractor(
             name="dinov2-vit-l-14",
-            build="ditbench.dinov2:dinov2_vit_l_14",
+            build="ditbench.metrics.extractors.dinov2:dinov2_vit_l_14",
             weights=Weights(
                 file="dinov2_vitl14_pretrain.pth",
                 sha256="d5383ea8f4877b2472eb973e0fd72d557c7da5d3611bd527ceeb1d7162cbf428",
@@ -251,7 +259,7 @@ def ditbench_extractors() -> Iterable[Extractor]:
         ),
         Extractor(
             name="efficientnet-lite0",
-            build="ditbench.extractors:efficientnet_lite0",
+            build="ditbench.metrics.extractors.libraries:efficientnet_lite0",
             weights=Weights(
                 file="efficientnet-lite0-57934424.pth",
                 sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
@@ -264,11 +272,11 @@ def ditbench_extractors() -> Iterable[Extractor]:
         ),
         Extractor(
             name="digits-cnn",
-            build="ditbench.classifiers:digits_cnn",
+            build="ditbench.metrics.extractors.small_cnn:digits_cnn",
             weights=Weights(
                 file="digits-cnn.safetensors",
                 sha256="901f43288be1a993ad01c127a8618f5dd0445dee3f52095dcec0de8428099380",
-                package="ditbench:weights",
+                package="ditbench:metrics/networks",
             ),
             outputs=("features", "logits"),
             metrics=("fid", "kid", "is", "precision", "recall"),
@@ -277,11 +285,11 @@ def ditbench_extractors() -> Iterable[Extractor]:
         ),
         Extractor(
             name="fashion-cnn",
-            build="ditbench.classifiers:fashion_cnn",
+            build="ditbench.metrics.extractors.small_cnn:fashion_cnn",
             weights=Weights(
                 file="fashion-cnn.safetensors",
                 sha256="36bc1b2be07c3332324b88f89f2f095e923a51db3ac44129b30191f1ac3daeea",
-                package="ditbench:weights",
+                package="ditbench:metrics/networks",
             ),
             outputs=("features", "logits"),
             metrics=("fid", "kid", "is", "precision", "recall"),

@@ -8,15 +8,16 @@ from pathlib import Path
 from .builtins import REFERENCE_ARCHITECTURES
 from .components import load
 from .executors import torchrun
-from .jobs import Engine, Job, Wishes
+from .executors.engine import Engine, Wishes
+from .executors.jobs import Job
+from .executors.listeners import Silent, Together
+from .executors.trackers import start
 from .leaderboard.build import write_run_tables
-from .listeners import Silent, Together
-from .plan import find_dataset, make_plan
-from .record import Record, read_runs
+from .metrics.weights import has_weights, require_weights
+from .records.record import Record, read_runs
 from .registry import Registry, pick
-from .storage import make_writable
-from .trackers import start
-from .weights import has_weights, require_weights
+from .storage.files import make_writable
+from .tracks.plan import find_dataset, make_plan
 
 
 def run(

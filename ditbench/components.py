@@ -126,7 +126,7 @@ class Native:
     """What an architecture's own paper trains with: what it changes of a track's recipe and of its objective.
 
     ``recipe`` may set the optimiser, learning rate, betas, weight decay, warm-up, decay and clipping, by their names in
-    `ditbench.track.Recipe`; ``objectives`` are settings of the objectives of these names, such as a weighting.
+    `ditbench.tracks.track.Recipe`; ``objectives`` are settings of the objectives of these names, such as a weighting.
     """
 
     source: str  # where that is written, e.g. "arXiv:2209.12152, Appendix"
@@ -271,7 +271,7 @@ class Sampler:
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """A quality metric; ``measure(fake, real)`` as in `quality.py` returns a `ditbench.quality.Score`."""
+    """A quality metric; ``measure(fake, real)`` as in `quality.py` returns a `ditbench.metrics.quality.Score`."""
 
     name: str
     measure: Reference
@@ -333,7 +333,7 @@ class Extractor:
 
 @dataclass(frozen=True, kw_only=True)
 class Executor:
-    """Where runs happen. ``make(wishes)`` takes `Wishes` and returns an `Engine`, both of `ditbench.jobs`.
+    """Where runs happen. ``make(wishes)`` takes `Wishes` and returns an `Engine`, both of `ditbench.executors.jobs`.
 
     It raises `BadValue` for a wish that it can't fulfil.
     """

@@ -20,9 +20,20 @@ from typing import Any, Literal, TypeVar, cast
 import pluggy
 
 from . import hookspecs
-from .components import Architecture, Dataset, Executor, Extractor, Metric, Objective, Sampler, module_of
+from .components import (
+    Architecture,
+    Dataset,
+    Executor,
+    Extractor,
+    Metric,
+    Objective,
+    Sampler,
+    Selection,
+    Value,
+    module_of,
+)
 from .discovery import GROUP, Source, installed_sources
-from .errors import PluginFault, UnknownName
+from .errors import BadValue, PluginFault, UnknownName
 
 _HOOKS: Mapping[str, type] = {  # hook -> what it must return
     "ditbench_architectures": Architecture,
@@ -231,3 +242,44 @@ def _checked(hook: str, item: object) -> tuple[str, Any]:
 def _one_line(error: BaseException) -> str:
     text = " ".join(str(error).split()) or "no message"
     return text if isinstance(error, PluginFault) else f"{type(error).__name__}: {text}"
+
+
+def provenance(registry: Registry, selection: Selection) -> dict[str, Any]:
+    """What is built and whose code builds it, by the names that `RunConfig` and `ArchitectureFacts` share."""
+    name = selection.architecture.name
+    plugin = registry.provider(name)
+    return {
+        "size": selection.size,
+        "options": dict(selection.options),
+        "settings": selection.settings,
+        "paper": selection.architecture.paper,
+        "distribution": plugin.distribution,
+        "distribution_version": plugin.version,
+        "source_sha256": registry.source_sha256(name),
+    }
+
+
+def select(registry: Registry, text: str, default_size: str = "") -> Selection:
+    """Parse ``name[:size][+option=value]...``; without a default the size must be named."""
+    head, *pairs = text.strip().split("+")
+    name, _, size = head.partition(":")
+    architecture = pick("architecture", name, registry.architectures)
+    size = size or default_size
+    if not size:
+        raise BadValue(f"{text!r} names no size: write {name}:SIZE, with one of {', '.join(architecture.sizes)}.")
+    pick(f"size of {name}", size, architecture.sizes)
+    settings = architecture.settings(size, {})
+    options: dict[str, Value] = {}
+    for pair in pairs:
+        key, equals, spelled = pair.partition("=")
+        option = pick(f"option of {name}", key, architecture.options)
+        if not equals:
+            raise BadValue(f"{text!r}: option {key!r} has no value; write +{key}=VALUE.")
+        if key in options:
+            raise BadValue(f"{text!r}: option {key!r} stands twice.")
+        try:
+            options[key] = option.parse(spelled)
+        except BadValue as fault:
+            raise BadValue(f"Option {key!r} of {name}: {fault}") from None
+    differing = {key: value for key, value in options.items() if value != settings[key]}
+    return Selection(architecture=architecture, size=size, options=differing)

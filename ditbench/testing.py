@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from .components import Architecture, DenoiserSpec, Value
-from .conformance.subject import DIGITS_SPEC, build_denoiser, example_batch, perturb, subject_of, training_loss
-from .conformance.suite import examine
+from .denoiser.conformance.subject import subject_of
+from .denoiser.conformance.suite import examine
+from .denoiser.interface import DIGITS_SPEC, build_denoiser, example_batch, perturb, training_loss
 from .registry import pick
 
 __all__ = [

@@ -15,7 +15,7 @@ from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorIncepti
 
 from ditbench.components import Extractor, Weights
 from ditbench.registry import Registry
-from ditbench.storage import sha256_of
+from ditbench.storage.files import sha256_of
 
 INCEPTION = Registry.installed().extractors["inception-v3-compat"]
 

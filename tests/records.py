@@ -4,27 +4,27 @@ import hashlib
 import struct
 from datetime import UTC, datetime
 
-from ditbench.derived import of_raw
-from ditbench.ledger import data_of
-from ditbench.record import (
+from ditbench.records.derived import of_raw
+from ditbench.records.evaluation import Evaluation
+from ditbench.records.facts import (
     ArchitectureFacts,
     Cost,
     CurvePoint,
     DataFacts,
     Environment,
-    Evaluation,
     Measurement,
     Memory,
     Milestone,
     PeakMemory,
     RawWeights,
-    Record,
     SamplingFacts,
     TrainingFacts,
-    config_of,
 )
+from ditbench.records.record import Record, config_of
 from ditbench.registry import Registry
-from ditbench.track import digest, load_track
+from ditbench.storage.schema import digest
+from ditbench.tracks.ledger import data_of
+from ditbench.tracks.track import load_track
 
 TRACK = load_track(Registry.installed().tracks["digits"])
 ENVIRONMENT = Environment(

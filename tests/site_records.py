@@ -9,23 +9,15 @@ import numpy as np
 from pydantic import ValidationError
 from records import ENVIRONMENT, TRACK, finished, measurement, unfinished
 
+from ditbench.benchmark.pictures import write_grid
 from ditbench.errors import DitbenchError
-from ditbench.images import write_grid
 from ditbench.leaderboard.boards import boards
-from ditbench.record import (
-    GRID_FILE,
-    Cost,
-    CurvePoint,
-    DataFacts,
-    Memory,
-    Milestone,
-    PeakMemory,
-    Record,
-    Submission,
-)
+from ditbench.records.facts import Cost, CurvePoint, DataFacts, Memory, Milestone, PeakMemory
+from ditbench.records.files import GRID_FILE
+from ditbench.records.record import Record, Submission
 from ditbench.registry import Registry
-from ditbench.storage import sha256_of
-from ditbench.track import Track, load_track
+from ditbench.storage.files import sha256_of
+from ditbench.tracks.track import Track, load_track
 
 ARCHITECTURES = {  # label -> the level that its FID ends at, million MACs, images/s
     "diffit:nano": (0.60, 7.54, 1093.0),

@@ -10,7 +10,7 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from ditbench.conformance import suite
+from ditbench.denoiser.conformance import suite
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [

@@ -11,13 +11,13 @@ from pictures import picture, write_autoencoder, write_pictures
 from snippets import ROOT
 
 import ditbench
-from ditbench.autoencoder import load_autoencoder
+from ditbench.datasets.autoencoder import load_autoencoder
 from ditbench.datasets.folder import list_folder
 from ditbench.datasets.prepare import prepare
+from ditbench.denoiser.interface import build_denoiser
+from ditbench.records.submission import submit
 from ditbench.registry import Registry
-from ditbench.submission import submit
-from ditbench.testing import build_denoiser
-from ditbench.track import load_track
+from ditbench.tracks.track import load_track
 
 SMALL = {"samples": 20, "device": "cpu"}
 DRAW = np.random.default_rng(0)

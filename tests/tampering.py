@@ -5,8 +5,8 @@ import zlib
 
 from records import sound
 
-from ditbench.record import Submission, seal
-from ditbench.track import Track
+from ditbench.records.record import Submission, seal
+from ditbench.tracks.track import Track
 
 SUBMISSION = Submission(by="Ada", date="2026-01-02")
 GOOD = sound(submission=SUBMISSION)

@@ -7,7 +7,7 @@ from diffusers import AutoencoderKL
 from pictures import write_autoencoder
 from safetensors.torch import load_file, save_file
 
-from ditbench.autoencoder import load_autoencoder
+from ditbench.datasets.autoencoder import load_autoencoder
 from ditbench.errors import BadFile, BadValue
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"

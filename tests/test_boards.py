@@ -9,7 +9,8 @@ from records import ENVIRONMENT, TRACK, finished, measurement, unfinished
 from verifications import checked, sealed
 
 from ditbench.leaderboard.boards import boards, on_the_boards_of
-from ditbench.record import Measurement, Record
+from ditbench.records.facts import Measurement
+from ditbench.records.record import Record
 
 OTHER_MACHINE = ENVIRONMENT.model_copy(update={"cpu": "Another processor"})
 GPU = ENVIRONMENT.model_copy(update={"gpu": "A GPU"})

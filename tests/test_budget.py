@@ -2,8 +2,8 @@
 
 import pytest
 
-from ditbench.budget import Budget, BudgetClock
 from ditbench.errors import BadValue
+from ditbench.tracks.budget import Budget, BudgetClock
 
 NAMED = {"smoke": "2k-images", "short": "50k-images"}
 

@@ -26,7 +26,8 @@ from ditbench.leaderboard.build import (
     write_run_tables,
 )
 from ditbench.leaderboard.reported import read_reported
-from ditbench.record import Milestone, read_records, write_record
+from ditbench.records.facts import Milestone
+from ditbench.records.record import read_records, write_record
 
 COMMITTED = Path(__file__).parent.parent / "leaderboard"
 REPORTED = COMMITTED / "reported.toml"
@@ -74,7 +75,7 @@ def test_the_files_are_a_function_of_the_records_alone():
 
 def test_another_process_makes_the_same_files_without_torch(folder):
     code = (
-        "import hashlib, sys; from pathlib import Path; from ditbench.record import read_records\n"
+        "import hashlib, sys; from pathlib import Path; from ditbench.records.record import read_records\n"
         "from ditbench.leaderboard.boards import boards; from ditbench.leaderboard.build import outputs\n"
         f"found = outputs(boards(read_records(Path({str(folder / 'records')!r}))))\n"
         "print(hashlib.sha256(repr(found).encode()).hexdigest(), 'torch' in sys.modules)"

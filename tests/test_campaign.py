@@ -14,13 +14,14 @@ import pytest
 from safetensors.numpy import load_file
 
 import ditbench
-from ditbench import campaign, claims
+from ditbench import campaign
 from ditbench.errors import BadFile, BadValue, DitbenchError, RunBusy, UnknownName
-from ditbench.jobs import Job, _ending, carry_out
-from ditbench.plan import make_plan
-from ditbench.record import read_record
+from ditbench.executors.jobs import Job, _ending, carry_out
+from ditbench.records.record import read_record
 from ditbench.registry import Registry
-from ditbench.watch import Watch
+from ditbench.runtime.progress import Watch
+from ditbench.storage import claims
+from ditbench.tracks.plan import make_plan
 
 pytestmark = [pytest.mark.usefixtures("toy"), pytest.mark.timeout(240)]
 

@@ -11,13 +11,13 @@ from torch.distributed.checkpoint.api import CheckpointException
 from toy_net import Toy
 from trainers import SPEC, Hand, changed, go, latents_feed, stop_after, trainer
 
-from ditbench import checkpoint
-from ditbench.checkpoint import Checkpoints
 from ditbench.components import load
 from ditbench.errors import BadFile, DitbenchError
-from ditbench.loop import SAVING_SECONDS
 from ditbench.registry import Registry
-from ditbench.watch import Interrupted
+from ditbench.runtime.progress import Interrupted
+from ditbench.training import checkpoint
+from ditbench.training.checkpoint import Checkpoints
+from ditbench.training.loop import SAVING_SECONDS
 
 NETWORKS = Registry.installed().architectures
 

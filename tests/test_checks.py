@@ -7,18 +7,18 @@ import torch
 from records import ENVIRONMENT, computed, sound
 from torch import nn
 
-from ditbench.budget import Budget, BudgetClock
-from ditbench.checks import faults_of
 from ditbench.components import DenoiserSpec, load
-from ditbench.curve import Curve, StepTimes
-from ditbench.derived import training_rate
-from ditbench.guidance import Guidance
-from ditbench.record import CurvePoint, Measurement, Memory, Milestone, PeakMemory, TrainingFacts
+from ditbench.records.curve import Curve, StepTimes
+from ditbench.records.derived import training_rate
+from ditbench.records.facts import CurvePoint, Measurement, Memory, Milestone, PeakMemory, TrainingFacts
+from ditbench.records.validation.run import faults_of
+from ditbench.records.validation.sampling import evaluations
+from ditbench.records.validation.training import TRAINED
 from ditbench.registry import Registry
-from ditbench.samplers import Walk
-from ditbench.sampling import Ask
-from ditbench.sampling_checks import evaluations
-from ditbench.training_checks import TRAINED
+from ditbench.sampling.generate import Ask
+from ditbench.sampling.samplers import Walk
+from ditbench.tracks.budget import Budget, BudgetClock
+from ditbench.tracks.guidance import Guidance
 
 GOOD = sound()
 FLOPS, BATCH = GOOD.cost.training_flops_per_image, GOOD.recipe.batch_size

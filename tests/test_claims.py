@@ -11,9 +11,9 @@ from contextlib import suppress
 
 import pytest
 
-from ditbench import claims
-from ditbench.claims import CLAIMS, Claim, Contender, refuse_held, sole_writer, waiting_for
 from ditbench.errors import DitbenchError, RunBusy
+from ditbench.storage import claims
+from ditbench.storage.claims import CLAIMS, Claim, Contender, refuse_held, sole_writer, waiting_for
 
 pytestmark = pytest.mark.timeout(120)
 SPAWN = multiprocessing.get_context("spawn")

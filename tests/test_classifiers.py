@@ -5,11 +5,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ditbench import classifiers
-from ditbench.classifiers import SEEN, train_digits
 from ditbench.datasets.bundled import digits
 from ditbench.datasets.fashion import _DEBIAN, _split
-from ditbench.features import extract, load_extractor
+from ditbench.metrics.extractors import small_cnn as classifiers
+from ditbench.metrics.extractors.train_small_cnn import SEEN, train_digits
+from ditbench.metrics.features import extract, load_extractor
 from ditbench.registry import Registry
 
 EXTRACTORS = Registry.installed().extractors

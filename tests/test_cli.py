@@ -19,12 +19,12 @@ from records import ENVIRONMENT, unfinished
 from rich.console import Console
 from safetensors.torch import load_file
 
-from ditbench.display import Live
-from ditbench.jobs import Job
-from ditbench.plan import make_plan
+from ditbench.cli.display import Live
+from ditbench.denoiser.interface import build_denoiser
+from ditbench.executors.jobs import Job
 from ditbench.registry import Plugin, Registry
-from ditbench.testing import build_denoiser
-from ditbench.watch import Progress
+from ditbench.runtime.progress import Progress
+from ditbench.tracks.plan import make_plan
 
 pytestmark = pytest.mark.timeout(240)
 DITBENCH = [sys.executable, "-m", "ditbench"]

@@ -7,7 +7,7 @@ import pytest
 
 import ditbench.cli.track  # noqa: F401
 from ditbench.registry import Registry
-from ditbench.track import load_track
+from ditbench.tracks.track import load_track
 
 DIGITS = Registry.installed().tracks["digits"]
 

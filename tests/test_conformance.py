@@ -12,11 +12,12 @@ from torch import nn
 from toy_net import Toy
 
 from ditbench import Architecture, BadValue, DenoiserSpec
-from ditbench.conformance.findings import Finding, Report
-from ditbench.conformance.subject import subject_of
-from ditbench.conformance.suite import CHECKS, examine
+from ditbench.denoiser.conformance.findings import Finding, Report
+from ditbench.denoiser.conformance.subject import subject_of
+from ditbench.denoiser.conformance.suite import CHECKS, examine
+from ditbench.denoiser.interface import DIGITS_SPEC
 from ditbench.errors import UnknownName
-from ditbench.testing import DIGITS_SPEC, ContractBroken, check_architecture
+from ditbench.testing import ContractBroken, check_architecture
 
 
 class Deaf(Toy):

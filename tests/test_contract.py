@@ -6,12 +6,13 @@ import pytest
 import torch
 
 from ditbench import DenoiserSpec
-from ditbench.guidance import Guidance
-from ditbench.objectives import EDM, Flow, Noise, loss_of
+from ditbench.denoiser.interface import DIGITS_SPEC, build_denoiser, example_batch, loss_of, perturb
 from ditbench.registry import Registry
-from ditbench.samplers import ddpm, dpm_solver, edm_heun, euler
-from ditbench.sampling import Plan, generate
-from ditbench.testing import DIGITS_SPEC, build_denoiser, check_architecture, example_batch, perturb
+from ditbench.sampling.generate import Plan, generate
+from ditbench.sampling.samplers import ddpm, dpm_solver, edm_heun, euler
+from ditbench.testing import check_architecture
+from ditbench.tracks.guidance import Guidance
+from ditbench.training.objectives import EDM, Flow, Noise
 
 INSTALLED = Registry.installed().architectures
 LEARNED = DenoiserSpec(channels=4, resolution=8, classes=3, space="latent", learn_variance=True)

@@ -9,9 +9,10 @@ from torch.nn import functional as F
 
 from ditbench import Architecture, DenoiserSpec
 from ditbench.components import load
-from ditbench.cost import cost_of, macs, peak_resident, resident, training_macs
+from ditbench.denoiser.cost import cost_of, macs, training_macs
+from ditbench.denoiser.interface import DIGITS_SPEC, build_denoiser
 from ditbench.registry import Registry
-from ditbench.testing import DIGITS_SPEC, build_denoiser
+from ditbench.runtime.memory import peak_resident, resident
 
 ARCHITECTURES = Registry.installed().architectures
 MAIN_JOB = ("dit", "uvit", "mdt", "diffit")

@@ -2,8 +2,8 @@
 
 import pytest
 
-from ditbench.budget import Budget, BudgetClock
-from ditbench.curve import MAX_STEP_TIMES, Curve, StepTimes
+from ditbench.records.curve import MAX_STEP_TIMES, Curve, StepTimes
+from ditbench.tracks.budget import Budget, BudgetClock
 
 
 def test_raw_step_times_stay_few_and_evenly_spaced():

@@ -3,10 +3,11 @@
 import pytest
 from records import ENVIRONMENT, TRACK, evaluation, finished
 
-from ditbench.difference import SUSPECTS, differences, read_either
 from ditbench.errors import BadValue
-from ditbench.guidance import Guidance
-from ditbench.record import write_evaluation, write_record
+from ditbench.records.diff import SUSPECTS, differences, read_either
+from ditbench.records.evaluation import write_evaluation
+from ditbench.records.record import write_record
+from ditbench.tracks.guidance import Guidance
 
 
 def fields(one, other):

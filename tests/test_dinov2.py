@@ -8,9 +8,9 @@ import torch
 from torch.nn import functional as F
 from torch_fidelity.interpolate_compat_tensorflow import interpolate_bilinear_2d_like_tensorflow1x
 
-from ditbench.dinov2 import DINOv2
 from ditbench.errors import BadValue
-from ditbench.features import load_extractor
+from ditbench.metrics.extractors.dinov2 import DINOv2
+from ditbench.metrics.features import load_extractor
 from ditbench.registry import Registry
 
 WIDTH, DEPTH, HEADS, GRID = 384, 12, 6, 37  # ViT-S/14, trained on 518 pixels
@@ -74,8 +74,8 @@ def test_weights_of_another_size_are_refused(weights):
 
 def test_without_timm_the_extra_is_named(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "timm", None)
-    monkeypatch.delitem(sys.modules, "ditbench.dinov2", raising=False)
-    monkeypatch.setattr("ditbench.features.check_weights", lambda *_: None)
+    monkeypatch.delitem(sys.modules, "ditbench.metrics.extractors.dinov2", raising=False)
+    monkeypatch.setattr("ditbench.metrics.features.check_weights", lambda *_: None)
     file = tmp_path / "weights.pth"
     file.write_bytes(b"")
     with pytest.raises(BadValue, match=r"needs 'timm': pip install 'ditbench\[dinov2\]'"):

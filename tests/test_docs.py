@@ -37,10 +37,10 @@ from stand_ins import write_folder
 
 import ditbench as library
 from ditbench.cli import app, check
-from ditbench.leaderboard import serve
-from ditbench.plan import make_plan, select
-from ditbench.registry import Registry
-from ditbench.track import load_track
+from ditbench.leaderboard.site import serve
+from ditbench.registry import Registry, select
+from ditbench.tracks.plan import make_plan
+from ditbench.tracks.track import load_track
 
 LINES = [line for document in DOCUMENTS for line in lines(document)]
 NAMES = [str(document.relative_to(ROOT)) for document in DOCUMENTS]

@@ -14,9 +14,9 @@ import yaml
 import ditbench
 from ditbench.cli import app
 from ditbench.cli.new import new
-from ditbench.conformance.suite import CHECKS
+from ditbench.denoiser.conformance.suite import CHECKS
 from ditbench.registry import Registry
-from ditbench.track import load_track
+from ditbench.tracks.track import load_track
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"

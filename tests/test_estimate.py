@@ -16,14 +16,26 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ditbench.components import DenoiserSpec
 from ditbench.errors import BadFile, BadValue
-from ditbench.estimate import MFU, Machine, Workload, add, check_profiles, ended, estimate, makespan, misfit, nearest
-from ditbench.guidance import Guidance
-from ditbench.peaks import MEMORY, PEAKS
-from ditbench.plan import make_plan
-from ditbench.profile import read_profile
-from ditbench.record import Cost, config_of
+from ditbench.profiling.estimate import (
+    MFU,
+    Machine,
+    Workload,
+    add,
+    check_profiles,
+    ended,
+    estimate,
+    makespan,
+    misfit,
+    nearest,
+)
+from ditbench.profiling.hardware import MEMORY, PEAKS
+from ditbench.profiling.workload import DECODERS, count
+from ditbench.records.facts import Cost
+from ditbench.records.profile import read_profile
+from ditbench.records.record import config_of
 from ditbench.registry import Registry
-from ditbench.workload import DECODERS, count
+from ditbench.tracks.guidance import Guidance
+from ditbench.tracks.plan import make_plan
 
 PROFILES = Path(__file__).parent / "profiles"
 PROFILE = read_profile(PROFILES / "dit-S-2-h100.profile.json")  # measured: bfloat16, batch 64, eager
@@ -280,7 +292,7 @@ def test_the_decoder_costs_what_torch_counts(cells):
 
 
 def test_what_a_run_asks_for_is_counted(monkeypatch):
-    monkeypatch.setattr("ditbench.cost.training_macs", lambda denoiser, spec: (0, 1))
+    monkeypatch.setattr("ditbench.denoiser.cost.training_macs", lambda denoiser, spec: (0, 1))
     run = a_run()
     load, again = count([run, run.model_copy(update={"seed": 1})], REGISTRY, on_gpu=True)
     assert load is again and load.spec == SPEC and load.cost.parameters == PROFILE.cost.parameters

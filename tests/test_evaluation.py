@@ -13,16 +13,19 @@ from photos import crops, write_folder
 from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
-from ditbench import campaign, reference
+from ditbench import campaign
+from ditbench.benchmark.evaluation import Ask, evaluate
+from ditbench.benchmark.generation import open_checkpoint
+from ditbench.datasets.image_sets import in_memory, open_images
 from ditbench.errors import BadFile, BadValue, DitbenchError
-from ditbench.evaluation import Ask, evaluate
-from ditbench.features import extract, load_extractor
-from ditbench.generated import open_checkpoint
-from ditbench.image_sets import in_memory, open_images
-from ditbench.reading import read_checked
-from ditbench.record import EVALUATION_SUFFIX, Evaluation, read_records, write_evaluation
-from ditbench.reference import open_source
+from ditbench.metrics import reference
+from ditbench.metrics.features import extract, load_extractor
+from ditbench.metrics.reference import open_source
+from ditbench.records.evaluation import Evaluation, write_evaluation
+from ditbench.records.files import EVALUATION_SUFFIX
+from ditbench.records.record import read_records
 from ditbench.registry import Registry
+from ditbench.storage.schema import read_checked
 
 pytestmark = pytest.mark.timeout(300)
 REGISTRY = Registry.installed()
@@ -227,7 +230,7 @@ def test_a_reference_too_large_to_keep_has_moments_of_all_and_features_of_some(f
 
 
 def test_the_floor_stands_beside(folders, tiny, monkeypatch):
-    monkeypatch.setattr("ditbench.evaluation.MINIMUM", 10)
+    monkeypatch.setattr("ditbench.benchmark.evaluation.MINIMUM", 10)
     found = score(*folders, *tiny, "fid", "is", floors=True)
     assert [floor.protocol for floor in found.floors] == ["fid12/tiny", "is12/tiny"]
     assert all(floor.spread > 0 and floor.settings["random_halves"] == 5 for floor in found.floors)
@@ -254,7 +257,7 @@ def test_jpegs_are_refused_or_marked(folders, tiny, tmp_path):
 
 def test_what_can_not_be_scored_is_said_before_anything_is_computed(folders, tmp_path, monkeypatch):
     fake, real = folders
-    monkeypatch.setattr("ditbench.evaluation.load_extractor", None)  # nothing gets that far
+    monkeypatch.setattr("ditbench.benchmark.evaluation.load_extractor", None)  # nothing gets that far
     small = write_folder(tmp_path / "small", crops(COUNT, 16, seed=1))
     few = write_folder(tmp_path / "few", crops(19, SIZE, seed=1))
     for samples, reference_, extractor, message in [

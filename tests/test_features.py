@@ -8,9 +8,9 @@ import torch
 from extractors import tiny_extractor
 from photos import crops
 
+from ditbench.datasets.image_sets import in_memory
 from ditbench.errors import BadFile
-from ditbench.features import Moments, extract, load_extractor, moments_of
-from ditbench.image_sets import in_memory
+from ditbench.metrics.features import Moments, extract, load_extractor, moments_of
 
 PIXELS = np.ascontiguousarray(crops(30, 16, seed=0).transpose(0, 3, 1, 2))
 

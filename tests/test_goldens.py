@@ -32,10 +32,10 @@ from torch import Tensor
 from torch.func import functional_call
 
 from ditbench.components import load
-from ditbench.guidance import Guidance
-from ditbench.objectives import Noise
 from ditbench.registry import Registry, pick
-from ditbench.samplers import Walk, ancestral, ddim, ddpm
+from ditbench.sampling.samplers import Walk, ancestral, ddim, ddpm
+from ditbench.tracks.guidance import Guidance
+from ditbench.training.objectives import Noise
 
 OUTPUT, INPUT_GRADIENT, GRADIENT_NORM = 1e-5, 1e-4, 1e-3  # largest relative errors of a network,
 LOSS, STEP, TRAJECTORY = 1e-5, 1e-5, 1e-4  # and of a diffusion, per image

@@ -8,8 +8,8 @@ import pytest
 from photos import crops, write_folder
 from PIL import Image
 
+from ditbench.datasets.image_sets import in_memory, open_images
 from ditbench.errors import BadFile
-from ditbench.image_sets import in_memory, open_images
 
 IMAGES = crops(25, 16, seed=0)
 

@@ -4,7 +4,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ditbench.images import from_bytes, to_bytes, write_grid, write_samples
+from ditbench.benchmark.pictures import write_grid, write_samples
+from ditbench.datasets.pixels import from_bytes, to_bytes
 
 
 def test_every_byte_survives_the_round_trip():

@@ -9,14 +9,15 @@ from records import ENVIRONMENT, TRACK, finished, measurement, raw_weights, unfi
 from rich.console import Console
 from verifications import checked, sealed
 
-from ditbench.display import print_boards
+from ditbench.cli.display import print_boards
 from ditbench.leaderboard.boards import boards
-from ditbench.leaderboard.curves import course, reached, row_course
 from ditbench.leaderboard.export import csv, curves, json_text
 from ditbench.leaderboard.intervals import Estimate
+from ditbench.leaderboard.learning_curves import course, reached, row_course
 from ditbench.leaderboard.markdown import markdown
 from ditbench.leaderboard.tables import floor, interval, noise, number, provisional, table, target, ties, unranked
-from ditbench.record import Milestone, PeakMemory, Record
+from ditbench.records.facts import Milestone, PeakMemory
+from ditbench.records.record import Record
 
 FID = "fid1k/digits-cnn"
 NASTY = "<script>alert(1)</script> | `x` & [y](javascript:z) *b* https://evil.example www.evil.example\n# heading"

@@ -4,10 +4,12 @@ from dataclasses import replace
 
 import pytest
 
+from ditbench.benchmark.deviations import other_images
 from ditbench.datasets.bundled import load_digits
 from ditbench.datasets.examples import Request
 from ditbench.errors import BadFile, BadValue
-from ditbench.ledger import (
+from ditbench.registry import Registry
+from ditbench.tracks.ledger import (
     DATA_FILE,
     LEDGER_FILE,
     check_ledger,
@@ -17,9 +19,7 @@ from ditbench.ledger import (
     read_ledger,
     shipped,
 )
-from ditbench.parts import other_images
-from ditbench.registry import Registry
-from ditbench.track import load_track
+from ditbench.tracks.track import load_track
 
 SHIPPED = Registry.installed().tracks["digits"].parent
 

@@ -9,11 +9,12 @@ import torch
 
 from ditbench.datasets import loading
 from ditbench.datasets.examples import Data, Examples, from_arrays
-from ditbench.datasets.loading import Feed, Order, share
+from ditbench.datasets.loading import Feed, Order
+from ditbench.datasets.pixels import to_bytes
 from ditbench.datasets.shards import ShardedRows
 from ditbench.errors import BadFile, BadValue
-from ditbench.images import to_bytes
-from ditbench.track import DataChoice
+from ditbench.runtime.distributed import share
+from ditbench.tracks.track import DataChoice
 
 CPU = torch.device("cpu")
 COUNT = 30

@@ -8,7 +8,7 @@ import pytest
 from ditbench.errors import BadFile
 from ditbench.leaderboard.boards import boards
 from ditbench.leaderboard.tables import table
-from ditbench.record import read_record
+from ditbench.records.record import read_record
 
 V1 = Path(__file__).parent / "older" / "record-v1.json"
 

@@ -5,7 +5,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ditbench.errors import BadValue
-from ditbench.objectives import EDM, Flow, Noise
+from ditbench.training.objectives import EDM, Flow, Noise
 
 
 def draw(seed=0):

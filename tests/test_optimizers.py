@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from ditbench.errors import BadValue
-from ditbench.optimizers import make_optimizer
-from ditbench.track import Recipe
+from ditbench.tracks.track import Recipe
+from ditbench.training.optimizers import make_optimizer
 
 CPU = torch.device("cpu")
 RECIPE = {"learning_rate": 0.1, "weight_decay": 0.02, "batch_size": 4, "ema_decay": 0.99}

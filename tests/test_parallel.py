@@ -11,11 +11,11 @@ import threadpoolctl
 import torch
 from test_campaign import Ears, run
 
+from ditbench.benchmark.preflight import _check_parallel
 from ditbench.errors import BadValue
-from ditbench.parts import _check_parallel
-from ditbench.processes import answer_of
-from ditbench.record import read_runs
-from ditbench.slots import Slot, processors
+from ditbench.records.record import read_runs
+from ditbench.runtime.affinity import Slot, processors
+from ditbench.runtime.processes import answer_of
 
 pytestmark = pytest.mark.timeout(240)
 SLOW = ("toy+fault=slow", "toy+fault=slow+depth=2")
@@ -204,10 +204,10 @@ def test_processors_of_one_core_stand_side_by_side(tmp_path, monkeypatch):
         folder.mkdir(parents=True)
         (folder / "core_id").write_text(f"{core}\n")
         (folder / "physical_package_id").write_text("0\n")
-    monkeypatch.setattr("ditbench.slots.TOPOLOGY", str(tmp_path / "cpu{}" / "topology"))
+    monkeypatch.setattr("ditbench.runtime.affinity.TOPOLOGY", str(tmp_path / "cpu{}" / "topology"))
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 1, 2, 3}, raising=False)
     assert processors() == [0, 2, 1, 3]
-    monkeypatch.setattr("ditbench.slots.TOPOLOGY", str(tmp_path / "nothing-is-told" / "{}"))
+    monkeypatch.setattr("ditbench.runtime.affinity.TOPOLOGY", str(tmp_path / "nothing-is-told" / "{}"))
     assert processors() == [0, 1, 2, 3]
 
 

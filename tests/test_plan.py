@@ -3,9 +3,10 @@
 import pytest
 
 from ditbench.errors import BadFile, BadValue, DitbenchError, UnknownName
-from ditbench.ledger import LEDGER_FILE
-from ditbench.plan import find_dataset, make_plan, resolve_track, select
-from ditbench.registry import Registry
+from ditbench.registry import Registry, select
+from ditbench.tracks.ledger import LEDGER_FILE
+from ditbench.tracks.lookup import resolve_track
+from ditbench.tracks.plan import find_dataset, make_plan
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ditbench.precision import autocast, compiles, products, resolve
+from ditbench.runtime.precision import autocast, compiles, products, resolve
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from pictures import prepare_slowly, write_autoencoder, write_pictures
 
-from ditbench.autoencoder import load_autoencoder
+from ditbench.datasets.autoencoder import load_autoencoder
 from ditbench.datasets.crop import centre_crop, decode, hash_images
 from ditbench.datasets.folder import list_folder
 from ditbench.datasets.prepare import prepare

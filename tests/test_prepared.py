@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from pictures import CLASSES, write_autoencoder, write_pictures
 
-from ditbench.autoencoder import load_autoencoder
 from ditbench.datasets import prepared
+from ditbench.datasets.autoencoder import load_autoencoder
 from ditbench.datasets.crop import centre_crop, decode
 from ditbench.datasets.examples import Request
 from ditbench.datasets.folder import list_folder

@@ -10,11 +10,11 @@ import time
 import pytest
 
 from ditbench.errors import BadValue
-from ditbench.processes import Expendable, ended
+from ditbench.runtime.processes import Expendable, ended
 
 PROBE = """
 import os
-from ditbench.processes import answer_of
+from ditbench.runtime.processes import answer_of
 
 def serve(outbox, task):
     import torch

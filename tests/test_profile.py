@@ -17,18 +17,19 @@ from pynvml import NVMLError
 from records import ENVIRONMENT, finished
 from torch._dynamo.callback import CallbackTrigger, callback_handler
 
-from ditbench.energy import energy_counter
+from ditbench.denoiser.interface import DIGITS_SPEC, build_denoiser, example_batch, perturb
 from ditbench.errors import BadFile, BadValue
-from ditbench.peaks import VERSION, dense_peak
-from ditbench.plan import resolve_track, select
-from ditbench.profile import How, Phase, Profile, Setup, Turn, read_profile, read_profiles, write_profile
-from ditbench.profile_plot import draw, marks_of, write_plot
-from ditbench.profile_table import tables, write_page
-from ditbench.profiling import plan_profiles, run_profiles
-from ditbench.record import PeakMemory, read_records
-from ditbench.registry import Registry
-from ditbench.stopwatch import time_steps, training_step
-from ditbench.testing import DIGITS_SPEC, build_denoiser, example_batch, perturb
+from ditbench.profiling.energy import energy_counter
+from ditbench.profiling.hardware import VERSION, dense_peak
+from ditbench.profiling.plot import draw, marks_of, write_plot
+from ditbench.profiling.profiler import plan_profiles, run_profiles
+from ditbench.profiling.tables import tables, write_page
+from ditbench.profiling.timing import time_steps, training_step
+from ditbench.records.facts import PeakMemory
+from ditbench.records.profile import How, Phase, Profile, Setup, Turn, read_profile, read_profiles, write_profile
+from ditbench.records.record import read_records
+from ditbench.registry import Registry, select
+from ditbench.tracks.lookup import resolve_track
 
 HOW = How(batch_size=8, steps=4, warmup=1, precision="float32", compile=False, device="cpu")
 SETUP = Setup(**dict(HOW), spec=DIGITS_SPEC)

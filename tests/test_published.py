@@ -12,11 +12,10 @@ from safetensors.torch import load_file, save_file
 
 from ditbench import BadValue
 from ditbench.components import Selection
+from ditbench.denoiser.interface import DIGITS_SPEC, build_denoiser, example_batch, perturb
+from ditbench.denoiser.pretrained import import_checkpoint, read_published
 from ditbench.errors import BadFile
-from ditbench.plan import select
-from ditbench.published import import_checkpoint, read_published
-from ditbench.registry import Registry
-from ditbench.testing import DIGITS_SPEC, build_denoiser, example_batch, perturb
+from ditbench.registry import Registry, select
 
 REGISTRY = Registry.installed()
 DIT = select(REGISTRY, "dit:nano")

@@ -10,13 +10,13 @@ from torch_fidelity.metric_isc import isc_features_to_metric
 from torch_fidelity.metric_kid import kid_features_to_metric
 from torchmetrics.image.fid import FrechetInceptionDistance
 
-from ditbench import quality
-from ditbench.classifiers import SEEN
 from ditbench.datasets.bundled import digits
-from ditbench.derived import of_raw
+from ditbench.datasets.image_sets import in_memory
 from ditbench.errors import BadValue
-from ditbench.features import Features, extract, load_extractor, moments_of
-from ditbench.image_sets import in_memory
+from ditbench.metrics import quality
+from ditbench.metrics.extractors.train_small_cnn import SEEN
+from ditbench.metrics.features import Features, extract, load_extractor, moments_of
+from ditbench.records.derived import of_raw
 from ditbench.registry import Registry
 
 REGISTRY = Registry.installed()

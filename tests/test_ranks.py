@@ -13,9 +13,9 @@ import torch
 from test_campaign import Ears, directory, run, run_process
 
 from ditbench import campaign
+from ditbench.benchmark.setup import resolve
 from ditbench.errors import BadValue
-from ditbench.parts import resolve
-from ditbench.record import config_of, read_record
+from ditbench.records.record import config_of, read_record
 from ditbench.registry import Registry
 
 pytestmark = [pytest.mark.usefixtures("toy"), pytest.mark.timeout(240)]
@@ -40,7 +40,7 @@ import os
 
 import ditbench
 from ditbench import builtins
-from ditbench.classifiers import digits_cnn
+from ditbench.metrics.extractors.small_cnn import digits_cnn
 
 def build(weights):
     network = digits_cnn(weights)

@@ -22,13 +22,14 @@ from test_slurm import same, until
 from conftest import TESTS
 from ditbench.errors import BadValue, DitbenchError
 from ditbench.executors import ray_cluster
+from ditbench.executors.engine import Wishes
+from ditbench.executors.jobs import Job
 from ditbench.executors.ray_cluster import Share, share_of
 from ditbench.executors.ray_engine import OnRay
 from ditbench.executors.ray_task import Place, answer_preflight, carry_out
-from ditbench.jobs import Job, Wishes
-from ditbench.plan import make_plan
-from ditbench.record import read_record
+from ditbench.records.record import read_record
 from ditbench.registry import Registry
+from ditbench.tracks.plan import make_plan
 
 pytestmark = pytest.mark.timeout(300)
 

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from records import finished, unfinished
 
 from ditbench.errors import BadFile
-from ditbench.record import Record, read_record, read_records, write_record
+from ditbench.records.record import Record, read_record, read_records, write_record
 
 
 @pytest.mark.parametrize("record", [finished(), unfinished()], ids=["finished", "diverged"])

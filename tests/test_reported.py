@@ -15,9 +15,8 @@ from ditbench.leaderboard.export import json_text
 from ditbench.leaderboard.latex import latex
 from ditbench.leaderboard.markdown import markdown
 from ditbench.leaderboard.reported import beside, read_reported, remarks, reported_tables
-from ditbench.plan import select
-from ditbench.registry import Registry
-from ditbench.track import load_track
+from ditbench.registry import Registry, select
+from ditbench.tracks.track import load_track
 
 COMMITTED = Path(__file__).parent.parent / "leaderboard" / "reported.toml"
 GOOD = """

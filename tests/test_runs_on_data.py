@@ -12,12 +12,12 @@ from pictures import CLASSES, write_autoencoder, write_pictures
 from PIL import Image
 
 from ditbench import campaign
-from ditbench.autoencoder import load_autoencoder
+from ditbench.datasets.autoencoder import load_autoencoder
 from ditbench.datasets.folder import list_folder
 from ditbench.datasets.prepare import prepare
 from ditbench.errors import BadFile, BadValue
 from ditbench.leaderboard.boards import boards
-from ditbench.record import read_record
+from ditbench.records.record import read_record
 
 pytestmark = [pytest.mark.usefixtures("toy"), pytest.mark.timeout(240)]
 TINY = (Path(__file__).parent / "tiny.toml").read_text()

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from ditbench.parts import build, resolve
-from ditbench.plan import make_plan
+from ditbench.benchmark.samples import batches, draw
+from ditbench.benchmark.setup import build, resolve
 from ditbench.registry import Registry
-from ditbench.samples import batches, draw
-from ditbench.sampling import Plan, labels_of, random_labels
-from ditbench.watch import Interrupted, Watch
+from ditbench.runtime.progress import Interrupted, Watch
+from ditbench.sampling.generate import Plan, labels_of, random_labels
+from ditbench.tracks.plan import make_plan
 
 pytestmark = pytest.mark.usefixtures("toy")
 

@@ -13,12 +13,12 @@ from toy_net import Toy
 
 from ditbench.builtins import ditbench_samplers
 from ditbench.components import DenoiserSpec, load
-from ditbench.guidance import Guidance
-from ditbench.objectives import EDM, Flow, Noise
-from ditbench.processes import PRELOAD
-from ditbench.samplers import Walk, ddim, ddpm, dpm_solver, edm_heun, euler, heun
-from ditbench.sampling import Ask, Plan, balanced_labels, generate, initial_noise, labels_sha256, streams
-from ditbench.testing import perturb
+from ditbench.denoiser.interface import perturb
+from ditbench.runtime.processes import PRELOAD
+from ditbench.sampling.generate import Ask, Plan, balanced_labels, generate, initial_noise, labels_sha256, streams
+from ditbench.sampling.samplers import Walk, ddim, ddpm, dpm_solver, edm_heun, euler, heun
+from ditbench.tracks.guidance import Guidance
+from ditbench.training.objectives import EDM, Flow, Noise
 
 LEARNED = DenoiserSpec(channels=1, resolution=8, classes=10, space="pixel", learn_variance=True)
 SPEC = DenoiserSpec(channels=1, resolution=8, classes=10, space="pixel")

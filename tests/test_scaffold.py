@@ -10,11 +10,11 @@ import yaml
 from environments import make_environment, pip, quiet
 from packaging.requirements import Requirement
 
+from ditbench.cli.scaffold.names import KINDS
+from ditbench.cli.scaffold.packages import create
 from ditbench.errors import BadFile, BadValue
 from ditbench.registry import Registry
-from ditbench.scaffold.names import KINDS
-from ditbench.scaffold.packages import create
-from ditbench.track import load_track
+from ditbench.tracks.track import load_track
 
 ROOT = Path(__file__).parents[1]
 TRACKED = [kind for kind in KINDS if kind != "architecture"]

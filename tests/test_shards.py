@@ -6,12 +6,12 @@ import pytest
 from pictures import write_autoencoder, write_pictures
 from safetensors.numpy import load_file, save_file
 
-from ditbench.autoencoder import load_autoencoder
+from ditbench.datasets.autoencoder import load_autoencoder
 from ditbench.datasets.folder import list_folder
 from ditbench.datasets.prepare import prepare
 from ditbench.datasets.shards import MANIFEST, ShardedRows, open_prepared
 from ditbench.errors import BadFile
-from ditbench.storage import sha256_of
+from ditbench.storage.files import sha256_of
 
 
 @pytest.fixture(scope="module")

@@ -13,17 +13,17 @@ from records import ENVIRONMENT
 from site_pages import RESOURCES, Page, content, pages
 from site_records import H100, HOSTILE, conference, hostile, run, with_pictures
 
-from ditbench.difference import fields
 from ditbench.errors import BadFile, DitbenchError
 from ditbench.leaderboard.boards import boards
 from ditbench.leaderboard.reported import beside, read_reported
-from ditbench.leaderboard.serve import make_server
 from ditbench.leaderboard.site.architectures import paper_address
 from ditbench.leaderboard.site.pages import write_site
 from ditbench.leaderboard.site.rules import render
+from ditbench.leaderboard.site.serve import make_server
 from ditbench.leaderboard.tables import ties
-from ditbench.record import GRID_FILE
-from ditbench.verification import re_trained
+from ditbench.records.diff import fields
+from ditbench.records.files import GRID_FILE
+from ditbench.records.verification import re_trained
 
 REPORTED = Path(__file__).parent.parent / "leaderboard" / "reported.toml"
 

@@ -13,15 +13,16 @@ from site_records import A100, H100, HOSTILE, conference, hostile, run, with_pic
 from ditbench import campaign
 from ditbench.errors import BadFile, BadValue
 from ditbench.leaderboard.boards import boards
-from ditbench.leaderboard.curves import row_course
+from ditbench.leaderboard.learning_curves import row_course
 from ditbench.leaderboard.site import assets, plots
-from ditbench.leaderboard.site.command import reproduction
 from ditbench.leaderboard.site.contents import Contents
 from ditbench.leaderboard.site.folder import MANIFEST, write_files
 from ditbench.leaderboard.site.pages import write_site
-from ditbench.plan import make_plan
-from ditbench.record import GRID_FILE, identity
+from ditbench.leaderboard.site.reproduction import reproduction
+from ditbench.records.files import GRID_FILE
+from ditbench.records.record import identity
 from ditbench.registry import Registry
+from ditbench.tracks.plan import make_plan
 
 
 @pytest.fixture(scope="module")

@@ -4,11 +4,11 @@ import pytest
 
 from ditbench import BadValue, DenoiserSpec
 from ditbench.builtins import REFERENCE_ARCHITECTURES
+from ditbench.denoiser.sizes import Unfit, count_sizes
 from ditbench.errors import UnknownName
-from ditbench.parts import spec_of
 from ditbench.registry import Registry
-from ditbench.sizes import Unfit, count_sizes
-from ditbench.track import load_track
+from ditbench.tracks.track import load_track
+from ditbench.training.spec import spec_of
 
 REGISTRY = Registry.installed()
 
@@ -16,7 +16,7 @@ REGISTRY = Registry.installed()
 @pytest.fixture(autouse=True)
 def forward_alone(monkeypatch):
     """No test here asks what training costs, which takes longest to count; test_cost.py does."""
-    monkeypatch.setattr("ditbench.cost.training_macs", lambda denoiser, spec: (0, 1))
+    monkeypatch.setattr("ditbench.denoiser.cost.training_macs", lambda denoiser, spec: (0, 1))
 
 
 def test_all_sizes_of_an_architecture_each_on_its_own_input():

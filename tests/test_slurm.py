@@ -19,13 +19,13 @@ from test_campaign import Ears, run
 
 from ditbench.errors import BadValue, DitbenchError, RunBusy
 from ditbench.executors import slurm_queue
+from ditbench.executors.jobs import Job
+from ditbench.executors.listeners import Silent
 from ditbench.executors.slurm import NoRecordsYet, Settings, execute_on_slurm, script
 from ditbench.executors.slurm_task import Task
-from ditbench.jobs import Job
-from ditbench.listeners import Silent
-from ditbench.plan import make_plan
-from ditbench.record import config_of, read_record, write_record
+from ditbench.records.record import config_of, read_record, write_record
 from ditbench.registry import Registry
+from ditbench.tracks.plan import make_plan
 
 pytestmark = pytest.mark.timeout(300)
 TIMES = {"seconds", "step_seconds", "images_per_second", "loading_seconds", "checkpoint_seconds", "evaluation_seconds",

@@ -15,10 +15,10 @@ from test_campaign import run
 from test_slurm import jobs_of, same, settings, time_is_up, until
 
 from ditbench.executors import slurm_queue
+from ditbench.executors.jobs import Job
+from ditbench.executors.listeners import Silent
 from ditbench.executors.slurm import execute_on_slurm, preflight_on_slurm
-from ditbench.jobs import Job
-from ditbench.listeners import Silent
-from ditbench.record import config_of
+from ditbench.records.record import config_of
 
 pytestmark = pytest.mark.timeout(300)
 

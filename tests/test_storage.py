@@ -8,15 +8,7 @@ import time
 import pytest
 
 from ditbench.errors import DitbenchError
-from ditbench.storage import (
-    exists,
-    is_folder,
-    make_writable,
-    sweep,
-    whole_path,
-    write_atomically,
-    write_text,
-)
+from ditbench.storage.files import exists, is_folder, make_writable, sweep, whole_path, write_atomically, write_text
 
 
 def test_paths_that_lead_nowhere_are_no_errors(tmp_path, monkeypatch):
@@ -45,7 +37,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_stray(tmp_path):
 WRITER = """
 import sys
 from pathlib import Path
-from ditbench.storage import write_text
+from ditbench.storage.files import write_text
 n = 0
 while True:
     write_text(Path(sys.argv[1]), str(n % 10) * 3_000_000)

@@ -15,11 +15,11 @@ from tampering import GOOD, chunk, png
 
 from ditbench.cli import app
 from ditbench.errors import BadFile, BadValue, DitbenchError
-from ditbench.png import chunks
-from ditbench.privacy import betrayals
-from ditbench.record import Submission, read_record, write_record
-from ditbench.submission import submit
-from ditbench.validation import validate
+from ditbench.records.record import Submission, read_record, write_record
+from ditbench.records.submission import submit
+from ditbench.records.validation.files import validate
+from ditbench.records.validation.png import chunks
+from ditbench.records.validation.privacy import betrayals
 
 ROOT = Path(__file__).parent.parent
 TODAY = date(2026, 1, 3)

@@ -18,7 +18,7 @@ from test_slurm import same
 from ditbench import campaign
 from ditbench.errors import BadValue
 from ditbench.executors import torchrun
-from ditbench.record import read_record
+from ditbench.records.record import read_record
 
 pytestmark = [pytest.mark.usefixtures("toy"), pytest.mark.timeout(300)]
 

@@ -6,7 +6,7 @@ import pytest
 
 from ditbench.errors import BadFile, BadValue
 from ditbench.registry import Registry
-from ditbench.track import load_track
+from ditbench.tracks.track import load_track
 
 DIGITS = Registry.installed().tracks["digits"]
 

@@ -15,17 +15,18 @@ from records import ENVIRONMENT, finished, raw_weights, unfinished
 from test_campaign import Ears, run, run_process
 from tracked import Events, WandbRun
 
-from ditbench import cli, trackers
-from ditbench.environment import describe
+from ditbench import cli
+from ditbench.benchmark.setup import open_data
 from ditbench.errors import DitbenchError
-from ditbench.jobs import Job
-from ditbench.listeners import Silent, Together
-from ditbench.parts import open_data
-from ditbench.plan import make_plan
-from ditbench.record import read_record, write_record
+from ditbench.executors import trackers
+from ditbench.executors.jobs import Job
+from ditbench.executors.listeners import Silent, Together
+from ditbench.executors.trackers import TensorBoard, TrackedRun, Tracker, Wandb
+from ditbench.records.record import read_record, write_record
 from ditbench.registry import Registry
-from ditbench.trackers import TensorBoard, TrackedRun, Tracker, Wandb
-from ditbench.watch import Progress
+from ditbench.runtime.environment import describe
+from ditbench.runtime.progress import Progress
+from ditbench.tracks.plan import make_plan
 
 pytestmark = pytest.mark.timeout(240)
 PROTOCOLS = ["fid40/digits-cnn", "kid40/digits-cnn", "is40/digits-cnn", "knn40/raw-pixels"]
@@ -216,7 +217,7 @@ def test_a_tracker_that_breaks_is_told_once_and_left_alone(job, fake, monkeypatc
         tracker.ended(record)
     tracker.close()
     assert fake.told == told
-    said = [record.getMessage() for record in caplog.records if record.name == "ditbench.trackers"]
+    said = [record.getMessage() for record in caplog.records if record.name == "ditbench.executors.trackers"]
     line = "--log fake broke, and the runs go on without it: OSError: the disk is full"
     assert said == ([line] if places else [])
 

@@ -6,9 +6,9 @@ from torch import nn
 from toy_net import Toy
 from trainers import RECIPE, SPEC, Hand, build, changed, go, images_feed, trainer
 
-from ditbench.checkpoint import Checkpoints
-from ditbench.training import ema_keep, lr_factor
-from ditbench.watch import Diverged
+from ditbench.runtime.progress import Diverged
+from ditbench.training.checkpoint import Checkpoints
+from ditbench.training.trainer import ema_keep, lr_factor
 
 
 def test_architectures_see_the_same_images_labels_times_and_noise():

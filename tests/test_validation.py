@@ -11,9 +11,10 @@ import pytest
 from records import ENVIRONMENT, evaluation, finished, named, raw_weights, sound, unfinished
 from tampering import GOOD, SEALED, SUBMISSION, TAMPERED, chunk, content_of, png, to
 
-from ditbench.derived import of_raw
-from ditbench.record import Record, read_record, seal, write_evaluation, write_record
-from ditbench.validation import check_file, kind_of, validate
+from ditbench.records.derived import of_raw
+from ditbench.records.evaluation import write_evaluation
+from ditbench.records.record import Record, read_record, seal, write_record
+from ditbench.records.validation.files import check_file, kind_of, validate
 
 
 def submitted(*arguments, **changes):
@@ -355,7 +356,7 @@ def test_the_check_reads_what_it_checked_as_everybody_does(tmp_path):
 
 def test_checking_imports_no_torch():
     code = (
-        "import sys, ditbench.validation, ditbench.verification, ditbench.submission\n"
+        "import sys, ditbench.records.validation.files, ditbench.records.verification, ditbench.records.submission\n"
         "assert not {'torch', 'diffusers', 'sklearn', 'matplotlib', 'PIL'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

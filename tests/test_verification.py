@@ -12,12 +12,10 @@ from tampering import both, to
 
 from ditbench import campaign
 from ditbench.errors import BadFile, BadValue, DitbenchError
-from ditbench.record import Measurement, Submission, read_record, seal, write_record
-from ditbench.registry import Registry
-from ditbench.storage import write_text
-from ditbench.track import digest
-from ditbench.validation import validate
-from ditbench.verification import (
+from ditbench.records.facts import Measurement
+from ditbench.records.record import Submission, read_record, seal, write_record
+from ditbench.records.validation.files import validate
+from ditbench.records.verification import (
     compare,
     confirms,
     doubts_of,
@@ -31,6 +29,9 @@ from ditbench.verification import (
     verifications_of,
     write_verification,
 )
+from ditbench.registry import Registry
+from ditbench.storage.files import write_text
+from ditbench.storage.schema import digest
 
 SUBMISSION = Submission(by="Ada", date="2026-01-02")
 

@@ -7,9 +7,16 @@ import pytest
 
 from ditbench.components import Extractor, Weights
 from ditbench.errors import BadFile, BadValue
-from ditbench.features import check_shape, load_extractor
+from ditbench.metrics.features import check_shape, load_extractor
+from ditbench.metrics.weights import (
+    adopt_weights,
+    check_weights,
+    has_weights,
+    require_weights,
+    torch_cache,
+    weights_path,
+)
 from ditbench.registry import Registry
-from ditbench.weights import adopt_weights, check_weights, has_weights, require_weights, torch_cache, weights_path
 
 DIGITS = Registry.installed().extractors["digits-cnn"]
 CONTENT = b"these are weights"

@@ -15,9 +15,9 @@ import psutil
 import pytest
 
 from ditbench import campaign
-from ditbench.claims import sole_writer
-from ditbench.profile import read_profile
-from ditbench.record import read_record
+from ditbench.records.profile import read_profile
+from ditbench.records.record import read_record
+from ditbench.storage.claims import sole_writer
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("toy"), pytest.mark.timeout(240)]
 DITBENCH = [sys.executable, "-m", "ditbench.cli"]

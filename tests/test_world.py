@@ -6,7 +6,7 @@ import torch
 from photos import crops
 from worlds import extracted, sampled, spawned, trained
 
-from ditbench.world import World
+from ditbench.runtime.distributed import World
 
 JOBS = [
     {"steps": 200},

@@ -4,15 +4,15 @@ import numpy as np
 import torch
 from toy_net import Toy
 
-from ditbench.budget import Budget, BudgetClock
 from ditbench.components import DenoiserSpec
 from ditbench.datasets.examples import Data, Examples, from_arrays
 from ditbench.datasets.loading import Feed
-from ditbench.loop import train
-from ditbench.objectives import Flow
-from ditbench.track import DataChoice, Recipe
-from ditbench.training import Trainer
-from ditbench.watch import Watch
+from ditbench.runtime.progress import Watch
+from ditbench.tracks.budget import Budget, BudgetClock
+from ditbench.tracks.track import DataChoice, Recipe
+from ditbench.training.loop import train
+from ditbench.training.objectives import Flow
+from ditbench.training.trainer import Trainer
 
 SPEC = DenoiserSpec(channels=1, resolution=8, classes=10, space="pixel")
 RECIPE = Recipe(

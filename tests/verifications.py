@@ -2,8 +2,8 @@
 
 from records import ENVIRONMENT
 
-from ditbench.record import seal
-from ditbench.verification import re_evaluated
+from ditbench.records.record import seal
+from ditbench.records.verification import re_evaluated
 
 
 def sealed(record):

@@ -12,18 +12,19 @@ from torch import distributed
 from toy_net import Toy
 from trainers import CPU, SPEC, Hand, changed, choice_of, data_of
 
-from ditbench import samples, sampling
-from ditbench.budget import Budget, BudgetClock
-from ditbench.checkpoint import Checkpoints
+from ditbench.benchmark import samples
 from ditbench.components import load
 from ditbench.datasets.loading import Feed
-from ditbench.features import extract, load_extractor
-from ditbench.objectives import Flow
+from ditbench.metrics.features import extract, load_extractor
 from ditbench.registry import Registry
-from ditbench.samplers import euler
-from ditbench.sharding import gather
-from ditbench.training import Trainer
-from ditbench.world import ALONE, World
+from ditbench.runtime.distributed import ALONE, World
+from ditbench.runtime.fsdp import gather
+from ditbench.sampling import generate as sampling
+from ditbench.sampling.samplers import euler
+from ditbench.tracks.budget import Budget, BudgetClock
+from ditbench.training.checkpoint import Checkpoints
+from ditbench.training.objectives import Flow
+from ditbench.training.trainer import Trainer
 
 
 class TwoPasses(Toy):

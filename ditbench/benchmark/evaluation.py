@@ -15,19 +15,20 @@ import numpy as np
 import torch
 from torch import nn
 
-from .components import Extractor, Metric, Output, load
-from .conventions import FLOOR_SPLITS
-from .cost import peak_memory, reset_peak
-from .datasets.examples import Data, Request
-from .environment import describe, find_device
-from .errors import BadFile, BadValue
-from .features import BATCH_SIZE, Features, check_shape, extract, load_extractor
-from .image_sets import ImageSet
-from .images import Bytes
-from .quality import floors, measure_all, outputs_for
-from .record import Evaluation, ImageFacts, Measurement
-from .reference import Reference, Source, open_source, source_of
-from .registry import Registry, pick
+from ..components import Extractor, Metric, Output, load
+from ..datasets.examples import Data, Request
+from ..datasets.image_sets import ImageSet
+from ..datasets.pixels import Bytes
+from ..errors import BadFile, BadValue
+from ..metrics.features import BATCH_SIZE, Features, check_shape, extract, load_extractor
+from ..metrics.quality import floors, measure_all, outputs_for
+from ..metrics.reference import Reference, Source, open_source, source_of
+from ..records.evaluation import Evaluation, ImageFacts
+from ..records.facts import Measurement
+from ..records.metric_constants import FLOOR_SPLITS
+from ..registry import Registry, pick
+from ..runtime.environment import describe, find_device
+from ..runtime.memory import peak_memory, reset_peak
 
 MINIMUM = 20  # images, of either side, below which no metric means anything
 Report = Callable[[str, int, int], None]  # stage, images done, images in all

@@ -6,15 +6,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..datasets.image_sets import ImageSet
+from ..datasets.pixels import Bytes
+from ..errors import BadValue
+from ..metrics.reference import Source
+from ..registry import Registry
+from ..storage.files import sha256_of
+from ..tracks.plan import make_plan
 from . import samples as sampled
-from .errors import BadValue
-from .image_sets import ImageSet
-from .images import Bytes
-from .parts import load_denoiser, resolve
-from .plan import make_plan
-from .reference import Source
-from .registry import Registry
-from .storage import sha256_of
+from .setup import load_denoiser, resolve
 
 
 class Checkpoint(NamedTuple):

@@ -6,17 +6,19 @@ from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from .bench import Judge
-from .environment import describe, find_device
-from .errors import BadFile, BadValue
-from .parts import Parts, load_denoiser, open_data, resolve
-from .record import WEIGHTS_FILE, Measurement, Record, SamplingFacts, config_of
-from .registry import Registry, pick
+from ..errors import BadFile, BadValue
+from ..records.facts import Measurement, SamplingFacts
+from ..records.files import WEIGHTS_FILE
+from ..records.record import Record, config_of
+from ..records.verification import Verification, check_by, re_evaluated
+from ..registry import Registry, pick
+from ..runtime.environment import describe, find_device
+from ..runtime.progress import Diverged, Progress, Watch
+from ..storage.files import sha256_of
+from ..tracks.config import RunConfig
+from .judge import Judge
 from .samples import draw
-from .storage import sha256_of
-from .track import RunConfig
-from .verification import Verification, check_by, re_evaluated
-from .watch import Diverged, Progress, Watch
+from .setup import Parts, load_denoiser, open_data, resolve
 
 
 def re_evaluate(

@@ -13,17 +13,19 @@ import pydantic
 import torch
 from torch import nn
 
-from . import precision, sampling
-from .datasets.loading import Numbers
-from .derived import sampling_rate
-from .images import Bytes
-from .parts import Parts
-from .record import SamplingFacts
-from .sampling import Labels
-from .storage import write_text
-from .track import Frozen, RunConfig
-from .watch import Diverged, Interrupted, Progress, Watch
-from .world import ALONE, World
+from ..datasets.loading import Numbers
+from ..datasets.pixels import Bytes
+from ..records.derived import sampling_rate
+from ..records.facts import SamplingFacts
+from ..runtime import precision
+from ..runtime.distributed import ALONE, World
+from ..runtime.progress import Diverged, Interrupted, Progress, Watch
+from ..sampling import generate as sampling
+from ..sampling.generate import Labels
+from ..storage.files import write_text
+from ..storage.schema import Frozen
+from ..tracks.config import RunConfig
+from .setup import Parts
 
 Mapped = np.memmap[tuple[int, ...], np.dtype[np.uint8]]
 _CHUNK = 100  # images that are read back at a time

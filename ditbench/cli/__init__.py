@@ -6,8 +6,20 @@ import sys
 import typer
 
 from ..errors import DitbenchError
-from . import run, plan, status, inspect, new, check, doctor, track, data, evaluate, profile, weights
-from . import records, leaderboard
+from . import run
+from . import plan
+from . import status
+from . import inspect
+from . import new
+from . import check
+from . import doctor
+from . import track
+from . import data
+from . import evaluate
+from . import profile
+from . import weights
+from . import records
+from . import leaderboard
 from .app import EXIT_BAD_INPUT, app
 
 __all__ = [

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .app import EXIT_FAILED, AsJson, app, installed, installed_architectures
+from .app import EXIT_FAILED, app, installed
+from .options import AsJson, installed_architectures
 
 if TYPE_CHECKING:
-    from ..conformance.findings import Report
+    from ..denoiser.conformance.findings import Report
 
 
 @app.command(epilog="Example: ditbench check dit:nano+conditioning=in-context --report check.md")
@@ -24,9 +25,9 @@ def check(
     report: Annotated[Path | None, typer.Option(help="Also write a report, as Markdown.")] = None,
 ) -> None:
     """Check that an architecture keeps the denoiser's contract, in a clean process. Exit code 1: a check failed."""
-    from ..console import make_console, plain
-    from ..plan import select
-    from ..storage import write_text
+    from ..registry import select
+    from ..storage.files import write_text
+    from .console import make_console, plain
 
     select(installed(), name, size)  # a wrong name is told before torch is imported
     with make_console().status(f"Checking {plain(name)}"):
@@ -43,11 +44,11 @@ def check(
 
 def _in_its_own_process(name: str, size: str) -> Report:
     """The report; of a process that died, all that it had found, and that it died."""
-    from ..conformance.findings import Finding, Report
+    from ..denoiser.conformance.findings import Finding, Report
 
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "report.json"
-        command = [sys.executable, "-m", "ditbench.conformance.suite", name, size, str(target)]
+        command = [sys.executable, "-m", "ditbench.denoiser.conformance.suite", name, size, str(target)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         text = target.read_text(encoding="utf-8") if target.exists() else ""
     report = Report.model_validate_json(text) if text else Report(label=name, spec="its own input", findings=[])
@@ -65,7 +66,7 @@ def _in_its_own_process(name: str, size: str) -> Report:
 
 
 def _show(found: Report) -> None:
-    from ..console import make_console, make_table, plain
+    from .console import make_console, make_table, plain
 
     console, table = make_console(), make_table("check", "outcome", "seen")
     colours = {"passed": "green", "failed": "bold red", "skipped": "yellow"}

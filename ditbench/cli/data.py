@@ -54,17 +54,17 @@ def prepare(
 
     The same command resumes what was interrupted, and shares the work with others of its kind.
     """
-    from ..console import make_console
-    from ..plan import check_device
+    from ..tracks.plan import check_device
+    from .console import make_console
 
     check_device(device)
     console = make_console()
     with _interruptible("the same command resumes"):
-        from ..autoencoder import load_autoencoder
+        from ..datasets.autoencoder import load_autoencoder
         from ..datasets.prepare import check_apart, list_source
         from ..datasets.prepare import prepare as make
-        from ..environment import find_device
-        from ..storage import whole_path
+        from ..runtime.environment import find_device
+        from ..storage.files import whole_path
 
         source, out = _whole(source), whole_path(out)
         check_apart(source, out)
@@ -91,11 +91,11 @@ def stats(
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
     """Read prepared data through, check it, and say what it is."""
-    from ..console import make_console
+    from .console import make_console
 
     with _interruptible("nothing was changed"):
         from ..datasets.prepared import verify
-        from ..storage import whole_path
+        from ..storage.files import whole_path
 
         console, folder = make_console(), whole_path(folder)
         if as_json:
@@ -117,7 +117,7 @@ def stats(
 
 def _whole(source: str) -> str:
     """A folder's whole path, so that it is found again from elsewhere; a name on the hub as it is."""
-    from ..storage import exists, whole_path
+    from ..storage.files import exists, whole_path
 
     path = whole_path(source)
     return source if ":" in source and not exists(path) else str(path)
@@ -170,7 +170,7 @@ class _Pace:
 
 
 def _show(console: Console, folder: Path, manifest: Manifest) -> None:
-    from ..console import make_table
+    from .console import make_table
 
     plan = manifest.plan
     classes = f"{len(plan.class_names):,} classes" if plan.class_names else "no classes"

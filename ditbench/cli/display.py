@@ -11,16 +11,23 @@ from rich.console import Console
 from rich.progress import BarColumn, SpinnerColumn, TaskID, TaskProgressColumn, TextColumn
 from rich.table import Table
 
-from .components import Extractor
+from ..components import Extractor
+from ..executors.jobs import Job
+from ..executors.listeners import Silent
+from ..leaderboard.boards import Board, boards
+from ..leaderboard.tables import (
+    Column,
+    columns,
+    floor,
+    provisional,
+    ties,
+    unranked,
+)
+from ..records.record import Record
+from ..registry import Plugin
+from ..runtime.progress import Progress, Stage
+from ..tracks.config import RunConfig
 from .console import make_table, plain
-from .jobs import Job
-from .leaderboard.boards import Board, boards
-from .leaderboard.tables import Column, columns, floor, provisional, ties, unranked
-from .listeners import Silent
-from .record import Record
-from .registry import Plugin
-from .track import RunConfig
-from .watch import Progress, Stage
 
 _STAGES: dict[Stage, str] = {
     "data": "preparing images",

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .app import EXIT_BAD_INPUT, EXIT_FAILED, AsJson, app, show
+from .app import EXIT_BAD_INPUT, EXIT_FAILED, app, show
+from .options import AsJson
 
 if TYPE_CHECKING:
     from ..registry import Plugin
@@ -83,7 +84,7 @@ def _advise(plugins: list[Plugin], others: list[str]) -> None:
 
 def _say(*lines: str) -> None:
     """A line, and what is to be done about it, of text that a plugin may have written."""
-    from ..console import make_console, plain
+    from .console import make_console, plain
 
     make_console().print("\n  ".join(map(plain, lines)), highlight=False)
 
@@ -92,8 +93,8 @@ def _say(*lines: str) -> None:
 def env(as_json: AsJson = False) -> None:
     """Show versions and machine, for a bug report: no host name, no user name, no path."""
     from ..discovery import ONLY, chosen
-    from ..environment import describe, find_device
     from ..registry import Registry
+    from ..runtime.environment import describe, find_device
 
     facts = describe(find_device("auto")).model_dump(mode="json", exclude_none=True)
     facts |= {f"plugin {p.name}": f"{p.distribution} {p.version}{_trouble(p)}" for p in Registry.installed().plugins}

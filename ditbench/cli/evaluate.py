@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import TaskID
 
-    from ..evaluation import Report
-    from ..record import Evaluation, Measurement
+    from ..benchmark.evaluation import Report
+    from ..records.evaluation import Evaluation
+    from ..records.facts import Measurement
 
 
 @app.command(epilog="Example: ditbench evaluate SAMPLES.npz --reference REAL.npz")
@@ -43,11 +44,11 @@ def evaluate(
     out: Annotated[Path, typer.Option(help="Folder for the record.")] = Path("evaluations"),
 ) -> None:
     """Measure FID, KID, IS, precision and recall of generated images against real ones."""
-    from ..console import make_console
-    from ..plan import check_device
-    from ..record import write_evaluation
+    from ..records.evaluation import write_evaluation
     from ..registry import pick
-    from ..storage import make_writable
+    from ..storage.files import make_writable
+    from ..tracks.plan import check_device
+    from .console import make_console
 
     registry, console = installed(), make_console()
     extractor = pick("extractor", features, registry.extractors)
@@ -63,10 +64,10 @@ def evaluate(
         fetch_weights(console, extractor, offline)
     make_writable(out)
 
-    from ..evaluation import Ask
-    from ..evaluation import evaluate as score
-    from ..generated import Checkpoint, open_checkpoint
-    from ..image_sets import open_images
+    from ..benchmark.evaluation import Ask
+    from ..benchmark.evaluation import evaluate as score
+    from ..benchmark.generation import Checkpoint, open_checkpoint
+    from ..datasets.image_sets import open_images
 
     if architecture:
         of = (samples, architecture, track, registry, count, seed, device, data, reference, ruleset, offline)
@@ -111,7 +112,7 @@ def _progress(console: Console) -> Iterator[Report]:
 
 
 def _show(console: Console, found: Evaluation) -> None:
-    from ..console import make_table, plain
+    from .console import make_table, plain
 
     floors = {floor.metric: floor for floor in found.floors}
     table = make_table("metric", "value", "± its own", "random halves of the real images")

@@ -9,22 +9,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import DitbenchError
-from .app import (
+from .app import app, installed, show
+from .options import (
     AsJson,
     Channels,
     Classes,
     LearnVariance,
     Resolution,
     SpaceOption,
-    app,
-    installed,
-    show,
     spec_changes,
 )
 
 if TYPE_CHECKING:
+    from ..denoiser.sizes import Size, Unfit
     from ..registry import Registry
-    from ..sizes import Size, Unfit
 
 Row = dict[str, Any]  # header -> value
 
@@ -76,8 +74,8 @@ def sizes(
 
     Each size is counted on the input that it was made for, unless told otherwise.
     """
-    from ..console import make_console, make_table, plain
-    from ..sizes import HEADERS, count_sizes
+    from ..denoiser.sizes import HEADERS, count_sizes
+    from .console import make_console, make_table, plain
 
     registry, console = installed(), make_console()
     changes = spec_changes(resolution, channels, classes, space, learn_variance)
@@ -118,7 +116,7 @@ def _example(default: object) -> str:
 
 
 def _tracks(registry: Registry) -> Iterator[Row]:
-    from ..plan import resolve_track
+    from ..tracks.lookup import resolve_track
 
     nothing = dict.fromkeys(("version", "hash", "budget", "size"))
     for name in registry.tracks:
@@ -134,7 +132,7 @@ def _tracks(registry: Registry) -> Iterator[Row]:
 
 
 def _extractors(registry: Registry) -> Iterator[Row]:
-    from ..weights import has_weights
+    from ..metrics.weights import has_weights
 
     for name, extractor in registry.extractors.items():
         pin = extractor.weights

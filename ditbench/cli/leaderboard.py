@@ -12,8 +12,8 @@ from .app import EXIT_FAILED, app
 if TYPE_CHECKING:
     from ..leaderboard.boards import Board
     from ..leaderboard.reported import Setting
-    from ..record import Record
-    from ..verification import Verification
+    from ..records.record import Record
+    from ..records.verification import Verification
 
 leaderboard_app = typer.Typer(no_args_is_help=True, help="Tables and pages from records.")
 app.add_typer(leaderboard_app, name="leaderboard")
@@ -41,7 +41,7 @@ def build(
     from ..leaderboard.boards import boards
     from ..leaderboard.build import PAGE_FILE, into_page, of_track, stale
     from ..leaderboard.build import build as write
-    from ..storage import write_text
+    from ..storage.files import write_text
 
     (found, verified), published = _read(records), _published(records, reported)
     found, published = of_track(found, published, track)
@@ -76,7 +76,7 @@ def serve(
 
     from ..leaderboard.boards import boards
     from ..leaderboard.build import of_track
-    from ..leaderboard.serve import serve as show
+    from ..leaderboard.site.serve import serve as show
 
     (found, verified), published = _read(records), _published(records, reported)
     found, published = of_track(found, published, track)
@@ -94,8 +94,8 @@ def report(
     format: Annotated[Literal["markdown"], typer.Option(help="How it is written.")] = "markdown",
 ) -> None:
     """Tell what a change of records does: new rows, ranks, ties, and what else differs between the runs."""
-    from ..leaderboard.report import folder_at
-    from ..leaderboard.report import report as told
+    from ..leaderboard.changes import folder_at
+    from ..leaderboard.changes import report as told
 
     after, verified = _read(records)
     if base is None:
@@ -108,8 +108,8 @@ def report(
 
 def _read(folder: Path) -> tuple[list[Record], list[Verification]]:
     """The records below a folder, and what others found of them."""
-    from ..record import read_records
-    from ..verification import read_verifications
+    from ..records.record import read_records
+    from ..records.verification import read_verifications
 
     return read_records(folder), read_verifications(folder)
 

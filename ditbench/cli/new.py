@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from ..scaffold.names import Kind, component_name
 from .app import app, installed
+from .scaffold.names import Kind, component_name
 
 
 @app.command(epilog="Example: ditbench new my-arch")
@@ -17,7 +17,7 @@ def new(
     kind: Annotated[Kind, typer.Option(help="What the plugin brings.")] = "architecture",
 ) -> None:
     """Write a small package, here, that installs, is tested and runs as it stands: a plugin to put yours in."""
-    from ..scaffold.packages import create
+    from .scaffold.packages import create
 
     files = create(name, kind, Path(), installed())
     component = component_name(name)

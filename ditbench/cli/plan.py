@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import BadValue
-from .app import AsJson, app, installed, installed_architectures, installed_tracks, show
-from .run import parse_seeds, parse_shares
+from .app import app, installed, show
+from .options import AsJson, installed_architectures, installed_tracks, parse_seeds, parse_shares
 
 if TYPE_CHECKING:
     from ..components import DenoiserSpec
-    from ..estimate import Estimate, Machine
+    from ..profiling.estimate import Estimate, Machine
     from ..registry import Registry
-    from ..track import RunConfig, Track
+    from ..tracks.config import RunConfig
+    from ..tracks.track import Track
 
 _GIB = 2**30
 _HEADERS = (
@@ -69,10 +70,10 @@ def plan(
 
     Nothing is trained and no data is read. Networks are counted without memory, for which torch is loaded.
     """
-    from ..console import make_console
-    from ..estimate import MFU, Machine, check_profiles, estimate
-    from ..peaks import MEMORY
-    from ..record import read_runs
+    from ..profiling.estimate import MFU, Machine, check_profiles, estimate
+    from ..profiling.hardware import MEMORY
+    from ..records.record import read_runs
+    from .console import make_console
 
     registry = installed()
     clusters = _parse_clusters(on, gpus)
@@ -98,7 +99,7 @@ def plan(
     )
     known, records = check_profiles(profiles), read_runs(out / configs[0].track.name)
 
-    from ..workload import count  # imports torch: whatever could be wrong has been found by now
+    from ..profiling.workload import count
 
     device = device or _this_machine()
     limit = memory * _GIB if memory else MEMORY.get(device)
@@ -111,7 +112,8 @@ def plan(
 
 def _plan(registry: Registry, architectures: Sequence[str], track: str, data: str, **asked: Any) -> list[RunConfig]:
     """The runs, also of a track whose data is not at hand."""
-    from ..plan import make_plan, resolve_track
+    from ..tracks.lookup import resolve_track
+    from ..tracks.plan import make_plan
 
     elsewhere = not data and registry.datasets[_dataset(resolve_track(registry, track))].place == "required"
     runs = make_plan(registry, track, architectures, data="synthetic" if elsewhere else data, **asked)
@@ -135,7 +137,7 @@ def _parse_clusters(text: str, gpus: int) -> list[int]:
 
 
 def _this_machine() -> str:
-    from ..environment import describe, find_device
+    from ..runtime.environment import describe, find_device
 
     return describe(find_device("auto")).hardware
 
@@ -144,7 +146,7 @@ def _tell(
     found: Sequence[Estimate], machine: Machine, spec: DenoiserSpec, clusters: Sequence[int], as_json: bool
 ) -> None:
     """Table or JSON on stdout, warnings on stderr."""
-    from ..estimate import misfit
+    from ..profiling.estimate import misfit
 
     warnings = list(dict.fromkeys(told for one in found if (told := misfit(one, machine))))
     until = {size: _until_done(found, machine.gpus, size) for size in clusters}
@@ -176,7 +178,7 @@ def _tell(
 
 
 def _until_done(found: Sequence[Estimate], gpus: int, cluster: int) -> float | None:
-    from ..estimate import makespan
+    from ..profiling.estimate import makespan
 
     hours = [one.hours(gpus) for one in found]
     known = [hour for hour in hours if hour is not None]
@@ -210,7 +212,7 @@ def _facts(one: Estimate, gpus: int) -> dict[str, Any]:
 
 def _total(found: Sequence[Estimate]) -> dict[str, Any]:
     """Sums over the runs; one that is not known makes its sum unknown."""
-    from ..estimate import add
+    from ..profiling.estimate import add
 
     return {
         "training_gpu_hours": add(one.training_gpu_hours for one in found),
@@ -267,7 +269,7 @@ def _reason(one: Estimate) -> tuple[str, ...]:
 
 
 def _footnotes(found: Sequence[Estimate], machine: Machine) -> Iterator[str]:
-    from ..estimate import MFU, MFU_SOURCE
+    from ..profiling.estimate import MFU, MFU_SOURCE
 
     for number, reason in enumerate(_reasons(found), start=1):
         yield f"({number}) {'; '.join(reason)}."

@@ -8,24 +8,21 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from .app import (
-    EXIT_FAILED,
-    EXIT_INTERRUPTED,
+from .app import EXIT_FAILED, EXIT_INTERRUPTED, app, installed
+from .options import (
     Channels,
     Classes,
     LearnVariance,
     Resolution,
     SpaceOption,
-    app,
-    installed,
     spec_changes,
 )
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ..profile import Profile
-    from ..profiling import Task
+    from ..profiling.profiler import Task
+    from ..records.profile import Profile
 
 
 @app.command(epilog="Example: ditbench profile dit:S/2 uvit:S/2 --batch-size 8")
@@ -54,11 +51,12 @@ def profile(
 
     One clean process each, in random order. Exit code 1: some could not be timed.
     """
-    from ..console import make_console
-    from ..plan import resolve_track, select
-    from ..profile import How, read_profiles
-    from ..profiling import plan_profiles
-    from ..storage import make_writable
+    from ..profiling.profiler import plan_profiles
+    from ..records.profile import How, read_profiles
+    from ..registry import select
+    from ..storage.files import make_writable
+    from ..tracks.lookup import resolve_track
+    from .console import make_console
 
     registry, console = installed(), make_console()
     chosen = resolve_track(registry, track) if track else None
@@ -92,9 +90,9 @@ def profile(
 
 def _time(tasks: list[Task], profiles: list[Profile], out: Path, console: Console) -> None:
     """Time one after the other, keeping what is done in `profiles` and in the folder."""
-    from ..console import plain
-    from ..profile import write_profile
-    from ..profiling import run_profiles
+    from ..profiling.profiler import run_profiles
+    from ..records.profile import write_profile
+    from .console import plain
 
     first = tasks[0]
     typer.echo(f"{len(tasks)} to time on {first.setup.device}, in the order of --seed {first.turn.seed}")
@@ -109,10 +107,10 @@ def _time(tasks: list[Task], profiles: list[Profile], out: Path, console: Consol
 
 def _show(profiles: list[Profile], out: Path, mode: str, console: Console) -> None:
     """What this command timed on the screen; page and plot of all profiles of the mode in the folder."""
-    from ..console import make_table, plain
-    from ..profile import read_profiles
-    from ..profile_plot import write_plot
-    from ..profile_table import tables, write_page
+    from ..profiling.plot import write_plot
+    from ..profiling.tables import tables, write_page
+    from ..records.profile import read_profiles
+    from .console import make_table, plain
 
     for title, frame in tables(profiles).items():
         shown = make_table(*(plain(column) for column in frame.columns), title=title)

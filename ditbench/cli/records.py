@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import BadFile, BadValue
-from .app import EXIT_FAILED, AsJson, app, fetch_weights, installed
+from .app import EXIT_FAILED, app, fetch_weights, installed
+from .options import AsJson
 
 if TYPE_CHECKING:
-    from ..record import Record
-    from ..verification import Verification
+    from ..records.record import Record
+    from ..records.verification import Verification
 
 records_app = typer.Typer(no_args_is_help=True, help="Check, submit and verify records.")
 app.add_typer(records_app, name="records")
@@ -30,8 +31,8 @@ def diff(
     as_json: AsJson = False,
 ) -> None:
     """Show what two runs, or evaluations, did not do alike, most suspicious first: why their numbers may differ."""
-    from ..console import make_console, make_table, plain
-    from ..difference import differences, read_either
+    from ..records.diff import differences, read_either
+    from .console import make_console, make_table, plain
 
     found = differences(read_either(one), read_either(other))
     if as_json:
@@ -54,7 +55,7 @@ def _value(value: object) -> str:
 @records_app.command(epilog="Example: ditbench records schema")
 def schema() -> None:
     """Print the JSON Schema of a run's record."""
-    from ..record import Record
+    from ..records.record import Record
 
     typer.echo(json.dumps(Record.model_json_schema(), indent=2, sort_keys=True))
 
@@ -69,7 +70,7 @@ def validate(
     """
     from collections import Counter
 
-    from ..validation import validate as check
+    from ..records.validation.files import validate as check
 
     checked = check(paths)
     for line in (line for one in checked for line in one.lines):
@@ -93,7 +94,7 @@ def submit(
     ),
 ) -> None:
     """Copy runs' records and grids of samples into the leaderboard: what is needed, and nothing of this machine."""
-    from ..submission import submit as copy
+    from ..records.submission import submit as copy
 
     found = copy(run_dir, by, to, weights_url)
     for warning in (warning for one in found for warning in one.warnings):
@@ -121,9 +122,9 @@ def verify(
     offline: Annotated[bool, typer.Option("--offline", help="Never touch the network.")] = False,
 ) -> None:
     """Check somebody's run by its published weights, or by training it again, and write what was found beside it."""
-    from ..plan import check_device
-    from ..record import FILE_NAME
-    from ..verification import re_trained, write_verification
+    from ..records.files import FILE_NAME
+    from ..records.verification import re_trained, write_verification
+    from ..tracks.plan import check_device
 
     check_device(device)
     checked = _sound(record)
@@ -148,8 +149,8 @@ def _tell(record: Record, found: Verification, path: Path) -> None:
 
 def _sound(path: Path) -> Record:
     """A record in which nothing is wrong."""
-    from ..record import read_record
-    from ..validation import check_file
+    from ..records.record import read_record
+    from ..records.validation.files import check_file
 
     record = read_record(path)
     faults = check_file(path).lines
@@ -161,21 +162,21 @@ def _sound(path: Path) -> Record:
 def _measure_again(
     record: Record, weights: Path, by: str, device: str, data: str, reference: str, offline: bool
 ) -> Verification:
-    from ..console import make_console
     from ..registry import pick
+    from .console import make_console
 
     console, registry = make_console(), installed()
     for _, name in record.track.evaluation.choices:
         fetch_weights(console, pick("extractor", name, registry.extractors), offline)
 
-    from ..reevaluation import re_evaluate
+    from ..benchmark.reevaluation import re_evaluate
 
     with console.status("sampling and measuring"):
         return re_evaluate(record, weights, by, registry, device, data, reference, offline)
 
 
 def _show(found: Verification) -> None:
-    from ..console import make_console, make_table, plain
+    from .console import make_console, make_table, plain
 
     table = make_table("metric", "in the record", "found", "may differ by", "")
     for one in found.compared:

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from ..builtins import REFERENCE_ARCHITECTURES
-from ..errors import BadValue
-from .app import EXIT_FAILED, EXIT_INTERRUPTED, app, installed_architectures, installed_tracks
+from .app import EXIT_FAILED, EXIT_INTERRUPTED, app
+from .options import installed_architectures, installed_tracks, parse_seeds, parse_shares
 
 
 @app.command(epilog="Example: ditbench run --plugins dit,mine:nano+depth=6 --budget smoke")
@@ -81,12 +81,12 @@ def run(
     Finished runs are skipped and interrupted ones resumed. Exit code 1: some run did not finish.
     """
     from .. import campaign
-    from ..console import make_console
-    from ..display import Lines, Live, print_boards
+    from ..executors.listeners import Silent
     from ..executors.slurm import NoRecordsYet
     from ..leaderboard.boards import on_the_boards_of
-    from ..listeners import Silent
-    from ..record import read_runs
+    from ..records.record import read_runs
+    from .console import make_console
+    from .display import Lines, Live, print_boards
 
     console = make_console()
     listener = Silent() if quiet else Live(console) if console.is_terminal else Lines(console)
@@ -142,22 +142,3 @@ def run(
     typer.echo(f"Records, grids and leaderboard.md in {folder}")
     if any(record.status != "finished" for record in records):
         raise typer.Exit(EXIT_FAILED)
-
-
-def parse_shares(text: str) -> list[float]:
-    """``25%,50%`` or ``0.25,0.5``."""
-    try:
-        return [_share(part.strip()) for part in text.split(",")] if text else []
-    except ValueError:
-        raise BadValue(f"--eval-at {text!r} is no list of shares of the budget such as 25%,50%.") from None
-
-
-def _share(text: str) -> float:
-    return float(text[:-1]) / 100 if text.endswith("%") else float(text)
-
-
-def parse_seeds(text: str) -> list[int]:
-    try:
-        return [int(part) for part in text.split(",")]
-    except ValueError:
-        raise BadValue(f"--seeds {text!r} is no list of whole numbers such as 0,1,2.") from None

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from .app import AsJson, app, show
+from .app import app, show
+from .options import AsJson
 
 
 @app.command(epilog="Example: ditbench status runs/digits")

@@ -11,8 +11,8 @@ import typer
 from .app import app, installed
 
 if TYPE_CHECKING:
-    from ..budget import Budget
-    from ..track import Track
+    from ..tracks.budget import Budget
+    from ..tracks.track import Track
 
 track_app = typer.Typer(no_args_is_help=True, help="Show and check tracks.")
 app.add_typer(track_app, name="track")
@@ -28,7 +28,7 @@ def show(
     """Print a track with every default written out: a file that `--track` takes."""
     import tomli_w
 
-    from ..plan import resolve_track
+    from ..tracks.lookup import resolve_track
 
     track = resolve_track(installed(), name)
     resolved = track.model_dump(mode="json", exclude_none=True)
@@ -49,7 +49,7 @@ def check(
 
     All that are installed, unless some are named. Exit code 2 at the first fault.
     """
-    from ..plan import open_track, resolve_track
+    from ..tracks.lookup import open_track, resolve_track
 
     registry = installed()
     for name in names or registry.tracks:

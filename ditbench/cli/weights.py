@@ -8,7 +8,15 @@ from typing import Annotated, Literal
 import typer
 
 from ..errors import BadValue
-from .app import Channels, Classes, LearnVariance, Resolution, SpaceOption, app, fetch_weights, installed, spec_changes
+from .app import app, fetch_weights, installed
+from .options import (
+    Channels,
+    Classes,
+    LearnVariance,
+    Resolution,
+    SpaceOption,
+    spec_changes,
+)
 
 
 @app.command(epilog="Example: ditbench fetch inception-v3-compat")
@@ -18,9 +26,9 @@ def fetch(
     offline: Annotated[bool, typer.Option("--offline", help="Only look whether they are here.")] = False,
 ) -> None:
     """Fetch the weights of feature extractors, and check them against their pinned hashes."""
-    from ..console import make_console
+    from ..metrics.weights import adopt_weights, check_weights
     from ..registry import pick
-    from ..weights import adopt_weights, check_weights
+    from .console import make_console
 
     known, console = installed().extractors, make_console()
     chosen = [pick("extractor", name, known) for name in extractors]
@@ -49,8 +57,8 @@ def import_(
     learn_variance: LearnVariance = None,
 ) -> None:
     """Turn a published checkpoint into weights of ours; every tensor must be there, in its shape."""
-    from ..plan import select
-    from ..published import import_checkpoint
+    from ..denoiser.pretrained import import_checkpoint
+    from ..registry import select
 
     selection = select(installed(), architecture)
     spec = selection.spec(spec_changes(resolution, channels, classes, space, learn_variance))

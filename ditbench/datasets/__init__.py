@@ -1,1 +1,1 @@
-"""Real data: what is trained on, and what samples are compared with."""
+"""What denoisers are trained on and samples are compared with."""

@@ -17,10 +17,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .errors import BadFile, BadValue
-from .images import from_bytes
-from .precision import products
-from .storage import whole_path
+from ..errors import BadFile, BadValue
+from ..runtime.precision import products
+from ..storage.files import whole_path
+from .pixels import from_bytes
 
 PART = {"cpu": 1, "cuda": 32}  # images in one pass; on a CPU more are slower
 _UNSUPPORTED = ("shift_factor", "latents_mean", "latents_std")  # other ways to bring latents to unit variance

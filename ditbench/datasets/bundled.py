@@ -12,8 +12,8 @@ import sklearn.datasets
 
 from ..components import Space
 from ..errors import BadValue
-from ..images import Bytes
 from .examples import Data, Examples, Labels, Request, from_arrays
+from .pixels import Bytes
 
 MOST_ROWS, MOST_BYTES = 4096, 2**28  # of synthetic data: what is timed doesn't depend on how much there is
 _DIGITS_SIZE = 8

@@ -10,11 +10,11 @@ import numpy as np
 from torchvision.datasets import CIFAR10
 from torchvision.datasets.utils import check_integrity
 
-from ..claims import CLAIMS, waiting_for
 from ..errors import BadFile, BadValue
-from ..images import Bytes
-from ..storage import cache_folder
+from ..storage.claims import CLAIMS, waiting_for
+from ..storage.files import cache_folder
 from .examples import Data, Labels, Request, check_labels, from_arrays
+from .pixels import Bytes
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 SIZE = 32

@@ -14,8 +14,8 @@ import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
 from ..errors import BadFile
-from ..image_sets import ImageSet, ahead
-from ..images import Bytes
+from .image_sets import ImageSet, ahead
+from .pixels import Bytes
 from .raw import TRAINED, RawImages
 
 _DEEP = ("I", "I;16", "I;16B", "I;16L", "F")  # Pillow's modes of more than 8 bits, which it would clip to white

@@ -16,8 +16,8 @@ import numpy.typing as npt
 
 from ..components import Space
 from ..errors import BadFile
-from ..image_sets import ImageSet, in_memory
-from ..images import Bytes
+from .image_sets import ImageSet, in_memory
+from .pixels import Bytes
 
 Labels = npt.NDArray[np.int64]
 

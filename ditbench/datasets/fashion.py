@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import BadFile, BadValue
-from ..images import Bytes
 from .examples import Data, Labels, Request, check_labels, from_arrays
+from .pixels import Bytes
 
 CLASSES = (
     "T-shirt/top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot",

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import BadFile
-from ..image_sets import SUFFIXES
-from ..storage import whole_path
+from ..storage.files import whole_path
+from .image_sets import SUFFIXES
 from .raw import HELD_OUT, TRAINED, UNKNOWN, RawImages
 
 _Files = list[tuple[str, int, int]]  # names, sizes, times of the last change

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import BadFile, BadValue, DitbenchError
-from ..storage import is_folder, whole_path
+from ..storage.files import is_folder, whole_path
 from .examples import Labels, check_labels
 from .raw import HELD_OUT, TRAINED, UNKNOWN, RawImages
 

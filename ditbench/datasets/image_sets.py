@@ -17,9 +17,9 @@ from typing import IO, TypeVar
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from .errors import BadFile
-from .images import Bytes
-from .storage import sha256_of
+from ..errors import BadFile
+from ..storage.files import sha256_of
+from .pixels import Bytes
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".pgm", ".webp", ".gif", ".tif", ".tiff")  # what may be images
 _LOSSLESS, _LOSSY = ("PNG", "BMP", "PPM"), ("JPEG", "MPO")  # Pillow's names of the formats that are read

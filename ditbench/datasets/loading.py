@@ -19,9 +19,10 @@ import torch
 from torch import Tensor
 
 from ..errors import BadValue
-from ..images import from_bytes
-from ..track import DataChoice
+from ..runtime.distributed import share
+from ..tracks.track import DataChoice
 from .examples import Data, Rows
+from .pixels import from_bytes
 
 Numbers = npt.NDArray[np.int64]
 FREE_SHARE = 0.6  # of the device's free memory that the data may take
@@ -55,11 +56,6 @@ class Order:
         self._examples = np.random.default_rng([self.seed, epoch]).permutation(self.size)
         coins = np.random.default_rng([self.seed, epoch, 1])  # a stream of its own: the order is the same without
         self._mirrors = coins.integers(2, size=self.size) if self.mirrored else np.zeros(self.size, dtype=np.int64)
-
-
-def share(count: int, rank: int, processes: int) -> slice:
-    """The part of a batch of `count` that a process gets; all processes' parts are the batch, none of it twice."""
-    return slice(count * rank // processes, count * (rank + 1) // processes)
 
 
 class Feed:

@@ -24,11 +24,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..autoencoder import Autoencoder, load_autoencoder
-from ..claims import Claim, waiting_for
 from ..errors import BadFile, BadValue, DitbenchError
-from ..processes import end_with_parent, ignoring_ctrl_c
-from ..storage import exists, in_cache, is_folder, make_writable, whole_path, write_text
+from ..runtime.processes import end_with_parent, ignoring_ctrl_c
+from ..storage.claims import Claim, waiting_for
+from ..storage.files import (
+    exists,
+    in_cache,
+    is_folder,
+    make_writable,
+    whole_path,
+    write_text,
+)
+from .autoencoder import Autoencoder, load_autoencoder
 from .examples import check_labels
 from .folder import list_folder
 from .hub import SCHEMES, list_hub

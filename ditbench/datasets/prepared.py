@@ -8,14 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from ..autoencoder import load_autoencoder
 from ..errors import BadFile, DitbenchError
-from ..image_sets import ImageSet
-from ..images import Bytes
-from ..storage import cache_folder, whole_path
-from ..track import digest
+from ..storage.files import cache_folder, whole_path
+from ..storage.schema import digest
+from .autoencoder import load_autoencoder
 from .crop import cropped
 from .examples import Data, Examples, Request, Rows
+from .image_sets import ImageSet
+from .pixels import Bytes
 from .prepare import list_source, prepare
 from .raw import RawImages
 from .shards import (

@@ -28,8 +28,8 @@ from pydantic import Field
 from safetensors import SafetensorError, safe_open
 
 from ..errors import BadFile
-from ..storage import cache_folder, exists, in_cache, sha256_of, write_text
-from ..track import Frozen, Positive, digest, first_fault
+from ..storage.files import cache_folder, exists, in_cache, sha256_of, write_text
+from ..storage.schema import Frozen, Positive, digest, first_fault
 from .examples import Labels, check_labels
 
 MANIFEST, PLAN, AUTOENCODER, PARTS = "manifest.json", "plan.json", "autoencoder", "parts"

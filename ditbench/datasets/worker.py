@@ -23,15 +23,25 @@ import torch
 from pydantic import Field
 from safetensors.numpy import save
 
-from ..autoencoder import PART, Autoencoder
-from ..claims import Claim, Contender
 from ..errors import BadFile, RunBusy
-from ..images import Bytes
-from ..storage import write_atomically, write_text
-from ..track import Frozen
+from ..storage.claims import Claim, Contender
+from ..storage.files import write_atomically, write_text
+from ..storage.schema import Frozen
+from .autoencoder import PART, Autoencoder
 from .crop import centre_crop, decode, digests
+from .pixels import Bytes
 from .raw import RawImages
-from .shards import PARTS, Plan, Shard, Skipped, again, read_digests, read_json, shard_path, sums
+from .shards import (
+    PARTS,
+    Plan,
+    Shard,
+    Skipped,
+    again,
+    read_digests,
+    read_json,
+    shard_path,
+    sums,
+)
 
 _AT_ONCE = 8  # images between two reports, or one per thread
 _ASK_AGAIN = 0.5  # seconds until shards that others are making are looked at again

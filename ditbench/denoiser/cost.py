@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import copy
-import gc
-import resource
-import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
-import psutil
 import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from .components import DenoiserSpec, Selection
-from .objectives import loss_of
-from .record import Cost, PeakMemory
+from ..components import DenoiserSpec, Selection
+from ..records.facts import Cost
+from .interface import loss_of
 
 
 def cost_of(denoiser: nn.Module, spec: DenoiserSpec) -> Cost:
@@ -91,39 +87,3 @@ def _one_image(denoiser: nn.Module, spec: DenoiserSpec) -> tuple[torch.Tensor, t
 
 def _count(tensors: Iterable[torch.Tensor]) -> int:
     return sum(tensor.numel() for tensor in tensors)
-
-
-def peak_resident() -> int:
-    """Most bytes of this process that were ever resident at once."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
-
-
-def resident() -> int:
-    """Bytes of this process that are resident now."""
-    return int(psutil.Process().memory_info().rss)
-
-
-def reset_peak(device: torch.device) -> None:
-    """Begin a phase: CUDA's peaks start anew. A process's resident peak can't."""
-    gc.collect()  # compiled networks refer to themselves
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats(device)
-
-
-def device_used(device: torch.device) -> int:
-    """Bytes of a GPU that are in use now, whoever uses them: the CUDA context and other processes included."""
-    free, total = torch.cuda.mem_get_info(device)
-    return total - free
-
-
-def peak_memory(device: torch.device, used: Sequence[int] = ()) -> PeakMemory:
-    """The peaks since `reset_peak`, `used` being samples of `device_used`; on a CPU, since the process started."""
-    if device.type != "cuda":
-        return PeakMemory(resident=peak_resident())
-    return PeakMemory(
-        allocated=torch.cuda.max_memory_allocated(device),
-        reserved=torch.cuda.max_memory_reserved(device),
-        device_used=max(used, default=None),
-    )

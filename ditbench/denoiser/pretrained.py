@@ -21,9 +21,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from .components import DenoiserSpec, Selection, load
-from .errors import BadFile, BadValue
-from .storage import make_writable, write_atomically
+from ..components import DenoiserSpec, Selection, load
+from ..errors import BadFile, BadValue
+from ..storage.files import make_writable, write_atomically
 
 Weights = Literal["ema", "raw"]
 _ENTRIES: Mapping[Weights, str] = {"ema": "ema", "raw": "model"}  # of a training checkpoint, as DiT's

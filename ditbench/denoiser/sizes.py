@@ -6,12 +6,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from .components import DenoiserSpec, Selection
+from ..components import DenoiserSpec, Selection
+from ..errors import BadValue
+from ..records.facts import Cost
+from ..registry import Registry, pick, select
 from .cost import cost_of_selection
-from .errors import BadValue
-from .plan import select
-from .record import Cost
-from .registry import Registry, pick
 
 HEADERS = ("size", "for", "parameters", "without train-only", "MACs", "training MACs")
 

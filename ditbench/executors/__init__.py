@@ -1,1 +1,1 @@
-"""The engines that carry jobs out: on this machine, in several processes, on Ray, on Slurm, under torchrun."""
+"""Runs as jobs: where they are carried out, and who hears of them."""

@@ -8,18 +8,19 @@ from __future__ import annotations
 import pkgutil
 import shutil
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from .claims import CLAIMS, Claim, sole_writer
-from .errors import BadValue, DitbenchError, RunBusy
-from .record import FILE_NAME, SAMPLES_FILE, Environment, Record, Status, identity, read_record, write_record
-from .registry import Registry
-from .storage import cache_folder, sweep
-from .track import RunConfig
-from .watch import Diverged, Interrupted, Progress, Watch
+from ..errors import BadValue, DitbenchError, RunBusy
+from ..records.facts import Environment, Status
+from ..records.files import FILE_NAME, SAMPLES_FILE
+from ..records.record import Record, identity, read_record, write_record
+from ..registry import Registry
+from ..runtime.progress import Diverged, Interrupted, Watch
+from ..storage.claims import CLAIMS, Claim, sole_writer
+from ..storage.files import cache_folder, sweep
+from ..tracks.config import RunConfig
 
 LOG_FILE = "log.txt"  # what the run's process printed, and the traceback if it raised
 
@@ -61,90 +62,13 @@ class Job:
         return record.status == "finished" and (samples or (self.config.raw_weights and record.raw is None))
 
 
-class Listener(Protocol):
-    """Who hears of the runs while they go."""
-
-    def started(self, config: RunConfig) -> None: ...
-
-    def progress(self, config: RunConfig, progress: Progress) -> None: ...
-
-
-@dataclass(frozen=True)
-class Wishes:
-    """What a command asks of its executor, beside the runs."""
-
-    folder: Path  # of the track's runs: <out>/<track>
-    processes: int = 1  # that carry out each run together
-    shard: bool = False  # a run's weights and optimiser over its processes
-    parallel: int | None = None  # runs at a time; None: one, and on a cluster as many as it takes
-    address: str = ""  # of a cluster
-    options: tuple[str, ...] = ()  # KEY=VALUE, those of the executor
-    wait: bool = False
-    dry_run: bool = False
-
-    def only(self, executor: str, *known: str) -> None:
-        """`BadValue` for a wish that the executor does not know."""
-        for wish in fields(self):
-            if wish.name not in ("folder", *known) and getattr(self, wish.name) != wish.default:
-                raise BadValue(f"The executor {executor!r} has no {_FLAGS[wish.name]}; see `ditbench list executors`.")
-
-
-_FLAGS = {
-    "processes": "--nproc",
-    "shard": "--shard",
-    "parallel": "--parallel",
-    "address": "--address",
-    "options": "--with",
-    "wait": "--wait",
-    "dry_run": "--dry-run",
-}
-
-
-def options_of(wishes: Wishes, known: Mapping[str, Callable[[str], Any]], free: bool = False) -> dict[str, Any]:
-    """The executor's options by name, each as its type; with `free`, others stay text. `BadValue` for what is wrong."""
-    found: dict[str, Any] = {}
-    for option in wishes.options:
-        key, equals, value = option.partition("=")
-        if not key or not equals:
-            raise BadValue(f"--with {option!r} is not KEY=VALUE, such as gpus=1.")
-        if key not in known and not free:
-            raise BadValue(f"--with {option!r}: there is no {key!r}, only {', '.join(known)}.")
-        kind = known.get(key, str)
-        try:
-            found[key] = kind(value)
-        except ValueError:
-            raise BadValue(f"--with {option!r}: {value!r} is no {kind.__name__}.") from None
-    return found
-
-
-class Engine(Protocol):
-    """Where the runs of one command happen; what `components.Executor.make` returns for the command's `Wishes`."""
-
-    def preflight(
-        self, configs: Sequence[RunConfig], hear: Callable[[Progress], None]
-    ) -> tuple[list[RunConfig], Environment]:
-        """Resolve every part of every run where the runs will be, and name that machine.
-
-        Returns the runs with its device and data. Raises the first `DitbenchError`.
-        """
-        ...
-
-    def refuse_busy(self, jobs: Sequence[Job]) -> None:
-        """`RunBusy` if one of the runs is another command's already."""
-        ...
-
-    def execute(self, jobs: Sequence[Job], listener: Listener) -> Iterator[Record]:
-        """One record per job as they end, whatever happened to the run."""
-        ...
-
-
 def carry_out(job: Job, watch: Watch, world: Any = None) -> Record:
     """Run one job to a written record: finished, failed, diverged or interrupted. `RunBusy` if it is another's.
 
     With a `World` this is its main process: the others are told whether there is anything to run, and an error that is
     no result of the run is not recorded but raised, so that they can start again.
     """
-    bench, about = _late("ditbench.bench"), (job.config, job.directory, job.environment)
+    bench, about = _late("ditbench.benchmark.run"), (job.config, job.directory, job.environment)
     with sole_writer(job.directory) as claim:
         watch = _while_ours(claim, watch)
         if job.fresh:
@@ -172,7 +96,7 @@ def carry_out(job: Job, watch: Watch, world: Any = None) -> Record:
         claim.check()
         record = write_record(record, job.directory / FILE_NAME)
         if record.status == "finished":
-            _late("ditbench.checkpoint").discard(job.directory)
+            _late("ditbench.training.checkpoint").discard(job.directory)
     return record
 
 

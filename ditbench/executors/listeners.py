@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .components import Extractor
+from ..components import Extractor
+from ..records.record import Record
+from ..registry import Plugin
+from ..runtime.progress import Progress
+from ..tracks.config import RunConfig
 from .jobs import Job
-from .record import Record
-from .registry import Plugin
-from .track import RunConfig
-from .watch import Progress
 
 
 class Silent:

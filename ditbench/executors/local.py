@@ -15,15 +15,18 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from types import FrameType
 
-from ..claims import refuse_held, sole_writer
 from ..errors import BadValue, DitbenchError, RunBusy
-from ..jobs import LOG_FILE, Job, Listener, Wishes, carry_out, unfinished
-from ..processes import Worker, answer_of, end_with_parent, ended, on_ctrl_c
-from ..record import FILE_NAME, Environment, Record, read_record, write_record
+from ..records.facts import Environment
+from ..records.files import FILE_NAME
+from ..records.record import Record, read_record, write_record
 from ..registry import Registry
-from ..slots import Slot
-from ..track import RunConfig
-from ..watch import Progress, Watch
+from ..runtime.affinity import Slot
+from ..runtime.processes import Worker, answer_of, end_with_parent, ended, on_ctrl_c
+from ..runtime.progress import Progress, Watch
+from ..storage.claims import refuse_held, sole_writer
+from ..tracks.config import RunConfig
+from .engine import Listener, Wishes
+from .jobs import LOG_FILE, Job, carry_out, unfinished
 from .slurm_queue import refuse_queued
 
 
@@ -181,7 +184,7 @@ def reporter(outbox: Connection, stopping: list[int]) -> Callable[[Progress], No
 def _serve_preflight(outbox: Connection, asked: tuple[Sequence[RunConfig], int, int]) -> None:
     """In a forked process: check everything, answer with device and environment or with the user's mistake."""
     end_with_parent()
-    check = pkgutil.resolve_name("ditbench.parts:check")
+    check = pkgutil.resolve_name("ditbench.benchmark.preflight:check")
     try:
         configs, processes, parallel = asked
         outbox.send(check(configs, Registry.installed(), outbox.send, processes, parallel))

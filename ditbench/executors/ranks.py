@@ -24,16 +24,16 @@ from torch.distributed.elastic.multiprocessing import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, record
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-from .. import bench
+from ..benchmark import run as bench
 from ..errors import DitbenchError
-from ..jobs import LOG_FILE, Job, carry_out, write_failure
-from ..processes import PRELOAD, begin
-from ..record import FILE_NAME
+from ..records.files import FILE_NAME
 from ..registry import Registry
-from ..watch import Diverged, Interrupted, Watch
-from ..world import World
+from ..runtime.distributed import World
+from ..runtime.processes import PRELOAD, begin
+from ..runtime.progress import Diverged, Interrupted, Watch
+from .jobs import LOG_FILE, Job, carry_out, write_failure
 from .local import redirect_output, reporter, stop_on_signals
-from .seat import TOLD, Seat
+from .rendezvous import TOLD, Seat
 
 RESTARTS = 3  # after a rank has died
 _WISHES = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

@@ -27,8 +27,8 @@ from ..components import module_of
 from ..discovery import GROUP
 from ..errors import BadValue, DitbenchError
 from ..registry import Registry
-from ..slots import processors
-from .nodes import library_of
+from ..runtime.affinity import processors
+from .remote import library_of
 
 OBJECTS = 100 * 2**20  # bytes of Ray's store on this machine; what goes through it is small
 ANSWER = 5.0  # seconds in which an address must answer,

@@ -16,14 +16,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ..claims import sole_writer
 from ..errors import BadValue, DitbenchError, RunBusy
-from ..jobs import Job, Listener, Wishes, options_of, unfinished
-from ..processes import on_ctrl_c
-from ..record import FILE_NAME, Environment, Record, write_record
-from ..track import RunConfig
-from ..watch import Progress
+from ..records.facts import Environment
+from ..records.files import FILE_NAME
+from ..records.record import Record, write_record
+from ..runtime.processes import on_ctrl_c
+from ..runtime.progress import Progress
+from ..storage.claims import sole_writer
+from ..tracks.config import RunConfig
 from . import ray_cluster, ray_task
+from .engine import Listener, Wishes, options_of
+from .jobs import Job, unfinished
 from .local import Here
 from .ray_cluster import Share
 from .ray_task import Board, Place

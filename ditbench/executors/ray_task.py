@@ -15,15 +15,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..claims import CLAIMS, waiting_for
 from ..errors import DitbenchError, RunBusy
-from ..jobs import Job, Wishes, unfinished, write_failure
-from ..listeners import Silent
-from ..record import FILE_NAME, Environment, Record, read_record
-from ..track import RunConfig
-from ..watch import Progress
+from ..records.facts import Environment
+from ..records.files import FILE_NAME
+from ..records.record import Record, read_record
+from ..runtime.progress import Progress
+from ..storage.claims import CLAIMS, waiting_for
+from ..tracks.config import RunConfig
+from .engine import Wishes
+from .jobs import Job, unfinished, write_failure
+from .listeners import Silent
 from .local import InProcess, preflight
-from .nodes import of_this_machine
+from .remote import of_this_machine
 
 EVERY = 0.5  # seconds, at least, between two words of one run
 PATIENCE = 300.0  # seconds that a run which is tried again waits for what its last try left behind

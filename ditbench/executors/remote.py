@@ -8,9 +8,9 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from ..errors import DitbenchError
-from ..jobs import Job
-from ..processes import answer_of, end_with_parent
-from ..record import Environment
+from ..records.facts import Environment
+from ..runtime.processes import answer_of, end_with_parent
+from .jobs import Job
 
 
 def library_of(executor: str, needs: str) -> Any:
@@ -40,7 +40,7 @@ def _serve_environment(outbox: Connection, device: str) -> None:
     """In a forked process: what this machine is."""
     end_with_parent()
     try:
-        found = pkgutil.resolve_name("ditbench.environment:find_device")(device)
-        outbox.send(pkgutil.resolve_name("ditbench.environment:describe")(found))
+        found = pkgutil.resolve_name("ditbench.runtime.environment:find_device")(device)
+        outbox.send(pkgutil.resolve_name("ditbench.runtime.environment:describe")(found))
     except DitbenchError as error:
         outbox.send(error)

@@ -16,15 +16,25 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ..claims import sole_writer
 from ..errors import BadValue, DitbenchError, RunBusy
-from ..jobs import Job, Listener, Wishes, options_of, unfinished
-from ..record import FILE_NAME, Environment, Record, write_record
-from ..storage import make_writable
-from ..track import RunConfig
-from ..watch import Progress
+from ..records.facts import Environment
+from ..records.files import FILE_NAME
+from ..records.record import Record, write_record
+from ..runtime.progress import Progress
+from ..storage.claims import sole_writer
+from ..storage.files import make_writable
+from ..tracks.config import RunConfig
+from .engine import Listener, Wishes, options_of
+from .jobs import Job, unfinished
 from .local import preflight
-from .slurm_queue import FOLDER, Cluster, in_queue, is_alive, remember, states_or_unknown
+from .slurm_queue import (
+    FOLDER,
+    Cluster,
+    in_queue,
+    is_alive,
+    remember,
+    states_or_unknown,
+)
 from .slurm_task import SAVE, Task, answer_preflight, library
 
 REQUEUES = 1000  # times that submitit puts a task back whose time was up

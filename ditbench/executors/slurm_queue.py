@@ -16,13 +16,13 @@ from typing import Annotated, Literal
 import psutil
 from pydantic import Field
 
-from ..claims import CLAIMS
 from ..errors import DitbenchError, RunBusy
-from ..jobs import LOG_FILE, Job
-from ..reading import read_checked
-from ..record import FILE_NAME, read_record
-from ..storage import write_text
-from ..track import Frozen, Name
+from ..records.files import FILE_NAME
+from ..records.record import read_record
+from ..storage.claims import CLAIMS
+from ..storage.files import write_text
+from ..storage.schema import Frozen, Name, read_checked
+from .jobs import LOG_FILE, Job
 
 FOLDER = ".slurm"  # in a track's folder of runs
 SUFFIX = ".jobs"  # no .json: what reads records below a folder leaves it alone

@@ -16,12 +16,15 @@ from types import FrameType
 from typing import Any
 
 from ..errors import DitbenchError, RunBusy
-from ..jobs import Job, Wishes, unfinished, write_failure
-from ..listeners import Silent
-from ..record import FILE_NAME, Environment, Record, read_record
-from ..track import RunConfig
+from ..records.facts import Environment
+from ..records.files import FILE_NAME
+from ..records.record import Record, read_record
+from ..tracks.config import RunConfig
+from .engine import Wishes
+from .jobs import Job, unfinished, write_failure
+from .listeners import Silent
 from .local import InProcess, preflight
-from .nodes import library_of, of_this_machine
+from .remote import library_of, of_this_machine
 from .slurm_queue import claim
 
 SAVE = signal.SIGUSR1  # "your time is nearly up"

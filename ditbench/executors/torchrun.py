@@ -21,11 +21,14 @@ from types import FrameType
 from typing import Any
 
 from ..errors import BadValue
-from ..jobs import Job, Listener, Wishes, write_failure
-from ..processes import Worker, ended
-from ..record import FILE_NAME, Environment, Record, read_record
-from ..track import RunConfig
-from ..watch import Progress
+from ..records.facts import Environment
+from ..records.files import FILE_NAME
+from ..records.record import Record, read_record
+from ..runtime.processes import Worker, ended
+from ..runtime.progress import Progress
+from ..tracks.config import RunConfig
+from .engine import Listener, Wishes
+from .jobs import Job, write_failure
 from .local import Here, InProcess, outcome, preflight
 
 NAME = "torchrun"
@@ -152,7 +155,7 @@ def _serve(outbox: Connection, task: tuple[Job, Any]) -> None:
 
 def _seat() -> Any:
     """This process's `Seat`, at torchrun's store."""
-    return pkgutil.resolve_name("ditbench.executors.seat:Seat").of_environment("")
+    return pkgutil.resolve_name("ditbench.executors.rendezvous:Seat").of_environment("")
 
 
 def _key(number: int, what: str) -> str:

@@ -22,14 +22,15 @@ from typing import Any, ClassVar
 from PIL import Image
 from pydantic_core import to_jsonable_python
 
-from .errors import BadFile, DitbenchError
+from ..errors import BadFile, DitbenchError
+from ..records.files import FILE_NAME, GRID_FILE
+from ..records.record import Record, identity, read_record
+from ..registry import pick
+from ..runtime.progress import Progress
+from ..storage.files import write_text
+from ..tracks.config import RunConfig
 from .jobs import Job
 from .listeners import Silent
-from .record import FILE_NAME, GRID_FILE, Record, identity, read_record
-from .registry import pick
-from .storage import write_text
-from .track import RunConfig
-from .watch import Progress
 
 EVENTS_FOLDER = "tensorboard"
 WANDB_FILE = "wandb.txt"  # the run's id at wandb: a resumed run goes on under it, one that starts over has none

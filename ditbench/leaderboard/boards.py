@@ -10,11 +10,26 @@ from itertools import chain, count
 from statistics import fmean
 from typing import NamedTuple
 
-from ..budget import Budget
-from ..record import Measurement, Record, row_hash
-from ..track import digest
-from ..verification import TIERS, Tier, Verification, doubts_of, is_of, tier_of
-from .intervals import MIN_SEEDS, Estimate, Pair, Values, compare, ranks
+from ..records.facts import Measurement
+from ..records.record import Record, row_hash
+from ..records.verification import (
+    TIERS,
+    Tier,
+    Verification,
+    doubts_of,
+    is_of,
+    tier_of,
+)
+from ..storage.schema import digest
+from ..tracks.budget import Budget
+from .intervals import (
+    MIN_SEEDS,
+    Estimate,
+    Pair,
+    Values,
+    compare,
+    ranks,
+)
 
 _Checked = Mapping[str, list[Verification]]  # by run id
 MISSED = ("failed", "diverged")  # a run that ended so counts, as infinitely bad; an interrupted one has not ended

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ..errors import BadFile, UnknownName
-from ..record import Record
-from ..storage import make_writable, write_text
+from ..records.record import Record
+from ..storage.files import make_writable, write_text
 from .boards import Board, boards
 from .export import csv, curves, json_text
 from .latex import latex

@@ -17,12 +17,12 @@ from tempfile import TemporaryDirectory
 
 import pandas as pd
 
-from ..difference import fields
-from ..difference import rank as suspicion
 from ..errors import BadFile, BadValue
-from ..record import Record
-from ..track import FOR_MEMORY
-from ..verification import Verification
+from ..records.diff import fields
+from ..records.diff import rank as suspicion
+from ..records.record import Record
+from ..records.verification import Verification
+from ..tracks.track import FOR_MEMORY
 from . import tables
 from .boards import Board, Row, boards
 

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from ..derived import per_device
-from ..record import Cost, Record, SamplingFacts, TrainingFacts
+from ..records.derived import per_device
+from ..records.facts import Cost, SamplingFacts, TrainingFacts
+from ..records.record import Record
 from .boards import Row
 from .intervals import Estimate
 

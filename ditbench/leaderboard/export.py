@@ -8,12 +8,12 @@ from typing import Any
 
 import pandas as pd
 
-from ..record import Record
-from ..verification import Verification, tier_of
+from ..records.record import Record
+from ..records.verification import Verification, tier_of
 from .boards import Board, Row
-from .curves import course, reached
-from .facts import FACTS, PER_DEVICE
+from .costs import FACTS, PER_DEVICE
 from .intervals import Estimate, Pair
+from .learning_curves import course, reached
 from .reported import Reported
 from .tables import floors, measurements, raw_weights
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..record import Measurement, Milestone, Record, TrainingFacts
+from ..records.facts import Measurement, Milestone, TrainingFacts
+from ..records.record import Record
 from .boards import Board, Row
 from .intervals import Estimate
 

@@ -12,9 +12,10 @@ import pandas as pd
 import pydantic
 from pydantic import Field
 
-from ..budget import Budget
 from ..errors import BadFile, BadValue
-from ..track import Frozen, Name, Ruleset, first_fault
+from ..storage.schema import Frozen, Name, first_fault
+from ..tracks.budget import Budget
+from ..tracks.config import Ruleset
 from .boards import Board
 from .intervals import Estimate
 from .tables import interval

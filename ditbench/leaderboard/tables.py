@@ -9,11 +9,11 @@ from typing import Literal
 
 import pandas as pd
 
-from ..record import Measurement, Record
-from ..verification import Verification
+from ..records.facts import Measurement
+from ..records.record import Record
+from ..records.verification import Verification
 from .boards import Board, Row, boards
-from .curves import Reached, reached
-from .facts import (
+from .costs import (
     FLOPS,
     IMAGES,
     MACS,
@@ -28,6 +28,7 @@ from .facts import (
     Fact,
 )
 from .intervals import Estimate, Pair
+from .learning_curves import Reached, reached
 
 Kind = Literal["head", "tier", "quality", "raw", "spent", "target", "speed", "size", "status"]
 Cell = str | Estimate | None  # None: not known, or not to be had on this hardware

@@ -15,12 +15,12 @@ import torch
 from torch import Tensor, nn
 from torchmetrics.image.fid import FrechetInceptionDistance
 
-from .components import Extractor, Output, load
-from .errors import BadFile, BadValue
-from .images import Bytes
-from .precision import products
+from ..components import Extractor, Output, load
+from ..datasets.pixels import Bytes
+from ..errors import BadFile, BadValue
+from ..runtime.distributed import ALONE, World
+from ..runtime.precision import products
 from .weights import check_weights, weights_path
-from .world import ALONE, World
 
 BATCH_SIZE = 100
 CPU_PART = 4  # images at a time on a CPU

@@ -2,38 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
-import torch
 from sklearn.neighbors import KNeighborsClassifier
-from torch import Tensor
-from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_statistics_to_metric
 from torch_fidelity.metric_isc import KEY_METRIC_ISC_MEAN, isc_features_to_metric
 from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, kid_features_to_metric
 from torch_fidelity.metric_prc import prc_features_to_metric
 
-from .components import Extractor, Metric, Output, Value, load
-from .conventions import (
+from ..components import Extractor, Metric, Output, Value, load
+from ..records.derived import Raw, of_raw
+from ..records.facts import Measurement
+from ..records.metric_constants import (
     FLOOR_SPLITS,
     IS_SPLITS,
-    JACKKNIFE_PARTS,
     KID_SUBSET_SIZE,
     KID_SUBSETS,
-    MIN_JACKKNIFED,
     NEIGHBOURS,
     RAW_PIXELS,
     SEED,
     protocol,
 )
-from .derived import Raw, of_raw
-from .features import Features, Moments
-from .record import Measurement
+from .features import Features
 
-INFINITY_SIZES = 15
 PRC_BATCH = 1000  # rows of distances at a time: 4,000 bytes per image, which change no number
 Report = Callable[[str], None]  # hears of the metric that is measured next
 
@@ -131,91 +125,6 @@ def _mean_of(found: Sequence[Measurement]) -> Measurement:
     value, spread = of_raw(raw)
     settings = {**found[0].settings, "random_halves": len(found)}
     return found[0].model_copy(update={"value": value, "spread": spread, "settings": settings, "raw": raw})
-
-
-def frechet_distance(fake: Features, real: Features) -> Score:
-    """FID (Heusel et al., 2017), statistics and square root in float64."""
-    return _frechet_score("features", fake, real)
-
-
-def spatial_frechet_distance(fake: Features, real: Features) -> Score:
-    """sFID (Nash et al., 2021): the same of the extractor's spatial output."""
-    return _frechet_score("spatial", fake, real)
-
-
-def _frechet_score(output: Output, fake: Features, real: Features) -> Score:
-    """The distance as that of the means and that of the covariances, and its jackknife over the samples."""
-    means = fake.moments_of(output).mean - real.moments_of(output).mean
-    of_means = float(means @ means)
-    terms = [of_means, _frechet(output, fake, real) - of_means]
-    without = jackknife(fake.outputs[output], real.moments_of(output))
-    return Score.of({"terms": terms, "jackknife": without} if without else {"terms": terms})
-
-
-def _frechet(output: Output, fake: Features, real: Features) -> float:
-    both = [
-        {"mu": moments.mean.numpy(), "sigma": moments.covariance.numpy()}
-        for moments in (fake.moments_of(output), real.moments_of(output))
-    ]
-    return float(fid_statistics_to_metric(*both, verbose=False)[KEY_METRIC_FID])
-
-
-def jackknife(features: Tensor, real: Moments) -> list[float]:
-    """Fréchet distances of the features (N, F) without each tenth in turn, drawn at random; none of less than 20."""
-    if len(features) < MIN_JACKKNIFED:
-        return []
-    order = torch.from_numpy(np.random.default_rng(SEED).permutation(len(features)))
-    leave_out = _of_few if len(features) < features.shape[1] else _of_many
-    return list(leave_out(features, order.tensor_split(JACKKNIFE_PARTS), real))
-
-
-def _of_many(features: Tensor, parts: Sequence[Tensor], real: Moments) -> Iterator[float]:
-    """A part's sums are taken from those of all. Tr (S R)^1/2 = Tr (R^1/2 S R^1/2)^1/2, and the root is taken once."""
-    sums = [_sums(features[part].double() - real.mean) for part in parts]
-    total = [sum(of_parts) for of_parts in zip(*sums, strict=True)]
-    values, vectors = torch.linalg.eigh(real.covariance)
-    root = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
-    for own in sums:
-        count, of_rows, of_squares = (whole - part for whole, part in zip(total, own, strict=True))
-        mean = of_rows / count
-        covariance = (of_squares - count * mean.outer(mean)) / (count - 1)
-        yield _distance(mean, covariance.trace(), real, root @ covariance @ root)
-
-
-def _of_few(features: Tensor, parts: Sequence[Tensor], real: Moments) -> Iterator[float]:
-    """With fewer rows X than columns, S = X'X / (n - 1) and the eigenvalues of S R are those of X R X' / (n - 1)."""
-    rows = features.double() - real.mean
-    products = rows @ real.covariance @ rows.T
-    for part in parts:
-        kept = torch.cat([other for other in parts if other is not part])
-        mean, inner, degrees = rows[kept].mean(0), products[kept][:, kept], len(kept) - 1
-        inner = inner - inner.mean(0) - inner.mean(1, keepdim=True) + inner.mean()
-        yield _distance(mean, (rows[kept] - mean).square().sum() / degrees, real, inner / degrees)
-
-
-def _sums(rows: Tensor) -> tuple[int, Tensor, Tensor]:
-    """How many rows (n, F), their sum, and that of their outer products."""
-    return len(rows), rows.sum(0), rows.T @ rows
-
-
-def _distance(mean: Tensor, variance: Tensor, real: Moments, product: Tensor) -> float:
-    """From the difference of the means, the samples' total variance, and a matrix with the eigenvalues of S R."""
-    cross = torch.linalg.eigvalsh(product).clamp(min=0).sqrt().sum()
-    return float(mean @ mean + variance + real.covariance.trace() - 2 * cross)
-
-
-def frechet_infinity(fake: Features, real: Features) -> Score:
-    """FID of infinitely many samples (Chong & Forsyth, 2020): FID is linear in 1 / N, so draw the line on to 0.
-
-    Over random subsets of the samples against all real images, whose number stays finite. Their sizes are equally
-    spaced from a tenth of the samples, or twice the features' width if that is more, but at most half, to all.
-    """
-    width, count = fake.outputs["features"].shape[1], len(fake)
-    sizes = np.linspace(min(max(count / 10, 2 * width), count / 2), count, INFINITY_SIZES).round().astype(int)
-    draw = np.random.default_rng(SEED)
-    found = [_frechet("features", fake.subset(draw.permutation(count)[:size]), real) for size in sizes]
-    line = np.polynomial.Polynomial.fit(1 / sizes, found, 1).convert()
-    return Score(float(line.coef[0]), settings={"sizes": INFINITY_SIZES, "smallest": int(sizes[0])})
 
 
 def kernel_distance(fake: Features, real: Features) -> Score:

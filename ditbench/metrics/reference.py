@@ -16,14 +16,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from .components import Extractor, Metric, Output, module_of
-from .conventions import KEPT
-from .errors import BadFile, BadValue
+from ..components import Extractor, Metric, Output, module_of
+from ..datasets.image_sets import ImageSet, open_images
+from ..errors import BadFile, BadValue
+from ..records.metric_constants import KEPT
+from ..storage.files import cache_folder, sha256_of, write_atomically
+from ..storage.schema import digest
 from .features import BATCH_SIZE, Features, Moments, Report, extract
-from .image_sets import ImageSet, open_images
 from .quality import outputs_for
-from .storage import cache_folder, sha256_of, write_atomically
-from .track import digest
 
 _DRAW = 0x0D17
 _VERSION = 1  # of the cache: what is computed or how it is written

@@ -9,15 +9,15 @@ import numpy as np
 import torch
 from torch import nn
 
-from .components import Extractor, Metric
-from .datasets.examples import Data, Labels
+from ..components import Extractor, Metric
+from ..datasets.examples import Data, Labels
+from ..datasets.pixels import Bytes
+from ..records.facts import Measurement
+from ..runtime.distributed import ALONE, World
+from ..runtime.progress import Progress
 from .features import BATCH_SIZE, Features, check_shape, extract, load_extractor
-from .images import Bytes
 from .quality import floors, measure_all, outputs_for
-from .record import Measurement
 from .reference import Reference, Source, source_of
-from .watch import Progress
-from .world import ALONE, World
 
 Report = Callable[[Progress], None]
 Networks = Mapping[str, nn.Module]  # by the extractor's name

@@ -9,9 +9,9 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
-from .components import Extractor, Weights
-from .errors import BadFile
-from .storage import sha256_of, write_atomically
+from ..components import Extractor, Weights
+from ..errors import BadFile
+from ..storage.files import sha256_of, write_atomically
 
 _CHUNK = 1 << 20  # bytes
 _TIMEOUT = 30.0  # seconds without an answer

@@ -12,13 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from .budget import Budget
-from .components import DenoiserSpec
-from .errors import BadFile, BadValue
-from .peaks import dense_peak
-from .profile import Phase, Profile, read_profile
-from .record import PROFILE_SUFFIX, Cost, Record
-from .track import Recipe, RunConfig
+from ..components import DenoiserSpec
+from ..errors import BadFile, BadValue
+from ..records.facts import Cost
+from ..records.files import PROFILE_SUFFIX
+from ..records.profile import Phase, Profile, read_profile
+from ..records.record import Record
+from ..tracks.budget import Budget
+from ..tracks.config import RunConfig
+from ..tracks.track import Recipe
+from .hardware import dense_peak
 
 # Of DiT-XL/2 at batch 256 on eight A100: 1.71 steps/s (U-DiT's authors), 12.5 % of the peak of bfloat16. The precision
 # is not told; if it was TF32, whose peak is half as high, it was 25 %. This is the careful reading.

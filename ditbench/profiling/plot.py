@@ -17,10 +17,10 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from matplotlib.transforms import Bbox
 
-from .components import DenoiserSpec
-from .profile import Profile
-from .profile_table import PhaseName, machine, phase_of
-from .storage import write_atomically
+from ..components import DenoiserSpec
+from ..records.profile import Profile
+from ..storage.files import write_atomically
+from .tables import PhaseName, machine, phase_of
 
 # Okabe & Ito's colours without black and yellow: told apart by colour-blind readers, too, and legible as text
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")

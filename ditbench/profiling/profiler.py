@@ -15,14 +15,14 @@ from datetime import UTC, datetime
 from multiprocessing.connection import Connection
 from typing import Any
 
-from .components import DenoiserSpec, Selection
-from .errors import BadValue, DitbenchError
-from .plan import check_device, provenance, select
-from .processes import Expendable, answer_of, end_with_parent, ended
-from .profile import How, Profile, Setup, Turn
-from .record import ArchitectureFacts
-from .registry import Registry
-from .track import Track
+from ..components import DenoiserSpec, Selection
+from ..errors import BadValue, DitbenchError
+from ..records.facts import ArchitectureFacts
+from ..records.profile import How, Profile, Setup, Turn
+from ..registry import Registry, provenance, select
+from ..runtime.processes import Expendable, answer_of, end_with_parent, ended
+from ..tracks.plan import check_device
+from ..tracks.track import Track
 
 
 @dataclass(frozen=True)
@@ -98,9 +98,9 @@ def _serve_check(outbox: Connection, asked: tuple[list[str], list[DenoiserSpec],
     registry = Registry.installed()
     try:
         if track:
-            specs = [pkgutil.resolve_name("ditbench.parts:spec_of")(track, registry)] * len(labels)
+            specs = [pkgutil.resolve_name("ditbench.training.spec:spec_of")(track, registry)] * len(labels)
         selections = [select(registry, label) for label in labels]
-        device, precision = pkgutil.resolve_name("ditbench.stopwatch:check")(selections, specs, how)
+        device, precision = pkgutil.resolve_name("ditbench.profiling.timing:check")(selections, specs, how)
         _answer(outbox, (specs, device, precision))
     except DitbenchError as error:
         _answer(outbox, error)
@@ -111,7 +111,7 @@ def _serve(outbox: Connection, task: Task) -> None:
     end_with_parent()
     try:
         selection = select(Registry.installed(), task.label)
-        time = pkgutil.resolve_name("ditbench.stopwatch:profile")
+        time = pkgutil.resolve_name("ditbench.profiling.timing:profile")
         _answer(outbox, time(selection, task.architecture, task.setup, task.turn))
     except Exception as error:
         traceback.print_exc()

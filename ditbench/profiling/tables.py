@@ -9,9 +9,9 @@ from typing import Literal
 
 import pandas as pd
 
-from .profile import Phase, Profile
-from .record import Environment, PeakMemory
-from .storage import write_text
+from ..records.facts import Environment, PeakMemory
+from ..records.profile import Phase, Profile
+from ..storage.files import write_text
 
 PhaseName = Literal["training", "inference"]
 

@@ -10,17 +10,24 @@ from datetime import UTC, datetime
 import torch
 from torch import Tensor, nn
 
-from .components import DenoiserSpec, Selection
-from .cost import cost_of_selection, device_used, peak_memory, reset_peak, resident
+from ..components import DenoiserSpec, Selection
+from ..denoiser.cost import cost_of_selection
+from ..denoiser.interface import example_batch, loss_of, perturb
+from ..errors import DitbenchError
+from ..records.facts import ArchitectureFacts
+from ..records.profile import How, Phase, Profile, Setup, Turn
+from ..runtime.environment import describe, find_device
+from ..runtime.memory import device_used, peak_memory, reset_peak, resident
+from ..runtime.precision import (
+    Clock,
+    CompileWatch,
+    Precision,
+    autocast,
+    products,
+    resolve,
+)
 from .energy import Joules, energy_counter
-from .environment import describe, find_device
-from .errors import DitbenchError
-from .objectives import loss_of
-from .peaks import VERSION, dense_peak
-from .precision import Clock, CompileWatch, Precision, autocast, products, resolve
-from .profile import How, Phase, Profile, Setup, Turn
-from .record import ArchitectureFacts
-from .testing import example_batch, perturb
+from .hardware import VERSION, dense_peak
 
 
 def profile(selection: Selection, architecture: ArchitectureFacts, setup: Setup, turn: Turn) -> Profile:

@@ -7,14 +7,15 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from . import precision, sampling
-from .components import DenoiserSpec, Selection, load
-from .cost import cost_of_selection
+from ..components import DenoiserSpec, Selection, load
+from ..denoiser.cost import cost_of_selection
+from ..registry import Registry, pick
+from ..runtime import precision
+from ..sampling import generate as sampling
+from ..tracks.config import RunConfig
+from ..training.objectives import DiffusionObjective
+from ..training.spec import make_objective, spec_of
 from .estimate import Workload
-from .objectives import DiffusionObjective
-from .parts import make_objective, spec_of
-from .registry import Registry, pick
-from .track import RunConfig
 
 # Multiply-accumulates to make an image of a latent, by the autoencoder's name and the latent's cells per side, as torch
 # counts them of diffusers' `AutoencoderKL` (test_estimate.py does).

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from .budget import BudgetClock
+from ..tracks.budget import BudgetClock
 
 CURVE_FILE = "curve.jsonl"
 CURVE_POINTS = 100  # intervals of the loss curve over a budget

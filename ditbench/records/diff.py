@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .errors import BadValue
-from .reading import read_checked
-from .record import EVALUATION_SUFFIX, Evaluation, Measurement, Record, read_record
+from ..errors import BadValue
+from ..storage.schema import read_checked
+from .evaluation import Evaluation
+from .facts import Measurement
+from .files import EVALUATION_SUFFIX
+from .record import Record, read_record
 
 # From what moves a FID most and is least often told to what hardly moves it; a prefix covers all below it.
 SUSPECTS = (

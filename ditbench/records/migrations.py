@@ -7,8 +7,9 @@ from typing import Any
 
 import pydantic
 
+from ..storage.schema import digest
+from ..tracks.track import Track
 from .derived import sampling_rate, training_rate
-from .track import Track, digest
 
 _V1_PROSE = {"description", "size", "budget"}
 

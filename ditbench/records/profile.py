@@ -11,11 +11,11 @@ from typing import Annotated, Literal
 import pydantic
 from pydantic import Field
 
-from .components import DenoiserSpec
-from .reading import read_checked
-from .record import PROFILE_SUFFIX, ArchitectureFacts, Cost, Count, Environment, PeakMemory
-from .storage import write_text
-from .track import Frozen, Positive, digest
+from ..components import DenoiserSpec
+from ..storage.files import write_text
+from ..storage.schema import Frozen, Positive, digest, read_checked
+from .facts import ArchitectureFacts, Cost, Count, Environment, PeakMemory
+from .files import PROFILE_SUFFIX
 
 COUNTER_SECONDS = 1.0  # NVML's energy counter moves up to 0.1 s late, so that less time would be off by over 10 %
 

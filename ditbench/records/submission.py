@@ -12,15 +12,16 @@ from pathlib import Path
 
 import pydantic
 
-from .committed import RECORDS, SAMPLES
-from .errors import BadFile, BadValue, DitbenchError
-from .faults import short
-from .ledger import published
-from .privacy import betrayals
-from .record import FILE_NAME, GRID_FILE, NO_RECORDS, Record, Submission, read_record, write_record
-from .row_checks import missing_seeds, rows_of
-from .storage import is_folder, whole_path, write_atomically
-from .validation import Checked, check_file
+from ..errors import BadFile, BadValue, DitbenchError
+from ..storage.files import is_folder, whole_path, write_atomically
+from ..tracks.ledger import published
+from .files import FILE_NAME, GRID_FILE, NO_RECORDS
+from .record import Record, Submission, read_record, write_record
+from .validation.faults import short
+from .validation.files import Checked, check_file
+from .validation.folder import RECORDS, SAMPLES
+from .validation.privacy import betrayals
+from .validation.rows import missing_seeds, rows_of
 from .verification import check_name, verifications_of
 
 _GENERIC = {"admin", "administrator", "debian", "docker", "localhost", "root", "runner", "ubuntu", "user", "users"}

@@ -15,22 +15,20 @@ from typing import Annotated, Literal, NamedTuple, get_args
 import pydantic
 from pydantic import Field
 
-from .errors import BadFile, BadValue, DitbenchError
-from .reading import read_checked
-from .record import (
-    VERIFICATION_SUFFIXES,
+from ..errors import BadFile, BadValue, DitbenchError
+from ..storage.files import write_text
+from ..storage.schema import Frozen, Name, digest, read_checked
+from .facts import (
     Environment,
     Measurement,
     Number,
     Person,
-    Record,
     SamplingFacts,
     Sha256,
     TrainingFacts,
-    seal,
 )
-from .storage import write_text
-from .track import Frozen, Name, digest
+from .files import VERIFICATION_SUFFIXES
+from .record import Record, seal
 
 Again = Literal["re-evaluated", "re-trained"]
 Tier = Literal["self-reported", "re-evaluated", "re-trained"]

@@ -15,8 +15,7 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from .datasets.loading import share
-from .sharding import shard
+from .fsdp import shard
 
 _Item = TypeVar("_Item")
 
@@ -100,3 +99,8 @@ class World:
 
 
 ALONE = World()
+
+
+def share(count: int, rank: int, processes: int) -> slice:
+    """The part of a batch of `count` that a process gets; all processes' parts are the batch, none of it twice."""
+    return slice(count * rank // processes, count * (rank + 1) // processes)

@@ -10,9 +10,9 @@ from pathlib import Path
 import psutil
 import torch
 
-from .errors import BadValue
-from .record import Environment
-from .slots import Slot, processors
+from ..errors import BadValue
+from ..records.facts import Environment
+from .affinity import Slot, processors
 
 
 def find_device(name: str) -> torch.device:
@@ -70,7 +70,7 @@ def _dirty() -> bool | None:
 
 def _git(*arguments: str) -> str | None:
     """git's answer about the checkout that this code runs from; None when it runs from no checkout."""
-    source = Path(__file__).resolve().parent
+    source = Path(__file__).resolve().parents[1]
     if not (source.parent / ".git").exists():
         return None
     return _answer(["git", "-C", str(source), *arguments])

@@ -17,11 +17,11 @@ from multiprocessing.connection import wait
 from types import FrameType
 from typing import Any, TypeVar
 
-from .errors import DitbenchError
-from .watch import Progress
+from ..errors import DitbenchError
+from .progress import Progress
 
 ASK_AGAIN = 1.0  # seconds until a process that was asked to stop is asked again
-PRELOAD = ("ditbench.bench",)  # pulls in torch, diffusers, torchmetrics, scikit-learn: about 6 s, once
+PRELOAD = ("ditbench.benchmark.run",)  # pulls in torch, diffusers, torchmetrics, scikit-learn: about 6 s, once
 
 
 class Worker:

@@ -14,13 +14,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from .components import DenoiserSpec
-from .guidance import Guidance
-from .images import Bytes, to_bytes
-from .objectives import DiffusionObjective
-from .precision import Precision, autocast, products
+from ..components import DenoiserSpec
+from ..datasets.pixels import Bytes, to_bytes
+from ..runtime.precision import Precision, autocast, products
+from ..runtime.progress import Diverged
+from ..tracks.guidance import Guidance
+from ..training.objectives import DiffusionObjective
 from .samplers import Sample, Walk
-from .watch import Diverged
 
 Labels = npt.NDArray[np.int64]
 Decode = Callable[[Tensor], Tensor]  # from what the denoiser makes to images in [-1, 1]

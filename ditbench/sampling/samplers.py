@@ -20,7 +20,7 @@ from diffusers.schedulers.scheduling_edm_euler import EDMEulerScheduler
 from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 from torch import Tensor
 
-from .objectives import STEPS, TIME_SCALE, Noise
+from ..training.objectives import STEPS, TIME_SCALE, Noise
 
 Denoise = Callable[[Tensor, Tensor], Tensor]  # (x (N, C, H, W), t () on the CPU) -> the denoiser's output
 

@@ -24,7 +24,7 @@ from pathlib import Path
 
 import psutil
 
-from .errors import DitbenchError, RunBusy
+from ..errors import DitbenchError, RunBusy
 
 CLAIMS = ".claims"  # the folder of them in a run's directory
 BEAT = 5.0  # seconds between two signs of life

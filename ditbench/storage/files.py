@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from .errors import DitbenchError
+from ..errors import DitbenchError
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:

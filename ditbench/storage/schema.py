@@ -2,15 +2,40 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import pydantic
+from pydantic import ConfigDict, Field
 
-from .errors import BadFile
-from .track import Frozen, first_fault
+from ..errors import BadFile
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[int, Field(gt=0)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=200)]  # names files: no separators
+
+
+class Frozen(pydantic.BaseModel):
+    """Unknown fields are refused and nothing changes after validation."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def digest(content: object, length: int = 64) -> str:
+    """sha256 of the canonical JSON of `content`, its first `length` hex digits."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:length]
+
+
+def first_fault(error: pydantic.ValidationError) -> str:
+    """Field and fault of the first of a validation's errors, in one line."""
+    fault = error.errors()[0]
+    place = ".".join(str(part) for part in fault["loc"]) or "the whole"
+    return f"{place}: {' '.join(fault['msg'].split())}"
+
 
 Model = TypeVar("Model", bound=Frozen)
 

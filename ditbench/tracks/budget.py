@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal, get_args
 
-from .errors import BadValue
+from ..errors import BadValue
 
 Unit = Literal["steps", "images", "seconds", "gpu_hours", "flops"]
 

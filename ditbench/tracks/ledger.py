@@ -14,11 +14,12 @@ from typing import Annotated, TypeVar
 import pydantic
 from pydantic import Field
 
-from .errors import BadFile, BadValue
-from .track import Name, Track, first_fault, load_track
+from ..errors import BadFile, BadValue
+from ..storage.schema import Name, first_fault
+from .track import Track, load_track
 
 LEDGER_FILE, DATA_FILE = "hashes.toml", "data.toml"
-_SHIPPED = Path(__file__).with_name("tracks")
+_SHIPPED = Path(__file__).parent
 
 Version = Annotated[str, Field(pattern=r"^[1-9][0-9]*$")]
 Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{12}$")]

@@ -5,16 +5,24 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from typing import Any, get_args
 
 import pydantic
 
-from .components import Dataset, Extractor, Metric, Native, Selection, Value, load
-from .errors import BadValue
-from .ledger import check_ledger
-from .registry import Registry, pick
-from .track import Evaluation, ObjectiveChoice, Recipe, Ruleset, RunConfig, Track, check_seeds, first_fault, load_track
+from ..components import (
+    Dataset,
+    Extractor,
+    Metric,
+    Native,
+    Selection,
+    load,
+)
+from ..errors import BadValue
+from ..registry import Registry, pick, provenance, select
+from ..storage.schema import first_fault
+from .config import Ruleset, RunConfig, check_seeds
+from .lookup import resolve_track
+from .track import Evaluation, ObjectiveChoice, Recipe, Track
 
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
 
@@ -95,21 +103,6 @@ def make_plan(
     return runs
 
 
-def provenance(registry: Registry, selection: Selection) -> dict[str, Any]:
-    """What is built and whose code builds it, by the names that `RunConfig` and `ArchitectureFacts` share."""
-    name = selection.architecture.name
-    plugin = registry.provider(name)
-    return {
-        "size": selection.size,
-        "options": dict(selection.options),
-        "settings": selection.settings,
-        "paper": selection.architecture.paper,
-        "distribution": plugin.distribution,
-        "distribution_version": plugin.version,
-        "source_sha256": registry.source_sha256(name),
-    }
-
-
 def measured_otherwise(
     registry: Registry, track: Track, samples: int | None, features: str
 ) -> tuple[Track, tuple[str, ...]]:
@@ -148,81 +141,6 @@ def check_shares(shares: Sequence[float]) -> tuple[float, ...]:
     if any(later <= earlier for earlier, later in pairwise(shares)):
         raise BadValue(f"Evaluations at {told} of the budget: name each once, in ascending order.")
     return tuple(shares)
-
-
-def resolve_track(registry: Registry, name: str) -> Track:
-    """The track of an installed name or of a file, all of whose components are installed.
-
-    Raises `DitbenchError` for a file that is missing or wrong, that has changed since it was published, or that takes
-    the name of an installed track.
-    """
-    track = open_track(registry, name).track
-    pick("dataset", track.data.dataset.partition(":")[0], registry.datasets)
-    _check_sampler(registry, track)
-    choices = track.evaluation.choices
-    for metric, extractor in choices:
-        pick("metric", metric, registry.metrics).check_fits(pick("extractor", extractor, registry.extractors))
-    on_pixels = [metric for metric, _ in choices if registry.metrics[metric].sees == "pixels"]
-    if track.space == "latent" and on_pixels:
-        raise BadValue(f"Track {track.name!r}: {on_pixels[0]} compares raw training pixels, and latents have none.")
-    if len(set(choices)) < len(choices):
-        raise BadValue(f"Track {track.name!r} names a metric twice: {', '.join(track.evaluation.metrics)}.")
-    return track
-
-
-class Opened(NamedTuple):
-    """A track, and whether a ledger says that it was published so."""
-
-    track: Track
-    published: bool
-
-
-def open_track(registry: Registry, name: str) -> Opened:
-    """The track of an installed name or of a file, whether or not its components are installed."""
-    if name not in registry.tracks and _is_file(name):
-        return _open_file(registry, Path(name))
-    path = Path(pick("track", name, registry.tracks))
-    track = load_track(path)
-    if track.name != name:
-        raise BadValue(f"The track file of {name!r} calls itself {track.name!r}; the two must be one name.")
-    return Opened(track, check_ledger(track, path))
-
-
-def _is_file(name: str) -> bool:
-    return name.endswith(".toml") or Path(name).name != name or Path(name).is_file()
-
-
-def _open_file(registry: Registry, path: Path) -> Opened:
-    """A user's track. It may be a copy of an installed one, but no other one of that name."""
-    track = load_track(path)
-    published = check_ledger(track, path)
-    if track.name in registry.tracks:
-        installed = open_track(registry, track.name)
-        if installed.track.hash != track.hash:
-            raise BadValue(
-                f"The track file {str(path)!r} calls itself {track.name!r}, but is not the installed track of that "
-                "name; give it another one."
-            )
-        return installed._replace(track=track)
-    return Opened(track, published)
-
-
-def _check_sampler(registry: Registry, track: Track) -> None:
-    """The sampler drives the objective in so many steps, and guidance has a null label to work with."""
-    objective = pick("objective", track.objective.name, registry.objectives)
-    sampler = pick("sampler", track.sampler.name, registry.samplers)
-    steps, where = track.sampler.steps, f"Track {track.name!r}: sampler {sampler.name!r}"
-    if objective.name not in sampler.objectives:
-        raise BadValue(f"{where} can't drive objective {objective.name!r}, only {', '.join(sampler.objectives)}.")
-    if steps < sampler.min_steps:
-        raise BadValue(f"{where} needs at least {sampler.min_steps} steps.")
-    if sampler.max_steps is not None and steps > sampler.max_steps:
-        raise BadValue(f"{where} has at most {sampler.max_steps} steps.")
-    if track.sampler.guidance is not None and track.recipe.label_dropout == 0:
-        raise BadValue(f"Track {track.name!r}: guidance needs a label_dropout above 0, or no null label is trained.")
-    guided = track.sampler.guidance.channels if track.sampler.guidance else None
-    if guided and track.data.channels and guided > track.data.channels:
-        raise BadValue(f"Track {track.name!r}: guidance on {guided} channels, of data that has {track.data.channels}.")
 
 
 def find_dataset(registry: Registry, track: Track, data: str) -> tuple[Dataset, str]:
@@ -302,29 +220,3 @@ def _with(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
     if "warmup_steps" in changes:
         merged["warmup"] = 0.0
     return Recipe.model_validate(merged)
-
-
-def select(registry: Registry, text: str, default_size: str = "") -> Selection:
-    """Parse ``name[:size][+option=value]...``; without a default the size must be named."""
-    head, *pairs = text.strip().split("+")
-    name, _, size = head.partition(":")
-    architecture = pick("architecture", name, registry.architectures)
-    size = size or default_size
-    if not size:
-        raise BadValue(f"{text!r} names no size: write {name}:SIZE, with one of {', '.join(architecture.sizes)}.")
-    pick(f"size of {name}", size, architecture.sizes)
-    settings = architecture.settings(size, {})
-    options: dict[str, Value] = {}
-    for pair in pairs:
-        key, equals, spelled = pair.partition("=")
-        option = pick(f"option of {name}", key, architecture.options)
-        if not equals:
-            raise BadValue(f"{text!r}: option {key!r} has no value; write +{key}=VALUE.")
-        if key in options:
-            raise BadValue(f"{text!r}: option {key!r} stands twice.")
-        try:
-            options[key] = option.parse(spelled)
-        except BadValue as fault:
-            raise BadValue(f"Option {key!r} of {name}: {fault}") from None
-    differing = {key: value for key, value in options.items() if value != settings[key]}
-    return Selection(architecture=architecture, size=size, options=differing)

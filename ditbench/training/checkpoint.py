@@ -22,12 +22,12 @@ from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import async_save
 
-from .curve import Curve, StepTimes
-from .errors import BadFile, DitbenchError
-from .record import PeakMemory
-from .storage import flush, write_text
-from .track import Frozen
-from .world import ALONE, World
+from ..errors import BadFile, DitbenchError
+from ..records.curve import Curve, StepTimes
+from ..records.facts import PeakMemory
+from ..runtime.distributed import ALONE, World
+from ..storage.files import flush, write_text
+from ..storage.schema import Frozen
 
 FOLDER = "checkpoints"  # in the run's directory; it holds one, and for a moment two
 FACTS_FILE = "state.json"

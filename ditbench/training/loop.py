@@ -10,10 +10,10 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 
+from ..records.curve import CURVE_FILE
+from ..runtime.progress import Interrupted, Progress, Watch
 from .checkpoint import Checkpoints
-from .curve import CURVE_FILE
-from .training import Trainer
-from .watch import Interrupted, Progress, Watch
+from .trainer import Trainer
 
 Evaluate = Callable[[float, bool], None]
 REPORT_SECONDS = 0.5  # of training time between two reports, at least

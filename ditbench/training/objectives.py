@@ -9,15 +9,14 @@ Letters in shapes: N images, C channels, H and W.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from typing import NamedTuple, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from .errors import BadValue
+from ..errors import BadValue
 
 TIME_SCALE = 1000.0
 STEPS = 1000  # of the discrete-time objectives
@@ -38,12 +37,6 @@ class DiffusionObjective(Protocol):
 
     def loss(self, out: Tensor, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         """The loss of each image: (N,)."""
-
-
-def loss_of(denoiser: nn.Module, once: Callable[..., Tensor]) -> Tensor:
-    """The denoiser's own `training_loss`, if it has one, of the loss of one forward; else that one."""
-    own: Callable[[Callable[..., Tensor]], Tensor] | None = getattr(denoiser, "training_loss", None)
-    return once() if own is None else own(once)
 
 
 @dataclass(frozen=True)

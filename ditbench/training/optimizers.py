@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable
 from torch import Tensor
 from torch.optim import AdamW, Optimizer
 
-from .components import load
-from .errors import BadValue
-from .track import Recipe
+from ..components import load
+from ..errors import BadValue
+from ..tracks.track import Recipe
 
 
 def make_optimizer(recipe: Recipe, parameters: Iterable[Tensor]) -> Optimizer:

@@ -21,20 +21,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from .budget import BudgetClock
+from ..components import DenoiserSpec
+from ..datasets.loading import Feed
+from ..denoiser.interface import loss_of
+from ..records.curve import Curve, StepTimes
+from ..records.derived import training_rate
+from ..records.facts import CurvePoint, PeakMemory, TrainingFacts
+from ..runtime.distributed import ALONE, World, share
+from ..runtime.memory import peak_memory, reset_peak
+from ..runtime.precision import CompileWatch, autocast, compiles, products, resolve
+from ..runtime.progress import Diverged
+from ..tracks.budget import BudgetClock
+from ..tracks.track import Recipe
 from .checkpoint import Facts, Saved, like
-from .components import DenoiserSpec
-from .cost import peak_memory, reset_peak
-from .curve import Curve, StepTimes
-from .datasets.loading import Feed, share
-from .derived import training_rate
-from .objectives import DiffusionObjective, loss_of
+from .objectives import DiffusionObjective
 from .optimizers import make_optimizer
-from .precision import CompileWatch, autocast, compiles, products, resolve
-from .record import CurvePoint, PeakMemory, TrainingFacts
-from .track import Recipe
-from .watch import Diverged
-from .world import ALONE, World
 
 
 class Trainer:

@@ -11,8 +11,8 @@ from extractors import calibrated_inception
 from photos import crops
 
 from ditbench.components import load
-from ditbench.features import Features, extract, load_extractor, moments_of
-from ditbench.image_sets import in_memory
+from ditbench.datasets.image_sets import in_memory
+from ditbench.metrics.features import Features, extract, load_extractor, moments_of
 from ditbench.registry import Registry
 
 REGISTRY = Registry.installed()

@@ -6,17 +6,17 @@ import sys
 import pytest
 import torch
 
-from ditbench.budget import Budget, BudgetClock
 from ditbench.datasets.bundled import load_digits
 from ditbench.datasets.examples import Request
 from ditbench.datasets.loading import Feed
-from ditbench.objectives import Flow
+from ditbench.denoiser.interface import DIGITS_SPEC, build_denoiser
 from ditbench.registry import Registry
-from ditbench.samplers import euler
-from ditbench.sampling import Plan, generate
-from ditbench.testing import DIGITS_SPEC, build_denoiser
-from ditbench.track import load_track
-from ditbench.training import Trainer
+from ditbench.sampling.generate import Plan, generate
+from ditbench.sampling.samplers import euler
+from ditbench.tracks.budget import Budget, BudgetClock
+from ditbench.tracks.track import load_track
+from ditbench.training.objectives import Flow
+from ditbench.training.trainer import Trainer
 
 REGISTRY = Registry.installed()
 TRACK = load_track(REGISTRY.tracks["digits"])

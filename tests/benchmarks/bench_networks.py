@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from ditbench import DenoiserSpec
+from ditbench.denoiser.interface import build_denoiser, example_batch, training_loss
 from ditbench.registry import Registry
-from ditbench.testing import build_denoiser, example_batch, training_loss
 
 LATENT = DenoiserSpec(channels=4, resolution=32, classes=1000, space="latent")
 PIXEL = DenoiserSpec(channels=3, resolution=32, classes=0, space="pixel")

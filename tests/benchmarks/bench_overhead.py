@@ -16,18 +16,19 @@ import numpy as np
 import pytest
 import torch
 
-from ditbench import DenoiserSpec, checkpoint
-from ditbench.budget import Budget, BudgetClock
+from ditbench import DenoiserSpec
 from ditbench.datasets.bundled import load_digits, load_synthetic
 from ditbench.datasets.examples import Data, Examples, Request
 from ditbench.datasets.loading import Feed
-from ditbench.objectives import Flow
-from ditbench.optimizers import make_optimizer
+from ditbench.denoiser.interface import DIGITS_SPEC, build_denoiser
 from ditbench.registry import Registry
-from ditbench.testing import DIGITS_SPEC, build_denoiser
-from ditbench.track import DataChoice, Recipe, load_track
-from ditbench.training import SAVING_SECONDS, Trainer, train
-from ditbench.watch import Watch
+from ditbench.runtime.progress import Watch
+from ditbench.tracks.budget import Budget, BudgetClock
+from ditbench.tracks.track import DataChoice, Recipe, load_track
+from ditbench.training import checkpoint
+from ditbench.training.objectives import Flow
+from ditbench.training.optimizers import make_optimizer
+from ditbench.training.trainer import SAVING_SECONDS, Trainer, train
 
 REGISTRY = Registry.installed()
 CPU = torch.device("cpu")

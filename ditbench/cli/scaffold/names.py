@@ -6,11 +6,11 @@ import re
 from importlib import metadata
 from typing import TYPE_CHECKING, Literal, get_args
 
-from ..discovery import GROUP
-from ..errors import BadValue
+from ...discovery import GROUP
+from ...errors import BadValue
 
 if TYPE_CHECKING:
-    from ..registry import Registry
+    from ...registry import Registry
 
 Kind = Literal["architecture", "dataset", "objective", "sampler", "metric", "track"]
 KINDS: tuple[Kind, ...] = get_args(Kind)

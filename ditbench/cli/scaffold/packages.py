@@ -14,8 +14,8 @@ from pathlib import Path
 
 import tomli_w
 
-from ..errors import BadFile
-from ..registry import Registry
+from ...errors import BadFile
+from ...registry import Registry
 from .names import Kind, check_new_name, component_name
 
 _TEMPLATES = Path(__file__).with_name("templates")
@@ -65,7 +65,7 @@ def _named(text: str, name: str) -> str:
 
 def _whole_track(changes: str, name: str) -> str:
     """The digits track with tables of `changes` laid over its own."""
-    track = tomllib.loads((_TEMPLATES.parents[1] / "tracks" / "digits.toml").read_text(encoding="utf-8"))
+    track = tomllib.loads((_TEMPLATES.parents[2] / "tracks" / "digits.toml").read_text(encoding="utf-8"))
     del track["target"]  # a value of the digits track
     track |= {"name": component_name(name), "version": 1}
     for key, value in tomllib.loads(changes).items():

@@ -13,7 +13,7 @@ from typing import Any
 import safetensors.torch
 import torch
 
-from ..components import DenoiserSpec, Space, load
+from ...components import DenoiserSpec, Space, load
 from ..cost import cost_of_selection
 from .subject import Broken, Check, NotHere, Subject, require
 

@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..components import DenoiserSpec
-from ..errors import BadValue
-from .subject import Broken, Check, NotHere, Subject, example_batch, require
+from ...components import DenoiserSpec
+from ...errors import BadValue
+from ..interface import example_batch
+from .subject import Broken, Check, NotHere, Subject, require
 
 _WHOLE = 32  # images; 1 and 7 of them alone must give the same
 

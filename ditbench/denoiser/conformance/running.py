@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from .subject import Check, NotHere, Subject, require, training_loss
+from ..interface import training_loss
+from .subject import Check, NotHere, Subject, require
 
 _BACKEND = "aot_eager"  # captures forward and backward as graphs, as inductor does, and needs no C++ compiler
 

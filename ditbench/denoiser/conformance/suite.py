@@ -8,12 +8,12 @@ import traceback
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from ..plan import select
-from ..registry import Registry, pick
-from ..storage import write_text
+from ...registry import Registry, pick, select
+from ...storage.files import write_text
+from ..interface import DIGITS_SPEC
 from . import building, output, running
 from .findings import Finding, Report, Status
-from .subject import DIGITS_SPEC, Broken, Check, NotHere, Subject
+from .subject import Broken, Check, NotHere, Subject
 
 CHECKS = {check.name: check for check in (*building.CHECKS[:3], *output.CHECKS, *running.CHECKS, *building.CHECKS[3:])}
 

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ...components import Value, spell
-from ...record import Record
+from ...records.record import Record
 from ..boards import Board, Row
-from ..facts import MACS, PARAMETERS, TRAINING_MACS
+from ..costs import MACS, PARAMETERS, TRAINING_MACS
 from ..tables import interval, measurements, name, number, quality_header
 from .contents import Contents, Key, Run, track_page
 

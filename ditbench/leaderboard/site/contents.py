@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
-from ...record import Record
-from ...track import digest
-from ...verification import Tier, Verification, doubts_of, tier_of
+from ...records.record import Record
+from ...records.verification import Tier, Verification, doubts_of, tier_of
+from ...storage.schema import digest
 from ..boards import Board, Row
 from ..reported import Reported
 from .pictures import Picture

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
 from ...errors import BadFile, BadValue
-from ...storage import make_writable, write_atomically
+from ...storage.files import make_writable, write_atomically
 
 MANIFEST = "ditbench-site.json"  # the names of our files: only these are ever replaced or removed
 Content = Callable[[], str | bytes]

@@ -13,13 +13,20 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from jinja2.utils import htmlsafe_json_dumps
 
-from ...verification import Verification
+from ...records.verification import Verification
 from ..boards import Board
 from ..markdown import LEGEND
 from ..reported import Reported
 from . import architectures, plots, runs, tracks
 from .assets import assets
-from .contents import Contents, Key, Run, architecture_page, key_of, track_page
+from .contents import (
+    Contents,
+    Key,
+    Run,
+    architecture_page,
+    key_of,
+    track_page,
+)
 from .folder import Content, write_files
 from .pictures import find_pictures
 from .rules import render

@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...record import GRID_FILE, Record
-from ...storage import sha256_of
+from ...records.files import GRID_FILE
+from ...records.record import Record
+from ...storage.files import sha256_of
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _LARGEST = 16 * 2**20  # bytes: a page has one of these per row

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ...record import Record
+from ...records.record import Record
 
 
 @dataclass(frozen=True)

@@ -8,16 +8,17 @@ from dataclasses import dataclass
 from statistics import median, quantiles
 from typing import Any
 
-from ...difference import fields, rank
-from ...record import Measurement, PeakMemory, Record, TrainingFacts
-from ...verification import Verification, confirms, is_of
-from ..curves import course
-from ..facts import SAMPLING_RATE_PER_DEVICE, TRAINING_RATE_PER_DEVICE, Fact
+from ...records.diff import fields, rank
+from ...records.facts import Measurement, PeakMemory, TrainingFacts
+from ...records.record import Record
+from ...records.verification import Verification, confirms, is_of
+from ..costs import SAMPLING_RATE_PER_DEVICE, TRAINING_RATE_PER_DEVICE, Fact
+from ..learning_curves import course
 from ..tables import number, quality_header
-from .command import Reproduction, reproduction
 from .contents import Contents, Run
 from .pictures import Picture
 from .plots import Chart, losses, step_times
+from .reproduction import Reproduction, reproduction
 
 Facts = Sequence[tuple[str, str]]
 # Flat fields of a record, by the part of their name before the first dot; those without one come first.

@@ -10,8 +10,8 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
-from ..errors import BadFile, DitbenchError
-from .site.folder import MANIFEST
+from ...errors import BadFile, DitbenchError
+from .folder import MANIFEST
 
 HOST = "127.0.0.1"
 

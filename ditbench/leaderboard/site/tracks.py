@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from ...record import Record
+from ...records.record import Record
 from ..boards import Board, Row
 from ..intervals import Estimate, Pair
 from ..reported import remarks, reported_tables

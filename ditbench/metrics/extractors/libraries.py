@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
-from .images import as_rgb
+from ...datasets.pixels import as_rgb
 
 SPATIAL_CHANNELS = 7  # of sFID's feature map
 

@@ -1,29 +1,17 @@
-"""The small classifiers whose features stand in for Inception's on small grey images, and what trained them.
+"""The small classifiers whose features stand in for Inception's on small grey images.
 
 Inception knows nothing of 8x8 digits, so `fid1k/digits-cnn` compares these 64 features instead; `fashion-cnn`, which
-names 92 % of the unseen clothes right, does the same for Fashion-MNIST. To make the shipped weights again, in 20 s and
-in 4 minutes on one core: ``python -m ditbench.classifiers digits-cnn OUT.safetensors``, likewise ``fashion-cnn``.
+names 92 % of the unseen clothes right, does the same for Fashion-MNIST. `train_small_cnn` makes the shipped weights.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
-from pathlib import Path
 
-import numpy as np
-import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .datasets.bundled import digits
-from .datasets.examples import Request
-from .datasets.fashion import load_fashion_mnist
-from .images import from_bytes
-from .storage import write_atomically
-
-SEEN = 1198  # of the 1,797 digits in their own order, which keeps a writer's digits together
+from ...datasets.pixels import from_bytes
 
 
 class SmallCNN(nn.Module):
@@ -60,53 +48,3 @@ def _with(network: SmallCNN, weights: Mapping[str, Tensor] | None) -> SmallCNN:
     if weights is not None:
         network.load_state_dict(weights)
     return network
-
-
-def train_digits(steps: int = 1500) -> SmallCNN:
-    """Train on the first two thirds of the digits; the last third, by other writers, stays unseen."""
-    torch.manual_seed(0)
-    pixels, labels = digits()
-    return _train(digits_cnn(), torch.from_numpy(pixels[:SEEN]), torch.from_numpy(labels[:SEEN]), steps)
-
-
-def train_fashion(steps: int = 5000) -> SmallCNN:
-    """Train on the 60,000; the test images stay unseen."""
-    torch.manual_seed(0)
-    examples = load_fashion_mnist(Request(resolution=32)).examples
-    pixels = examples.rows[np.arange(len(examples))]
-    return _train(fashion_cnn(), torch.from_numpy(pixels), torch.from_numpy(examples.labels), steps)
-
-
-def _train(network: SmallCNN, pixels: Tensor, labels: Tensor, steps: int, batch_size: int = 128) -> SmallCNN:
-    network.train()
-    optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=0.05)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    for _ in range(steps):
-        index = torch.randint(len(labels), (batch_size,))
-        loss = F.cross_entropy(network(_shift(pixels[index]))["logits"], labels[index], label_smoothing=0.1)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        schedule.step()
-    return network.eval()
-
-
-def _shift(pixels: Tensor) -> Tensor:
-    """Move the batch by up to one pixel each way: the only augmentation that 8x8 digits survive."""
-    size = pixels.shape[-1]
-    down, right = torch.randint(-1, 2, (2,)).tolist()
-    padded = F.pad(pixels, (1, 1, 1, 1))
-    return padded[:, :, 1 - down : 1 - down + size, 1 - right : 1 - right + size]
-
-
-TRAININGS = {"digits-cnn": train_digits, "fashion-cnn": train_fashion}
-
-
-def main(name: str, path: Path) -> None:
-    """Train and write the weights."""
-    tensors = {name: tensor.contiguous() for name, tensor in TRAININGS[name]().state_dict().items()}
-    write_atomically(path, lambda temporary: save_file(tensors, temporary))
-
-
-if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))

@@ -15,15 +15,11 @@ from typing import Any
 
 import pydantic
 
-from .checks import MEASURED, faults_of, not_ahead
-from .committed import RECORDS, as_submitted, grid_of, is_committed, picture_only, strays, tells_no_path
-from .errors import BadFile
-from .faults import Faults, differs, short, shown
-from .json_files import doubles, oddities, read_object
-from .metric_checks import metrics_of_evaluation
-from .profile import Profile
-from .reading import Model
-from .record import (
+from ...errors import BadFile
+from ...storage.files import exists, is_folder, sha256_of
+from ...storage.schema import Model, digest
+from ..evaluation import Evaluation
+from ..files import (
     EVALUATION_SUFFIX,
     FILE_NAME,
     GRID_FILE,
@@ -31,16 +27,10 @@ from .record import (
     PROFILE_SUFFIX,
     VERIFICATION_SUFFIXES,
     WEIGHTS_FILE,
-    Evaluation,
-    Record,
-    read_record,
-    seal,
 )
-from .row_checks import faults_between
-from .storage import exists, is_folder, sha256_of
-from .track import digest
-from .training_checks import TRAINED
-from .verification import (
+from ..profile import Profile
+from ..record import Record, read_record, seal
+from ..verification import (
     NAME_FORM,
     Comparison,
     Verification,
@@ -51,6 +41,21 @@ from .verification import (
     is_name,
     is_submitter,
 )
+from .faults import Faults, differs, short, shown
+from .folder import (
+    RECORDS,
+    as_submitted,
+    grid_of,
+    is_committed,
+    picture_only,
+    strays,
+    tells_no_path,
+)
+from .json_files import doubles, oddities, read_object
+from .metrics import metrics_of_evaluation
+from .rows import faults_between
+from .run import MEASURED, faults_of, not_ahead
+from .training import TRAINED
 
 MAX_FAULTS = 200  # of a file that are told
 _SCHEMA: int = Record.model_fields["schema_version"].default

@@ -6,12 +6,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from ...tracks.ledger import published
+from ..files import FILE_NAME, GRID_FILE, NO_RECORDS, VERIFICATION_SUFFIXES
+from ..record import Record
+from ..verification import NAME_FORM, is_name
 from .faults import Faults, shown
-from .ledger import published
 from .png import BEGINNING, beyond_a_picture
 from .privacy import betrayals
-from .record import FILE_NAME, GRID_FILE, NO_RECORDS, VERIFICATION_SUFFIXES, Record
-from .verification import NAME_FORM, is_name
 
 RECORDS, SAMPLES = "records", "samples"  # folders of a leaderboard, with one for each track
 MAX_PICTURE = 2**26  # bytes of a grid of samples

@@ -5,8 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from .builtins import ditbench_extractors, ditbench_metrics
-from .conventions import (
+from ...builtins import ditbench_extractors, ditbench_metrics
+from ..derived import Kind, of_raw
+from ..evaluation import Evaluation
+from ..facts import Measurement
+from ..metric_constants import (
     FLOOR_SPLITS,
     IS_SPLITS,
     JACKKNIFE_PARTS,
@@ -18,9 +21,8 @@ from .conventions import (
     RAW_PIXELS,
     protocol,
 )
-from .derived import Kind, of_raw
+from ..record import Record
 from .faults import Faults, differs, shown
-from .record import Evaluation, Measurement, Record
 
 KINDS: dict[str, Kind] = {  # what ditbench's own metrics are computed from
     "fid": "terms", "sfid": "terms", "fd": "terms", "kid": "values", "is": "values",

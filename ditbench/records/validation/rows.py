@@ -6,10 +6,12 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import count, islice
 
+from ...storage.schema import digest
+from ..facts import Measurement
+from ..files import WEIGHTS_FILE
+from ..record import Record, row_hash
+from ..verification import Tolerance
 from .faults import shown
-from .record import WEIGHTS_FILE, Measurement, Record, row_hash
-from .track import digest
-from .verification import Tolerance
 
 MISSING_SEEDS = 10  # of a row that are told
 FLOORS = Tolerance(0.001, 0.25)  # between the same real images, measured on different machines

@@ -10,13 +10,13 @@ from datetime import UTC, datetime, timedelta
 
 import pydantic
 
+from ...storage.schema import first_fault
+from ...tracks.ledger import data_of, is_published, published, shipped
+from ..record import Record, config_of
 from .faults import Faults, differs, shown
-from .ledger import data_of, is_published, published, shipped
-from .metric_checks import metrics_of
-from .record import Record, config_of
-from .sampling_checks import sampling_of
-from .track import first_fault
-from .training_checks import TRAINED
+from .metrics import metrics_of
+from .sampling import sampling_of
+from .training import TRAINED
 
 AHEAD = timedelta(days=1)  # clocks and their zones may be wrong by that much
 LEAST_TRAINED = 0.1  # of an inference forward's MACs that training takes at least, whatever it masks

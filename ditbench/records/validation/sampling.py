@@ -12,10 +12,11 @@ import struct
 from collections.abc import Callable, Sequence
 from itertools import accumulate
 
-from .derived import sampling_rate
+from ...tracks.guidance import Guidance, T
+from ..derived import sampling_rate
+from ..facts import SamplingFacts
+from ..record import Record
 from .faults import Faults, differs, not_negative, positive, shown
-from .guidance import Guidance, T
-from .record import Record, SamplingFacts
 
 MAX_LABELS = 1_000_000  # of more samples than these no labels are made
 MAX_STEPS = 100_000  # of more steps than these the evaluations are not counted

@@ -8,12 +8,13 @@ from itertools import accumulate, pairwise
 from statistics import fmean
 from typing import NamedTuple
 
-from .budget import Budget, BudgetClock
-from .curve import CURVE_POINTS, MAX_STEP_TIMES
-from .derived import training_rate
-from .errors import DitbenchError
+from ...errors import DitbenchError
+from ...tracks.budget import Budget, BudgetClock
+from ..curve import CURVE_POINTS, MAX_STEP_TIMES
+from ..derived import training_rate
+from ..facts import TrainingFacts
+from ..record import Record
 from .faults import Faults, differs, not_negative, positive, shown
-from .record import Record, TrainingFacts
 
 MICROSECOND = 1e-6  # to which step times are rounded
 ENOUGH = MAX_STEP_TIMES // 2  # step times that stand for all: a run that is too long to keep each keeps more

@@ -9,9 +9,10 @@ import torch
 
 from ditbench import DenoiserSpec
 from ditbench.components import Selection
-from ditbench.cost import cost_of_selection
+from ditbench.denoiser.cost import cost_of_selection
+from ditbench.denoiser.interface import DIGITS_SPEC, build_denoiser
 from ditbench.errors import BadValue
-from ditbench.testing import DIGITS_SPEC, build_denoiser, check_architecture
+from ditbench.testing import check_architecture
 from ditbench_unet import ARCHITECTURE, SIZES, SPECS
 
 README = (Path(__file__).parents[1] / "README.md").read_text()

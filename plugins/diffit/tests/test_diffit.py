@@ -13,9 +13,10 @@ import torch
 
 from ditbench import DenoiserSpec
 from ditbench.components import load
-from ditbench.cost import cost_of
+from ditbench.denoiser.cost import cost_of
+from ditbench.denoiser.interface import DIGITS_SPEC, build_denoiser, example_batch, perturb
 from ditbench.errors import BadValue
-from ditbench.testing import DIGITS_SPEC, build_denoiser, check_architecture, example_batch, perturb
+from ditbench.testing import check_architecture
 from ditbench_diffit import ARCHITECTURE, OPTIONS, SIZES
 from ditbench_diffit.model import Block, TimeAttention, from_windows, to_windows
 from ditbench_diffit.reference import convert_reference, from_reference_config
@@ -30,7 +31,7 @@ VARIANTS = [(model, time) for model in MODELS for time in TIMES]
 @pytest.fixture(autouse=True)
 def forward_alone(monkeypatch):
     """No test here asks what training costs, which takes longest to count; the harness's test_cost.py does."""
-    monkeypatch.setattr("ditbench.cost.training_macs", lambda denoiser, spec: (0, 1))
+    monkeypatch.setattr("ditbench.denoiser.cost.training_macs", lambda denoiser, spec: (0, 1))
 
 
 def latent(resolution: int = 32) -> DenoiserSpec:

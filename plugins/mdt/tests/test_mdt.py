@@ -14,9 +14,10 @@ from torch._dynamo.testing import CompileCounter
 
 from ditbench import DenoiserSpec
 from ditbench.components import load
-from ditbench.cost import cost_of
+from ditbench.denoiser.cost import cost_of
+from ditbench.denoiser.interface import DIGITS_SPEC, build_denoiser, example_batch, perturb, training_loss
 from ditbench.errors import BadValue
-from ditbench.testing import DIGITS_SPEC, build_denoiser, check_architecture, example_batch, perturb, training_loss
+from ditbench.testing import check_architecture
 from ditbench_mdt import MDT, MDT_V2
 from ditbench_mdt.reference import from_reference_config
 
@@ -28,7 +29,7 @@ LATENT = DenoiserSpec(channels=4, resolution=32, classes=1000, space="latent", l
 @pytest.fixture(autouse=True)
 def forward_alone(monkeypatch):
     """No test here asks what training costs, which takes longest to count; the harness's test_cost.py does."""
-    monkeypatch.setattr("ditbench.cost.training_macs", lambda denoiser, spec: (0, 1))
+    monkeypatch.setattr("ditbench.denoiser.cost.training_macs", lambda denoiser, spec: (0, 1))
 
 
 def perturbed(architecture, **options):

@@ -11,9 +11,10 @@ import torch
 
 from ditbench import DenoiserSpec
 from ditbench.components import load
-from ditbench.cost import cost_of
+from ditbench.denoiser.cost import cost_of
+from ditbench.denoiser.interface import DIGITS_SPEC, build_denoiser, example_batch
 from ditbench.errors import BadValue
-from ditbench.testing import DIGITS_SPEC, build_denoiser, check_architecture, example_batch
+from ditbench.testing import check_architecture
 from ditbench_uvit import ARCHITECTURE, OPTIONS
 from ditbench_uvit.model import LongSkip
 from ditbench_uvit.reference import convert_reference, from_reference_config
@@ -34,7 +35,7 @@ VARIANTS = [
 @pytest.fixture(autouse=True)
 def forward_alone(monkeypatch):
     """No test here asks what training costs, which takes longest to count; the harness's test_cost.py does."""
-    monkeypatch.setattr("ditbench.cost.training_macs", lambda denoiser, spec: (0, 1))
+    monkeypatch.setattr("ditbench.denoiser.cost.training_macs", lambda denoiser, spec: (0, 1))
 
 
 def build(size="nano", spec=DIGITS_SPEC, **options):

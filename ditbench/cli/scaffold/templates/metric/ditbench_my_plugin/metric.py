@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from sklearn.neighbors import NearestNeighbors
 
-from ditbench.features import Features
-from ditbench.quality import Score
+from ditbench.metrics.features import Features
+from ditbench.metrics.quality import Score
 
 NEIGHBOURS = 5
 

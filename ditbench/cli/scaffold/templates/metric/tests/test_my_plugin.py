@@ -2,7 +2,7 @@
 
 import torch
 
-from ditbench.features import Features
+from ditbench.metrics.features import Features
 from ditbench_my_plugin.metric import measure
 
 

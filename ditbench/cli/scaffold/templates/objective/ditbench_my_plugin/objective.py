@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ditbench import BadValue
-from ditbench.samplers import Walk
+from ditbench.sampling.samplers import Walk
 
 QUARTER = math.pi / 2
 

@@ -7,8 +7,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from ditbench.objectives import TIME_SCALE
-from ditbench.samplers import Walk
+from ditbench.sampling.samplers import Walk
+from ditbench.training.objectives import TIME_SCALE
 
 
 def sample(walk: Walk) -> Tensor:

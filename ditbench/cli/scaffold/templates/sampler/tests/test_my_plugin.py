@@ -2,7 +2,7 @@
 
 import torch
 
-from ditbench.samplers import Walk
+from ditbench.sampling.samplers import Walk
 from ditbench_my_plugin.sampler import sample
 
 

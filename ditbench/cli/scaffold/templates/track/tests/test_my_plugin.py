@@ -1,7 +1,7 @@
 """The track is read, all that it names is installed, and it has no other's name."""
 
 from ditbench.registry import Registry
-from ditbench.track import load_track
+from ditbench.tracks.track import load_track
 
 
 def test_the_track():

@@ -1,0 +1,110 @@
+"""A whole plan opened and checked on this machine, before anything is spent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from ..errors import BadValue, DitbenchError
+from ..records.facts import Environment
+from ..registry import Registry
+from ..runtime.environment import describe, find_device
+from ..tracks.config import RunConfig
+from ..tracks.plan import find_dataset
+from .deviations import deviations, other_images
+from .setup import Report, build, open_data, resolve
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What is known of all runs of a plan once their parts have been opened."""
+
+    device: str
+    environment: Environment
+    data_sha256: str
+    reference_sha256: str
+    deviations: tuple[str, ...]
+
+
+def check(
+    configs: Sequence[RunConfig],
+    registry: Registry,
+    report: Report = lambda progress: None,
+    processes: int = 1,
+    parallel: int = 1,
+) -> Checked:
+    """Open the data, read the reference, and build every network without memory; or a `DitbenchError`.
+
+    What takes long (images to prepare, features of the real images) lands in the cache, so the runs find it there. A
+    network that breaks in any other way is left to its own run, which will fail for itself. This process keeps as many
+    threads as each of `parallel` runs at a time will have.
+    """
+    first = configs[0]
+    device = find_device(first.device)
+    _check_processes(configs, device, processes)
+    _check_parallel(device, processes, parallel)
+    torch.set_num_threads(max(1, torch.get_num_threads() // parallel))
+    data = open_data(first, registry, report)
+    for config in configs:
+        parts = resolve(config, registry, data)
+        try:
+            with torch.device("meta"):
+                build(parts, config)
+        except DitbenchError:
+            raise
+        except Exception:
+            continue
+    scoring = parts.scoring
+    if scoring is not None:
+        scoring.read(scoring.load_networks(device), device, report)
+    dataset, _ = find_dataset(registry, first.track, first.data)
+    reference = scoring.source.hash() if scoring else ""
+    return Checked(
+        device=str(device),
+        environment=describe(device, parallel),
+        data_sha256=data.sha256,
+        reference_sha256=reference,
+        deviations=(*deviations(first.track, data, dataset.name), *other_images(first.track, data, reference)),
+    )
+
+
+def _check_processes(configs: Sequence[RunConfig], device: torch.device, processes: int) -> None:
+    """`BadValue` if there are not so many GPUs, or more processes than images in a batch."""
+    gpus = torch.cuda.device_count() if device.type == "cuda" else processes
+    if processes > gpus:
+        raise BadValue(f"{processes} processes need a GPU each, and there are {gpus}; give a smaller --nproc.")
+    if processes > 1 and device.index:
+        raise BadValue(f"{processes} processes can't share {str(device)!r}: give --device cuda, or no --nproc.")
+    least = min(config.recipe.batch_size for config in configs)
+    if processes > least:
+        raise BadValue(f"{processes} processes can't share batches of {least} images; give a smaller --nproc.")
+
+
+def _check_parallel(device: torch.device, processes: int, parallel: int) -> None:
+    """`BadValue` if so many runs at a time can't have GPUs of their own, or on a CPU threads."""
+    if parallel == 1:
+        return
+    if device.type == "cuda":
+        _check_gpus(device, processes, parallel)
+    elif parallel > torch.get_num_threads():
+        raise BadValue(
+            f"{parallel} runs at a time need a thread each, and torch has {torch.get_num_threads()}; "
+            "give a smaller --parallel, or raise OMP_NUM_THREADS."
+        )
+
+
+def _check_gpus(device: torch.device, processes: int, parallel: int) -> None:
+    """The GPUs must be there, and of one model, since a run has its class of hardware before it has its GPUs."""
+    if device.index is not None:
+        raise BadValue(f"{parallel} runs at a time can't share {str(device)!r}; give --device cuda, or no --parallel.")
+    needed, there = parallel * processes, torch.cuda.device_count()
+    if needed > there:
+        fewer = "--parallel" if processes == 1 else "--parallel or --nproc"
+        raise BadValue(f"{parallel} runs at a time need {needed} GPUs, and there are {there}; give a smaller {fewer}.")
+    models = sorted({torch.cuda.get_device_name(number) for number in range(needed)})
+    if len(models) > 1:
+        raise BadValue(
+            f"Runs at a time need GPUs of one model; CUDA_VISIBLE_DEVICES picks some of {', '.join(models)}."
+        )

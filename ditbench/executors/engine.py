@@ -1,0 +1,92 @@
+"""What a command asks of an executor, and what an executor answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Protocol
+
+from ..errors import BadValue
+from ..records.facts import Environment
+from ..records.record import Record
+from ..runtime.progress import Progress
+from ..tracks.config import RunConfig
+from .jobs import Job
+
+
+class Listener(Protocol):
+    """Who hears of the runs while they go."""
+
+    def started(self, config: RunConfig) -> None: ...
+
+    def progress(self, config: RunConfig, progress: Progress) -> None: ...
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What a command asks of its executor, beside the runs."""
+
+    folder: Path  # of the track's runs: <out>/<track>
+    processes: int = 1  # that carry out each run together
+    shard: bool = False  # a run's weights and optimiser over its processes
+    parallel: int | None = None  # runs at a time; None: one, and on a cluster as many as it takes
+    address: str = ""  # of a cluster
+    options: tuple[str, ...] = ()  # KEY=VALUE, those of the executor
+    wait: bool = False
+    dry_run: bool = False
+
+    def only(self, executor: str, *known: str) -> None:
+        """`BadValue` for a wish that the executor does not know."""
+        for wish in fields(self):
+            if wish.name not in ("folder", *known) and getattr(self, wish.name) != wish.default:
+                raise BadValue(f"The executor {executor!r} has no {_FLAGS[wish.name]}; see `ditbench list executors`.")
+
+
+_FLAGS = {
+    "processes": "--nproc",
+    "shard": "--shard",
+    "parallel": "--parallel",
+    "address": "--address",
+    "options": "--with",
+    "wait": "--wait",
+    "dry_run": "--dry-run",
+}
+
+
+def options_of(wishes: Wishes, known: Mapping[str, Callable[[str], Any]], free: bool = False) -> dict[str, Any]:
+    """The executor's options by name, each as its type; with `free`, others stay text. `BadValue` for what is wrong."""
+    found: dict[str, Any] = {}
+    for option in wishes.options:
+        key, equals, value = option.partition("=")
+        if not key or not equals:
+            raise BadValue(f"--with {option!r} is not KEY=VALUE, such as gpus=1.")
+        if key not in known and not free:
+            raise BadValue(f"--with {option!r}: there is no {key!r}, only {', '.join(known)}.")
+        kind = known.get(key, str)
+        try:
+            found[key] = kind(value)
+        except ValueError:
+            raise BadValue(f"--with {option!r}: {value!r} is no {kind.__name__}.") from None
+    return found
+
+
+class Engine(Protocol):
+    """Where the runs of one command happen; what `components.Executor.make` returns for the command's `Wishes`."""
+
+    def preflight(
+        self, configs: Sequence[RunConfig], hear: Callable[[Progress], None]
+    ) -> tuple[list[RunConfig], Environment]:
+        """Resolve every part of every run where the runs will be, and name that machine.
+
+        Returns the runs with its device and data. Raises the first `DitbenchError`.
+        """
+        ...
+
+    def refuse_busy(self, jobs: Sequence[Job]) -> None:
+        """`RunBusy` if one of the runs is another command's already."""
+        ...
+
+    def execute(self, jobs: Sequence[Job], listener: Listener) -> Iterator[Record]:
+        """One record per job as they end, whatever happened to the run."""
+        ...

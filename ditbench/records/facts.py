@@ -1,0 +1,209 @@
+"""The parts that records are made of: machine, cost, training, sampling, memory, measurements."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from ..components import Value
+from ..storage.schema import Frozen, Name, Positive
+from .derived import Kind, sample_error
+
+Status = Literal["finished", "failed", "diverged", "interrupted"]
+Count = Annotated[int, Field(ge=0, le=10**30)]
+Person = Annotated[str, Field(pattern=r"^[^\x00-\x1f/\\]{1,100}$")]  # a name or an account, no address and no path
+Number = Annotated[float, Field(ge=-1e30, le=1e30)]  # statistics of several can't overflow
+
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class ArchitectureFacts(Frozen):
+    """What was built, and whose code built it."""
+
+    name: Name
+    size: str
+    options: dict[str, Value]
+    label: str  # as the command line spells it
+    settings: dict[str, Value | None]  # everything the network was built with
+    distribution: str
+    distribution_version: str
+    source_sha256: str  # of the plugin's Python files
+    paper: str
+
+
+class Environment(Frozen):
+    """The machine and the software. No host name, no user name, no path."""
+
+    ditbench: str
+    git_commit: Annotated[str, Field(pattern=r"^[0-9a-f]{7,64}$")] | None
+    git_dirty: bool | None
+    python: str
+    platform: str
+    torch: str
+    diffusers: str
+    torchmetrics: str
+    torch_fidelity: str | None = None  # None: a record from before it was noted
+    scikit_learn: str | None = None
+    numpy: str | None = None
+    torchvision: str | None = None
+    pillow: str | None = None
+    timm: str | None = None  # None: not installed
+    cuda: str | None  # the toolkit torch was built with, when the run used a GPU
+    gpu: str | None
+    gpu_driver: str | None
+    cpu: str
+    cores: Count  # logical processors this process may use
+    threads: Count  # torch's intra-op threads; part of a CPU result's bits
+    memory_bytes: Count
+    processes: Positive = 1  # that train and sample one run together, each on a GPU of its own if there are any
+    parallel: Positive = 1  # runs at a time on the machine, each with its own GPUs or cores
+
+    @property
+    def hardware(self) -> str:
+        """The class of hardware: the GPU's model, or the processor's and its threads."""
+        return self.gpu or f"{self.cpu}, {self.threads} threads"
+
+
+class Cost(Frozen):
+    """What a denoiser costs before any clock runs."""
+
+    parameters: Count  # fixed tables included
+    trainable_parameters: Count
+    train_only_parameters: Count  # of the above, never used by inference
+    macs_per_image: Count  # forward pass at batch 1; 1 multiply-accumulate = 1, attention included
+    training_macs_per_image: Count  # all forwards and backwards of one training image, recomputation included
+    training_forwards: Annotated[int, Field(ge=1)] = 1  # that the architecture's own loss takes of an image
+
+    @property
+    def training_flops_per_image(self) -> int:
+        """What a FLOPs budget counts: 3 x forward, as the DiT paper does; masked tokens are counted as processed."""
+        return 3 * 2 * self.macs_per_image * self.training_forwards
+
+
+class CurvePoint(Frozen):
+    """The mean loss since the point before, and what had been spent by then."""
+
+    step: Count
+    images: Count
+    seconds: Number
+    loss: Number
+
+
+class TrainingFacts(Frozen):
+    """What training did. Throughputs derive from the raw times."""
+
+    batch_size: Count
+    steps: Count
+    images: Count
+    seconds: Number  # optimiser steps only, synchronised
+    final_loss: Number | None  # mean over the last interval of the curve
+    step_seconds: Annotated[list[Number], Field(min_length=1)]  # raw; every `step_stride`-th step
+    step_stride: Count
+    images_per_second: Number  # at the median step
+    curve: list[CurvePoint] = []  # empty: a record from before it was noted
+    resumed: Count  # times the run was taken up again
+    flops: Number = 0.0  # spent, as a FLOPs budget counts them
+    precision: Literal["float32", "tf32", "bfloat16"] = "float32"
+    compiled: bool = False
+    feeding: Literal["device", "streamed"] = "device"  # where the data lay
+    loading_seconds: Number = 0.0  # of `seconds`: waiting for data
+    compile_seconds: Number = 0.0  # these three are not part of `seconds`
+    checkpoint_seconds: Number = 0.0
+    evaluation_seconds: Number = 0.0
+
+
+class SamplingFacts(Frozen):
+    """How the scored images came about."""
+
+    sampler: str
+    steps: Count
+    evaluations: Count  # denoiser evaluations per image (NFE)
+    weights: Literal["ema", "raw"]
+    labels_sha256: str
+    images_sha256: str
+    batch_images: Annotated[list[Count], Field(min_length=1)]
+    batch_seconds: Annotated[list[Number], Field(min_length=1)]  # raw, one per batch; without decoding
+    images_per_second: Number  # of the median batch
+    decode_seconds: Number = 0.0  # of all latents to images
+
+
+class PeakMemory(Frozen):
+    """A phase's peaks in bytes: the process's resident set on a CPU; on CUDA the allocator's two, and the device's."""
+
+    resident: Count | None = None
+    allocated: Count | None = None
+    reserved: Count | None = None
+    device_used: Count | None = None  # of the whole GPU, other processes included, seen after each step; None: not seen
+
+    @classmethod
+    def largest(cls, peaks: Sequence[PeakMemory]) -> PeakMemory:
+        """The peaks of a phase that was measured in parts."""
+        facts = [peak.model_dump() for peak in peaks]
+        return cls(**{name: max((f[name] for f in facts if f[name] is not None), default=None) for name in facts[0]})
+
+
+class Memory(Frozen):
+    """Peak memory of the two phases. A process's resident peak can't be reset, so on a CPU sampling has none."""
+
+    resident_at_start: Count  # libraries and data, before the network is built
+    training: PeakMemory
+    sampling: PeakMemory
+
+
+class Measurement(Frozen):
+    """One number and all it takes to read it."""
+
+    protocol: Annotated[
+        str, Field(pattern=r"^[a-z0-9._-]+/[a-z0-9._-]+$")
+    ]  # e.g. "fid1k/digits-cnn"; numbers of different protocols never share a column
+    metric: str
+    value: Number
+    spread: Number | None = None  # deviation of subsets, splits or halves, or a jackknife's standard error
+    higher_is_better: bool
+    samples: Count
+    reference_samples: Count | None  # None: not known (moments from a file), or the metric has no reference
+    reference_sha256: str | None = None  # of the real images, or of the file that holds their moments
+    features_sha256: str | None = None  # of the extractor's weights
+    settings: dict[str, Value] = {}
+    raw: dict[Kind, list[Number]] = {}  # what value and spread follow from, as `derived.of_raw` has it
+
+    @property
+    def sample_error(self) -> float | None:
+        """Standard error that the choice of samples gives the value; None: not known, as of KID's random subsets."""
+        return sample_error(self.value, self.raw, disjoint="splits" in self.settings)
+
+
+class Milestone(Frozen):
+    """The EMA weights measured on the way, at a share of the budget."""
+
+    at: Annotated[Number, Field(gt=0, lt=1)]
+    steps: Count
+    images: Count
+    seconds: Number
+    flops: Number
+    metrics: list[Measurement]
+
+
+class DataFacts(Frozen):
+    """What was trained on. No path."""
+
+    name: str
+    examples: Count
+    shape: tuple[int, int, int]  # (C, H, W) of what the denoiser sees
+    classes: Count
+    skipped: Count = 0  # images that were left out because they could not be read
+    autoencoder: str = ""  # of latents, by its name
+    autoencoder_sha256: str = ""
+
+
+class RawWeights(Frozen):
+    """The weights as training left them, not averaged: sampled and measured like the EMA, when that was asked for."""
+
+    created: datetime
+    environment: Environment
+    sampling: SamplingFacts
+    metrics: list[Measurement]

@@ -1,0 +1,1 @@
+"""The machine: devices, memory, precision, processes and ranks."""

@@ -1,0 +1,1 @@
+"""From a trained denoiser to images: samplers, guidance, labels, streams of noise."""

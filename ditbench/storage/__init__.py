@@ -1,0 +1,1 @@
+"""Files: whole or absent, written by one at a time, read as what they should be."""

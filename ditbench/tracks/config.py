@@ -1,0 +1,77 @@
+"""One run, fully named: what it is made of, and the hash that says which it is."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from ..components import Value, label
+from ..errors import BadValue
+from ..storage.schema import Fraction, Frozen, digest
+from .track import ObjectiveChoice, Recipe, Track, without_memory
+
+Ruleset = Literal["matched", "native"]  # everybody's recipe; or that of the architecture's own paper
+
+
+class RunConfig(Frozen):
+    """One run, fully named. Two equal configs are the same run, on the same class of hardware."""
+
+    track: Track
+    architecture: str
+    size: str
+    options: dict[str, Value] = {}  # only what differs from the architecture's defaults
+    settings: dict[str, Value | None]  # everything the network is built with
+    paper: str = ""
+    distribution: str
+    distribution_version: str
+    source_sha256: str  # of the plugin's Python files: an edited block is another run
+    ruleset: Ruleset = "matched"
+    recipe: Recipe  # the track's, or with what the architecture's paper changes
+    objective: ObjectiveChoice
+    budget: str
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    device: str  # "cpu", "cuda", "cuda:1"
+    hardware: str = ""  # the class of it, known once the machine has been looked at
+    data: str = ""  # what --data says: where this machine has the data
+    reference: str = ""  # what --reference says: real images or their moments, instead of the data's own
+    data_sha256: str = ""  # of what is found there, known once it has been opened
+    reference_sha256: str = ""
+    deviations: tuple[str, ...] = ()  # why the run can't be ranked on its track
+    skip_bad: bool = False  # leave unreadable images out, and count them
+    offline: bool = False
+    eval_at: tuple[Fraction, ...] = ()  # shares of the budget at which to measure, too
+    keep_samples: bool = False
+    raw_weights: bool = False  # also measure the weights as training left them
+    checkpoint_seconds: Annotated[float, Field(gt=0)] = 20.0  # training time between checkpoints
+
+    @property
+    def label(self) -> str:
+        """The architecture as the command line spells it, e.g. ``dit:S/2+conditioning=adaln``."""
+        return label(self.architecture, self.size, self.options)
+
+    @property
+    def hash(self) -> str:
+        """Identity of the run: whatever may change its result. Prose and what is merely kept stay out."""
+        out = {"track", "paper", "device", "data", "reference", "deviations", "skip_bad", "offline", "eval_at"}
+        out |= {"keep_samples", "raw_weights", "checkpoint_seconds"}
+        kind = self.device.partition(":")[0]
+        return digest([without_memory(self.model_dump(mode="json", exclude=out)), self.track.hash, kind], 12)
+
+    @property
+    def run_id(self) -> str:
+        """Name of the run's folder: readable, unique, and free of separators."""
+        size = self.size.replace("/", "-")
+        return f"{self.architecture}-{size}-seed{self.seed}-{self.hash[:8]}"
+
+
+def check_seeds(seeds: object) -> tuple[int, ...]:
+    """Distinct whole numbers in [0, 2**32), or a `BadValue`."""
+    if not isinstance(seeds, (list, tuple)) or not seeds:
+        raise BadValue(f"Seeds {seeds!r} are no list of whole numbers such as 0,1,2.")
+    for seed in seeds:
+        if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**32:
+            raise BadValue(f"Seed {seed!r} is no whole number from 0 to {2**32 - 1}.")
+    if len(set(seeds)) < len(seeds):
+        raise BadValue(f"Seeds {', '.join(map(str, seeds))}: one stands twice.")
+    return tuple(seeds)

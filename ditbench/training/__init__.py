@@ -1,0 +1,1 @@
+"""A denoiser trained: objective, optimiser, loop, checkpoints."""
