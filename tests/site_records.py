@@ -9,13 +9,13 @@ import numpy as np
 from pydantic import ValidationError
 from records import ENVIRONMENT, TRACK, finished, measurement, unfinished
 
-from ditbench.benchmark.pictures import write_grid
 from ditbench.errors import DitbenchError
 from ditbench.leaderboard.boards import boards
 from ditbench.records.facts import Cost, CurvePoint, DataFacts, Memory, Milestone, PeakMemory
 from ditbench.records.files import GRID_FILE
 from ditbench.records.record import Record, Submission
 from ditbench.registry import Registry
+from ditbench.sampling.pictures import write_grid
 from ditbench.storage.files import sha256_of
 from ditbench.tracks.track import Track, load_track
 

@@ -4,8 +4,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ditbench.benchmark.pictures import write_grid, write_samples
 from ditbench.datasets.pixels import from_bytes, to_bytes
+from ditbench.sampling.pictures import write_grid, write_samples
 
 
 def test_every_byte_survives_the_round_trip():

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from ditbench.benchmark.samples import batches, draw
-from ditbench.benchmark.setup import build, resolve
+from ditbench.benchmark.setup import build, drawing_of, resolve
 from ditbench.registry import Registry
 from ditbench.runtime.progress import Interrupted, Watch
 from ditbench.sampling.generate import Plan, labels_of, random_labels
+from ditbench.sampling.samples import batches, draw
 from ditbench.tracks.plan import make_plan
 
 pytestmark = pytest.mark.usefixtures("toy")
@@ -18,11 +18,11 @@ pytestmark = pytest.mark.usefixtures("toy")
 
 @pytest.fixture
 def made():
-    """A run's config, its parts and an untrained denoiser."""
+    """What a run draws, and an untrained denoiser."""
     registry = Registry.installed()
     (config,) = make_plan(registry, "tiny", ["toy"], [3], device="cpu")
     parts = resolve(config, registry)
-    return config, parts, build(parts, config).eval()
+    return drawing_of(config, parts), build(parts, config).eval()
 
 
 def stopped(after):
@@ -32,12 +32,12 @@ def stopped(after):
 
 
 def test_an_interrupted_sampling_goes_on_with_the_same_images(tmp_path, made):
-    config, parts, denoiser = made
-    whole = draw(config, parts, denoiser, "ema", tmp_path, Watch(), "whole")
+    drawing, denoiser = made
+    whole = draw(drawing, denoiser, "ema", tmp_path, Watch(), "whole")
     with pytest.raises(Interrupted):
-        draw(config, parts, denoiser, "ema", tmp_path, stopped(after=2))
+        draw(drawing, denoiser, "ema", tmp_path, stopped(after=2))
     begun = []
-    resumed = draw(config, parts, denoiser, "ema", tmp_path, Watch(lambda progress: begun.append(progress.step)))
+    resumed = draw(drawing, denoiser, "ema", tmp_path, Watch(lambda progress: begun.append(progress.step)))
     assert begun == [40], "only the third batch of 16, 16 and 8 was left to sample"
     assert np.array_equal(resumed.pixels, whole.pixels) and len(whole.pixels) == 40
     assert resumed.facts.images_sha256 == whole.facts.images_sha256
@@ -49,27 +49,27 @@ def test_an_interrupted_sampling_goes_on_with_the_same_images(tmp_path, made):
 
 
 def test_other_weights_start_over(tmp_path, made):
-    config, parts, denoiser = made
+    drawing, denoiser = made
     with pytest.raises(Interrupted):
-        draw(config, parts, denoiser, "ema", tmp_path, stopped(after=2))
+        draw(drawing, denoiser, "ema", tmp_path, stopped(after=2))
     with torch.no_grad():
         denoiser.outward.bias += 1
-    other = draw(config, parts, denoiser, "ema", tmp_path, Watch())
-    (first, *_) = batches(config, parts, denoiser, range(16))
+    other = draw(drawing, denoiser, "ema", tmp_path, Watch())
+    (first, *_) = batches(drawing, denoiser, range(16))
     assert np.array_equal(other.pixels[:16], first.pixels)
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b'{"weights": "x", "batch_images": "many"}'])
 def test_a_damaged_note_of_what_is_done_starts_over(tmp_path, made, damage):
-    config, parts, denoiser = made
+    drawing, denoiser = made
     with pytest.raises(Interrupted):
-        draw(config, parts, denoiser, "ema", tmp_path, stopped(after=1))
+        draw(drawing, denoiser, "ema", tmp_path, stopped(after=1))
     (tmp_path / "samples.partial.json").write_bytes(damage)
-    assert draw(config, parts, denoiser, "ema", tmp_path, Watch()).facts.batch_images == [16, 16, 8]
+    assert draw(drawing, denoiser, "ema", tmp_path, Watch()).facts.batch_images == [16, 16, 8]
 
 
 def test_latents_are_decoded_on_the_way_and_the_decoding_is_timed_apart(tmp_path, made):
-    config, parts, denoiser = made
+    drawing, denoiser = made
 
     class Bright:
         factor, network = 2, torch.nn.Identity()
@@ -77,7 +77,13 @@ def test_latents_are_decoded_on_the_way_and_the_decoding_is_timed_apart(tmp_path
         def decode(self, x):
             return torch.ones(len(x), 3, 16, 16)
 
-    samples = draw(config, replace(parts, autoencoder=Bright()), denoiser, "ema", tmp_path, Watch())
+    bright = replace(
+        drawing,
+        plan=replace(drawing.plan, decode=Bright().decode),
+        image_shape=(3, 16, 16),
+        autoencoder=Bright(),
+    )
+    samples = draw(bright, denoiser, "ema", tmp_path, Watch())
     assert samples.pixels.shape == (40, 3, 16, 16) and samples.pixels.min() == 255
     assert samples.facts.decode_seconds > 0
 

@@ -12,7 +12,6 @@ from torch import distributed
 from toy_net import Toy
 from trainers import CPU, SPEC, Hand, changed, choice_of, data_of
 
-from ditbench.benchmark import samples
 from ditbench.components import load
 from ditbench.datasets.loading import Feed
 from ditbench.metrics.features import extract, load_extractor
@@ -20,6 +19,7 @@ from ditbench.registry import Registry
 from ditbench.runtime.distributed import ALONE, World
 from ditbench.runtime.fsdp import gather
 from ditbench.sampling import generate as sampling
+from ditbench.sampling import samples
 from ditbench.sampling.samplers import euler
 from ditbench.tracks.budget import Budget, BudgetClock
 from ditbench.training.checkpoint import Checkpoints

@@ -11,10 +11,10 @@ from ..datasets.pixels import Bytes
 from ..errors import BadValue
 from ..metrics.reference import Source
 from ..registry import Registry
+from ..sampling.samples import batches
 from ..storage.files import sha256_of
 from ..tracks.plan import make_plan
-from . import samples as sampled
-from .setup import load_denoiser, resolve
+from .setup import drawing_of, load_denoiser, resolve
 
 
 class Checkpoint(NamedTuple):
@@ -59,11 +59,10 @@ def open_checkpoint(
     if parts.scoring is None:
         raise BadValue(f"Nothing can be said of the quality of samples on {parts.data.name!r}.")
     denoiser = load_denoiser(config, parts, weights)
-    content = sha256_of(weights)
+    content, drawing = sha256_of(weights), drawing_of(config, parts)
 
-    def batches(size: int) -> Iterator[Bytes]:
-        indices = range(config.track.evaluation.samples)
-        return (batch.pixels for batch in sampled.batches(config, parts, denoiser, indices))
+    def pixels(size: int) -> Iterator[Bytes]:
+        return (batch.pixels for batch in batches(drawing, denoiser, range(drawing.count)))
 
     how: dict[str, Any] = {
         "architecture": config.label,
@@ -76,5 +75,5 @@ def open_checkpoint(
         "sampler": config.track.sampler.model_dump(mode="json"),
         "seed": config.seed,
     }
-    images = ImageSet(weights.name, config.track.evaluation.samples, parts.image_shape, batches, lambda: content)
+    images = ImageSet(weights.name, drawing.count, parts.image_shape, pixels, lambda: content)
     return Checkpoint(images, how, parts.scoring.source)

@@ -1,10 +1,11 @@
-"""A run's samples measured, at its end and on the way."""
+"""A run's samples drawn and measured, at its end and on the way."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import pydantic
 from torch import nn
@@ -15,26 +16,26 @@ from ..records.facts import (
     Measurement,
     Milestone,
 )
+from ..records.files import MILESTONES_FILE
 from ..runtime.distributed import ALONE, World
 from ..runtime.fsdp import gather
 from ..runtime.progress import Diverged, Progress, Watch
+from ..sampling.pictures import write_grid
+from ..sampling.samples import Samples, draw
 from ..storage.files import write_text
 from ..storage.schema import first_fault
 from ..tracks.config import RunConfig
 from ..training.trainer import Trainer
-from .pictures import write_grid
-from .samples import Samples, draw
-from .setup import Parts, build
+from .setup import Parts, build, drawing_of
 
-MILESTONES_FILE = "milestones.json"
 _Milestones = pydantic.TypeAdapter(list[Milestone])
 
 
 class Judge:
-    """Measures a run's samples, at the end and on the way. Without data to compare with it has nothing to say.
+    """Draws a run's samples and measures them. Without data to compare with it has nothing to say of them.
 
-    Several processes extract features together. The real images are the main one's, as are all metrics: the others'
-    are empty.
+    Several processes sample and extract features together. The real images are the main one's, as are all metrics: the
+    others' are empty.
     """
 
     def __init__(self, config: RunConfig, parts: Parts, directory: Path, watch: Watch, world: World = ALONE) -> None:
@@ -53,6 +54,11 @@ class Judge:
         if {one.reference.sha256 for one in real.values()} - {self.config.reference_sha256}:
             raise BadFile("The reference changed after this run was planned; give the command again.")
         return real
+
+    def draw(self, denoiser: nn.Module, weights: Literal["ema", "raw"] = "ema", stem: str = "samples") -> Samples:
+        """The track's samples, into files of this stem in the run's directory; see `samples.draw`."""
+        drawing = drawing_of(self.config, self.parts)
+        return draw(drawing, denoiser, weights, self.directory, self.watch, stem, self.world)
 
     def measure(self, samples: Samples) -> list[Measurement]:
         """The track's metrics."""
@@ -107,7 +113,7 @@ class Judge:
     def _measure_now(self, denoiser: nn.Module, stem: str) -> list[Measurement]:
         """The track's metrics on the way; none if the samples are not finite, which may pass."""
         try:
-            samples = draw(self.config, self.parts, denoiser, "ema", self.directory, self.watch, stem, self.world)
+            samples = self.draw(denoiser, stem=stem)
         except Diverged:
             return []
         if self.world.main:

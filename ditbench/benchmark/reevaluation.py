@@ -17,7 +17,6 @@ from ..runtime.progress import Diverged, Progress, Watch
 from ..storage.files import sha256_of
 from ..tracks.config import RunConfig
 from .judge import Judge
-from .samples import draw
 from .setup import Parts, load_denoiser, open_data, resolve
 
 
@@ -49,12 +48,12 @@ def re_evaluate(
 def _measure(config: RunConfig, parts: Parts, weights: Path, watch: Watch) -> tuple[SamplingFacts, list[Measurement]]:
     """The samples that the weights give, and what the track's metrics say of them."""
     with TemporaryDirectory() as folder:
-        denoiser = load_denoiser(config, parts, weights)
+        judge, denoiser = Judge(config, parts, Path(folder), watch), load_denoiser(config, parts, weights)
         try:
-            samples = draw(config, parts, denoiser, "ema", Path(folder), watch)
+            samples = judge.draw(denoiser)
         except Diverged as error:
             raise BadFile(f"The weights {str(weights)!r} give no images here: {error}.") from None
-        return samples.facts, Judge(config, parts, Path(folder), watch).measure(samples)
+        return samples.facts, judge.measure(samples)
 
 
 def _check_weights(record: Record, weights: Path) -> None:

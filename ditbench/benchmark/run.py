@@ -22,23 +22,21 @@ from ..records.facts import (
     RawWeights,
     TrainingFacts,
 )
-from ..records.files import GRID_FILE, SAMPLES_FILE, WEIGHTS_FILE
+from ..records.files import GRID_FILE, RAW_WEIGHTS_FILE, SAMPLES_FILE, WEIGHTS_FILE
 from ..records.record import Record, identity
 from ..registry import Registry
 from ..runtime.distributed import ALONE, World
 from ..runtime.memory import peak_memory, reset_peak, resident
 from ..runtime.progress import Watch
+from ..sampling.pictures import write_samples
+from ..sampling.samples import Samples
 from ..storage.files import sha256_of, write_atomically
 from ..tracks.budget import Budget, BudgetClock
 from ..tracks.config import RunConfig
 from ..training.loop import train
 from ..training.trainer import Trainer
 from .judge import Judge, show
-from .pictures import write_samples
-from .samples import draw
 from .setup import Parts, build, load_denoiser, resolve
-
-RAW_WEIGHTS_FILE = "raw.safetensors"
 
 
 def run(
@@ -60,15 +58,12 @@ def run(
     ema, cost, training, training_peak = _train(config, parts, judge)
 
     reset_peak(parts.device)
-    samples = draw(config, parts, ema, "ema", directory, watch, world=world)
+    samples = judge.draw(ema)
     sampling_peak = peak_memory(parts.device) if parts.device.type == "cuda" else PeakMemory()
-    if world.main:
-        show(samples, parts, directory / GRID_FILE)
-    if world.main and config.keep_samples:
-        write_samples(directory / SAMPLES_FILE, samples.pixels, samples.labels)
+    _keep(samples, judge)
 
     metrics, floors = judge.measure(samples), judge.floors()
-    raw = _raw(config, parts, judge, directory, environment, watch) if config.raw_weights else None
+    raw = _raw(judge, environment) if config.raw_weights else None
     if not world.main:
         return None
     return Record(
@@ -85,7 +80,7 @@ def run(
         floors=floors,
         milestones=judge.milestones(),
         raw=raw,
-        files={name: sha256_of(directory / name) for name in (WEIGHTS_FILE, GRID_FILE) if (directory / name).exists()},
+        files=_files(directory),
     )
 
 
@@ -97,9 +92,9 @@ def supplement(
     Raises `BadFile` if the weights in the directory are gone, or no longer give the record's images.
     """
     parts = resolve(config, registry)
+    judge = Judge(config, parts, directory, watch)
     if config.keep_samples and not (directory / SAMPLES_FILE).exists():
-        denoiser = load_denoiser(config, parts, directory / WEIGHTS_FILE)
-        samples = draw(config, parts, denoiser, "ema", directory, watch)
+        samples = judge.draw(load_denoiser(config, parts, directory / WEIGHTS_FILE))
         if record.sampling is None or samples.facts.images_sha256 != record.sampling.images_sha256:
             samples.discard()
             raise BadFile(
@@ -109,8 +104,7 @@ def supplement(
         write_samples(directory / SAMPLES_FILE, samples.pixels, samples.labels)
         samples.discard()
     if config.raw_weights and record.raw is None:
-        judge = Judge(config, parts, directory, watch)
-        return record.model_copy(update={"raw": _raw(config, parts, judge, directory, environment, watch)})
+        return record.model_copy(update={"raw": _raw(judge, environment)})
     return record
 
 
@@ -148,16 +142,28 @@ def _write_weights(path: Path, network: nn.Module, world: World) -> None:
     write_atomically(path, lambda temporary: save_file(weights, temporary))
 
 
-def _raw(
-    config: RunConfig, parts: Parts, judge: Judge, directory: Path, environment: Environment, watch: Watch
-) -> RawWeights:
+def _keep(samples: Samples, judge: Judge) -> None:
+    """The grid, and the samples themselves if that was asked for."""
+    if not judge.world.main:
+        return
+    show(samples, judge.parts, judge.directory / GRID_FILE)
+    if judge.config.keep_samples:
+        write_samples(judge.directory / SAMPLES_FILE, samples.pixels, samples.labels)
+
+
+def _files(directory: Path) -> dict[str, str]:
+    """The sha256 of what the run leaves beside its record."""
+    return {name: sha256_of(directory / name) for name in (WEIGHTS_FILE, GRID_FILE) if (directory / name).exists()}
+
+
+def _raw(judge: Judge, environment: Environment) -> RawWeights:
     """The same samples and metrics of the weights as training left them, by all of the judge's processes."""
-    if not (directory / RAW_WEIGHTS_FILE).exists():
+    weights = judge.directory / RAW_WEIGHTS_FILE
+    if not weights.exists():
         raise BadFile(
-            f"{directory.name!r} has no {RAW_WEIGHTS_FILE} for --raw to measure; train it again with --force."
+            f"{judge.directory.name!r} has no {RAW_WEIGHTS_FILE} for --raw to measure; train it again with --force."
         )
-    denoiser = load_denoiser(config, parts, directory / RAW_WEIGHTS_FILE)
-    samples = draw(config, parts, denoiser, "raw", directory, watch, "raw", judge.world)
+    samples = judge.draw(load_denoiser(judge.config, judge.parts, weights), "raw", "raw")
     metrics = judge.measure(samples)
     if judge.world.main:
         samples.discard()

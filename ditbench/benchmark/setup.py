@@ -26,10 +26,12 @@ from ..errors import BadFile, BadValue
 from ..metrics.reference import Source, open_source, source_of
 from ..metrics.scoring import Scoring
 from ..registry import Registry, pick
+from ..runtime import precision
 from ..runtime.environment import find_device
 from ..runtime.progress import Progress
-from ..sampling import generate as sampling
+from ..sampling.generate import Decode, Plan
 from ..sampling.samplers import Sample
+from ..sampling.samples import Drawing
 from ..tracks.config import RunConfig
 from ..tracks.plan import find_dataset
 from ..training.objectives import DiffusionObjective
@@ -61,7 +63,7 @@ class Parts:
         return 3, side, side
 
     @property
-    def decode(self) -> sampling.Decode:
+    def decode(self) -> Decode:
         """What makes images of samples."""
         return (lambda x: x) if self.autoencoder is None else self.autoencoder.decode
 
@@ -185,6 +187,31 @@ def build(parts: Parts, config: RunConfig) -> nn.Module:
     torch.manual_seed(config.seed)
     recomputing = {"checkpointing": True} if config.recipe.checkpointing else {}
     return load(parts.architecture.build)(parts.spec, **{**config.settings, **recomputing})  # type: ignore[no-any-return]
+
+
+def drawing_of(config: RunConfig, parts: Parts) -> Drawing:
+    """The samples that the run's track asks for; where nothing measures them, one batch, to be timed."""
+    asked, choice = config.track.evaluation, config.track.sampler
+    plan = Plan(
+        sample=parts.sample,
+        objective=parts.objective,
+        steps=choice.steps,
+        seed=config.seed,
+        guidance=choice.guidance,
+        labels=asked.labels,
+        decode=parts.decode,
+        precision=precision.resolve(config.recipe.precision, parts.device),
+    )
+    return Drawing(
+        plan=plan,
+        spec=parts.spec,
+        sampler=parts.sampler.name,
+        count=asked.samples if parts.scoring else min(asked.samples, choice.batch_size),
+        batch_size=choice.batch_size,
+        image_shape=parts.image_shape,
+        device=parts.device,
+        autoencoder=parts.autoencoder,
+    )
 
 
 def load_denoiser(config: RunConfig, parts: Parts, weights: Path) -> nn.Module:

@@ -13,22 +13,34 @@ import pydantic
 import torch
 from torch import nn
 
+from ..components import DenoiserSpec
+from ..datasets.autoencoder import Autoencoder
 from ..datasets.loading import Numbers
 from ..datasets.pixels import Bytes
 from ..records.derived import sampling_rate
 from ..records.facts import SamplingFacts
-from ..runtime import precision
 from ..runtime.distributed import ALONE, World
 from ..runtime.progress import Diverged, Interrupted, Progress, Watch
-from ..sampling import generate as sampling
-from ..sampling.generate import Labels
 from ..storage.files import write_text
 from ..storage.schema import Frozen
-from ..tracks.config import RunConfig
-from .setup import Parts
+from .generate import Batch, Labels, Plan, generate, labels_of, labels_sha256
 
 Mapped = np.memmap[tuple[int, ...], np.dtype[np.uint8]]
 _CHUNK = 100  # images that are read back at a time
+
+
+@dataclass(frozen=True, eq=False)
+class Drawing:
+    """Which samples a run draws, and how."""
+
+    plan: Plan
+    spec: DenoiserSpec
+    sampler: str  # its name
+    count: int  # of images
+    batch_size: int
+    image_shape: tuple[int, int, int]  # (C, H, W) of what samples become
+    device: torch.device
+    autoencoder: Autoencoder | None  # of latents
 
 
 class _Done(Frozen):
@@ -40,7 +52,7 @@ class _Done(Frozen):
     decode_seconds: float = 0.0
     evaluations: int = 0
 
-    def and_also(self, batch: sampling.Batch) -> _Done:
+    def and_also(self, batch: Batch) -> _Done:
         return _Done(
             weights=self.weights,
             batch_images=[*self.batch_images, len(batch.labels)],
@@ -66,8 +78,7 @@ class Samples:
 
 
 def draw(
-    config: RunConfig,
-    parts: Parts,
+    drawing: Drawing,
     denoiser: nn.Module,
     weights: Literal["ema", "raw"],
     directory: Path,
@@ -75,19 +86,17 @@ def draw(
     stem: str = "samples",
     world: World = ALONE,
 ) -> Samples:
-    """The track's samples, into files of the directory, going on where a call with the same weights was stopped.
+    """The samples, into files of the directory, going on where a call with the same weights was stopped.
 
     Several processes share each batch, and the main one writes; all return when the files are there. Raises
     `Interrupted` between batches, and `Diverged` if an image is infinite or NaN.
     """
-    choice = config.track.evaluation
-    count = choice.samples if parts.scoring else min(choice.samples, config.track.sampler.batch_size)  # to be timed
     images, progress = directory / f"{stem}.partial.npy", directory / f"{stem}.partial.json"
-    channels, height, width = parts.image_shape
     done = world.from_main(_read(progress, images, _fingerprint(denoiser)) if world.main else None) or _Done(weights="")
-    begun = sum(done.batch_images)
+    begun, count = sum(done.batch_images), drawing.count
+    channels, height, width = drawing.image_shape
     file = _open(images, begun, (count, height, width, channels), world)
-    for batch in batches(config, parts, denoiser, range(begun, count), world):
+    for batch in batches(drawing, denoiser, range(begun, count), world):
         if any(world.all(watch.should_stop())):
             raise Interrupted("stopped on request")
         done = done.and_also(batch)
@@ -100,37 +109,40 @@ def draw(
         watch.report(Progress("sample", begun / count, begun, rate, seconds_left=(count - begun) / rate))
     world.all(None)  # the main process has written all
     pixels: Bytes = file.transpose(0, 3, 1, 2)
-    labels = sampling.labels_of(_plan(config, parts), np.arange(count), parts.spec.classes)
-    facts = SamplingFacts(
-        sampler=parts.sampler.name,
-        steps=config.track.sampler.steps,
+    labels = labels_of(drawing.plan, np.arange(count), drawing.spec.classes)
+    return Samples(pixels, labels, _facts(drawing, done, weights, pixels, labels), (images, progress))
+
+
+def _facts(
+    drawing: Drawing, done: _Done, weights: Literal["ema", "raw"], pixels: Bytes, labels: Labels
+) -> SamplingFacts:
+    return SamplingFacts(
+        sampler=drawing.sampler,
+        steps=drawing.plan.steps,
         evaluations=done.evaluations,
         weights=weights,
-        labels_sha256=sampling.labels_sha256(labels),
+        labels_sha256=labels_sha256(labels),
         images_sha256=_sha256(pixels),
         batch_images=done.batch_images,
         batch_seconds=done.batch_seconds,
         images_per_second=sampling_rate(done.batch_images, done.batch_seconds),
         decode_seconds=done.decode_seconds,
     )
-    return Samples(pixels, labels, facts, (images, progress))
 
 
-def batches(
-    config: RunConfig, parts: Parts, denoiser: nn.Module, indices: range, world: World = ALONE
-) -> Iterator[sampling.Batch]:
-    """The track's samples of these numbers, batch by batch; the autoencoder is on the device as long as that takes.
+def batches(drawing: Drawing, denoiser: nn.Module, indices: range, world: World = ALONE) -> Iterator[Batch]:
+    """The samples of these numbers, batch by batch; the autoencoder is on the device as long as that takes.
 
     Several processes make a part of each batch, and all get the whole.
     """
-    size, coder, plan = config.track.sampler.batch_size, parts.autoencoder, _plan(config, parts)
+    size, coder = drawing.batch_size, drawing.autoencoder
 
-    def make(numbers: Numbers) -> sampling.Batch | None:
-        return next(sampling.generate(denoiser, parts.spec, plan, numbers, size, parts.device), None)
+    def make(numbers: Numbers) -> Batch | None:
+        return next(generate(denoiser, drawing.spec, drawing.plan, numbers, size, drawing.device), None)
 
     try:
         if coder:
-            coder.network.to(parts.device)
+            coder.network.to(drawing.device)
         for start in range(indices.start, indices.stop, size):
             numbers = np.arange(start, min(start + size, indices.stop))
             yield shared(make, numbers, world)
@@ -139,9 +151,9 @@ def batches(
             coder.network.to("cpu")
 
 
-def shared(make: Callable[[Numbers], sampling.Batch | None], numbers: Numbers, world: World) -> sampling.Batch:
+def shared(make: Callable[[Numbers], Batch | None], numbers: Numbers, world: World) -> Batch:
     """One batch of which every process makes a part; its time is the slowest's. `Diverged` on all, if on one."""
-    made: sampling.Batch | Diverged | None
+    made: Batch | Diverged | None
     try:
         made = make(numbers[world.share(len(numbers))])
     except Diverged as error:
@@ -150,8 +162,8 @@ def shared(make: Callable[[Numbers], sampling.Batch | None], numbers: Numbers, w
     for fault in found:
         if isinstance(fault, Diverged):
             raise fault
-    batches = [part for part in found if isinstance(part, sampling.Batch)]
-    return sampling.Batch(
+    batches = [part for part in found if isinstance(part, Batch)]
+    return Batch(
         np.concatenate([part.pixels for part in batches]),
         np.concatenate([part.labels for part in batches]),
         max(part.seconds for part in batches),
@@ -168,20 +180,6 @@ def _open(path: Path, begun: int, shape: tuple[int, ...], world: World) -> Mappe
         return file
     world.all(None)  # it is there
     return np.lib.format.open_memmap(path, "r")
-
-
-def _plan(config: RunConfig, parts: Parts) -> sampling.Plan:
-    choice = config.track.sampler
-    return sampling.Plan(
-        sample=parts.sample,
-        objective=parts.objective,
-        steps=choice.steps,
-        seed=config.seed,
-        guidance=choice.guidance,
-        labels=config.track.evaluation.labels,
-        decode=parts.decode,
-        precision=precision.resolve(config.recipe.precision, parts.device),
-    )
 
 
 def _read(progress: Path, images: Path, weights: str) -> _Done:
