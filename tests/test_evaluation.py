@@ -320,7 +320,7 @@ def test_a_checkpoint_scores_what_its_run_scored(toy, tmp_path):
 
     def again(weights, architecture="toy:nano", samples=None):
         images, how, reference = open_checkpoint(
-            folder / weights, architecture, "tiny", registry, samples, device="cpu"
+            folder / weights, architecture, "tiny", registry, samples=samples, device="cpu"
         )
         return evaluate(Ask(images, reference, DIGITS, metrics, "cpu", generated=how), registry)
 

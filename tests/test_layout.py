@@ -12,7 +12,7 @@ TEMPLATES = CORE / "cli" / "scaffold" / "templates"  # plugins, not modules of o
 MODULES = sorted(path for path in CORE.rglob("*.py") if TEMPLATES not in path.parents)
 
 # The floor that everything may stand on: what a plugin registers, and what is installed.
-API = {"builtins", "components", "discovery", "errors", "hookspecs", "layers", "registry"}
+API = {"builtins", "components", "discovery", "errors", "hookspecs", "layers", "options", "registry"}
 # package (or module of the root) -> the packages that it may import. A new arrow is a decision, written down here.
 ARROWS = {
     "storage": set(),

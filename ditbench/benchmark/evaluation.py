@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -58,19 +59,16 @@ def evaluate(ask: Ask, registry: Registry, report: Report = lambda *_: None) -> 
     Images are streamed: what stays of each is its features.
     """
     device = find_device(ask.device)
-    images = ask.samples
     source = _open_reference(ask, registry)
     _check(ask, source)
     network = load_extractor(ask.extractor, ask.weights, device)
-    source.check_widths(_widths(network, images, device), ask.extractor.name)
+    source.check_widths(_widths(network, ask.samples, device), ask.extractor.name)
     metrics, left_out = _choose(ask, registry, source)
 
     reset_peak(device)
     began = time.perf_counter()
-    size = source.images.count if source.images else 0
-    reference = source.read(
-        ask.extractor, network, metrics, device, ask.batch_size, lambda done: report("reference", done, size)
-    )
+    hear = partial(_tell_reference, report, source.images.count if source.images else 0)
+    reference = source.read(ask.extractor, network, metrics, device, ask.batch_size, hear)
     read = time.perf_counter()
     fake, content = _extract(ask, network, metrics, device, report)
     seen = time.perf_counter()
@@ -78,7 +76,7 @@ def evaluate(ask: Ask, registry: Registry, report: Report = lambda *_: None) -> 
     seconds = {"reference": read - began, "samples": seen - read, "metrics": time.perf_counter() - seen}
     return Evaluation(
         created=datetime.now(UTC).replace(microsecond=0),
-        samples=_facts(images, content, "generated" if ask.generated else "images"),
+        samples=_facts(ask.samples, content, "generated" if ask.generated else "images"),
         reference=_facts(source.images, reference.sha256) if source.images else _moment_facts(source, reference),
         extractor=ask.extractor.name,
         extractor_sha256=ask.extractor.weights.sha256,
@@ -93,6 +91,10 @@ def evaluate(ask: Ask, registry: Registry, report: Report = lambda *_: None) -> 
         left_out=left_out,
         floors=by_chance,
     )
+
+
+def _tell_reference(report: Report, size: int, done: int) -> None:
+    report("reference", done, size)
 
 
 def _open_reference(ask: Ask, registry: Registry) -> Source:

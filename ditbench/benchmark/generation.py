@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Unpack
 
 from ..datasets.image_sets import ImageSet
 from ..datasets.pixels import Bytes
 from ..errors import BadValue
 from ..metrics.reference import Source
+from ..options import RunOptions, takes
 from ..registry import Registry
 from ..sampling.samples import batches
 from ..storage.files import sha256_of
+from ..tracks.config import RunConfig
 from ..tracks.plan import make_plan
 from .setup import drawing_of, load_denoiser, resolve
 
@@ -25,36 +27,16 @@ class Checkpoint(NamedTuple):
     reference: Source | str
 
 
+@takes(RunOptions)
 def open_checkpoint(
-    weights: Path,
-    architecture: str,
-    track: str,
-    registry: Registry,
-    samples: int | None = None,
-    seed: int = 0,
-    device: str = "auto",
-    data: str = "",
-    reference: str = "",
-    ruleset: str = "matched",
-    offline: bool = False,
+    weights: Path, architecture: str, track: str, registry: Registry, seed: int = 0, **options: Unpack[RunOptions]
 ) -> Checkpoint:
     """Weights of ours as a set of images, sampled when they are read.
 
-    `architecture` is ``name[:size][+option=value]...``; `samples` replaces the track's number; `data`, `reference`,
-    `ruleset` and `offline` are those of `ditbench run`. Raises `DitbenchError` if the weights are of another one.
+    `architecture` is ``name[:size][+option=value]...``; `seed` and the option `samples` are of the images, the other
+    options are those of the run that made the weights. Raises `DitbenchError` if the weights are of another one.
     """
-    (config,) = make_plan(
-        registry,
-        track,
-        [architecture],
-        [seed],
-        samples=samples,
-        device=device,
-        data=data,
-        reference=reference,
-        ruleset=ruleset,
-        offline=offline,
-    )
+    (config,) = make_plan(registry, track, [architecture], [seed], **options)
     parts = resolve(config, registry)
     if parts.scoring is None:
         raise BadValue(f"Nothing can be said of the quality of samples on {parts.data.name!r}.")
@@ -64,16 +46,19 @@ def open_checkpoint(
     def pixels(size: int) -> Iterator[Bytes]:
         return (batch.pixels for batch in batches(drawing, denoiser, range(drawing.count)))
 
-    how: dict[str, Any] = {
+    images = ImageSet(weights.name, drawing.count, parts.image_shape, pixels, lambda: content)
+    return Checkpoint(images, _how(config, content), parts.scoring.source)
+
+
+def _how(config: RunConfig, weights_sha256: str) -> dict[str, Any]:
+    return {
         "architecture": config.label,
         "settings": config.settings,
         "source_sha256": config.source_sha256,
-        "weights_sha256": content,
+        "weights_sha256": weights_sha256,
         "track": config.track.name,
         "track_hash": config.track.hash,
         "objective": config.objective.model_dump(mode="json"),
         "sampler": config.track.sampler.model_dump(mode="json"),
         "seed": config.seed,
     }
-    images = ImageSet(weights.name, drawing.count, parts.image_shape, pixels, lambda: content)
-    return Checkpoint(images, how, parts.scoring.source)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Unpack
 
 from ..errors import BadFile, BadValue
+from ..options import PlaceOptions, takes
 from ..records.facts import Measurement, SamplingFacts
 from ..records.files import WEIGHTS_FILE
 from ..records.record import Record, config_of
@@ -20,25 +22,23 @@ from .judge import Judge
 from .setup import Parts, load_denoiser, open_data, resolve
 
 
+@takes(PlaceOptions)
 def re_evaluate(
     record: Record,
     weights: Path,
     by: str,
     registry: Registry,
-    device: str = "auto",
-    data: str = "",
-    reference: str = "",
-    offline: bool = False,
     report: Callable[[Progress], None] = lambda progress: None,
+    **options: Unpack[PlaceOptions],
 ) -> Verification:
-    """Sample and measure a record's weights again; `device` to `offline` are those of `ditbench run`.
+    """Sample and measure a record's weights again.
 
     Raises `DitbenchError` if the file is not the record's, or if plugin, data or reference here are others.
     """
     check_by(record, by)
     _check_weights(record, weights)
     _check_plugin(record, registry)
-    here = {"device": str(find_device(device)), "data": data, "reference": reference, "offline": offline}
+    here = {**options, "device": str(find_device(options["device"]))}
     config = config_of(record).model_copy(update=here)
     parts = _parts(config, registry)
     sampling, metrics = _measure(config, parts, weights, Watch(report))

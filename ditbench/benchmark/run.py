@@ -38,6 +38,8 @@ from ..training.trainer import Trainer
 from .judge import Judge, show
 from .setup import Parts, build, load_denoiser, resolve
 
+NOTHING_TO_SAY = "the quality of samples says nothing after training on synthetic noise"
+
 
 def run(
     config: RunConfig,
@@ -57,10 +59,7 @@ def run(
 
     ema, cost, training, training_peak = _train(config, parts, judge)
 
-    reset_peak(parts.device)
-    samples = judge.draw(ema)
-    sampling_peak = peak_memory(parts.device) if parts.device.type == "cuda" else PeakMemory()
-    _keep(samples, judge)
+    samples, sampling_peak = _sample(ema, judge)
 
     metrics, floors = judge.measure(samples), judge.floors()
     raw = _raw(judge, environment) if config.raw_weights else None
@@ -76,7 +75,7 @@ def run(
         memory=Memory(resident_at_start=at_start, training=training_peak, sampling=sampling_peak),
         data=_data_facts(parts.data),
         metrics=metrics,
-        left_out=[] if parts.scoring else ["the quality of samples says nothing after training on synthetic noise"],
+        left_out=[] if parts.scoring else [NOTHING_TO_SAY],
         floors=floors,
         milestones=judge.milestones(),
         raw=raw,
@@ -140,6 +139,15 @@ def _write_weights(path: Path, network: nn.Module, world: World) -> None:
         return
     weights = {name: tensor.contiguous().cpu() for name, tensor in network.state_dict().items()}
     write_atomically(path, lambda temporary: save_file(weights, temporary))
+
+
+def _sample(ema: nn.Module, judge: Judge) -> tuple[Samples, PeakMemory]:
+    device = judge.parts.device
+    reset_peak(device)
+    samples = judge.draw(ema)
+    peak = peak_memory(device) if device.type == "cuda" else PeakMemory()
+    _keep(samples, judge)
+    return samples, peak
 
 
 def _keep(samples: Samples, judge: Judge) -> None:

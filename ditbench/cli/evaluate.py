@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
     from ..benchmark.evaluation import Report
+    from ..options import RunOptions
     from ..records.evaluation import Evaluation
     from ..records.facts import Measurement
 
@@ -70,8 +71,15 @@ def evaluate(
     from ..datasets.image_sets import open_images
 
     if architecture:
-        of = (samples, architecture, track, registry, count, seed, device, data, reference, ruleset, offline)
-        asked = open_checkpoint(*of)
+        of: RunOptions = {
+            "samples": count,
+            "device": device,
+            "data": data,
+            "reference": reference,
+            "ruleset": ruleset,
+            "offline": offline,
+        }
+        asked = open_checkpoint(samples, architecture, track, registry, seed, **of)
     else:
         asked = Checkpoint(open_images(samples), {}, reference)
     ask = Ask(

@@ -1,22 +1,17 @@
-"""Options that several commands share, and how their text is read."""
+"""Options that several commands share: how they are spelled, and how their text is read."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import inspect
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
 
 import typer
 
 from ..errors import BadValue
-
-AsJson = Annotated[bool, typer.Option("--json", help="As JSON, for programs.")]
-
-
-# What differs from the input that a size was made for; shared by `sizes`, `import` and `profile`.
-Resolution = Annotated[int | None, typer.Option(min=1, help="Pixels or latent cells per side.")]
-Channels = Annotated[int | None, typer.Option(min=1, help="Channels of the image or latent.")]
-Classes = Annotated[int | None, typer.Option(min=0, help="Classes, the null label not counted; 0: unconditional.")]
-SpaceOption = Annotated[Literal["pixel", "latent"] | None, typer.Option(help="Where the denoiser works.")]
-LearnVariance = Annotated[bool | None, typer.Option(help="Whether the output has the variance's channels, too.")]
+from ..options import About, described
 
 
 def installed_architectures(incomplete: str) -> list[str]:
@@ -32,6 +27,26 @@ def installed_tracks(incomplete: str) -> list[str]:
     from ..registry import Registry
 
     return [name for name in Registry.installed().tracks if name.startswith(incomplete)]
+
+
+Plugins = Annotated[
+    str,
+    typer.Option(
+        help="Architectures: name[:size][+option=value], separated by commas.", autocompletion=installed_architectures
+    ),
+]
+TrackName = Annotated[
+    str, typer.Option(help="Track, or a track's file; see `ditbench list tracks`.", autocompletion=installed_tracks)
+]
+Seeds = Annotated[str, typer.Option(help="Training seeds, separated by commas.")]
+AsJson = Annotated[bool, typer.Option("--json", help="As JSON, for programs.")]
+
+# What differs from the input that a size was made for; shared by `sizes`, `import` and `profile`.
+Resolution = Annotated[int | None, typer.Option(min=1, help="Pixels or latent cells per side.")]
+Channels = Annotated[int | None, typer.Option(min=1, help="Channels of the image or latent.")]
+Classes = Annotated[int | None, typer.Option(min=0, help="Classes, the null label not counted; 0: unconditional.")]
+SpaceOption = Annotated[Literal["pixel", "latent"] | None, typer.Option(help="Where the denoiser works.")]
+LearnVariance = Annotated[bool | None, typer.Option(help="Whether the output has the variance's channels, too.")]
 
 
 def spec_changes(
@@ -61,7 +76,78 @@ def _share(text: str) -> float:
 
 
 def parse_seeds(text: str) -> list[int]:
+    """``0,1,2``."""
     try:
         return [int(part) for part in text.split(",")]
     except ValueError:
         raise BadValue(f"--seeds {text!r} is no list of whole numbers such as 0,1,2.") from None
+
+
+class _Typed(NamedTuple):
+    """An option that is typed otherwise than Python gives it."""
+
+    kind: Any
+    default: Any
+    read: Callable[[Any], Any]
+
+
+_SEVERAL = _Typed(list[str] | None, None, lambda typed: typed or ())
+_TYPED = {
+    "eval_at": _Typed(str, "", parse_shares),
+    "log": _SEVERAL,
+    "options": _SEVERAL,
+    "out": _Typed(Path, Path("runs"), Path),
+}
+_SPELLED = {  # where the flag is not the option's name with dashes
+    "checkpoint_seconds": "--checkpoint-every",
+    "options": "--with",
+    "processes": "--nproc",
+    "raw_weights": "--raw",
+}
+_MORE: dict[str, dict[str, Any]] = {  # what the terminal is told beside the text
+    "eval_at": {"metavar": "25%,50%"},
+    "log": {"metavar": "TRACKER"},
+    "micro_batch": {"min": 1},
+    "options": {"metavar": "KEY=VALUE"},
+    "parallel": {"min": 1},
+    "processes": {"min": 1},
+    "samples": {"min": 20},
+}
+
+
+def flag(option: str) -> str:
+    """How the command line spells an option of a run, e.g. ``--nproc`` for ``processes``."""
+    return _SPELLED.get(option, "--" + option.replace("_", "-"))
+
+
+def offers(options: type, *names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command of ``**options`` the flags of these options, of all if none is named.
+
+    It gets them read, by the names that Python has; see `ditbench.options`.
+    """
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        own = inspect.signature(command, eval_str=True).parameters.values()
+        chosen = {name: about for name, about in described(options).items() if not names or name in names}
+
+        read = {name: typed.read for name, typed in _TYPED.items() if name in chosen}
+
+        @wraps(command)
+        def reading(**given: Any) -> None:
+            command(**{**given, **{name: read[name](given[name]) for name in read}})
+
+        flags = (_parameter(name, *about) for name, about in chosen.items())
+        parameters = [*(one for one in own if one.kind is not one.VAR_KEYWORD), *flags]
+        reading.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        reading.__annotations__ = {}
+        return reading
+
+    return decorate
+
+
+def _parameter(name: str, kind: Any, about: About) -> inspect.Parameter:
+    """An option as typer reads it from a signature."""
+    typed = _TYPED.get(name, _Typed(kind, about.default, lambda value: value))
+    shown = typer.Option(flag(name), help=about.text, **_MORE.get(name, {}))
+    annotation = Annotated[typed.kind, shown]  # type: ignore[name-defined]
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=typed.default, annotation=annotation)

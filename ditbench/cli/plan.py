@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import BadValue
+from ..options import CampaignOptions, RunOptions, only
 from .app import app, installed, show
-from .options import AsJson, installed_architectures, installed_tracks, parse_seeds, parse_shares
+from .options import AsJson, Plugins, Seeds, TrackName, offers, parse_seeds
 
 if TYPE_CHECKING:
     from ..components import DenoiserSpec
@@ -27,34 +28,25 @@ _HEADERS = (
 )  # fmt: skip
 
 
+OPTIONS = (  # of a run, that its cost depends on
+    "data", "budget", "ruleset", "eval_at", "samples", "micro_batch", "checkpointing", "keep_samples", "raw_weights",
+    "shard", "out",
+)  # fmt: skip
+
+
 @app.command(
     epilog="Example: ditbench plan --plugins dit:XL/2,uvit:L/2 --track imagenet256 --seeds 0,1,2 "
     "--device 'NVIDIA H100 80GB HBM3' --gpus 8"
 )
+@offers(CampaignOptions, *OPTIONS)
 def plan(
-    plugins: Annotated[
-        str,
-        typer.Option(
-            help="Architectures: name[:size][+option=value], separated by commas.",
-            autocompletion=installed_architectures,
-        ),
-    ],
-    track: Annotated[str, typer.Option(help="Track, or a track's file.", autocompletion=installed_tracks)] = "digits",
-    budget: Annotated[str | None, typer.Option(help="As of `ditbench run`; the track's if not given.")] = None,
-    ruleset: Annotated[str, typer.Option(help="matched or native.")] = "matched",
-    data: Annotated[str, typer.Option(help="As of `ditbench run`. It is not opened, and need not be there.")] = "",
-    seeds: Annotated[str, typer.Option(help="Training seeds, separated by commas.")] = "0",
-    eval_at: Annotated[str, typer.Option(help="Also measure at these shares of the budget, e.g. 25%,50%.")] = "",
-    samples: Annotated[int | None, typer.Option(min=20, help="Images to measure.")] = None,
-    micro_batch: Annotated[int | None, typer.Option(min=1, help="Images in one pass of a GPU.")] = None,
-    checkpointing: Annotated[bool, typer.Option("--checkpointing", help="Recompute activations.")] = False,
-    raw: Annotated[bool, typer.Option("--raw", help="Measure the raw weights, too.")] = False,
-    keep_samples: Annotated[bool, typer.Option("--keep-samples", help="Keep the samples.")] = False,
+    plugins: Plugins,
+    track: TrackName = "digits",
+    seeds: Seeds = "0",
     device: Annotated[
         str, typer.Option(help="torch's name of the GPU, e.g. 'NVIDIA H200'; if not given, what is here.")
     ] = "",
     gpus: Annotated[int, typer.Option(min=1, help="GPUs of each run, which share a batch.")] = 1,
-    shard: Annotated[bool, typer.Option("--shard", help="Weights and optimiser in shards over a run's GPUs.")] = False,
     on: Annotated[str, typer.Option(help="Also pack the runs on clusters of so many GPUs, e.g. 8,64,512.")] = "",
     profiles: Annotated[
         Path | None, typer.Option(help="Folder of `ditbench profile`'s records; `profiles` if it is there.")
@@ -63,8 +55,8 @@ def plan(
         float | None, typer.Option(help="Share of the device's peak, where no profile is; 0.12 if not given.")
     ] = None,
     memory: Annotated[float | None, typer.Option(help="GiB of one GPU, where it is not in the table.")] = None,
-    out: Annotated[Path, typer.Option(help="Folder of runs: those that have ended there cost nothing.")] = Path("runs"),
     as_json: AsJson = False,
+    **options: Any,
 ) -> None:
     """Estimate time, FLOPs, disk and memory of runs, from profiles of them or else from their MACs.
 
@@ -81,42 +73,32 @@ def plan(
         raise BadValue(f"--mfu {mfu:g} is no share of a peak: choose one above 0, up to 1.")
     if memory is not None and not 0 < memory < float("inf"):
         raise BadValue(f"--memory {memory:g} is no number of GiB above 0.")
-    configs = _plan(
-        registry,
-        plugins.split(","),
-        track,
-        data,
-        seeds=parse_seeds(seeds),
-        budget=budget,
-        ruleset=ruleset,
-        eval_at=parse_shares(eval_at),
-        samples=samples,
-        micro_batch=micro_batch,
-        checkpointing=checkpointing,
-        raw_weights=raw,
-        keep_samples=keep_samples,
-        device="cpu" if device.endswith(" threads") else "auto",
-    )
-    known, records = check_profiles(profiles), read_runs(out / configs[0].track.name)
+    asked = only(RunOptions, {**options, "device": "cpu" if device.endswith(" threads") else "auto"})
+    configs = _plan(registry, track, plugins.split(","), parse_seeds(seeds), asked)
+    known, records = check_profiles(profiles), read_runs(Path(options["out"]) / configs[0].track.name)
 
     from ..profiling.workload import count
 
     device = device or _this_machine()
     limit = memory * _GIB if memory else MEMORY.get(device)
-    machine = Machine(device, gpus, MFU if mfu is None else mfu, limit, shard)
+    machine = Machine(device, gpus, MFU if mfu is None else mfu, limit, options["shard"])
     with make_console().status("Counting every network"):
         loads = count(configs, registry, on_gpu=not machine.is_cpu)
     found = [estimate(run, load, machine, known, records) for run, load in zip(configs, loads, strict=True)]
     _tell(found, machine, loads[0].spec, clusters, as_json)
 
 
-def _plan(registry: Registry, architectures: Sequence[str], track: str, data: str, **asked: Any) -> list[RunConfig]:
+def _plan(
+    registry: Registry, track: str, architectures: Sequence[str], seeds: Sequence[int], options: RunOptions
+) -> list[RunConfig]:
     """The runs, also of a track whose data is not at hand."""
     from ..tracks.lookup import resolve_track
     from ..tracks.plan import make_plan
 
+    data = options["data"]
     elsewhere = not data and registry.datasets[_dataset(resolve_track(registry, track))].place == "required"
-    runs = make_plan(registry, track, architectures, data="synthetic" if elsewhere else data, **asked)
+    asked: RunOptions = {**options, "data": "synthetic" if elsewhere else data}
+    runs = make_plan(registry, track, architectures, seeds, **asked)
     return [run.model_copy(update={"data": data}) for run in runs]
 
 

@@ -7,13 +7,14 @@ import re
 import shlex
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Unpack
 
 import typer
 
 from ..errors import BadFile, BadValue
+from ..options import PlaceOptions
 from .app import EXIT_FAILED, app, fetch_weights, installed
-from .options import AsJson
+from .options import AsJson, offers
 
 if TYPE_CHECKING:
     from ..records.record import Record
@@ -111,25 +112,26 @@ def submit(
 
 
 @records_app.command(epilog="Example: ditbench records verify RECORD.json --weights ema.safetensors --by NAME")
+@offers(PlaceOptions)
 def verify(
     record: Annotated[Path, typer.Argument(help="The record, as the leaderboard has it.")],
     by: By,
     weights: Annotated[Path | None, typer.Option(help="Its ema.safetensors: measure it again.")] = None,
     run: Annotated[Path | None, typer.Option(help="Directory of the same run, trained again.")] = None,
-    device: Annotated[str, typer.Option(help="With --weights: auto, cpu, cuda or cuda:N.")] = "auto",
-    data: Annotated[str, typer.Option(help="With --weights: where the data is; see `ditbench run`.")] = "",
-    reference: Annotated[str, typer.Option(help="With --weights: the run's --reference.")] = "",
-    offline: Annotated[bool, typer.Option("--offline", help="Never touch the network.")] = False,
+    **options: Unpack[PlaceOptions],
 ) -> None:
-    """Check somebody's run by its published weights, or by training it again, and write what was found beside it."""
+    """Check somebody's run by its published weights, or by training it again, and write what was found beside it.
+
+    Data, reference, device and network are for measuring its weights again.
+    """
     from ..records.files import FILE_NAME
     from ..records.verification import re_trained, write_verification
     from ..tracks.plan import check_device
 
-    check_device(device)
+    check_device(options["device"])
     checked = _sound(record)
     if weights is not None and run is None:
-        found = _measure_again(checked, weights, by, device, data, reference, offline)
+        found = _measure_again(checked, weights, by, **options)
     elif run is not None and weights is None:
         found = re_trained(checked, _sound(run / FILE_NAME), by)
     else:
@@ -159,20 +161,18 @@ def _sound(path: Path) -> Record:
     return record
 
 
-def _measure_again(
-    record: Record, weights: Path, by: str, device: str, data: str, reference: str, offline: bool
-) -> Verification:
+def _measure_again(record: Record, weights: Path, by: str, **options: Unpack[PlaceOptions]) -> Verification:
     from ..registry import pick
     from .console import make_console
 
     console, registry = make_console(), installed()
     for _, name in record.track.evaluation.choices:
-        fetch_weights(console, pick("extractor", name, registry.extractors), offline)
+        fetch_weights(console, pick("extractor", name, registry.extractors), options["offline"])
 
     from ..benchmark.reevaluation import re_evaluate
 
     with console.status("sampling and measuring"):
-        return re_evaluate(record, weights, by, registry, device, data, reference, offline)
+        return re_evaluate(record, weights, by, registry, **options)
 
 
 def _show(found: Verification) -> None:

@@ -12,7 +12,7 @@ import multiprocessing
 import multiprocessing.forkserver
 import shutil
 import signal
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from multiprocessing import connection
@@ -122,21 +122,15 @@ def prepare(
     if processes > 1 and raw.place.startswith("hf-stream:"):
         raise BadValue(f"{raw.place!r} is a stream, which each of {processes} processes would read from its start.")
     plan = _plan(raw, resolution, autoencoder, skip_bad, shard_size)
-    done: dict[int, int] = {}  # images of each shard
-
-    def hear(shard: int, images: int) -> None:
-        done[shard] = images
-        report(sum(done.values()), len(raw))
-
     with _trouble(folder):
         _agree(raw, folder, plan, autoencoder)
         manifest = _finished(folder, plan)
         if manifest is not None:
             report(len(raw), len(raw))
             return manifest
-        done |= {shard: len(plan.images_of(shard)) for shard in range(plan.shards) if is_finished(folder, shard)}
+        done = {shard: len(plan.images_of(shard)) for shard in range(plan.shards) if is_finished(folder, shard)}
         _check_skipped(plan, (one for shard in done for one in read_notes(folder, shard).skipped))
-        report(sum(done.values()), len(raw))
+        hear = _counting(done, lambda images: report(images, len(raw)))
         if processes == 1:
             Worker(raw, folder, plan, autoencoder, batch_size).work(hear)
         else:
@@ -145,6 +139,17 @@ def prepare(
             task = _Task(folder, raw.place, raw.stamp, skip_bad, offline, device, batch_size, threads)
             _in_processes(processes, task, hear)
         return _finish(raw, folder, plan)
+
+
+def _counting(done: dict[int, int], report: Callable[[int], None]) -> Hear:
+    """What hears of the images that each shard has, and tells how many there are of all."""
+
+    def hear(shard: int, images: int) -> None:
+        done[shard] = images
+        report(sum(done.values()))
+
+    report(sum(done.values()))
+    return hear
 
 
 def _plan(raw: RawImages, resolution: int, autoencoder: Autoencoder | None, skip_bad: bool, shard_size: int) -> Plan:

@@ -25,21 +25,22 @@ class Listener(Protocol):
 
 @dataclass(frozen=True)
 class Wishes:
-    """What a command asks of its executor, beside the runs."""
+    """What a command asks of its executor, beside the runs: its folder, and `ditbench.options.EngineOptions`."""
 
     folder: Path  # of the track's runs: <out>/<track>
-    processes: int = 1  # that carry out each run together
-    shard: bool = False  # a run's weights and optimiser over its processes
-    parallel: int | None = None  # runs at a time; None: one, and on a cluster as many as it takes
-    address: str = ""  # of a cluster
-    options: tuple[str, ...] = ()  # KEY=VALUE, those of the executor
+    processes: int = 1
+    shard: bool = False
+    parallel: int | None = None
+    address: str = ""
+    options: Sequence[str] = ()
     wait: bool = False
     dry_run: bool = False
 
     def only(self, executor: str, *known: str) -> None:
         """`BadValue` for a wish that the executor does not know."""
         for wish in fields(self):
-            if wish.name not in ("folder", *known) and getattr(self, wish.name) != wish.default:
+            asked = getattr(self, wish.name)
+            if wish.name not in ("folder", *known) and asked != wish.default and asked != []:
                 raise BadValue(f"The executor {executor!r} has no {_FLAGS[wish.name]}; see `ditbench list executors`.")
 
 

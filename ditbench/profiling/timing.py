@@ -39,17 +39,10 @@ def profile(selection: Selection, architecture: ArchitectureFacts, setup: Setup,
     """
     at_start = resident()
     device, spec = find_device(setup.device), setup.spec
-    torch.manual_seed(0)
-    denoiser: nn.Module = selection.build(spec)
-    perturb(denoiser)
-    denoiser.to(device)
-    if setup.compile:
-        denoiser.compile(fullgraph=True)
+    denoiser = _build(selection, setup).to(device)
     x, t, y = (part.to(device) for part in example_batch(spec, setup.batch_size))
     precision = resolve(setup.precision, device)
-    joules = None
-    if device.type == "cuda":
-        joules = energy_counter(str(torch.cuda.get_device_properties(device).uuid))
+    joules = energy_counter(str(torch.cuda.get_device_properties(device).uuid)) if device.type == "cuda" else None
 
     def infer() -> None:
         with torch.inference_mode(), autocast(precision, device):
@@ -74,6 +67,15 @@ def profile(selection: Selection, architecture: ArchitectureFacts, setup: Setup,
         peak_flops=dense_peak(environment.gpu, setup.precision),
         peaks_version=VERSION,
     )
+
+
+def _build(selection: Selection, setup: Setup) -> nn.Module:
+    torch.manual_seed(0)
+    denoiser: nn.Module = selection.build(setup.spec)
+    perturb(denoiser)
+    if setup.compile:
+        denoiser.compile(fullgraph=True)
+    return denoiser
 
 
 def check(selections: Sequence[Selection], specs: Sequence[DenoiserSpec], how: How) -> tuple[str, Precision]:

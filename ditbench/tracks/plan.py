@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Any, get_args
+from typing import Any, Unpack, get_args
 
 import pydantic
 
@@ -18,8 +19,10 @@ from ..components import (
     load,
 )
 from ..errors import BadValue
+from ..options import RunOptions, takes
 from ..registry import Registry, pick, provenance, select
 from ..storage.schema import first_fault
+from .budget import Budget
 from .config import Ruleset, RunConfig, check_seeds
 from .lookup import resolve_track
 from .track import Evaluation, ObjectiveChoice, Recipe, Track
@@ -27,80 +30,64 @@ from .track import Evaluation, ObjectiveChoice, Recipe, Track
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
 
 
+@takes(RunOptions)
 def make_plan(
     registry: Registry,
     track: str,
     architectures: Sequence[str],
     seeds: Sequence[int] = (0,),
-    *,
-    budget: str | None = None,
-    ruleset: str = "matched",
-    data: str = "",
-    reference: str = "",
-    skip_bad: bool = False,
-    eval_at: Sequence[float] = (),
-    samples: int | None = None,
-    features: str = "",
-    device: str = "auto",
-    offline: bool = False,
-    micro_batch: int | None = None,
-    checkpointing: bool = False,
-    keep_samples: bool = False,
-    raw_weights: bool = False,
-    checkpoint_seconds: float = 20.0,
+    **options: Unpack[RunOptions],
 ) -> list[RunConfig]:
     """One `RunConfig` for each architecture and seed, in the order given, seeds innermost.
 
-    `track` is a name or a file; `budget` one of the track's or spelled out; `eval_at` shares of it. `samples` and
-    `features` replace the track's number and extractor, which takes the runs out of its ranking. `micro_batch` and
-    `checkpointing` fit training into a device's memory. Raises
-    `DitbenchError` for an unknown architecture, size, option, track, metric, data set, device or a bad value.
-    `device` may be ``auto``; the executor's preflight resolves it.
+    `track` is a name or a file. Raises `DitbenchError` for an unknown architecture, size, option, track, metric, data
+    set, device or a bad value. The device may be ``auto``; the executor's preflight resolves it.
     """
-    chosen, deviations = measured_otherwise(registry, resolve_track(registry, track), samples, features)
-    check_device(device)
-    amount = chosen.amount(budget)
-    if amount.unit == "gpu_hours" and device == "cpu":
-        raise BadValue(f"A budget of {amount} needs a GPU, not device 'cpu'; give minutes, steps or images.")
-    find_dataset(registry, chosen, data)
-    shares = check_shares(eval_at)
+    resolved = resolve_track(registry, track)
+    chosen, deviations = measured_otherwise(registry, resolved, options["samples"], options["features"])
+    budget = _check(registry, chosen, architectures, options)
+    common: dict[str, Any] = {
+        **{name: value for name, value in options.items() if name in RunConfig.model_fields},
+        "track": chosen,
+        "budget": str(budget),
+        "eval_at": check_shares(options["eval_at"]),
+        "deviations": deviations,
+    }
+    built = [_built(registry, select(registry, text, chosen.size), chosen, options) for text in architectures]
+    runs = [RunConfig(**common, **of, seed=seed) for of in built for seed in check_seeds(seeds)]
+    _refuse_twice(runs)
+    return runs
+
+
+def _check(registry: Registry, track: Track, architectures: Sequence[str], options: RunOptions) -> Budget:
+    """The budget, if all that is asked of every run can be; else a `DitbenchError`."""
+    check_device(options["device"])
+    budget = track.amount(options["budget"])
+    if budget.unit == "gpu_hours" and options["device"] == "cpu":
+        raise BadValue(f"A budget of {budget} needs a GPU, not device 'cpu'; give minutes, steps or images.")
+    find_dataset(registry, track, options["data"])
     if not architectures:
         raise BadValue("No architecture chosen. Name some with --plugins dit,uvit or see ditbench list.")
-    if not 0 < checkpoint_seconds < float("inf"):
-        raise BadValue(f"Checkpoints every {checkpoint_seconds} s: choose a positive number of seconds.")
-    selections = [select(registry, text, chosen.size) for text in architectures]
-    runs: list[RunConfig] = []
-    for selection in selections:
-        recipe, objective = train_as(registry, selection, chosen, ruleset)
-        recipe = fit_memory(selection, recipe, micro_batch, checkpointing)
-        runs += [
-            RunConfig(
-                track=chosen,
-                architecture=selection.architecture.name,
-                **provenance(registry, selection),
-                ruleset=ruleset,  # type: ignore[arg-type]  # `train_as` has checked it
-                recipe=recipe,
-                objective=objective,
-                budget=str(amount),
-                seed=seed,
-                device=device,
-                data=data,
-                reference=reference,
-                deviations=deviations,
-                skip_bad=skip_bad,
-                offline=offline,
-                eval_at=shares,
-                keep_samples=keep_samples,
-                raw_weights=raw_weights,
-                checkpoint_seconds=checkpoint_seconds,
-            )
-            for seed in check_seeds(seeds)
-        ]
-    labels = [(run.label, run.seed) for run in runs]
-    for label, seed in labels:
-        if labels.count((label, seed)) > 1:
+    if not 0 < (seconds := options["checkpoint_seconds"]) < float("inf"):
+        raise BadValue(f"Checkpoints every {seconds} s: choose a positive number of seconds.")
+    return budget
+
+
+def _built(registry: Registry, selection: Selection, track: Track, options: RunOptions) -> dict[str, Any]:
+    """What a run is of an architecture: its network, the code that builds it, and how it is trained."""
+    recipe, objective = train_as(registry, selection, track, options["ruleset"])
+    return {
+        "architecture": selection.architecture.name,
+        **provenance(registry, selection),
+        "recipe": fit_memory(selection, recipe, options["micro_batch"], options["checkpointing"]),
+        "objective": objective,
+    }
+
+
+def _refuse_twice(runs: Sequence[RunConfig]) -> None:
+    for (label, _), count in Counter((run.label, run.seed) for run in runs).items():
+        if count > 1:
             raise BadValue(f"Architecture {label!r} stands twice in the selection.")
-    return runs
 
 
 def measured_otherwise(
