@@ -20,7 +20,7 @@ from ditbench.leaderboard.boards import boards
 from ditbench.records.record import read_record
 
 pytestmark = [pytest.mark.usefixtures("toy"), pytest.mark.timeout(240)]
-TINY = (Path(__file__).parent / "tiny.toml").read_text()
+TINY = (Path(__file__).parents[1] / "tiny.toml").read_text()
 
 
 def track(folder, name, space="pixel", steps="3-steps", **data):

@@ -16,7 +16,7 @@ from ditbench.errors import BadFile, BadValue
 from ditbench.registry import Registry
 from ditbench.tracks.track import load_track
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 TRACKED = [kind for kind in KINDS if kind != "architecture"]
 RUN_ALL = """
 import json

@@ -11,7 +11,6 @@ import threadpoolctl
 import torch
 from test_campaign import Ears, run
 
-from ditbench.benchmark.preflight import _check_parallel
 from ditbench.errors import BadValue
 from ditbench.records.record import read_runs
 from ditbench.runtime.affinity import Slot, processors
@@ -145,70 +144,6 @@ def test_what_can_not_be_is_told_first(toy, threads, tmp_path, options, told):
     with pytest.raises(BadValue, match=told.format(threads)):
         run(tmp_path, "toy", **options)
     assert not list(tmp_path.rglob("record.json"))
-
-
-@pytest.mark.parametrize(
-    ("device", "processes", "parallel", "told"),
-    [
-        ("cuda", 1, 4, None),
-        ("cuda", 2, 2, None),
-        ("cuda:1", 1, 1, None),
-        ("cuda", 1, 5, "5 runs at a time need 5 GPUs, and there are 4; give a smaller --parallel."),
-        ("cuda", 3, 2, "2 runs at a time need 6 GPUs, and there are 4; give a smaller --parallel or --nproc."),
-        ("cuda:1", 1, 2, "2 runs at a time can't share 'cuda:1'; give --device cuda, or no --parallel."),
-    ],
-)
-def test_gpus_for_all_runs_at_a_time(monkeypatch, device, processes, parallel, told):
-    """There need be no GPU: torch's answers are made up."""
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
-    monkeypatch.setattr(torch.cuda, "get_device_name", lambda number: "H100")
-    if told is None:
-        _check_parallel(torch.device(device), processes, parallel)
-        return
-    with pytest.raises(BadValue) as refused:
-        _check_parallel(torch.device(device), processes, parallel)
-    assert str(refused.value) == told
-
-
-def test_gpus_of_two_models_are_no_class_of_hardware(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
-    monkeypatch.setattr(torch.cuda, "get_device_name", lambda number: ["H100", "H100", "A100", "A100"][number])
-    _check_parallel(torch.device("cuda"), 1, 2)
-    with pytest.raises(BadValue, match="GPUs of one model; CUDA_VISIBLE_DEVICES picks some of A100, H100"):
-        _check_parallel(torch.device("cuda"), 1, 3)
-
-
-@pytest.mark.parametrize(
-    ("visible", "processes", "of_each"),
-    [
-        (None, 1, ["0", "1", "2"]),
-        (None, 2, ["0,1", "2,3", "4,5"]),
-        ("5, 3,7", 1, ["5", "3", "7"]),
-        ("GPU-8f2a,GPU-11,MIG-c0/1/0,GPU-d,GPU-e,GPU-f", 2, ["GPU-8f2a,GPU-11", "MIG-c0/1/0,GPU-d", "GPU-e,GPU-f"]),
-    ],
-)
-def test_each_slot_has_gpus_of_its_own(visible, processes, of_each):
-    assert [Slot(number, 3).gpus(processes, visible) for number in range(3)] == of_each
-
-
-def test_each_slot_has_cores_of_its_own():
-    assert [Slot(number, 2).cores([0, 4, 1, 5, 2]) for number in range(2)] == [[0, 4], [1, 5]]
-    assert [Slot(number, 3).cores([6, 7]) for number in range(3)] == [[6, 7]] * 3
-    assert Slot().cores([3, 1]) == [3, 1]
-
-
-def test_processors_of_one_core_stand_side_by_side(tmp_path, monkeypatch):
-    """As many machines number them: 0 and 2 are two threads of one core."""
-    for number, core in enumerate(["0", "1", "0", "1"]):
-        folder = tmp_path / f"cpu{number}" / "topology"
-        folder.mkdir(parents=True)
-        (folder / "core_id").write_text(f"{core}\n")
-        (folder / "physical_package_id").write_text("0\n")
-    monkeypatch.setattr("ditbench.runtime.affinity.TOPOLOGY", str(tmp_path / "cpu{}" / "topology"))
-    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 1, 2, 3}, raising=False)
-    assert processors() == [0, 2, 1, 3]
-    monkeypatch.setattr("ditbench.runtime.affinity.TOPOLOGY", str(tmp_path / "nothing-is-told" / "{}"))
-    assert processors() == [0, 1, 2, 3]
 
 
 def _serve_slot(outbox, task):

@@ -64,7 +64,7 @@ def ditbench_extractors():
 
 def other_track(folder, *changes):
     """The tiny track with 250 samples, three batches for an extractor, and changes."""
-    text = (Path(__file__).parent / "tiny.toml").read_text()
+    text = (Path(__file__).parents[1] / "tiny.toml").read_text()
     for old, new in (('name = "tiny"', 'name = "other"'), ("samples = 40", "samples = 250"), *changes):
         assert old in text
         text = text.replace(old, new, 1)

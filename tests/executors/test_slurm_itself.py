@@ -29,7 +29,8 @@ def cluster(monkeypatch):
     missing = [name for name in ("munged", "slurmctld", "slurmd", "sbatch") if shutil.which(name) is None]
     if missing or os.geteuid():
         pytest.skip(f"needs root and Debian's slurm-wlm and munge; missing: {', '.join(missing) or 'root'}")
-    commands, folder = Path(__file__).with_name("slurm_cluster.sh"), tempfile.mkdtemp()  # pytest's are closed to munge
+    commands = Path(__file__).parents[1] / "support" / "slurm_cluster.sh"
+    folder = tempfile.mkdtemp()  # pytest's are closed to munge
     subprocess.run([commands, "up", folder], check=True, timeout=60)
     monkeypatch.setenv("SLURM_CONF", f"{folder}/slurm.conf")
     monkeypatch.setattr("ditbench.executors.slurm.POLL", {"slurm": 0.5})

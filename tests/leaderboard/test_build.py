@@ -29,7 +29,7 @@ from ditbench.leaderboard.reported import read_reported
 from ditbench.records.facts import Milestone
 from ditbench.records.record import read_records, write_record
 
-COMMITTED = Path(__file__).parent.parent / "leaderboard"
+COMMITTED = Path(__file__).parents[2] / "leaderboard"
 REPORTED = COMMITTED / "reported.toml"
 OTHER = TRACK.model_copy(update={"name": "other"})
 

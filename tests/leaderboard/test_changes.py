@@ -14,7 +14,7 @@ from ditbench.errors import BadFile, BadValue
 from ditbench.leaderboard.changes import folder_at, report
 from ditbench.records.record import read_records, write_record
 
-V2 = Path(__file__).parent / "older" / "record-v2.json"
+V2 = Path(__file__).parents[1] / "older" / "record-v2.json"
 HOSTILE = "a ` @team <script>alert(1)</script> | [x](//x) ![x](//x) https://evil.example #12\n# heading\n\u202e&#64;all"
 
 

@@ -3,7 +3,7 @@
 import re
 
 from records import finished, unfinished
-from test_leaderboard import BAD, GOOD, OTHER_MACHINE, SAME, part, seeds
+from test_tables import BAD, GOOD, OTHER_MACHINE, SAME, part, seeds
 
 from ditbench.leaderboard.boards import boards
 from ditbench.leaderboard.latex import escape, latex

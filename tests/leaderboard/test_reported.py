@@ -18,7 +18,7 @@ from ditbench.leaderboard.reported import beside, read_reported, remarks, report
 from ditbench.registry import Registry, select
 from ditbench.tracks.track import load_track
 
-COMMITTED = Path(__file__).parent.parent / "leaderboard" / "reported.toml"
+COMMITTED = Path(__file__).parents[2] / "leaderboard" / "reported.toml"
 GOOD = """
 [[setting]]
 paper = "DiT"

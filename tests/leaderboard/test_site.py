@@ -25,7 +25,7 @@ from ditbench.records.diff import fields
 from ditbench.records.files import GRID_FILE
 from ditbench.records.verification import re_trained
 
-REPORTED = Path(__file__).parent.parent / "leaderboard" / "reported.toml"
+REPORTED = Path(__file__).parents[2] / "leaderboard" / "reported.toml"
 
 
 @pytest.fixture(scope="module")

@@ -37,7 +37,7 @@ from ditbench.registry import Registry
 from ditbench.tracks.guidance import Guidance
 from ditbench.tracks.plan import make_plan
 
-PROFILES = Path(__file__).parent / "profiles"
+PROFILES = Path(__file__).parents[1] / "profiles"
 PROFILE = read_profile(PROFILES / "dit-S-2-h100.profile.json")  # measured: bfloat16, batch 64, eager
 H100 = "NVIDIA H100 80GB HBM3"
 REGISTRY = Registry.installed()

@@ -44,7 +44,6 @@ from ditbench.tracks.track import load_track
 
 LINES = [line for document in DOCUMENTS for line in lines(document)]
 NAMES = [str(document.relative_to(ROOT)) for document in DOCUMENTS]
-HERE = Path(__file__).parent
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ from ditbench.denoiser.conformance.suite import CHECKS
 from ditbench.registry import Registry
 from ditbench.tracks.track import load_track
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 TEXT = {path.stem: path.read_text(encoding="utf-8") for path in sorted(DOCS.glob("*.md"))}
 TRACKS = Path(ditbench.__file__).parent / "tracks"

@@ -9,7 +9,7 @@ from environments import make_environment, pip, quiet
 
 from ditbench.testing import check_architecture
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "ditbench-unet"
 
 

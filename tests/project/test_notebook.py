@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 import pytest
 from nbclient import NotebookClient
 
-NOTEBOOK = Path(__file__).parents[1] / "examples" / "two_architectures.py"
+NOTEBOOK = Path(__file__).parents[2] / "examples" / "two_architectures.py"
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """Whole commands, each with a server of its own that imports torch: half a minute. What they add to faster tests.
 
-test_cli's Ctrl-C is the one whole command of the quick tests.
+test_app's Ctrl-C is the one whole command of the quick tests.
 """
 
 import multiprocessing
@@ -58,7 +58,7 @@ def _command(out):
     campaign.run("tiny", ["toy+fault=slow"], out=out, device="cpu", budget="4000-steps")
 
 
-# faster: test_profile's test_ctrl_c_keeps_what_is_timed
+# faster: test_profiler's test_ctrl_c_keeps_what_is_timed
 def test_ctrl_c_at_a_terminal_keeps_what_is_timed(tmp_path):
     arguments = ["toy", "toy+fault=slow", "--track", "tiny", "--steps", "2000", "--seed", "0", "--out", str(tmp_path)]
     command = subprocess.Popen(

@@ -21,7 +21,7 @@ from markdown_it import MarkdownIt
 
 from ditbench.cli import app
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 PATHS = [*sorted((ROOT / ".github" / "workflows").glob("*.yml")), ROOT / "action.yml"]
 FILES = {path.name: yaml.load(path.read_text(encoding="utf-8"), yaml.BaseLoader) for path in PATHS}
 JOBS = {(name, job): body for name, file in FILES.items() for job, body in file.get("jobs", {}).items()}

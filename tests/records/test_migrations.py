@@ -10,7 +10,7 @@ from ditbench.leaderboard.boards import boards
 from ditbench.leaderboard.tables import table
 from ditbench.records.record import read_record
 
-V1 = Path(__file__).parent / "older" / "record-v1.json"
+V1 = Path(__file__).parents[1] / "older" / "record-v1.json"
 
 
 def test_a_record_of_version_1_is_read_with_its_numbers():

@@ -21,7 +21,7 @@ from ditbench.records.validation.files import validate
 from ditbench.records.validation.png import chunks
 from ditbench.records.validation.privacy import betrayals
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 TODAY = date(2026, 1, 3)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ditbench.denoiser.conformance import suite
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 DOCUMENTS = [
     ROOT / "README.md",
     ROOT / "CONTRIBUTING.md",
@@ -68,7 +68,7 @@ CHANGES = (
     more(
         f"{_OF_IMAGES}(?!.*--features)",
         "--features efficientnet-lite0",
-        "Inception's weights have to be fetched; what is missing is told, which test_cli has",
+        "Inception's weights have to be fetched; what is missing is told, which test_app has",
     ),
     more(_OF_IMAGES, "--metrics kid,is", "a FID's matrix root takes a second; test_evaluation has it"),
     more("ditbench profile", "--steps 4 --warmup 0", "25 steps take a CPU long"),

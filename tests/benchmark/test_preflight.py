@@ -1,0 +1,38 @@
+"""GPUs for all runs at a time, told before anything is spent."""
+
+import pytest
+import torch
+
+from ditbench.benchmark.preflight import _check_parallel
+from ditbench.errors import BadValue
+
+
+@pytest.mark.parametrize(
+    ("device", "processes", "parallel", "told"),
+    [
+        ("cuda", 1, 4, None),
+        ("cuda", 2, 2, None),
+        ("cuda:1", 1, 1, None),
+        ("cuda", 1, 5, "5 runs at a time need 5 GPUs, and there are 4; give a smaller --parallel."),
+        ("cuda", 3, 2, "2 runs at a time need 6 GPUs, and there are 4; give a smaller --parallel or --nproc."),
+        ("cuda:1", 1, 2, "2 runs at a time can't share 'cuda:1'; give --device cuda, or no --parallel."),
+    ],
+)
+def test_gpus_for_all_runs_at_a_time(monkeypatch, device, processes, parallel, told):
+    """There need be no GPU: torch's answers are made up."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda number: "H100")
+    if told is None:
+        _check_parallel(torch.device(device), processes, parallel)
+        return
+    with pytest.raises(BadValue) as refused:
+        _check_parallel(torch.device(device), processes, parallel)
+    assert str(refused.value) == told
+
+
+def test_gpus_of_two_models_are_no_class_of_hardware(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda number: ["H100", "H100", "A100", "A100"][number])
+    _check_parallel(torch.device("cuda"), 1, 2)
+    with pytest.raises(BadValue, match="GPUs of one model; CUDA_VISIBLE_DEVICES picks some of A100, H100"):
+        _check_parallel(torch.device("cuda"), 1, 3)
