@@ -26,9 +26,10 @@ from ditbench.runtime.progress import Watch
 from ditbench.tracks.budget import Budget, BudgetClock
 from ditbench.tracks.track import DataChoice, Recipe, load_track
 from ditbench.training import checkpoint
+from ditbench.training.loop import SAVING_SECONDS, train
 from ditbench.training.objectives import Flow
 from ditbench.training.optimizers import make_optimizer
-from ditbench.training.trainer import SAVING_SECONDS, Trainer, train
+from ditbench.training.trainer import Trainer
 
 REGISTRY = Registry.installed()
 CPU = torch.device("cpu")
