@@ -7,7 +7,8 @@ from safetensors.torch import load_file
 
 from ditbench.datasets.bundled import digits
 from ditbench.datasets.fashion import _DEBIAN, _split
-from ditbench.metrics.extractors import small_cnn as classifiers
+from ditbench.metrics.extractors import train_small_cnn
+from ditbench.metrics.extractors.small_cnn import digits_cnn
 from ditbench.metrics.extractors.train_small_cnn import SEEN, train_digits
 from ditbench.metrics.features import extract, load_extractor
 from ditbench.registry import Registry
@@ -34,12 +35,11 @@ def test_the_fashion_classifier_names_unseen_clothes():
 
 
 def test_the_script_trains_and_writes_a_classifier(tmp_path, monkeypatch):
-    monkeypatch.setitem(classifiers.TRAININGS, "digits-cnn", lambda: train_digits(steps=100))
-    classifiers.main("digits-cnn", tmp_path / "one.safetensors")
-    classifiers.main("digits-cnn", tmp_path / "other.safetensors")
+    monkeypatch.setitem(train_small_cnn.TRAININGS, "digits-cnn", lambda: train_digits(steps=100))
+    train_small_cnn.main("digits-cnn", tmp_path / "one.safetensors")
+    train_small_cnn.main("digits-cnn", tmp_path / "other.safetensors")
     weights, again = load_file(tmp_path / "one.safetensors"), load_file(tmp_path / "other.safetensors")
     assert all(torch.equal(weights[name], again[name]) for name in weights)
     pixels, labels = digits()
-    assert (
-        accuracy(classifiers.digits_cnn(weights).eval(), pixels[SEEN:], labels[SEEN:])[1] >= 0.7
-    )  # 15 times fewer steps
+    right = accuracy(digits_cnn(weights).eval(), pixels[SEEN:], labels[SEEN:])[1]
+    assert right >= 0.7  # 15 times fewer steps
