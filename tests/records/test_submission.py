@@ -228,7 +228,9 @@ def test_bad_usage_is_one_line_and_code_2(tmp_path, to, ditbench):
         submit(Path(run), "Ada", to)
 
 
-TEXTS = [(path, path.read_text()) for path in (ROOT / "CONTRIBUTING.md", ROOT / "ditbench" / "rules.md")]
+TEXTS = [
+    (path, path.read_text()) for path in (ROOT / "CONTRIBUTING.md", ROOT / "ditbench" / "leaderboard" / "rules.md")
+]
 LINES = [
     line
     for _, text in TEXTS

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 DOCUMENTS = [
     ROOT / "README.md",
     ROOT / "CONTRIBUTING.md",
-    ROOT / "ditbench" / "rules.md",
+    ROOT / "ditbench" / "leaderboard" / "rules.md",
     *sorted((ROOT / "docs").rglob("*.md")),
 ]
 

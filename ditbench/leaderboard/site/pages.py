@@ -166,4 +166,4 @@ def _call(function: str, *arguments: Any) -> str:
 
 
 def _rules() -> str:
-    return (files("ditbench") / "rules.md").read_text(encoding="utf-8")
+    return (files("ditbench.leaderboard") / "rules.md").read_text(encoding="utf-8")
