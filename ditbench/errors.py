@@ -1,6 +1,6 @@
 """The mistakes a user can make. Each message names the thing, the culprit and the way out, in one line.
 
-Only ``cli.py`` turns these into text and exit codes; anything else that is raised is a bug and keeps its
+Only ``cli`` turns these into text and exit codes; anything else that is raised is a bug and keeps its
 traceback.
 """
 

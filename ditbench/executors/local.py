@@ -1,6 +1,6 @@
 """Where runs happen on this machine: inline, or each in a clean process forked from a server that has imported torch.
 
-This module imports no torch; the process that carries out a run does. Each executor is an `Engine` of `jobs.py`.
+This module imports no torch; the process that carries out a run does. Each executor is an `Engine` of `engine.py`.
 """
 
 from __future__ import annotations

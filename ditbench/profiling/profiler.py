@@ -1,6 +1,6 @@
 """Architectures timed one after the other, each in a clean process, in a random order that can be repeated.
 
-Imports no torch: `stopwatch.py` does, in those processes.
+Imports no torch: `timing.py` does, in those processes.
 """
 
 from __future__ import annotations
