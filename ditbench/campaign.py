@@ -1,4 +1,4 @@
-"""One command: plan, skip what is finished, execute the rest, write the leaderboard."""
+"""One command: plan, skip what is done, execute, write tables."""
 
 from __future__ import annotations
 
