@@ -2,17 +2,10 @@
 
 import ast
 from graphlib import TopologicalSorter
-from pathlib import Path
 
 import pytest
+from import_graph import API, CORE, MODULES, ROOT, graph, imports, name_of, ours, place
 
-ROOT = Path(__file__).parent.parent
-CORE = ROOT / "ditbench"
-TEMPLATES = CORE / "cli" / "scaffold" / "templates"  # plugins, not modules of ours
-MODULES = sorted(path for path in CORE.rglob("*.py") if TEMPLATES not in path.parents)
-
-# The floor that everything may stand on: what a plugin registers, and what is installed.
-API = {"builtins", "components", "discovery", "errors", "hookspecs", "layers", "options", "registry"}
 # package (or module of the root) -> the packages that it may import. A new arrow is a decision, written down here.
 ARROWS = {
     "storage": set(),
@@ -62,40 +55,6 @@ BY_NAME = {
 PLUGIN_DOORS = {"ditbench", "ditbench.layers", "ditbench.testing"}
 
 
-def name_of(path):
-    return ".".join(path.relative_to(CORE).with_suffix("").parts)
-
-
-def imports(path):
-    """(module, whole and absolute, or what it is called outside; inside a function) of every import of a file."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    inside = {n for f in ast.walk(tree) if isinstance(f, ast.FunctionDef | ast.AsyncFunctionDef) for n in ast.walk(f)}
-    package = name_of(path).split(".")[:-1]
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.level:
-            base = ".".join(["ditbench", *package[: len(package) + 1 - node.level], *filter(None, [node.module])])
-            for alias in node.names:
-                is_module = (CORE.parent / f"{base}.{alias.name}".replace(".", "/")).with_suffix(".py").exists()
-                yield (
-                    (f"{base}.{alias.name}" if is_module or (not node.module and "." in base) else base),
-                    node in inside,
-                )
-        elif isinstance(node, ast.ImportFrom):
-            yield node.module or "", node in inside
-        elif isinstance(node, ast.Import):
-            yield from ((alias.name, node in inside) for alias in node.names)
-
-
-def place(module):
-    """The package of a module, or the module itself where it stands at the root."""
-    return module.split(".")[0]
-
-
-def ours(path):
-    found = {module.removeprefix("ditbench.") for module, _ in imports(path) if module.startswith("ditbench.")}
-    return {place(module) for module in found} - {place(name_of(path))}
-
-
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_arrows_of_the_core(path):
     here, found = place(name_of(path)), list(imports(path))
@@ -107,6 +66,11 @@ def test_arrows_of_the_core(path):
         assert not [module for module, inside in found if inside], "imports stand at the top"
     if here in LIGHT:
         assert not {module.partition(".")[0] for module, _ in found} & HEAVY
+
+
+def test_no_arrow_is_allowed_that_nobody_needs():
+    needed = graph()
+    assert {here: needed[here] - API for here in ARROWS} == ARROWS
 
 
 def test_the_arrows_run_one_way():
