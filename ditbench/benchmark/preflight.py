@@ -12,6 +12,7 @@ from ..records.facts import Environment
 from ..registry import Registry
 from ..runtime.environment import describe, find_device
 from ..tracks.config import RunConfig
+from ..tracks.deviation import Deviation
 from ..tracks.plan import find_dataset
 from .deviations import deviations, other_images
 from .setup import Report, build, open_data, resolve
@@ -25,7 +26,7 @@ class Checked:
     environment: Environment
     data_sha256: str
     reference_sha256: str
-    deviations: tuple[str, ...]
+    deviations: tuple[Deviation, ...]
 
 
 def check(

@@ -124,9 +124,9 @@ def preflight(
     checked = answer_of(_serve_preflight, (configs, processes, parallel), hear)
     known = {name: getattr(checked, name) for name in ("device", "data_sha256", "reference_sha256")}
     known["hardware"] = checked.environment.hardware
+    told = tuple(map(str, checked.deviations))
     return [
-        config.model_copy(update={**known, "deviations": (*config.deviations, *checked.deviations)})
-        for config in configs
+        config.model_copy(update={**known, "deviations": (*config.deviations, *told)}) for config in configs
     ], checked.environment.model_copy(update={"processes": processes, "parallel": parallel})
 
 

@@ -85,8 +85,14 @@ def data_of(track: Track) -> str:
 
 def shipped(track: Track) -> Track | None:
     """The same protocol as it comes with this ditbench; None if it is another, or of an older version."""
-    found = _shipped(track.name) if published(track) else None
+    found = namesake(track)
     return found if found is not None and found.hash == track.hash else None
+
+
+def namesake(track: Track) -> Track | None:
+    """The track of this name and version as it comes with this ditbench, whatever a run changes in it; or None."""
+    found = _shipped(track.name) if published(track) else None
+    return found if found is not None and found.version == track.version else None
 
 
 @lru_cache(maxsize=1)

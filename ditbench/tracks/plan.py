@@ -24,6 +24,7 @@ from ..registry import Registry, pick, provenance, select
 from ..storage.schema import first_fault
 from .budget import Budget
 from .config import Ruleset, RunConfig, check_seeds
+from .deviation import Deviation
 from .lookup import resolve_track
 from .track import Evaluation, ObjectiveChoice, Recipe, Track
 
@@ -51,7 +52,7 @@ def make_plan(
         "track": chosen,
         "budget": str(budget),
         "eval_at": check_shares(options["eval_at"]),
-        "deviations": deviations,
+        "deviations": tuple(map(str, deviations)),
     }
     built = [_built(registry, select(registry, text, chosen.size), chosen, options) for text in architectures]
     runs = [RunConfig(**common, **of, seed=seed) for of in built for seed in check_seeds(seeds)]
@@ -92,22 +93,22 @@ def _refuse_twice(runs: Sequence[RunConfig]) -> None:
 
 def measured_otherwise(
     registry: Registry, track: Track, samples: int | None, features: str
-) -> tuple[Track, tuple[str, ...]]:
+) -> tuple[Track, tuple[Deviation, ...]]:
     """The track with other samples, or another extractor and the metrics that it can give; and what changed."""
-    asked, changes, told = track.evaluation, dict[str, Any](), list[str]()
+    asked, changes, found = track.evaluation, dict[str, Any](), list[Deviation]()
     if samples is not None and samples != asked.samples:
         changes["samples"] = samples
-        told.append(f"{samples} samples, not {asked.samples}")
+        found.append(Deviation("samples", samples, asked.samples))
     if features and features != asked.features:
         extractor = pick("extractor", features, registry.extractors)
         fitting = [name for name in asked.metrics if "/" in name or _fits(registry.metrics[name], extractor)]
         changes |= {"features": features, "metrics": fitting}
-        told.append(f"features of {features}, not {asked.features}")
+        found.append(Deviation("features", features, asked.features))
     try:
         evaluation = Evaluation.model_validate({**asked.model_dump(), **changes})
     except pydantic.ValidationError as error:
         raise BadValue(f"Track {track.name!r} can't be measured so: {first_fault(error)}.") from None
-    return track.model_copy(update={"evaluation": evaluation}), tuple(told)
+    return track.model_copy(update={"evaluation": evaluation}), tuple(found)
 
 
 def _fits(metric: Metric, extractor: Extractor) -> bool:

@@ -1,5 +1,6 @@
 """What the site is made with: its folder, pictures, plots, commands, scripts and colours."""
 
+import inspect
 import json
 import re
 import shlex
@@ -152,11 +153,16 @@ def test_numbers_of_plots_are_short():
         {"architectures": ["uvit"], "ruleset": "native", "device": "cuda:1", "raw_weights": True},
         {"architectures": ["dit"], "micro_batch": 16, "checkpointing": True},
         {"architectures": ["mdt"], "samples": 200},
+        {"architectures": ["mdt"], "features": "inception-v3-compat"},
+        {"architectures": ["mdt"], "samples": 200, "of": "mine"},
+        {"architectures": ["mdt"], "features": "inception-v3-compat", "of": "mine"},
     ],
 )
-def test_the_command_on_a_page_is_that_run(ditbench, monkeypatch, asked):
-    registry = Registry.installed()
-    (config,) = make_plan(registry, "digits", **asked)
+def test_the_command_on_a_page_is_that_run(ditbench, monkeypatch, tmp_path, asked):
+    registry, places = Registry.installed(), {"digits": "digits", "mine": str(tmp_path / "mine.toml")}
+    digits = registry.tracks["digits"].read_text(encoding="utf-8")
+    Path(places["mine"]).write_text(digits.replace('name = "digits"', 'name = "mine"'), encoding="utf-8")
+    (config,) = make_plan(registry, places[asked.get("of", "digits")], **{k: v for k, v in asked.items() if k != "of"})
     facts = identity(config)
     on_the_way = [{**run("dit:nano", 0, 1.0).milestones[0].model_dump(), "at": at} for at in config.eval_at]
     milestones = [run("dit:nano", 0, 1.0).milestones[0].model_copy(update=facts) for facts in on_the_way]
@@ -165,15 +171,16 @@ def test_the_command_on_a_page_is_that_run(ditbench, monkeypatch, asked):
     typed = {}
 
     def take(track, architectures, seeds, **options):
-        typed.update(options, track=track, architectures=architectures, seeds=seeds)
+        typed.update(options, track=places[track], architectures=architectures, seeds=seeds)
         raise SystemExit(0)
 
     monkeypatch.setattr(campaign, "run", take)
     ditbench(*shlex.split(reproduction(record).run)[1:])
-    known = make_plan.__kwdefaults__.keys() | {"track", "architectures", "seeds"}
+    known = inspect.signature(make_plan).parameters
     (again,) = make_plan(registry, **{name: value for name, value in typed.items() if name in known})
     assert again.run_id == config.run_id and again.eval_at == config.eval_at
     assert again.raw_weights == config.raw_weights and again.recipe == config.recipe
+    assert again.deviations == config.deviations
 
 
 def test_words_that_a_shell_should_not_see_make_no_command():

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ...records.record import Record
+from ...tracks.ledger import namesake
 
 
 @dataclass(frozen=True)
@@ -42,15 +43,16 @@ def _words(record: Record) -> Iterator[str]:
         yield "--checkpointing"
     if record.raw is not None:
         yield "--raw"
-    yield from _deviating(record)
+    if record.deviations:
+        yield from _chosen(record)
 
 
-def _deviating(record: Record) -> Iterator[str]:
-    """What takes a run out of its track's ranking, as `plan.measured_otherwise` tells it."""
-    asked = record.track.evaluation
-    if any(told.startswith(f"{asked.samples} samples, not ") for told in record.deviations):
+def _chosen(record: Record) -> Iterator[str]:
+    """What was chosen instead of the track's own; all, where that is not at hand: to choose its own is no change."""
+    asked, ours = record.track.evaluation, namesake(record.track)
+    if ours is None or asked.samples != ours.evaluation.samples:
         yield from ("--samples", str(asked.samples))
-    if any(told.startswith(f"features of {asked.features}, not ") for told in record.deviations):
+    if ours is None or asked.features != ours.evaluation.features:
         yield from ("--features", asked.features)
 
 
