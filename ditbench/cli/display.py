@@ -209,8 +209,8 @@ def _spare(found: Sequence[Column], stacked: bool) -> list[Column]:
     if spent or not stacked:
         return spent
     known = next((column for header in _SPARE for column in found if column.header == header), found[-1])
-    subject = known.header.partition(" (")[0]  # of every class of hardware
-    return [column for column in found if column.header.partition(" (")[0] == subject] if len(found) > _LEAST else []
+    same = [column for column in found if column.subject == known.subject]  # of every class of hardware
+    return same if len(found) > _LEAST else []
 
 
 def _needed(column: Column, board: Board) -> bool:

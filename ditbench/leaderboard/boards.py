@@ -135,11 +135,21 @@ class Row:
         """Those that do not agree with their record."""
         return [found for record in self.records for found in doubts_of(record, self.verifications)]
 
+    @cached_property
+    def unfinished(self) -> tuple[Record, ...]:
+        """The runs without numbers."""
+        return tuple(record for record in self.records if record.status != "finished")
+
+    @property
+    def missing(self) -> str:
+        """How many runs did not finish; empty if all did."""
+        bad = self.unfinished
+        return f"{len(bad)} of {len(self.records)} {bad[0].status}" if bad else ""
+
     @property
     def misses(self) -> str:
-        """How many runs did not finish, and why the first of them; empty if all did."""
-        bad = [record for record in self.records if record.status != "finished"]
-        return f"{len(bad)} of {len(self.records)} {bad[0].status}: {bad[0].reason}" if bad else ""
+        """The same, and why the first of them did not."""
+        return f"{self.missing}: {self.unfinished[0].reason}" if self.unfinished else ""
 
     @property
     def status(self) -> str:

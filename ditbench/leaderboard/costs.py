@@ -22,6 +22,7 @@ class Fact:
     kind: Literal["spent", "speed", "size"]
     read: Callable[[Record], float | None]
     scale: float = 1.0  # plain units in one of the header's
+    higher_is_better: bool = False
 
     def estimate(self, row: Row) -> Estimate | None:
         """Over the row's seeds, in plain units; None if it is not known of all its finished runs."""
@@ -65,22 +66,32 @@ IMAGES = Fact("training_images", "images", "spent", lambda record: _training(rec
 SECONDS = Fact("training_seconds", "train s", "spent", lambda record: _training(record).seconds)
 FLOPS = Fact("training_flops", "TFLOPs", "spent", lambda record: _training(record).flops or None, 1e12)
 TRAINING_RATE = Fact(
-    "training_images_per_second", "train img/s", "speed", lambda record: _training(record).images_per_second
+    "training_images_per_second",
+    "train img/s",
+    "speed",
+    lambda record: _training(record).images_per_second,
+    higher_is_better=True,
 )
 SAMPLING_RATE = Fact(
-    "sampling_images_per_second", "sample img/s", "speed", lambda record: _sampling(record).images_per_second
+    "sampling_images_per_second",
+    "sample img/s",
+    "speed",
+    lambda record: _sampling(record).images_per_second,
+    higher_is_better=True,
 )
 TRAINING_RATE_PER_DEVICE = Fact(
     "training_images_per_second_per_device",
     "train img/s per device",
     "speed",
     lambda record: _per_device(_training(record).images_per_second, record),
+    higher_is_better=True,
 )
 SAMPLING_RATE_PER_DEVICE = Fact(
     "sampling_images_per_second_per_device",
     "sample img/s per device",
     "speed",
     lambda record: _per_device(_sampling(record).images_per_second, record),
+    higher_is_better=True,
 )
 PEAK_MEMORY = Fact("peak_memory_bytes", "peak MiB", "speed", _peak, 2**20)
 PARAMETERS = Fact("parameters", "params (M)", "size", _parameters, 1e6)

@@ -115,8 +115,8 @@ def reported_tables(reported: Sequence[Reported]) -> dict[str, pd.DataFrame]:
 
 def remarks(reported: Sequence[Reported], track: str) -> list[str]:
     """What else must be said of a track's published numbers, source by source."""
-    told = [f"{of.setting.source}: {of.setting.note}." for of in reported if of.setting.track == track]
-    return [line for line in dict.fromkeys(told) if not line.endswith(": .")]
+    noted = [of.setting for of in reported if of.setting.track == track and of.setting.note]
+    return list(dict.fromkeys(f"{setting.source}: {setting.note}." for setting in noted))
 
 
 def _measured(setting: Setting, architecture: str, protocol: str, boards: Sequence[Board]) -> tuple[Estimate, ...]:

@@ -38,9 +38,16 @@ Cell = str | Estimate | None  # None: not known, or not to be had on this hardwa
 class Column:
     """One column of a board's table."""
 
-    header: str
+    subject: str  # what it is about
     kind: Kind
     cell: Callable[[Row], Cell]
+    hardware: str = ""  # the class of it, where each has a column of the subject
+    higher_is_better: bool = False
+
+    @property
+    def header(self) -> str:
+        """What stands above it, and no other column of the board has."""
+        return f"{self.subject} ({self.hardware})" if self.hardware else self.subject
 
     def text(self, row: Row) -> str:
         """The cell as a person reads it."""
@@ -89,9 +96,11 @@ def _seeds(row: Row) -> str:
 def _quality(board: Board) -> Iterator[Column]:
     found = measurements(board)
     for of in found:
-        yield Column(quality_header(of), "quality", partial(_estimate, of.protocol))
+        cell = partial(_estimate, of.protocol)
+        yield Column(quality_header(of), "quality", cell, higher_is_better=of.higher_is_better)
     for of in found[:1]:
-        yield Column(f"raw weights' {quality_header(of)}", "raw", raw_weights)
+        header = f"raw weights' {quality_header(of)}"
+        yield Column(header, "raw", raw_weights, higher_is_better=of.higher_is_better)
 
 
 def _estimate(protocol: str, row: Row) -> Estimate | None:
@@ -105,22 +114,23 @@ def raw_weights(row: Row) -> Estimate | None:
 
 
 def _costs(board: Board) -> Iterator[Column]:
-    classes = [(hardware, f" ({hardware})" if len(board.hardware) > 1 else "") for hardware in board.hardware]
+    classes = [(hardware, hardware if len(board.hardware) > 1 else "") for hardware in board.hardware]
     second, time = _unit(board, SECONDS, _TIMES)
     flop, work = _unit(board, FLOPS, _FLOPS)
     goal = target(board)
     yield Column("images", "spent", _scaled(IMAGES, 1))
-    for hardware, suffix in classes:
-        yield Column(f"train {time}{suffix}", "spent", _scaled(SECONDS, second, hardware))
+    for hardware, told in classes:
+        yield Column(f"train {time}", "spent", _scaled(SECONDS, second, hardware), told)
     yield Column(work, "spent", _scaled(FLOPS, flop))
-    for hardware, suffix in classes if goal else ():
-        yield Column(f"{time} to {goal}{suffix}", "target", _to_target(board, "seconds", second, hardware))
+    for hardware, told in classes if goal else ():
+        yield Column(f"{time} to {goal}", "target", _to_target(board, "seconds", second, hardware), told)
     if goal:
         yield Column(f"{work} to {goal}", "target", _to_target(board, "flops", flop))
     rates = (TRAINING_RATE, TRAINING_RATE_PER_DEVICE, SAMPLING_RATE, SAMPLING_RATE_PER_DEVICE)
     for fact in (*rates, PEAK_MEMORY):
-        for hardware, suffix in classes:
-            yield Column(f"{fact.header}{suffix}", "speed", _scaled(fact, fact.scale, hardware))
+        for hardware, told in classes:
+            cell = _scaled(fact, fact.scale, hardware)
+            yield Column(fact.header, "speed", cell, told, fact.higher_is_better)
     for fact in (PARAMETERS, MACS, TRAINING_MACS):
         yield Column(fact.header, "size", _scaled(fact, fact.scale))
 

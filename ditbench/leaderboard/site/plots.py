@@ -146,8 +146,8 @@ def _scale(values: Sequence[float | None]) -> Chart:
 
 
 def _look(contents: Contents, board: Board, row: Row, variant: int, mode: str) -> Chart:
-    misses = f" ({row.misses.partition(':')[0]})" if row.misses else ""
-    return {"name": _text(name(row, board) + misses), "style": contents.style(row), "variant": variant, "mode": mode}
+    missing = f" ({row.missing})" if row.missing else ""
+    return {"name": _text(name(row, board) + missing), "style": contents.style(row), "variant": variant, "mode": mode}
 
 
 def _text(text: str) -> Markup:

@@ -129,8 +129,7 @@ def verdict(board: Board) -> str:
 
 def _heading(column: Column, board: Board) -> Heading:
     numeric = any(isinstance(column.cell(row), Estimate) for row in board.rows)
-    descending = column.header.endswith("↑") or (column.kind == "speed" and "img/s" in column.header)
-    return Heading(column.header, column.kind, numeric, descending)
+    return Heading(column.header, column.kind, numeric, column.higher_is_better)
 
 
 def _line(contents: Contents, board: Board, row: Row, variant: int, headed: Sequence[tuple[Column, Heading]]) -> Line:
