@@ -33,7 +33,7 @@ from ..runtime.processes import PRELOAD, begin
 from ..runtime.progress import Diverged, Interrupted, Watch
 from .jobs import LOG_FILE, Job, carry_out, write_failure
 from .local import redirect_output, reporter, stop_on_signals
-from .rendezvous import TOLD, Seat
+from .rendezvous import Seat
 
 RESTARTS = 3  # after a rank has died
 _WISHES = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -89,8 +89,8 @@ def _rank(job: Job, outbox: Connection) -> None:
     seat, job = Seat.of_environment(f"attempt-{attempt}"), replace(job, fresh=job.fresh and attempt == "0")
     store = seat.store()
     if seat.blamed(store):
-        if seat.rank == 0 and (reason := seat.untold(store)):
-            write_failure(job, reason)
+        if seat.rank == 0 and (blame := seat.untold(store)):
+            write_failure(job, blame.reason)
         return
     _leave_when_asked(take_part(job, seat, outbox))
 
@@ -129,7 +129,7 @@ def _take_part(job: Job, seat: Seat, outbox: Connection) -> list[int]:
     seat.meet()
     try:
         if _carry_out(job, world, outbox, stopping) == "failed":
-            seat.accuse(seat.store(), TOLD)
+            seat.accuse(seat.store())
             return stopping
     except (Diverged, Interrupted):
         return stopping  # as on rank 0, which tells
@@ -137,7 +137,7 @@ def _take_part(job: Job, seat: Seat, outbox: Connection) -> list[int]:
         known = isinstance(error, DitbenchError)
         if known and world.main:
             outbox.send(error)
-            seat.accuse(seat.store(), TOLD)
+            seat.accuse(seat.store())
         if _told_by_main(job, began, world, known):
             return stopping
         print(f"rank {world.rank}:\n{traceback.format_exc()}", file=sys.stderr, flush=True)
@@ -178,8 +178,8 @@ def _end_with_the_run(seat: Seat, done: threading.Event) -> None:
     with suppress(distributed.DistError):  # the launcher is gone, see `_stop_without_parent`
         store = seat.store()
         while not done.wait(_LOOK):
-            reason = seat.blamed(store)
-            if reason and not done.wait(_COLLATERAL if reason == TOLD else 0):
+            blame = seat.blamed(store)
+            if blame and not done.wait(_COLLATERAL if blame.told else 0):
                 os._exit(1)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -11,7 +12,19 @@ import torch
 from torch import distributed
 
 PATIENCE = timedelta(days=1)  # one rank measures for long while the others wait; the launcher sees who dies
-TOLD = "told"  # the blame for what rank 0 has recorded itself
+
+
+@dataclass(frozen=True)
+class Blame:
+    """What has ended a run."""
+
+    reason: str = ""  # in one line; empty: rank 0 has recorded it itself
+    killed: bool = False  # a process was, so that another attempt may go well
+
+    @property
+    def told(self) -> bool:
+        """Whether rank 0 has recorded it."""
+        return not self.reason
 
 
 @dataclass(frozen=True)
@@ -48,15 +61,15 @@ class Seat:
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         distributed.init_process_group(backend, store=store, rank=self.rank, world_size=self.size, timeout=PATIENCE)
 
-    def blamed(self, store: Any) -> str:
-        """What has ended the run; empty: nothing has."""
-        return store.get(self.blame).decode() if store.check([self.blame]) else ""
+    def blamed(self, store: Any) -> Blame | None:
+        """What has ended the run; None: nothing has."""
+        return Blame(**json.loads(store.get(self.blame))) if store.check([self.blame]) else None
 
-    def untold(self, store: Any) -> str:
-        """The same, but empty if rank 0 has recorded it."""
-        reason = self.blamed(store)
-        return "" if reason == TOLD else reason
+    def untold(self, store: Any) -> Blame | None:
+        """The same, but None if rank 0 has recorded it."""
+        blame = self.blamed(store)
+        return None if blame is None or blame.told else blame
 
-    def accuse(self, store: Any, reason: str) -> None:
-        """Say what ends the run; the first word is the last."""
-        store.compare_set(self.blame, "", reason)
+    def accuse(self, store: Any, reason: str = "", killed: bool = False) -> None:
+        """Say what ends the run, as `Blame` has it; the first word is the last."""
+        store.compare_set(self.blame, "", json.dumps(asdict(Blame(reason, killed))))

@@ -35,7 +35,6 @@ NAME = "torchrun"
 RESTARTS = 3  # of a run, after one of its processes was killed
 _LOOK = 0.5  # seconds between two looks for an order
 _ORDERS = count()  # of this process: rank 0 gives as many as each of the others takes
-_KILLED = "killed "  # how the blame begins for what another attempt may mend
 
 
 @dataclass(frozen=True)
@@ -99,12 +98,12 @@ class Torchrun(Here):
         listener.started(job.config)
         for attempt in range(RESTARTS + 1):
             order = self._order(replace(job, fresh=job.fresh and not attempt))
-            worker, reason = _obey(order, lambda progress: listener.progress(job.config, progress))
-            if worker.interrupted or not reason.startswith(_KILLED):
+            worker, blame = _obey(order, lambda progress: listener.progress(job.config, progress))
+            if worker.interrupted or blame is None or not blame.killed:
                 break
-        failed = bool(reason) and worker.fault is None  # `RunBusy`: the row is told, not written
+        failed = blame is not None and worker.fault is None  # `RunBusy`: the row is told, not written
         if failed:
-            write_failure(job, reason)
+            write_failure(job, blame.reason)
         yield read_record(job.directory / FILE_NAME) if failed else outcome(job, worker, [])
         if worker.interrupted:
             raise KeyboardInterrupt
@@ -133,16 +132,16 @@ def _next_order(store: Any, number: int) -> _Order:
     return order
 
 
-def _obey(order: _Order, hear: Callable[[Progress], None]) -> tuple[Worker, str]:
-    """Carry out one's part of a run; the process that has done so, and what ended the run, if anything did."""
+def _obey(order: _Order, hear: Callable[[Progress], None]) -> tuple[Worker, Any]:
+    """Carry out one's part of a run; the process that has done so, and the `Blame` for its end, if there is any."""
     seat = replace(_seat(), attempt=_key(order.number, "world"), blame=_key(order.number, "blame"))
     worker = Worker(_serve, (order.job, seat), hear)
     with suppress(KeyboardInterrupt):  # the worker says that, too
         list(ended([worker]))
     store = seat.store()
     if worker.exitcode:  # what it has said itself stays
-        killed = _KILLED if worker.exitcode < 0 else ""
-        seat.accuse(store, f"{killed}rank {seat.rank}: {worker.how_it_ended}")
+        killed = worker.exitcode < 0
+        seat.accuse(store, f"{'killed ' if killed else ''}rank {seat.rank}: {worker.how_it_ended}", killed)
     return worker, seat.untold(store)
 
 
