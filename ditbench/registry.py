@@ -244,21 +244,6 @@ def _one_line(error: BaseException) -> str:
     return text if isinstance(error, PluginFault) else f"{type(error).__name__}: {text}"
 
 
-def provenance(registry: Registry, selection: Selection) -> dict[str, Any]:
-    """What is built and whose code builds it, by the names that `RunConfig` and `ArchitectureFacts` share."""
-    name = selection.architecture.name
-    plugin = registry.provider(name)
-    return {
-        "size": selection.size,
-        "options": dict(selection.options),
-        "settings": selection.settings,
-        "paper": selection.architecture.paper,
-        "distribution": plugin.distribution,
-        "distribution_version": plugin.version,
-        "source_sha256": registry.source_sha256(name),
-    }
-
-
 def select(registry: Registry, text: str, default_size: str = "") -> Selection:
     """Parse ``name[:size][+option=value]...``; without a default the size must be named."""
     head, *pairs = text.strip().split("+")

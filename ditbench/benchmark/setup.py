@@ -185,8 +185,7 @@ def _read_autoencoder(folder: Path) -> Autoencoder:
 def build(parts: Parts, config: RunConfig) -> nn.Module:
     """The run's denoiser, initialised from the run's seed."""
     torch.manual_seed(config.seed)
-    recomputing = {"checkpointing": True} if config.recipe.checkpointing else {}
-    return load(parts.architecture.build)(parts.spec, **{**config.settings, **recomputing})  # type: ignore[no-any-return]
+    return load(parts.architecture.build)(parts.spec, **config.build_settings)  # type: ignore[no-any-return]
 
 
 def drawing_of(config: RunConfig, parts: Parts) -> Drawing:

@@ -170,7 +170,7 @@ def check_profiles(folder: Path | None) -> list[Profile]:
 
 def nearest(profiles: Iterable[Profile], config: RunConfig, load: Workload, machine: Machine) -> Profile | None:
     """The profile of this network on this input and device that was timed most like the run: precision, mode, batch."""
-    settings = _settings(config)
+    settings = config.build_settings
     fitting = [
         profile
         for profile in profiles
@@ -267,10 +267,6 @@ def add(numbers: Iterable[float | None]) -> float | None:
             return None
         total += number
     return total
-
-
-def _settings(config: RunConfig) -> dict[str, object]:
-    return {**config.settings, **({"checkpointing": True} if config.recipe.checkpointing else {})}
 
 
 def _distance(profile: Profile, config: RunConfig, load: Workload, machine: Machine) -> tuple[float, ...]:

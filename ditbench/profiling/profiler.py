@@ -17,10 +17,10 @@ from typing import Any
 
 from ..components import DenoiserSpec, Selection
 from ..errors import BadValue, DitbenchError
-from ..records.facts import ArchitectureFacts
 from ..records.profile import How, Profile, Setup, Turn
-from ..registry import Registry, provenance, select
+from ..registry import Registry, select
 from ..runtime.processes import Expendable, answer_of, end_with_parent, ended
+from ..tracks.architecture import ArchitectureFacts, facts_of
 from ..tracks.plan import check_device
 from ..tracks.track import Track
 
@@ -65,7 +65,9 @@ def plan_profiles(
     pairs = sorted(zip(selections, specs, strict=True), key=lambda pair: pair[0].label)  # however they were typed
     random.Random(seed).shuffle(pairs)
     return [
-        Task(_facts(selection, registry), Setup(**common, spec=spec), Turn(seed=seed, position=position, of=len(pairs)))
+        Task(
+            facts_of(selection, registry), Setup(**common, spec=spec), Turn(seed=seed, position=position, of=len(pairs))
+        )
         for position, (selection, spec) in enumerate(pairs)
     ]
 
@@ -84,11 +86,6 @@ def run_profiles(tasks: Sequence[Task]) -> Iterator[Profile]:
 def _failed(task: Task, reason: str) -> Profile:
     created = datetime.now(UTC).replace(microsecond=0)
     return Profile(created=created, architecture=task.architecture, setup=task.setup, turn=task.turn, reason=reason)
-
-
-def _facts(selection: Selection, registry: Registry) -> ArchitectureFacts:
-    of = provenance(registry, selection)
-    return ArchitectureFacts(name=selection.architecture.name, label=selection.label, **of)
 
 
 def _serve_check(outbox: Connection, asked: tuple[list[str], list[DenoiserSpec], Track | None, How]) -> None:

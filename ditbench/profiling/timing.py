@@ -14,7 +14,6 @@ from ..components import DenoiserSpec, Selection
 from ..denoiser.cost import cost_of_selection
 from ..denoiser.interface import example_batch, loss_of, perturb
 from ..errors import DitbenchError
-from ..records.facts import ArchitectureFacts
 from ..records.profile import How, Phase, Profile, Setup, Turn
 from ..runtime.environment import describe, find_device
 from ..runtime.memory import device_used, peak_memory, reset_peak, resident
@@ -26,6 +25,7 @@ from ..runtime.precision import (
     products,
     resolve,
 )
+from ..tracks.architecture import ArchitectureFacts
 from .energy import Joules, energy_counter
 from .hardware import VERSION, dense_peak
 

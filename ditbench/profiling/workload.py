@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ..components import DenoiserSpec, Selection, load
-from ..denoiser.cost import cost_of_selection
+from ..components import DenoiserSpec, load
+from ..denoiser.cost import cost_of
 from ..registry import Registry, pick
 from ..runtime import precision
 from ..sampling import generate as sampling
@@ -39,17 +39,14 @@ def _count(config: RunConfig, registry: Registry, on_gpu: bool) -> Workload:
     track, recipe = config.track, config.recipe
     device = torch.device("cuda" if on_gpu else "cpu")  # only its kind is looked at
     spec = spec_of(track.model_copy(update={"objective": config.objective}), registry)
-    recomputing = {"checkpointing": True} if recipe.checkpointing else {}
-    selection = Selection(
-        architecture=registry.architectures[config.architecture],
-        size=config.size,
-        options={**config.options, **recomputing},
-    )
+    build = load(registry.architectures[config.architecture].build)
+    with torch.device("meta"):
+        cost = cost_of(build(spec, **config.build_settings), spec)
     latent = spec.space == "latent"
     side = track.data.resolution
     return Workload(
         spec=spec,
-        cost=cost_of_selection(selection, spec),
+        cost=cost,
         evaluations=_evaluations(config, spec, registry),
         image_shape=(3 if latent else spec.channels, side, side),
         decoder_macs=DECODERS.get(track.data.autoencoder or "", {}).get(spec.resolution) if latent else 0,

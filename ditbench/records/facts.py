@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from ..components import Value
-from ..storage.schema import Frozen, Name, Positive
+from ..storage.schema import Frozen, Positive
 from .derived import Kind, sample_error
 
 Status = Literal["finished", "failed", "diverged", "interrupted"]
@@ -19,20 +19,6 @@ Number = Annotated[float, Field(ge=-1e30, le=1e30)]  # statistics of several can
 
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-
-
-class ArchitectureFacts(Frozen):
-    """What was built, and whose code built it."""
-
-    name: Name
-    size: str
-    options: dict[str, Value]
-    label: str  # as the command line spells it
-    settings: dict[str, Value | None]  # everything the network was built with
-    distribution: str
-    distribution_version: str
-    source_sha256: str  # of the plugin's Python files
-    paper: str
 
 
 class Environment(Frozen):

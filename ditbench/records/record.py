@@ -12,10 +12,10 @@ from pydantic import Field
 from ..errors import BadFile
 from ..storage.files import write_text
 from ..storage.schema import Frozen, Name, digest, read_checked
+from ..tracks.architecture import ArchitectureFacts
 from ..tracks.config import Ruleset, RunConfig
 from ..tracks.track import ObjectiveChoice, Recipe, Track
 from .facts import (
-    ArchitectureFacts,
     Cost,
     Count,
     DataFacts,
@@ -112,7 +112,6 @@ _OF_THE_RUN = (  # what a config and its record both say, by one name
 
 def identity(config: RunConfig) -> dict[str, Any]:
     """The fields of a run's record that are known before it starts."""
-    of_both = ArchitectureFacts.model_fields.keys() - {"name"}
     return {
         **{name: getattr(config, name) for name in _OF_THE_RUN},
         "run_id": config.run_id,
@@ -120,15 +119,14 @@ def identity(config: RunConfig) -> dict[str, Any]:
         "created": datetime.now(UTC).replace(microsecond=0),
         "track_hash": config.track.hash,
         "deviations": list(config.deviations),
-        "architecture": ArchitectureFacts(name=config.architecture, **{n: getattr(config, n) for n in of_both}),
+        "architecture": config.built,
     }
 
 
 def config_of(record: Record) -> RunConfig:
     """The run that a record says it is of: `RunConfig.hash` of it is the record's `run_hash`."""
     return RunConfig(
-        architecture=record.architecture.name,
-        **record.architecture.model_dump(exclude={"name", "label"}),
+        **record.architecture.of_run,
         **{name: getattr(record, name) for name in _OF_THE_RUN},
         hardware=record.environment.hardware if record.environment else "",
         deviations=tuple(record.deviations),

@@ -9,6 +9,7 @@ from pydantic import Field
 from ..components import Value, label
 from ..errors import BadValue
 from ..storage.schema import Fraction, Frozen, digest
+from .architecture import ArchitectureFacts
 from .track import ObjectiveChoice, Recipe, Track, without_memory
 
 Ruleset = Literal["matched", "native"]  # everybody's recipe; or that of the architecture's own paper
@@ -49,6 +50,17 @@ class RunConfig(Frozen):
     def label(self) -> str:
         """The architecture as the command line spells it, e.g. ``dit:S/2+conditioning=adaln``."""
         return label(self.architecture, self.size, self.options)
+
+    @property
+    def built(self) -> ArchitectureFacts:
+        """What is built, and whose code builds it."""
+        same = ArchitectureFacts.model_fields.keys() - {"name"}
+        return ArchitectureFacts(name=self.architecture, **{name: getattr(self, name) for name in same})
+
+    @property
+    def build_settings(self) -> dict[str, Value | None]:
+        """What the network of this run is built with: its settings, and what fits it into memory."""
+        return {**self.settings, "checkpointing": True} if self.recipe.checkpointing else dict(self.settings)
 
     @property
     def hash(self) -> str:

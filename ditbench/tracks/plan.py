@@ -20,8 +20,9 @@ from ..components import (
 )
 from ..errors import BadValue
 from ..options import RunOptions, takes
-from ..registry import Registry, pick, provenance, select
+from ..registry import Registry, pick, select
 from ..storage.schema import first_fault
+from .architecture import facts_of
 from .budget import Budget
 from .config import Ruleset, RunConfig, check_seeds
 from .deviation import Deviation
@@ -78,8 +79,7 @@ def _built(registry: Registry, selection: Selection, track: Track, options: RunO
     """What a run is of an architecture: its network, the code that builds it, and how it is trained."""
     recipe, objective = train_as(registry, selection, track, options["ruleset"])
     return {
-        "architecture": selection.architecture.name,
-        **provenance(registry, selection),
+        **facts_of(selection, registry).of_run,
         "recipe": fit_memory(selection, recipe, options["micro_batch"], options["checkpointing"]),
         "objective": objective,
     }

@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from ditbench.records.derived import of_raw
 from ditbench.records.evaluation import Evaluation
 from ditbench.records.facts import (
-    ArchitectureFacts,
     Cost,
     CurvePoint,
     DataFacts,
@@ -23,6 +22,7 @@ from ditbench.records.facts import (
 from ditbench.records.record import Record, config_of
 from ditbench.registry import Registry
 from ditbench.storage.schema import digest
+from ditbench.tracks.architecture import ArchitectureFacts
 from ditbench.tracks.ledger import data_of
 from ditbench.tracks.track import load_track
 

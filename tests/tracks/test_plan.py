@@ -202,6 +202,8 @@ def test_what_fits_training_into_memory_is_no_other_run(registry):
     (plain,) = plan(registry, "dit", track="digits")
     (small,) = plan(registry, "dit", track="digits", micro_batch=16, checkpointing=True)
     assert (small.recipe.micro_batch, small.recipe.checkpointing) == (16, True)
+    assert small.settings["checkpointing"] is False
+    assert small.build_settings == {**small.settings, "checkpointing": True}
     assert small.hash == plain.hash and small.track.hash == plain.track.hash
     with pytest.raises(BadValue, match=r"--micro-batch 48: .*batch_size 64 is no multiple of micro_batch 48"):
         plan(registry, "dit", track="digits", micro_batch=48)
