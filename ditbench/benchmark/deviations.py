@@ -14,6 +14,7 @@ def deviations(track: Track, data: Data, dataset: str) -> tuple[Deviation, ...]:
     """In what the data is not the track's, so that a run on it is carried out, but not ranked."""
     asked, (channels, height, width) = track.data, data.examples.shape
     images, classes, meant = len(data.examples), len(data.class_names), asked.dataset.partition(":")[0]
+    autoencoder = data.autoencoder.name if data.autoencoder else ""
     another = dataset != meant and not {dataset, meant} <= set(_PICTURES)
     found = [
         (data.synthetic, Deviation("synthetic")),
@@ -22,10 +23,7 @@ def deviations(track: Track, data: Data, dataset: str) -> tuple[Deviation, ...]:
         (_differ(asked.classes, classes), Deviation("classes", classes, asked.classes)),
         (_differ(asked.channels, channels), Deviation("channels", channels, asked.channels)),
         (height * asked.downsampling != asked.resolution, Deviation("size", (height, width))),
-        (
-            _is_another(asked.autoencoder, data.autoencoder_name),
-            Deviation("autoencoder", data.autoencoder_name, asked.autoencoder),
-        ),
+        (_is_another(asked.autoencoder, autoencoder), Deviation("autoencoder", autoencoder, asked.autoencoder)),
         (bool(data.skipped), Deviation("skipped", data.skipped)),
     ]
     return tuple(deviation for differs, deviation in found if differs)

@@ -180,12 +180,13 @@ def _raw(judge: Judge, environment: Environment) -> RawWeights:
 
 
 def _data_facts(data: Data) -> DataFacts:
+    maker = data.autoencoder
     return DataFacts(
         name=data.name,
         examples=len(data.examples),
         shape=data.examples.shape,
         classes=len(data.class_names),
         skipped=data.skipped,
-        autoencoder=data.autoencoder_name,
-        autoencoder_sha256=data.autoencoder_sha256,
+        autoencoder=maker.name if maker else "",
+        autoencoder_sha256=maker.sha256 if maker else "",
     )

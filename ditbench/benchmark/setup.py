@@ -59,7 +59,7 @@ class Parts:
         """(C, H, W) of the images that samples become."""
         if self.autoencoder is None:
             return self.spec.channels, self.spec.resolution, self.spec.resolution
-        side = self.spec.resolution * self.autoencoder.factor
+        side = self.spec.resolution * self.autoencoder.facts.factor
         return 3, side, side
 
     @property
@@ -169,10 +169,10 @@ def _metric(choice: tuple[str, str], source: Source, registry: Registry) -> tupl
 
 
 def _autoencoder(data: Data) -> Autoencoder | None:
-    if data.autoencoder is None:
+    if data.autoencoder is None or data.autoencoder_folder is None:
         return None
-    found = _read_autoencoder(data.autoencoder)
-    if found.sha256 != data.autoencoder_sha256:
+    found = _read_autoencoder(data.autoencoder_folder)
+    if found.facts.sha256 != data.autoencoder.sha256:
         raise BadFile(f"The autoencoder in {data.name!r} is not the one that made the latents.")
     return found
 

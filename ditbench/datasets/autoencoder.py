@@ -20,6 +20,7 @@ from torch import Tensor
 from ..errors import BadFile, BadValue
 from ..runtime.precision import products
 from ..storage.files import whole_path
+from .examples import AutoencoderFacts
 from .pixels import from_bytes
 
 PART = {"cpu": 1, "cuda": 32}  # images in one pass; on a CPU more are slower
@@ -30,24 +31,8 @@ _UNSUPPORTED = ("shift_factor", "latents_mean", "latents_std")  # other ways to 
 class Autoencoder:
     """An autoencoder on its device. Everything is computed in whole float32, a few images at a time."""
 
-    name: str  # on the Hugging Face hub, or its folder's, without the way to it
-    sha256: str  # see `_identity`
+    facts: AutoencoderFacts
     network: Any  # AutoencoderKL
-
-    @property
-    def scale(self) -> float:
-        """What latents are multiplied with to have unit variance."""
-        return float(self.network.config["scaling_factor"])
-
-    @property
-    def factor(self) -> int:
-        """Pixels per latent cell, along a side."""
-        return 1 << (len(self.network.config["block_out_channels"]) - 1)
-
-    @property
-    def channels(self) -> int:
-        """C of the latents."""
-        return int(self.network.config["latent_channels"])
 
     @property
     def device(self) -> torch.device:
@@ -57,12 +42,13 @@ class Autoencoder:
 
     def cells(self, resolution: int) -> int:
         """h = w of the latents of images of that size; `BadValue` if they don't divide."""
-        if resolution % self.factor:
+        factor = self.facts.factor
+        if resolution % factor:
             raise BadValue(
-                f"Images of {resolution} pixels don't divide into the latent cells of {self.name!r}: "
-                f"give a multiple of {self.factor}."
+                f"Images of {resolution} pixels don't divide into the latent cells of {self.facts.name!r}: "
+                f"give a multiple of {factor}."
             )
-        return resolution // self.factor
+        return resolution // factor
 
     def encode(self, pixels: Tensor, part: int | None = None) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of the posterior, not scaled: twice (N, C, h, w) float32, on the device.
@@ -87,7 +73,7 @@ class Autoencoder:
         return torch.cat([posterior.mean, posterior.std], dim=1)
 
     def _pixels(self, latents: Tensor) -> Tensor:
-        decoded: Tensor = self.network.decode(latents.float() / self.scale).sample
+        decoded: Tensor = self.network.decode(latents.float() / self.facts.scale).sample
         return decoded.clamp(-1, 1)
 
     @torch.inference_mode()
@@ -117,8 +103,14 @@ def load_autoencoder(name_or_path: str, offline: bool = False, device: torch.dev
         raise BadFile(f"The autoencoder {name_or_path!r} is for images of {sides} channels, not RGB.")
     network = network.eval().requires_grad_(False)
     folder = Path(name_or_path)
-    name = folder.resolve().name if folder.is_dir() else name_or_path
-    return Autoencoder(name, _identity(network), network.to(device or "cpu"))
+    facts = AutoencoderFacts(
+        name=folder.resolve().name if folder.is_dir() else name_or_path,
+        sha256=_identity(network),
+        scale=float(config["scaling_factor"]),
+        factor=1 << (len(config["block_out_channels"]) - 1),
+        channels=int(config["latent_channels"]),
+    )
+    return Autoencoder(facts, network.to(device or "cpu"))
 
 
 def _read(name_or_path: str, offline: bool) -> Any:

@@ -9,13 +9,15 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
 
 from ..components import Space
 from ..errors import BadFile
+from ..storage.schema import Frozen, Positive
 from .image_sets import ImageSet, in_memory
 from .pixels import Bytes
 
@@ -72,6 +74,16 @@ class Examples:
         return channels, height, width
 
 
+class AutoencoderFacts(Frozen):
+    """Which autoencoder makes latents, and how it does."""
+
+    name: str  # on the Hugging Face hub, or its folder's, without the way to it
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]  # of what it computes
+    scale: Annotated[float, Field(gt=0)]  # what latents are multiplied with to have unit variance
+    factor: Positive  # pixels per latent cell, along a side
+    channels: Positive  # of the latents
+
+
 @dataclass(frozen=True, eq=False)
 class Data:
     """A data set, opened and checked."""
@@ -84,10 +96,8 @@ class Data:
     held_out: ImageSet | None = None  # real images of the same kind that are not trained on
     held_out_labels: Labels | None = None  # None: not known
     skipped: int = 0  # images that were left out because they can't be read
-    scale: float = 1.0  # latents: what brings them to unit variance
-    autoencoder: Path | None = None  # of the latents: the folder with its weights
-    autoencoder_name: str = ""
-    autoencoder_sha256: str = ""
+    autoencoder: AutoencoderFacts | None = None  # of latents; None: pixels, or noise
+    autoencoder_folder: Path | None = None  # with its weights
     synthetic: bool = False  # noise: nothing can be said of quality
     images_gone: str = ""  # why images that there were are gone, a sentence
 
@@ -95,6 +105,11 @@ class Data:
     def space(self) -> Space:
         """Images have three axes a row, moments four."""
         return "pixel" if len(self.examples.rows.shape) == 4 else "latent"
+
+    @property
+    def scale(self) -> float:
+        """What rows of latents are multiplied with to have unit variance."""
+        return self.autoencoder.scale if self.autoencoder else 1.0
 
 
 def from_arrays(

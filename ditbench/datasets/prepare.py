@@ -45,7 +45,6 @@ from .shards import (
     MANIFEST,
     PARTS,
     PLAN,
-    MadeBy,
     Manifest,
     Plan,
     Report,
@@ -153,19 +152,11 @@ def _counting(done: dict[int, int], report: Callable[[int], None]) -> Hear:
 
 
 def _plan(raw: RawImages, resolution: int, autoencoder: Autoencoder | None, skip_bad: bool, shard_size: int) -> Plan:
-    made_by = None
     if autoencoder is not None:
         autoencoder.cells(resolution)
-        made_by = MadeBy(
-            name=autoencoder.name,
-            sha256=autoencoder.sha256,
-            scale=autoencoder.scale,
-            factor=autoencoder.factor,
-            channels=autoencoder.channels,
-        )
     return Plan(
         resolution=resolution,
-        autoencoder=made_by,
+        autoencoder=autoencoder.facts if autoencoder else None,
         source=Source(
             name=raw.name,
             place=raw.place,
@@ -341,9 +332,10 @@ def _joiner(task: _Task) -> Worker:
         raise BadFile(f"{task.place!r} has changed since it was listed: {again(task.folder)} when it is at rest.")
     if plan.autoencoder is not None:
         kept = task.folder / AUTOENCODER
-        autoencoder = replace(load_autoencoder(str(kept), True, torch.device(task.device)), name=plan.autoencoder.name)
-        if autoencoder.sha256 != plan.autoencoder.sha256:
+        found = load_autoencoder(str(kept), True, torch.device(task.device))
+        if found.facts.sha256 != plan.autoencoder.sha256:
             raise BadFile(f"{str(kept)!r} is not the autoencoder that is planned for: remove the folder of it.")
+        autoencoder = replace(found, facts=plan.autoencoder)  # which may be called otherwise than the folder
     return Worker(raw, task.folder, plan, autoencoder, task.batch_size, task.threads)
 
 

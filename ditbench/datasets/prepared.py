@@ -59,10 +59,8 @@ def load_latents(request: Request) -> Data:
         images_gone=gone,
         held_out=_held_out(raw, request.resolution),
         skipped=len(manifest.skipped),
-        scale=manifest.plan.scale,
-        autoencoder=folder / AUTOENCODER,
-        autoencoder_name=manifest.plan.autoencoder.name,
-        autoencoder_sha256=manifest.plan.autoencoder.sha256,
+        autoencoder=manifest.plan.autoencoder,
+        autoencoder_folder=folder / AUTOENCODER,
     )
 
 
@@ -101,7 +99,7 @@ def verify(folder: Path, report: Report = lambda done, of: None) -> Prepared:
         raise BadFile(
             f"{str(folder / MANIFEST)!r} has other statistics than the shards. Remove it and {again(folder)}."
         )
-    if plan.autoencoder and load_autoencoder(str(folder / AUTOENCODER), True).sha256 != plan.autoencoder.sha256:
+    if plan.autoencoder and load_autoencoder(str(folder / AUTOENCODER), True).facts.sha256 != plan.autoencoder.sha256:
         raise BadFile(f"{str(folder / AUTOENCODER)!r} is not the autoencoder that made the latents.")
     return prepared
 

@@ -30,7 +30,7 @@ from safetensors import SafetensorError, safe_open
 from ..errors import BadFile
 from ..storage.files import cache_folder, exists, in_cache, sha256_of, write_text
 from ..storage.schema import Frozen, Positive, digest, first_fault
-from .examples import Labels, check_labels
+from .examples import AutoencoderFacts, Labels, check_labels
 
 MANIFEST, PLAN, AUTOENCODER, PARTS = "manifest.json", "plan.json", "autoencoder", "parts"
 _CHUNK = 64  # rows whose statistics are summed at a time
@@ -56,22 +56,12 @@ class Source(Frozen):
     images: Positive
 
 
-class MadeBy(Frozen):
-    """The autoencoder of latents."""
-
-    name: str
-    sha256: Sha256
-    scale: Annotated[float, Field(gt=0)]
-    factor: Positive  # pixels per latent cell, along a side
-    channels: Positive
-
-
 class Plan(Frozen):
     """What a folder is being made of. Whoever works on it agrees on this."""
 
     schema_version: Literal[1] = 1
     resolution: Positive  # of the images
-    autoencoder: MadeBy | None  # None: pixels
+    autoencoder: AutoencoderFacts | None  # None: pixels
     source: Source
     class_names: tuple[str, ...]  # empty: unconditional
     skip_bad: bool

@@ -175,7 +175,7 @@ class Worker:
         mean, std = autoencoder.encode(torch.from_numpy(pixels), self.batch_size)
         moments: npt.NDArray[np.float16] = torch.stack([mean, std], dim=1).half().cpu().numpy()
         if not np.isfinite(moments).all():
-            raise BadFile(f"The autoencoder {autoencoder.name!r} makes latents that half precision can't hold.")
+            raise BadFile(f"The autoencoder {autoencoder.facts.name!r} makes latents that half precision can't hold.")
         return moments
 
     def _write(self, shard: int, making: _Making) -> None:

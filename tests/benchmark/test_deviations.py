@@ -4,7 +4,7 @@ import numpy as np
 from records import TRACK
 
 from ditbench.benchmark.deviations import deviations
-from ditbench.datasets.examples import Data, Examples
+from ditbench.datasets.examples import AutoencoderFacts, Data, Examples
 from ditbench.tracks.deviation import Deviation
 
 LATENTS = TRACK.model_copy(
@@ -19,17 +19,17 @@ LATENTS = TRACK.model_copy(
 )  # fmt: skip
 
 
-def made(count=9, channels=4, side=8, classes=3, **more):
+def made(count=9, channels=4, side=8, classes=3, autoencoder="sd-vae-ft-mse", **more):
     rows = np.zeros((count, 2, channels, side, side), np.float16)
     names = tuple("abcdef"[:classes])
-    more = {"autoencoder_name": "sd-vae-ft-mse", **more}
-    return Data("made", "0" * 64, Examples(rows, np.zeros(count, np.int64)), names, None, **more)
+    facts = autoencoder and AutoencoderFacts(name=autoencoder, sha256="0" * 64, scale=1, factor=8, channels=4)
+    return Data("made", "0" * 64, Examples(rows, np.zeros(count, np.int64)), names, None, autoencoder=facts, **more)
 
 
 def test_what_is_not_as_the_track_says_is_found_and_told():
     assert deviations(LATENTS, made(), "latents") == ()
-    assert deviations(LATENTS, made(autoencoder_name="stabilityai/sd-vae-ft-mse"), "latents") == ()
-    found = deviations(LATENTS, made(8, 3, 4, 2, skipped=1, autoencoder_name="mine"), "hf")
+    assert deviations(LATENTS, made(autoencoder="stabilityai/sd-vae-ft-mse"), "latents") == ()
+    found = deviations(LATENTS, made(8, 3, 4, 2, skipped=1, autoencoder="mine"), "hf")
     assert found[1] == Deviation("images", 8, 9) and found[4] == Deviation("size", (4, 4))
     assert [*map(str, found)] == [
         "the data set hf, not latents",
@@ -40,7 +40,7 @@ def test_what_is_not_as_the_track_says_is_found_and_told():
         "latents of 'mine', not 'stabilityai/sd-vae-ft-mse'",
         "1 unreadable images left out",
     ]
-    noise = deviations(LATENTS, made(synthetic=True, autoencoder_name=""), "synthetic")
+    noise = deviations(LATENTS, made(synthetic=True, autoencoder=None), "synthetic")
     assert [*map(str, noise)] == [
         "synthetic noise in place of data",
         "latents of '', not 'stabilityai/sd-vae-ft-mse'",

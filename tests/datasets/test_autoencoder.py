@@ -41,8 +41,8 @@ def test_it_encodes_and_decodes_as_diffusers_does(folder, autoencoder):
     torch.testing.assert_close(std, posterior.std)
     latents = torch.randn(3, 4, 4, 4) * 0.2
     torch.testing.assert_close(autoencoder.decode(latents), plain.decode(latents / 0.18215).sample.clamp(-1, 1))
-    assert (autoencoder.name, autoencoder.factor, autoencoder.channels) == ("small", 4, 4)
-    assert autoencoder.scale == 0.18215
+    assert (autoencoder.facts.name, autoencoder.facts.factor, autoencoder.facts.channels) == ("small", 4, 4)
+    assert autoencoder.facts.scale == 0.18215
 
 
 def test_pixels_stay_in_range(autoencoder):
@@ -66,15 +66,15 @@ def test_loading_leaves_the_generator_alone(folder):
 
 def test_its_hash_is_of_what_it_computes(autoencoder, copy, tmp_path):
     autoencoder.save(tmp_path / "saved")
-    assert load_autoencoder(str(tmp_path / "saved")).sha256 == autoencoder.sha256
+    assert load_autoencoder(str(tmp_path / "saved")).facts.sha256 == autoencoder.facts.sha256
     weights = load_file(copy / WEIGHTS)
     save_file(weights, copy / WEIGHTS, {"written": "anew"})
-    assert load_autoencoder(str(copy)).sha256 == autoencoder.sha256
+    assert load_autoencoder(str(copy)).facts.sha256 == autoencoder.facts.sha256
     weights["decoder.conv_in.bias"][0] += 1e-3
     save_file(weights, copy / WEIGHTS)
-    assert load_autoencoder(str(copy)).sha256 != autoencoder.sha256
+    assert load_autoencoder(str(copy)).facts.sha256 != autoencoder.facts.sha256
     other = write_autoencoder(tmp_path / "other", scaling_factor=0.3)
-    assert load_autoencoder(str(other)).sha256 != autoencoder.sha256
+    assert load_autoencoder(str(other)).facts.sha256 != autoencoder.facts.sha256
 
 
 def test_images_must_divide(autoencoder):
@@ -97,7 +97,7 @@ def test_what_is_not_supported_is_refused(changes, fault, tmp_path):
 
 
 def test_a_shift_of_zero_is_none(tmp_path):
-    assert load_autoencoder(str(write_autoencoder(tmp_path / "vae", shift_factor=0.0))).channels == 4
+    assert load_autoencoder(str(write_autoencoder(tmp_path / "vae", shift_factor=0.0))).facts.channels == 4
 
 
 def damage(folder):

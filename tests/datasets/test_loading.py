@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ditbench.datasets import loading
-from ditbench.datasets.examples import Data, Examples, from_arrays
+from ditbench.datasets.examples import AutoencoderFacts, Data, Examples, from_arrays
 from ditbench.datasets.loading import Feed, Order
 from ditbench.datasets.pixels import to_bytes
 from ditbench.datasets.shards import ShardedRows
@@ -32,12 +32,17 @@ def images():
     )
 
 
+HALVES = AutoencoderFacts(name="halves", sha256="0" * 64, scale=0.5, factor=8, channels=4)
+
+
 def latents(views=2, rows=None):
     """The mean of row r is r everywhere, its standard deviation 1/8."""
     if rows is None:
         rows = np.full((COUNT * views, 2, 4, 8, 8), 0.125, np.float16)
         rows[:, 0] = np.arange(COUNT * views)[:, None, None, None]
-    return Data("made", "0" * 64, Examples(rows, np.arange(COUNT) % 3, views), ("a", "b", "c"), None, scale=0.5)
+    return Data(
+        "made", "0" * 64, Examples(rows, np.arange(COUNT) % 3, views), ("a", "b", "c"), None, autoencoder=HALVES
+    )
 
 
 def mapped(data, folder):
@@ -50,7 +55,7 @@ def mapped(data, folder):
         Examples(rows, data.examples.labels, data.examples.views),
         data.class_names,
         None,
-        scale=data.scale,
+        autoencoder=data.autoencoder,
     )
 
 

@@ -92,11 +92,10 @@ def test_the_folder_knows_where_it_came_from(whole, raw, autoencoder, home):
     assert manifest.source_sha256 == hash_images(raw, np.arange(len(raw)))
     assert [shard.count for shard in manifest.shards] == [8, 8, 8, 3]
     assert manifest.plan.class_names == raw.class_names
-    assert (
-        load_autoencoder(str(whole.folder / AUTOENCODER)).sha256
-        == autoencoder.sha256
-        == manifest.plan.autoencoder.sha256
-    )
+    sha256 = load_autoencoder(str(whole.folder / AUTOENCODER)).facts.sha256
+    assert sha256 == autoencoder.facts.sha256 == manifest.plan.autoencoder.sha256
+    maker = json.loads((whole.folder / PLAN).read_text(encoding="utf-8"))["autoencoder"]
+    assert [*maker.items()] == [("name", "vae"), ("sha256", sha256), ("scale", 0.18215), ("factor", 4), ("channels", 4)]
 
 
 def test_pixels(raw, tmp_path):
@@ -233,7 +232,7 @@ def test_an_autoencoder_that_a_killed_process_has_not_saved_is(raw, autoencoder,
     prepare(raw, tmp_path / "out", SIDE, autoencoder)
     shutil.rmtree(tmp_path / "out" / AUTOENCODER)
     prepare(raw, tmp_path / "out", SIDE, autoencoder)
-    assert load_autoencoder(str(tmp_path / "out" / AUTOENCODER)).sha256 == autoencoder.sha256
+    assert load_autoencoder(str(tmp_path / "out" / AUTOENCODER)).facts.sha256 == autoencoder.facts.sha256
 
 
 def test_batches_as_on_a_gpu_give_the_same_rows_in_the_same_order(whole, raw, autoencoder, tmp_path, monkeypatch):

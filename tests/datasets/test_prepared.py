@@ -52,9 +52,9 @@ def all_of(images, size=5):
 def test_latents(latents, pictures, vae):
     data = load_latents(ask(latents))
     assert (data.space, data.examples.shape, data.examples.views, len(data.examples)) == ("latent", (4, 4, 4), 2, 12)
-    assert (data.name, data.class_names, data.scale) == ("pictures", CLASSES, vae.scale)
-    assert (data.autoencoder_name, data.autoencoder_sha256) == ("small", vae.sha256)
-    assert load_autoencoder(str(data.autoencoder)).sha256 == vae.sha256
+    assert (data.name, data.class_names, data.scale) == ("pictures", CLASSES, vae.facts.scale)
+    assert data.autoencoder == vae.facts and vae.facts.name == "small"
+    assert load_autoencoder(str(data.autoencoder_folder)).facts.sha256 == vae.facts.sha256
     np.testing.assert_array_equal(all_of(data.images), crops(pictures))
     assert data.held_out.count == 6
 

@@ -72,7 +72,7 @@ def test_latents_are_decoded_on_the_way_and_the_decoding_is_timed_apart(tmp_path
     drawing, denoiser = made
 
     class Bright:
-        factor, network = 2, torch.nn.Identity()
+        network = torch.nn.Identity()
 
         def decode(self, x):
             return torch.ones(len(x), 3, 16, 16)
