@@ -64,6 +64,7 @@ def plan(
     """
     from ..profiling.estimate import MFU, Machine, check_profiles, estimate
     from ..profiling.hardware import MEMORY
+    from ..records.facts import is_processor
     from ..records.record import read_runs
     from .console import make_console
 
@@ -73,7 +74,7 @@ def plan(
         raise BadValue(f"--mfu {mfu:g} is no share of a peak: choose one above 0, up to 1.")
     if memory is not None and not 0 < memory < float("inf"):
         raise BadValue(f"--memory {memory:g} is no number of GiB above 0.")
-    asked = only(RunOptions, {**options, "device": "cpu" if device.endswith(" threads") else "auto"})
+    asked = only(RunOptions, {**options, "device": "cpu" if is_processor(device) else "auto"})
     configs = _plan(registry, track, plugins.split(","), parse_seeds(seeds), asked)
     known, records = check_profiles(profiles), read_runs(Path(options["out"]) / configs[0].track.name)
 

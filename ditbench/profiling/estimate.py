@@ -14,7 +14,7 @@ from typing import Literal
 
 from ..components import DenoiserSpec
 from ..errors import BadFile, BadValue
-from ..records.facts import Cost
+from ..records.facts import Cost, is_processor
 from ..records.files import PROFILE_SUFFIX
 from ..records.profile import Phase, Profile, read_profile
 from ..records.record import Record
@@ -44,8 +44,8 @@ class Machine:
 
     @property
     def is_cpu(self) -> bool:
-        """Whether this is a processor, as `Environment.hardware` names it."""
-        return self.device.endswith(" threads")
+        """Whether this is a processor."""
+        return is_processor(self.device)
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,9 @@ Number = Annotated[float, Field(ge=-1e30, le=1e30)]  # statistics of several can
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
+_THREADS = " threads"  # ends the name of a processor and its threads
+
+
 class Environment(Frozen):
     """The machine and the software. No host name, no user name, no path."""
 
@@ -51,7 +54,12 @@ class Environment(Frozen):
     @property
     def hardware(self) -> str:
         """The class of hardware: the GPU's model, or the processor's and its threads."""
-        return self.gpu or f"{self.cpu}, {self.threads} threads"
+        return self.gpu or f"{self.cpu}, {self.threads}{_THREADS}"
+
+
+def is_processor(hardware: str) -> bool:
+    """Whether a class of hardware, named as `Environment.hardware` names it, is a processor and no GPU."""
+    return hardware.endswith(_THREADS)
 
 
 class Cost(Frozen):
