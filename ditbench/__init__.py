@@ -26,7 +26,7 @@ from .hookspecs import hookimpl
 
 if TYPE_CHECKING:
     from .campaign import run
-    from .datasets.examples import Data, Request, from_arrays
+    from .datasets.examples import Data, Examples, Request, from_arrays
     from .denoiser.cost import cost_of
     from .executors.engine import Engine, Listener, Wishes
     from .executors.jobs import Job, carry_out
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from .profiling.hardware import dense_peak
     from .records.record import Record, read_record
     from .registry import Registry
+    from .runtime.progress import Watch
     from .sampling.samplers import Walk
     from .tracks.track import Track, load_track
     from .training.objectives import TIME_SCALE, DiffusionObjective
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 _ON_FIRST_USE = {  # name -> module: a plugin that registers itself should not pay for torch, pandas and pydantic
     "run": "campaign",
     "Data": "datasets.examples",
+    "Examples": "datasets.examples",
     "Request": "datasets.examples",
     "from_arrays": "datasets.examples",
     "cost_of": "denoiser.cost",
@@ -61,6 +63,7 @@ _ON_FIRST_USE = {  # name -> module: a plugin that registers itself should not p
     "Record": "records.record",
     "read_record": "records.record",
     "Registry": "registry",
+    "Watch": "runtime.progress",
     "Walk": "sampling.samplers",
     "Track": "tracks.track",
     "load_track": "tracks.track",
@@ -78,6 +81,7 @@ __all__ = [
     "DiffusionObjective",
     "DitbenchError",
     "Engine",
+    "Examples",
     "Executor",
     "Extractor",
     "Features",
@@ -96,6 +100,7 @@ __all__ = [
     "Track",
     "Value",
     "Walk",
+    "Watch",
     "Weights",
     "Wishes",
     "carry_out",

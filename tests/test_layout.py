@@ -1,10 +1,15 @@
 """The arrows between packages, held. Which package may import which is the architecture."""
 
 import ast
+import subprocess
+import sys
 from graphlib import TopologicalSorter
 
 import pytest
-from import_graph import API, CORE, MODULES, ROOT, graph, imports, name_of, ours, place
+from import_graph import API, CORE, MODULES, ROOT, TEMPLATES, graph, imports, name_of, ours, place
+from snippets import DOCUMENTS, blocks
+
+import ditbench
 
 # package (or module of the root) -> the packages that it may import. A new arrow is a decision, written down here.
 ARROWS = {
@@ -26,8 +31,8 @@ ARROWS = {
     "campaign": {"executors", "leaderboard", "metrics", "records", "storage", "tracks"},
     "testing": {"denoiser"},
     "__init__": {  # the names that it lends, on first use
-        "campaign", "datasets", "denoiser", "executors", "leaderboard", "metrics", "profiling", "records", "sampling",
-        "tracks", "training",
+        "campaign", "datasets", "denoiser", "executors", "leaderboard", "metrics", "profiling", "records", "runtime",
+        "sampling", "tracks", "training",
     },
     "cli": {
         "benchmark", "campaign", "datasets", "denoiser", "executors", "leaderboard", "metrics", "profiling", "records",
@@ -52,7 +57,7 @@ BY_NAME = {
     ("executors", "training"),
     ("runtime", "benchmark"),
 }  # beside ARROWS, when it is needed
-PLUGIN_DOORS = {"ditbench", "ditbench.layers", "ditbench.testing"}
+DOORS = {"ditbench", "ditbench.errors", "ditbench.layers", "ditbench.testing"}  # for all who stand outside
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
@@ -90,19 +95,61 @@ def test_what_is_named_by_a_string_is_there_and_on_the_way_down():
                 assert known, f"{name_of(path)} names {node.value}"
 
 
+def imported(text):
+    """The modules that code outside of the package imports; a name of the root that is none of its own is a module."""
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            yield node.module
+            if node.module == "ditbench":
+                yield from (f"ditbench.{alias.name}" for alias in node.names if alias.name not in ditbench.__all__)
+
+
 @pytest.mark.parametrize(
     "path", sorted((ROOT / "plugins").glob("*/ditbench_*/*.py")), ids=lambda p: f"{p.parent.name}.{p.stem}"
 )
 def test_plugins_import_the_public_doors_and_never_each_other(path):
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    modules = [n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and not n.level]
-    modules += [alias.name for n in ast.walk(tree) if isinstance(n, ast.Import) for alias in n.names]
+    modules = list(imported(path.read_text(encoding="utf-8")))
     for module in modules:
         top = module.partition(".")[0]
-        assert top != "ditbench" or module in PLUGIN_DOORS, module
+        assert top != "ditbench" or module in DOORS, module
         assert not top.startswith("ditbench_") or top == path.parent.name, module
     if path.stem == "__init__":
         assert not {module.partition(".")[0] for module in modules} & HEAVY
+
+
+def code_of_others():
+    """Where, and the text: what is shown to others, what is made for them, and what is tested in their way."""
+    for folder in (TEMPLATES, ROOT / "examples", *sorted((ROOT / "plugins").glob("*/tests"))):
+        for path in sorted(folder.rglob("*.py")):
+            yield str(path.relative_to(ROOT)), path.read_text(encoding="utf-8")
+    for document in DOCUMENTS:
+        for block in blocks(document):
+            if block.language == "python":
+                yield f"{document.relative_to(ROOT)}:{block.line}", block.text
+
+
+@pytest.mark.parametrize("text", [pytest.param(text, id=where) for where, text in code_of_others()])
+def test_others_import_the_public_doors_alone(text):
+    assert {module for module in imported(text) if module.partition(".")[0] == "ditbench"} <= DOORS
+
+
+def test_the_root_lends_what_it_says():
+    tree = ast.parse((CORE / "__init__.py").read_text(encoding="utf-8"))
+    tables = {n.targets[0].id: n.value for n in tree.body if isinstance(n, ast.Assign)}
+    lent, public = (ast.literal_eval(tables[name]) for name in ("_ON_FIRST_USE", "__all__"))
+    (for_types,) = [node.body for node in tree.body if isinstance(node, ast.If)]
+    assert lent == {alias.name: node.module for node in for_types for alias in node.names}
+    at_once = [n for n in tree.body if isinstance(n, ast.ImportFrom) and n.level]
+    assert set(public) == {*lent, *(alias.name for node in at_once for alias in node.names)}
+    assert len(public) == len(set(public)) and all(getattr(ditbench, name, None) is not None for name in public)
+
+
+def test_importing_the_root_is_light():
+    code = "import sys, ditbench; print({'torch', 'pandas', 'pydantic'} & sys.modules.keys() or 'light')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout == "light\n", done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("path", sorted([*CORE.rglob("*.py"), *(ROOT / "plugins").rglob("*.py")]), ids=lambda p: p.name)

@@ -157,6 +157,12 @@ def test_every_check_of_the_contract_is_told():
     assert f"the {len(CHECKS)} checks" in TEXT["quick-start"]
 
 
+def test_the_api_page_has_every_public_name():
+    shown = re.findall(r"^::: ditbench\.(\w+)$", TEXT["api"], re.MULTILINE)
+    assert {"BadValue", "DitbenchError", *shown} == {"errors", "hookspecs", "layers", "testing", *ditbench.__all__}
+    assert len(shown) == len(set(shown))
+
+
 def test_every_symptom_has_a_cause_and_a_place_to_look():
     found = rows(TEXT["off-by-x"])
     assert len(found) >= 25

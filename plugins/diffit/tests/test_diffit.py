@@ -11,13 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from ditbench import DenoiserSpec
-from ditbench.components import load
-from ditbench.denoiser.cost import cost_of
-from ditbench.denoiser.interface import DIGITS_SPEC, build_denoiser, example_batch, perturb
-from ditbench.errors import BadValue
-from ditbench.testing import check_architecture
+from ditbench import BadValue, DenoiserSpec, cost_of
+from ditbench.testing import DIGITS_SPEC, build_denoiser, check_architecture, example_batch, perturb
 from ditbench_diffit import ARCHITECTURE, OPTIONS, SIZES
+from ditbench_diffit import model as networks
 from ditbench_diffit.model import Block, TimeAttention, from_windows, to_windows
 from ditbench_diffit.reference import convert_reference, from_reference_config
 
@@ -261,7 +258,7 @@ def test_what_does_not_fit(size, spec, options, message):
 def test_a_size_is_of_a_model_or_the_message_names_those_that_are(model):
     spec = FFHQ if model == "image" else latent()
     with pytest.raises(BadValue) as refusal:
-        load(ARCHITECTURE.build)(spec)
+        networks.build(spec)
     named = re.search(r"\((.*)\)", str(refusal.value))[1].split(", ")
     for size in SIZES:
         with (
@@ -281,7 +278,7 @@ def test_a_size_is_of_a_model_or_the_message_names_those_that_are(model):
 def test_image_settings_that_do_not_fit(settings, message):
     nano = {key: value for key, value in SIZES["nano"].items() if key not in settings}
     with pytest.raises(BadValue, match=message):
-        load(ARCHITECTURE.build)(DIGITS_SPEC, **nano, **settings)
+        networks.build(DIGITS_SPEC, **nano, **settings)
 
 
 def test_published_checkpoint():

@@ -9,11 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from ditbench import DenoiserSpec
-from ditbench.denoiser.cost import cost_of
-from ditbench.denoiser.interface import DIGITS_SPEC, build_denoiser, example_batch, perturb
-from ditbench.errors import BadValue
-from ditbench.testing import check_architecture
+from ditbench import BadValue, DenoiserSpec, cost_of
+from ditbench.testing import DIGITS_SPEC, build_denoiser, check_architecture, example_batch, perturb
 from ditbench_dit import ARCHITECTURE, OPTIONS, SIZES
 from ditbench_dit.reference import convert_reference, from_reference_config
 

@@ -9,14 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from ditbench import DenoiserSpec
-from ditbench.components import load
-from ditbench.denoiser.cost import cost_of
-from ditbench.denoiser.interface import DIGITS_SPEC, build_denoiser, example_batch
-from ditbench.errors import BadValue
-from ditbench.testing import check_architecture
+from ditbench import BadValue, DenoiserSpec, cost_of
+from ditbench.testing import DIGITS_SPEC, build_denoiser, check_architecture, example_batch
 from ditbench_uvit import ARCHITECTURE, OPTIONS
-from ditbench_uvit.model import LongSkip
+from ditbench_uvit.model import LongSkip, UViT
 from ditbench_uvit.reference import convert_reference, from_reference_config
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
@@ -144,7 +140,7 @@ def test_conv_stack_makes_as_many_tokens_as_the_linear_embedding(patch_size):
     settings = {"width": 32, "patch_size": patch_size}
     x = torch.randn(2, 1, 8, 8)
     linear, stack = (
-        load(ARCHITECTURE.build)(DIGITS_SPEC, depth=3, heads=4, patch=patch, **settings).patch_embed(x)
+        UViT(DIGITS_SPEC, depth=3, heads=4, patch=patch, **settings).patch_embed(x)
         for patch in OPTIONS["patch"].choices
     )
     assert linear.shape == stack.shape == (2, (8 // patch_size) ** 2, 32)
@@ -168,7 +164,7 @@ def test_every_way_to_join_a_long_skip():
 
 
 def test_skips_are_last_in_first_out():
-    net = load(ARCHITECTURE.build)(DIGITS_SPEC, depth=7, width=32, heads=4, patch_size=2)
+    net = UViT(DIGITS_SPEC, depth=7, width=32, heads=4, patch_size=2)
     made, taken = [], []
     for block in net.in_blocks:
         block.register_forward_hook(lambda _, __, out: made.append(out))
@@ -229,7 +225,7 @@ def test_settings_that_do_not_fit(settings, message):
     settings = {"depth": 3, "width": 32, "heads": 4, "patch_size": 2, **settings}
     spec = DenoiserSpec(channels=1, resolution=settings.pop("resolution", 8), classes=0, space="pixel")
     with pytest.raises(BadValue, match=message):
-        load(ARCHITECTURE.build)(spec, **settings)
+        UViT(spec, **settings)
 
 
 def test_published_checkpoint():

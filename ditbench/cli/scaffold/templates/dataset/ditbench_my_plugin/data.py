@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 from sklearn.datasets import load_sample_images
 
-from ditbench import BadValue
-from ditbench.datasets.examples import Data, Request, from_arrays
+from ditbench import BadValue, Data, Request, from_arrays
 
 SIDE = 32
 CLASSES = ("temple", "flower")  # scikit-learn's two photographs, in its order

@@ -2,8 +2,7 @@
 
 import pytest
 
-from ditbench import BadValue
-from ditbench.datasets.examples import Request
+from ditbench import BadValue, Request
 from ditbench_my_plugin.data import load
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from sklearn.neighbors import NearestNeighbors
 
-from ditbench.metrics.features import Features
-from ditbench.metrics.quality import Score
+from ditbench import Features, Score
 
 NEIGHBOURS = 5
 

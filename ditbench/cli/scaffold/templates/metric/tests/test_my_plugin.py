@@ -2,7 +2,7 @@
 
 import torch
 
-from ditbench.metrics.features import Features
+from ditbench import Features
 from ditbench_my_plugin.metric import measure
 
 

@@ -12,8 +12,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from ditbench import BadValue
-from ditbench.sampling.samplers import Walk
+from ditbench import BadValue, Walk
 
 QUARTER = math.pi / 2
 

@@ -3,8 +3,7 @@
 import pytest
 import torch
 
-from ditbench import BadValue
-from ditbench.sampling.samplers import Walk
+from ditbench import BadValue, Walk
 from ditbench_my_plugin.objective import QUARTER, Trigonometric, sample
 
 X0, NOISE = torch.rand(4, 1, 8, 8), torch.randn(4, 1, 8, 8)

@@ -7,8 +7,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from ditbench.sampling.samplers import Walk
-from ditbench.training.objectives import TIME_SCALE
+from ditbench import TIME_SCALE, Walk
 
 
 def sample(walk: Walk) -> Tensor:

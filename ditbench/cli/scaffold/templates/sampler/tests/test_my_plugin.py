@@ -2,7 +2,7 @@
 
 import torch
 
-from ditbench.sampling.samplers import Walk
+from ditbench import Walk
 from ditbench_my_plugin.sampler import sample
 
 

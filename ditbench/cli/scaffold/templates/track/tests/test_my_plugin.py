@@ -1,7 +1,6 @@
 """The track is read, all that it names is installed, and it has no other's name."""
 
-from ditbench.registry import Registry
-from ditbench.tracks.track import load_track
+from ditbench import Registry, load_track
 
 
 def test_the_track():
