@@ -1,4 +1,4 @@
-"""The denoiser's contract for a plugin's own tests, whose whole suite can be one call of `check_architecture`.
+"""What a plugin's own tests need. Their whole suite can be one call of `check_architecture`: the denoiser's contract.
 
 The contract: ``net(x, t, y)`` with x (N, channels, resolution, resolution), t (N,) in [0, 1000] and y (N,)
 in [0, classes] (`classes` is the null label) gives (N, out_channels, resolution, resolution). Images of a
@@ -10,18 +10,22 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from .components import Architecture, DenoiserSpec, Value
+from .components import Architecture, DenoiserSpec, Selection, Value
 from .denoiser.conformance.subject import subject_of
 from .denoiser.conformance.suite import examine
+from .denoiser.cost import ForwardCost, forward_cost_of_selection
 from .denoiser.interface import DIGITS_SPEC, build_denoiser, example_batch, perturb, training_loss
 from .registry import pick
 
 __all__ = [
     "DIGITS_SPEC",
     "ContractBroken",
+    "ForwardCost",
     "build_denoiser",
     "check_architecture",
     "example_batch",
+    "latent_spec",
+    "parameters_and_macs",
     "perturb",
     "training_loss",
 ]
@@ -29,6 +33,21 @@ __all__ = [
 
 class ContractBroken(AssertionError):
     """An architecture does not keep the contract; the message names every check that failed."""
+
+
+def latent_spec(resolution: int = 32, learn_variance: bool = True) -> DenoiserSpec:
+    """ImageNet's latents, 4 channels and 1000 classes; `resolution` in latent cells: 32 for images of 256 pixels."""
+    return DenoiserSpec(channels=4, resolution=resolution, classes=1000, space="latent", learn_variance=learn_variance)
+
+
+def parameters_and_macs(
+    architecture: Architecture, size: str = "nano", spec: DenoiserSpec = DIGITS_SPEC, **options: Value
+) -> ForwardCost:
+    """Count parameters, and multiply-accumulates of one image's forward, on the meta device: it takes no memory.
+
+    What training costs is left out, for it takes longest to count: `ditbench.cost_of` has it.
+    """
+    return forward_cost_of_selection(Selection(architecture=architecture, size=size, options=options), spec)
 
 
 def check_architecture(

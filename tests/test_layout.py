@@ -133,6 +133,8 @@ def code_of_others():
 @pytest.mark.parametrize("text", [pytest.param(text, id=where) for where, text in code_of_others()])
 def test_others_import_the_public_doors_alone(text):
     assert {module for module in imported(text) if module.partition(".")[0] == "ditbench"} <= DOORS
+    words = {n.value for n in ast.walk(ast.parse(text)) if isinstance(n, ast.Constant) and isinstance(n.value, str)}
+    assert not {word for word in words if word.startswith("ditbench.") and " " not in word}, "nor do they name a place"
 
 
 def test_the_root_lends_what_it_says():

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -16,35 +18,36 @@ from ..records.facts import Cost
 from .interface import loss_of
 
 
+@dataclass(frozen=True)
+class ForwardCost:
+    """What a denoiser costs without training it: counts, as in a record's `Cost`."""
+
+    parameters: int  # fixed tables included
+    trainable_parameters: int
+    train_only_parameters: int  # of all, never used by inference
+    macs_per_image: int  # multiply-accumulates of one forward at batch 1, attention included
+
+
 def cost_of(denoiser: nn.Module, spec: DenoiserSpec) -> Cost:
     """Count a denoiser's parameters, and its multiply-accumulates on one image.
 
     A copy is counted, with its own random draws: the denoiser and the generators stay as they are.
     """
-    denoiser = copy.deepcopy(denoiser)
-    tensors = dict(denoiser.named_parameters())
-    tables = [table for table in denoiser.buffers() if table.is_floating_point()]
-    train_only = tuple(getattr(denoiser, "train_only", ()))
-    gpus = {p.device for p in tensors.values() if p.device.type == "cuda"}
-    with torch.random.fork_rng(devices=gpus):
-        torch.manual_seed(0)  # MDTv2 draws how much it masks
-        forward, (training, forwards) = macs(denoiser, spec), training_macs(denoiser, spec)
-    return Cost(
-        parameters=_count([*tensors.values(), *tables]),
-        trainable_parameters=_count(p for p in tensors.values() if p.requires_grad),
-        train_only_parameters=_count(
-            p for name, p in tensors.items() if any(f"{name}.".startswith(f"{part}.") for part in train_only)
-        ),
-        macs_per_image=forward,
-        training_macs_per_image=training,
-        training_forwards=forwards,
-    )
+    with _copied(denoiser) as one:
+        forward, (training, forwards) = _forward_cost(one, spec), training_macs(one, spec)
+    return Cost(**asdict(forward), training_macs_per_image=training, training_forwards=forwards)
 
 
 def cost_of_selection(selection: Selection, spec: DenoiserSpec) -> Cost:
     """The same of a denoiser that is not built yet, on the meta device: it takes no memory."""
     with torch.device("meta"):
         return cost_of(selection.build(spec), spec)
+
+
+def forward_cost_of_selection(selection: Selection, spec: DenoiserSpec) -> ForwardCost:
+    """The same without what training costs, which takes longest to count."""
+    with torch.device("meta"), _copied(selection.build(spec)) as one:
+        return _forward_cost(one, spec)
 
 
 def macs(denoiser: nn.Module, spec: DenoiserSpec) -> int:
@@ -77,6 +80,28 @@ def training_macs(denoiser: nn.Module, spec: DenoiserSpec) -> tuple[int, int]:
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         loss_of(denoiser, once).backward()  # type: ignore[no-untyped-call]
     return int(counter.get_total_flops()) // 2, forwards
+
+
+@contextmanager
+def _copied(denoiser: nn.Module) -> Iterator[nn.Module]:
+    """A copy to count, and random draws of its own meanwhile."""
+    with torch.random.fork_rng(devices={p.device for p in denoiser.parameters() if p.device.type == "cuda"}):
+        torch.manual_seed(0)  # MDTv2 draws how much it masks
+        yield copy.deepcopy(denoiser)
+
+
+def _forward_cost(denoiser: nn.Module, spec: DenoiserSpec) -> ForwardCost:
+    tensors = dict(denoiser.named_parameters())
+    tables = [table for table in denoiser.buffers() if table.is_floating_point()]
+    train_only = tuple(getattr(denoiser, "train_only", ()))
+    return ForwardCost(
+        parameters=_count([*tensors.values(), *tables]),
+        trainable_parameters=_count(p for p in tensors.values() if p.requires_grad),
+        train_only_parameters=_count(
+            p for name, p in tensors.items() if any(f"{name}.".startswith(f"{part}.") for part in train_only)
+        ),
+        macs_per_image=macs(denoiser, spec),
+    )
 
 
 def _one_image(denoiser: nn.Module, spec: DenoiserSpec) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -12,6 +12,7 @@ from ditbench.components import load
 from ditbench.denoiser.cost import cost_of, macs, training_macs
 from ditbench.denoiser.interface import DIGITS_SPEC, build_denoiser
 from ditbench.registry import Registry
+from ditbench.testing import parameters_and_macs
 
 ARCHITECTURES = Registry.installed().architectures
 MAIN_JOB = ("dit", "uvit", "mdt", "diffit")
@@ -131,6 +132,18 @@ def test_a_network_with_memory_counts_as_one_without():
         macs(build_denoiser(ARCHITECTURES["dit"]), DIGITS_SPEC)
         == dit_macs(DIGITS_SPEC, **ARCHITECTURES["dit"].sizes["nano"])[0]
     )
+
+
+def test_a_forward_alone_counts_as_much_and_trains_nothing():
+    whole = cost_of(build_denoiser(ARCHITECTURES["mdtv2"]), DIGITS_SPEC).model_dump()
+    assert vars(parameters_and_macs(ARCHITECTURES["mdtv2"])).items() <= whole.items()
+
+    class Untrainable(OneOfEach):
+        def training_loss(self, loss):
+            raise AssertionError("it was trained")
+
+    one = Architecture(name="one", build=lambda spec: Untrainable(), sizes={"nano": {}})
+    assert parameters_and_macs(one).train_only_parameters == 30
 
 
 @pytest.mark.parametrize("name", MAIN_JOB)

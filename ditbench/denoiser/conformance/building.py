@@ -14,7 +14,7 @@ import safetensors.torch
 import torch
 
 from ...components import DenoiserSpec, Space, load
-from ..cost import cost_of_selection
+from ..cost import forward_cost_of_selection
 from .subject import Broken, Check, NotHere, Subject, require
 
 HEAVY = ("torch", "diffusers", "sklearn", "pandas", "transformers", "jax", "tensorflow")
@@ -130,7 +130,7 @@ def _macs(subject: Subject) -> str:
     made_for = made_for or _input(*of_class)
     if (made_for.channels, made_for.resolution, made_for.space) != of_class:
         raise NotHere(f"it was made for {made_for}, and the class {size!r} is defined on another input")
-    share = cost_of_selection(subject.selection, made_for).macs_per_image / reference
+    share = forward_cost_of_selection(subject.selection, made_for).macs_per_image / reference
     require(share <= _CAP, f"{share:.2f} times the reference's")
     return f"{share:.2f} times the reference's"
 

@@ -6,13 +6,22 @@ import contextlib
 import re
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
-from ditbench import BadValue, DenoiserSpec, cost_of
-from ditbench.testing import DIGITS_SPEC, build_denoiser, check_architecture, example_batch, perturb
+from ditbench import BadValue, DenoiserSpec
+from ditbench.testing import (
+    DIGITS_SPEC,
+    build_denoiser,
+    check_architecture,
+    example_batch,
+    latent_spec,
+    parameters_and_macs,
+    perturb,
+)
 from ditbench_diffit import ARCHITECTURE, OPTIONS, SIZES
 from ditbench_diffit import model as networks
 from ditbench_diffit.model import Block, TimeAttention, from_windows, to_windows
@@ -23,29 +32,11 @@ CIFAR = DenoiserSpec(channels=3, resolution=32, classes=0, space="pixel")
 FFHQ = DenoiserSpec(channels=3, resolution=64, classes=0, space="pixel")
 MODELS, TIMES = OPTIONS["model"].choices, OPTIONS["time"].choices
 VARIANTS = [(model, time) for model in MODELS for time in TIMES]
-
-
-@pytest.fixture(autouse=True)
-def forward_alone(monkeypatch):
-    """No test here asks what training costs, which takes longest to count; the harness's test_cost.py does."""
-    monkeypatch.setattr("ditbench.denoiser.cost.training_macs", lambda denoiser, spec: (0, 1))
-
-
-def latent(resolution: int = 32) -> DenoiserSpec:
-    return DenoiserSpec(channels=4, resolution=resolution, classes=1000, space="latent", learn_variance=True)
-
-
-def build(size="nano", spec=DIGITS_SPEC, **options):
-    return build_denoiser(ARCHITECTURE, size, spec, **options)
-
-
-def cost(size, spec, **options):
-    with torch.device("meta"):
-        return cost_of(build(size, spec, **options), spec)
+build, cost = partial(build_denoiser, ARCHITECTURE), partial(parameters_and_macs, ARCHITECTURE)
 
 
 def test_published_size():
-    found = cost("XL/2", latent())
+    found = cost("XL/2", latent_spec())
     assert found.parameters == 561_330_144
     assert found.macs_per_image == pytest.approx(118.507e9, rel=1e-3)
 
@@ -53,12 +44,12 @@ def test_published_size():
 @pytest.mark.parametrize(
     ("size", "spec"),
     [
-        ("S/2", latent()),
-        ("S/4", latent()),
-        ("B/2", latent()),
-        ("L/2", latent()),
-        ("XL/2", latent()),
-        ("XL/2", latent(64)),
+        ("S/2", latent_spec()),
+        ("S/4", latent_spec()),
+        ("B/2", latent_spec()),
+        ("L/2", latent_spec()),
+        ("XL/2", latent_spec()),
+        ("XL/2", latent_spec(64)),
         ("cifar10", CIFAR),
         ("ffhq64", FFHQ),
     ],
@@ -91,7 +82,7 @@ def test_image_model_of_s_costs_as_much_as_dit_s(size, spec, macs):
 
 @pytest.mark.parametrize("time", TIMES)
 def test_readme_has_the_variant(time):
-    image, isotropic = cost("cifar10", CIFAR, time=time), cost("XL/2", latent(), time=time)
+    image, isotropic = cost("cifar10", CIFAR, time=time), cost("XL/2", latent_spec(), time=time)
     row = next(line for line in README.splitlines() if line.startswith(f"| `{time}`"))
     assert f"| {image.parameters:,} | {image.macs_per_image / 1e9:.3f} |" in row
     assert f"| {isotropic.parameters:,} | {isotropic.macs_per_image / 1e9:.3f} |" in row
@@ -132,7 +123,9 @@ def test_contract_without_labels(model, time):
 
 
 def test_the_space_chooses_the_model():
-    names = {space: type(build(spec=spec)).__name__ for space, spec in {"pixel": CIFAR, "latent": latent()}.items()}
+    names = {
+        space: type(build(spec=spec)).__name__ for space, spec in {"pixel": CIFAR, "latent": latent_spec()}.items()
+    }
     assert names == {"pixel": "ImageDiffiT", "latent": "LatentDiffiT"}
 
 
@@ -206,7 +199,7 @@ def test_checkpointing_changes_no_gradient(model):
 
 
 def test_initialisation_of_the_latent_model():
-    net = build("S/2", latent())
+    net = build("S/2", latent_spec())
     block = net.blocks[3]
     for linear in (block.attn.qkv, block.attn.qkv_temb, block.mlp.fc1, block.attn.proj):
         assert is_xavier_uniform(linear.weight)
@@ -242,11 +235,11 @@ def test_untrained_network_returns_zero(model, time):
     ("size", "spec", "options", "message"),
     [
         ("XL/2", CIFAR, {}, r"image model \(nano, nano/4, S/2, S/4, cifar10, ffhq64\); choose one"),
-        ("ffhq64", latent(), {}, r"latent model \(nano, nano/4, S/2, S/4, B/2, L/2, XL/2\); choose one"),
+        ("ffhq64", latent_spec(), {}, r"latent model \(nano, nano/4, S/2, S/4, B/2, L/2, XL/2\); choose one"),
         ("ffhq64", CIFAR, {"model": "latent"}, "not one of the latent model"),
         ("cifar10", DenoiserSpec(channels=3, resolution=34, classes=0, space="pixel"), {}, "resolution 34 halved 2"),
         ("cifar10", DenoiserSpec(channels=3, resolution=24, classes=0, space="pixel"), {}, "into windows of 4"),
-        ("XL/2", latent(9), {}, "patch size 2 does not divide the resolution 9"),
+        ("XL/2", latent_spec(9), {}, "patch size 2 does not divide the resolution 9"),
     ],
 )
 def test_what_does_not_fit(size, spec, options, message):
@@ -256,7 +249,7 @@ def test_what_does_not_fit(size, spec, options, message):
 
 @pytest.mark.parametrize("model", MODELS)
 def test_a_size_is_of_a_model_or_the_message_names_those_that_are(model):
-    spec = FFHQ if model == "image" else latent()
+    spec = FFHQ if model == "image" else latent_spec()
     with pytest.raises(BadValue) as refusal:
         networks.build(spec)
     named = re.search(r"\((.*)\)", str(refusal.value))[1].split(", ")
@@ -282,7 +275,7 @@ def test_image_settings_that_do_not_fit(settings, message):
 
 
 def test_published_checkpoint():
-    net = build("nano", latent())
+    net = build("nano", latent_spec())
     index = {"blocks.0.attn.relative_position_index": torch.zeros(1)}
     assert convert_reference({**net.state_dict(), **index}).keys() == net.state_dict().keys()
     with pytest.raises(BadValue, match=r"diffit: 'ema' is no parameter of the published latent DiffiT"):
@@ -291,7 +284,7 @@ def test_published_checkpoint():
 
 def test_published_settings():
     spec, settings = from_reference_config({"depth": 28})
-    assert spec == latent()
+    assert spec == latent_spec()
     assert settings == {"model": "latent", **SIZES["XL/2"], "mlp_ratio": 4.0}
     assert from_reference_config({"class_dropout_prob": 0})[0].classes == 999
     with pytest.raises(BadValue, match="'hidden' is no argument of the published latent DiffiT"):

@@ -4,37 +4,28 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
-from ditbench import BadValue, DenoiserSpec, cost_of
-from ditbench.testing import DIGITS_SPEC, build_denoiser, check_architecture, example_batch, perturb
+from ditbench import BadValue, DenoiserSpec
+from ditbench.testing import (
+    DIGITS_SPEC,
+    build_denoiser,
+    check_architecture,
+    example_batch,
+    latent_spec,
+    parameters_and_macs,
+    perturb,
+)
 from ditbench_dit import ARCHITECTURE, OPTIONS, SIZES
 from ditbench_dit.reference import convert_reference, from_reference_config
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 CONDITIONINGS = OPTIONS["conditioning"].choices
-
-
-@pytest.fixture(autouse=True)
-def forward_alone(monkeypatch):
-    """No test here asks what training costs, which takes longest to count; the harness's test_cost.py does."""
-    monkeypatch.setattr("ditbench.denoiser.cost.training_macs", lambda denoiser, spec: (0, 1))
-
-
-def latent(resolution: int = 32) -> DenoiserSpec:
-    return DenoiserSpec(channels=4, resolution=resolution, classes=1000, space="latent", learn_variance=True)
-
-
-def build(size="nano", spec=DIGITS_SPEC, **options):
-    return build_denoiser(ARCHITECTURE, size, spec, **options)
-
-
-def cost(size, spec, **options):
-    with torch.device("meta"):
-        return cost_of(build(size, spec, **options), spec)
+build, cost = partial(build_denoiser, ARCHITECTURE), partial(parameters_and_macs, ARCHITECTURE)
 
 
 @pytest.mark.parametrize(
@@ -56,7 +47,7 @@ def cost(size, spec, **options):
     ],
 )
 def test_size(size, resolution, parameters, gmacs):
-    found = cost(size, latent(resolution))
+    found = cost(size, latent_spec(resolution))
     assert found.parameters == parameters
     assert found.macs_per_image == pytest.approx(gmacs * 1e9, rel=1e-3)
     assert f"{parameters:,}" in README
@@ -69,7 +60,7 @@ def test_size(size, resolution, parameters, gmacs):
 )
 def test_size_of_variant_as_printed(conditioning, millions, gmacs):
     """The paper does not count the fixed position table."""
-    found = cost("XL/2", latent(), conditioning=conditioning)
+    found = cost("XL/2", latent_spec(), conditioning=conditioning)
     assert round(found.trainable_parameters / 1e6) == millions
     assert f"{found.trainable_parameters:,} | {found.macs_per_image / 1e9:.3f}" in README
     assert found.macs_per_image == pytest.approx(gmacs * 1e9, rel=1e-3)
@@ -120,7 +111,7 @@ def test_checkpointing_changes_no_gradient(conditioning):
 
 
 def test_initialisation():
-    net = build("S/2", latent())
+    net = build("S/2", latent_spec())
     qkv, fc1 = net.blocks[3].attn.qkv, net.blocks[3].mlp.fc1
     for linear in (qkv, fc1, net.blocks[3].attn.proj):
         assert is_xavier_uniform(linear.weight)
@@ -167,7 +158,7 @@ def test_published_checkpoint():
 
 def test_published_settings():
     spec, settings = from_reference_config({})
-    assert spec == latent()
+    assert spec == latent_spec()
     assert settings == {**SIZES["XL/2"], "mlp_ratio": 4.0}
     assert from_reference_config({"class_dropout_prob": 0})[0].classes == 999
     with pytest.raises(BadValue, match="'hidden' is no argument of the published DiT"):

@@ -12,12 +12,14 @@ import pytest
 import torch
 from torch._dynamo.testing import CompileCounter
 
-from ditbench import BadValue, DenoiserSpec, cost_of
+from ditbench import BadValue, DenoiserSpec
 from ditbench.testing import (
     DIGITS_SPEC,
     build_denoiser,
     check_architecture,
     example_batch,
+    latent_spec,
+    parameters_and_macs,
     perturb,
     training_loss,
 )
@@ -26,13 +28,7 @@ from ditbench_mdt.reference import convert_mdt, convert_mdtv2, from_reference_co
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 BOTH = pytest.mark.parametrize("architecture", [MDT, MDT_V2], ids=["v1", "v2"])
-LATENT = DenoiserSpec(channels=4, resolution=32, classes=1000, space="latent", learn_variance=True)
-
-
-@pytest.fixture(autouse=True)
-def forward_alone(monkeypatch):
-    """No test here asks what training costs, which takes longest to count; the harness's test_cost.py does."""
-    monkeypatch.setattr("ditbench.denoiser.cost.training_macs", lambda denoiser, spec: (0, 1))
+LATENT = latent_spec()
 
 
 def perturbed(architecture, **options):
@@ -57,8 +53,7 @@ def perturbed(architecture, **options):
     ],
 )
 def test_size(architecture, size, parameters, gmacs):
-    with torch.device("meta"):
-        found = cost_of(build_denoiser(architecture, size, LATENT), LATENT)
+    found = parameters_and_macs(architecture, size, LATENT)
     assert found.parameters == parameters
     assert found.macs_per_image == pytest.approx(gmacs * 1e9, rel=1e-3)
     without_side = found.parameters - found.train_only_parameters
@@ -69,8 +64,7 @@ def test_size(architecture, size, parameters, gmacs):
 
 def test_s_of_larger_patches_in_pixels():
     spec = DenoiserSpec(channels=3, resolution=64, classes=1000, space="pixel", learn_variance=True)
-    with torch.device("meta"):
-        v1, v2 = (cost_of(build_denoiser(architecture, "S/4", spec), spec) for architecture in (MDT, MDT_V2))
+    v1, v2 = (parameters_and_macs(architecture, "S/4", spec) for architecture in (MDT, MDT_V2))
     assert v1.macs_per_image == 6_065_111_040  # as dit:S/4
     told = f"`mdt:S/4` costs {v1.macs_per_image / 1e9:.3f} GMACs, exactly as much as `dit:S/4`, and `mdtv2:S/4`"
     assert f"{told} {v2.macs_per_image / 1e9:.3f}." in " ".join(README.split())
@@ -79,9 +73,7 @@ def test_s_of_larger_patches_in_pixels():
 @BOTH
 @pytest.mark.parametrize(("size", "macs", "within"), [("nano", 7_560_192, 0.03), ("nano/4", 41_533_440, 0.01)])
 def test_nano_costs_what_dit_nano_costs(architecture, size, macs, within):
-    spec = architecture.specs[size]
-    with torch.device("meta"):
-        found = cost_of(build_denoiser(architecture, size, spec), spec)
+    found = parameters_and_macs(architecture, size, architecture.specs[size])
     assert found.macs_per_image == pytest.approx(macs, rel=within)
     without_side = found.parameters - found.train_only_parameters
     told = f"{found.parameters:,} parameters ({without_side:,} without side) and {found.macs_per_image / 1e6:.3f} MMACs"

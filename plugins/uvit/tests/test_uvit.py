@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
-from ditbench import BadValue, DenoiserSpec, cost_of
-from ditbench.testing import DIGITS_SPEC, build_denoiser, check_architecture, example_batch
+from ditbench import BadValue, DenoiserSpec
+from ditbench.testing import (
+    DIGITS_SPEC,
+    build_denoiser,
+    check_architecture,
+    example_batch,
+    latent_spec,
+    parameters_and_macs,
+)
 from ditbench_uvit import ARCHITECTURE, OPTIONS
 from ditbench_uvit.model import LongSkip, UViT
 from ditbench_uvit.reference import convert_reference, from_reference_config
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
-LATENT_256 = DenoiserSpec(channels=4, resolution=32, classes=1000, space="latent")
-LATENT_512 = DenoiserSpec(channels=4, resolution=64, classes=1000, space="latent")
+LATENT_256, LATENT_512 = (latent_spec(cells, learn_variance=False) for cells in (32, 64))
 CIFAR = DenoiserSpec(channels=3, resolution=32, classes=0, space="pixel")
 CELEBA = DenoiserSpec(channels=3, resolution=64, classes=0, space="pixel")
 IMAGENET_64 = DenoiserSpec(channels=3, resolution=64, classes=999, space="pixel")  # 1000 rows, none to spare
@@ -26,21 +33,7 @@ VARIANTS = [
     for name, option in OPTIONS.items()
     for value in option.choices or ((False, True) if isinstance(option.default, bool) else (0.05,))
 ]
-
-
-@pytest.fixture(autouse=True)
-def forward_alone(monkeypatch):
-    """No test here asks what training costs, which takes longest to count; the harness's test_cost.py does."""
-    monkeypatch.setattr("ditbench.denoiser.cost.training_macs", lambda denoiser, spec: (0, 1))
-
-
-def build(size="nano", spec=DIGITS_SPEC, **options):
-    return build_denoiser(ARCHITECTURE, size, spec, **options)
-
-
-def cost(size, spec, **options):
-    with torch.device("meta"):
-        return cost_of(build(size, spec, **options), spec)
+build, cost = partial(build_denoiser, ARCHITECTURE), partial(parameters_and_macs, ARCHITECTURE)
 
 
 @pytest.mark.parametrize(
