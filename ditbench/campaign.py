@@ -12,12 +12,14 @@ from .executors import torchrun
 from .executors.engine import Engine, Wishes
 from .executors.jobs import Job
 from .executors.listeners import Silent, Together
+from .executors.slurm_queue import refuse_queued
 from .executors.trackers import start
 from .leaderboard.build import write_run_tables
 from .metrics.weights import has_weights, require_weights
 from .options import CampaignOptions, EngineOptions, RunOptions, only, takes
 from .records.record import Record, read_runs
 from .registry import Registry, pick
+from .storage.claims import refuse_held
 from .storage.files import make_writable
 from .tracks.config import RunConfig
 from .tracks.plan import find_dataset, make_plan
@@ -82,8 +84,15 @@ def _prepare(
     configs, environment = engine.preflight(plan, listener.checking)
     asked = (environment, options["force"], environment.processes, options["shard"])
     jobs = [Job(config, folder / config.run_id, *asked) for config in configs]
-    engine.refuse_busy(jobs)
+    if not engine.waits_for_others:
+        _refuse_busy(jobs)
     return jobs
+
+
+def _refuse_busy(jobs: Sequence[Job]) -> None:
+    """`RunBusy` if another command is at one of the runs, here or by Slurm."""
+    refuse_queued(jobs)
+    refuse_held(job.directory for job in jobs)
 
 
 def _execute(jobs: Sequence[Job], engine: Engine, listener: Silent, folder: Path) -> list[Record]:

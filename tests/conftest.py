@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from ditbench import cli
+from ditbench.executors import jobs
+from ditbench.profiling import profiler
 from ditbench.registry import Registry
 
 TESTS = Path(__file__).parent
@@ -27,6 +29,14 @@ def cache(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DITBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.setenv("TORCH_HOME", str(tmp_path_factory.mktemp("torch")))
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_server_for_all():
+    """A test process forks all from one server: if a profile's test starts it, it has what runs need, too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(profiler, "PRELOAD", jobs.PRELOAD)
         yield
 
 

@@ -52,11 +52,7 @@ LIGHT = {
     "tracks",
     *API - {"layers"},
 }  # whole packages
-BY_NAME = {
-    ("executors", "runtime"),
-    ("executors", "training"),
-    ("runtime", "benchmark"),
-}  # beside ARROWS, when it is needed
+BY_NAME = {("executors", "runtime"), ("executors", "training")}  # beside ARROWS, when it is needed
 DOORS = {"ditbench", "ditbench.errors", "ditbench.layers", "ditbench.testing"}  # for all who stand outside
 
 

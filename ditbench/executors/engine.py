@@ -75,6 +75,8 @@ def options_of(wishes: Wishes, known: Mapping[str, Callable[[str], Any]], free: 
 class Engine(Protocol):
     """Where the runs of one command happen; what `components.Executor.make` returns for the command's `Wishes`."""
 
+    waits_for_others: bool  # for runs that another command is at already; if not, the campaign refuses them
+
     def preflight(
         self, configs: Sequence[RunConfig], hear: Callable[[Progress], None]
     ) -> tuple[list[RunConfig], Environment]:
@@ -82,10 +84,6 @@ class Engine(Protocol):
 
         Returns the runs with its device and data. Raises the first `DitbenchError`.
         """
-        ...
-
-    def refuse_busy(self, jobs: Sequence[Job]) -> None:
-        """`RunBusy` if one of the runs is another command's already."""
         ...
 
     def execute(self, jobs: Sequence[Job], listener: Listener) -> Iterator[Record]:

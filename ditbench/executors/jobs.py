@@ -22,6 +22,8 @@ from ..storage.claims import CLAIMS, Claim, sole_writer
 from ..storage.files import cache_folder, sweep
 from ..tracks.config import RunConfig
 
+BENCH = "ditbench.benchmark.run"  # what carries a run out, imported late
+PRELOAD = (BENCH,)  # of runs' processes; pulls in torch, diffusers, torchmetrics, scikit-learn: about 6 s, once
 LOG_FILE = "log.txt"  # what the run's process printed, and the traceback if it raised
 
 
@@ -68,7 +70,7 @@ def carry_out(job: Job, watch: Watch, world: Any = None) -> Record:
     With a `World` this is its main process: the others are told whether there is anything to run, and an error that is
     no result of the run is not recorded but raised, so that they can start again.
     """
-    bench, about = _late("ditbench.benchmark.run"), (job.config, job.directory, job.environment)
+    bench, about = _late(BENCH), (job.config, job.directory, job.environment)
     with sole_writer(job.directory) as claim:
         watch = _while_ours(claim, watch)
         if job.fresh:

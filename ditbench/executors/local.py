@@ -23,15 +23,16 @@ from ..registry import Registry
 from ..runtime.affinity import Slot
 from ..runtime.processes import Worker, answer_of, end_with_parent, ended, on_ctrl_c
 from ..runtime.progress import Progress, Watch
-from ..storage.claims import refuse_held, sole_writer
+from ..storage.claims import sole_writer
 from ..tracks.config import RunConfig
 from .engine import Listener, Wishes
-from .jobs import LOG_FILE, Job, carry_out, unfinished
-from .slurm_queue import refuse_queued
+from .jobs import LOG_FILE, PRELOAD, Job, carry_out, unfinished
 
 
 class Here:
     """What the engines of this machine have in common."""
+
+    waits_for_others = False
 
     def __init__(self, wishes: Wishes) -> None:
         self.wishes = wishes
@@ -41,11 +42,6 @@ class Here:
     ) -> tuple[list[RunConfig], Environment]:
         """See `Engine`. It also starts the server, so the imports are paid here."""
         return preflight(configs, hear, self.wishes.processes, self.wishes.parallel or 1)
-
-    def refuse_busy(self, jobs: Sequence[Job]) -> None:
-        """`RunBusy` if another command is at one of the runs, here or by Slurm."""
-        refuse_queued(jobs)
-        refuse_held(job.directory for job in jobs)
 
 
 class Inline(Here):
@@ -92,7 +88,7 @@ def _workers(jobs: Sequence[Job], free: list[Slot], listener: Listener) -> Itera
     """The runs' processes, each with a slot that is free when it is asked for."""
     for job in jobs:
         listener.started(job.config)
-        yield Worker(_serve_run, (job, free.pop(0)), partial(listener.progress, job.config))
+        yield Worker(_serve_run, (job, free.pop(0)), partial(listener.progress, job.config), preload=PRELOAD)
 
 
 def _inline(job: Job, listener: Listener, presses: list[int], faults: list[DitbenchError]) -> Record:
@@ -121,7 +117,7 @@ def preflight(
 
     Raises the first `DitbenchError`. It also starts the server, so the imports are paid here.
     """
-    checked = answer_of(_serve_preflight, (configs, processes, parallel), hear)
+    checked = answer_of(_serve_preflight, (configs, processes, parallel), hear, preload=PRELOAD)
     known = {name: getattr(checked, name) for name in ("device", "data_sha256", "reference_sha256")}
     known["hardware"] = checked.environment.hardware
     told = tuple(map(str, checked.deviations))

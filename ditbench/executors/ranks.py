@@ -29,9 +29,9 @@ from ..errors import DitbenchError
 from ..records.files import FILE_NAME
 from ..registry import Registry
 from ..runtime.distributed import World
-from ..runtime.processes import PRELOAD, begin
+from ..runtime.processes import begin
 from ..runtime.progress import Diverged, Interrupted, Watch
-from .jobs import LOG_FILE, Job, carry_out, write_failure
+from .jobs import LOG_FILE, PRELOAD, Job, carry_out, write_failure
 from .local import redirect_output, reporter, stop_on_signals
 from .rendezvous import Seat
 

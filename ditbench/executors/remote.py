@@ -10,7 +10,7 @@ from typing import Any
 from ..errors import DitbenchError
 from ..records.facts import Environment
 from ..runtime.processes import answer_of, end_with_parent
-from .jobs import Job
+from .jobs import PRELOAD, Job
 
 
 def library_of(executor: str, needs: str) -> Any:
@@ -28,7 +28,7 @@ def of_this_machine(job: Job, giver: str, way_out: str) -> Job:
 
     `giver` is who gave the machine, and `way_out` how to get another. It also starts the server that forks runs.
     """
-    found: Environment = answer_of(_serve_environment, job.config.device)
+    found: Environment = answer_of(_serve_environment, job.config.device, preload=PRELOAD)
     if found.hardware != job.config.hardware:
         raise DitbenchError(
             f"{job.config.run_id!r} was planned for {job.config.hardware}, and {giver} gave {found.hardware}: {way_out}"

@@ -82,7 +82,9 @@ def settings_of(wishes: Wishes) -> Settings:
 
 
 class Slurm:
-    """The engine. What the queue has already is not busy: it is waited for."""
+    """The engine of a cluster that Slurm manages."""
+
+    waits_for_others = True  # for what the queue has already
 
     def __init__(self, wishes: Wishes) -> None:
         wishes.only("slurm", "processes", "shard", "parallel", "options", "wait", "dry_run")
@@ -95,9 +97,6 @@ class Slurm:
         if self.settings.dry_run:
             return preflight(configs, hear, self.processes)
         return preflight_on_slurm(configs, self.settings, self.processes)
-
-    def refuse_busy(self, jobs: Sequence[Job]) -> None:
-        """Nothing to refuse."""
 
     def execute(self, jobs: Sequence[Job], listener: Listener) -> Iterator[Record]:
         """See `Engine`."""

@@ -28,7 +28,7 @@ from ..runtime.processes import Worker, ended
 from ..runtime.progress import Progress
 from ..tracks.config import RunConfig
 from .engine import Listener, Wishes
-from .jobs import Job, write_failure
+from .jobs import PRELOAD, Job, write_failure
 from .local import Here, InProcess, outcome, preflight
 
 NAME = "torchrun"
@@ -135,7 +135,7 @@ def _next_order(store: Any, number: int) -> _Order:
 def _obey(order: _Order, hear: Callable[[Progress], None]) -> tuple[Worker, Any]:
     """Carry out one's part of a run; the process that has done so, and the `Blame` for its end, if there is any."""
     seat = replace(_seat(), attempt=_key(order.number, "world"), blame=_key(order.number, "blame"))
-    worker = Worker(_serve, (order.job, seat), hear)
+    worker = Worker(_serve, (order.job, seat), hear, preload=PRELOAD)
     with suppress(KeyboardInterrupt):  # the worker says that, too
         list(ended([worker]))
     store = seat.store()

@@ -24,6 +24,9 @@ from ..tracks.architecture import ArchitectureFacts, facts_of
 from ..tracks.plan import check_device
 from ..tracks.track import Track
 
+TIMING, SPEC = "ditbench.profiling.timing", "ditbench.training.spec"  # imported late
+PRELOAD = (TIMING, SPEC)  # of the processes that time: torch, about 3 s, once
+
 
 @dataclass(frozen=True)
 class Task:
@@ -59,7 +62,7 @@ def plan_profiles(
     if track and changes:
         raise BadValue(f"Track {track.name!r} has an input of its own; leave out {', '.join(changes)}, or the track.")
     specs = [] if track else [selection.spec(changes) for selection in selections]
-    specs, device, precision = answer_of(_serve_check, (labels, specs, track, how))
+    specs, device, precision = answer_of(_serve_check, (labels, specs, track, how), preload=PRELOAD)
     source = f"{track.name} v{track.version} {track.hash}" if track else None
     common = {**dict(how), "device": device, "precision": precision, "track": source}
     pairs = sorted(zip(selections, specs, strict=True), key=lambda pair: pair[0].label)  # however they were typed
@@ -77,7 +80,7 @@ def run_profiles(tasks: Sequence[Task]) -> Iterator[Profile]:
 
     Ctrl-C stops the one that is being timed; those before it have been yielded.
     """
-    for worker in ended(Expendable(_serve, task) for task in tasks):
+    for worker in ended(Expendable(_serve, task, preload=PRELOAD) for task in tasks):
         found = worker.answers[0] if worker.answers else _failed(worker.task, worker.how_it_ended)
         if not (worker.interrupted and found.reason):
             yield found
@@ -95,9 +98,9 @@ def _serve_check(outbox: Connection, asked: tuple[list[str], list[DenoiserSpec],
     registry = Registry.installed()
     try:
         if track:
-            specs = [pkgutil.resolve_name("ditbench.training.spec:spec_of")(track, registry)] * len(labels)
+            specs = [pkgutil.resolve_name(f"{SPEC}:spec_of")(track, registry)] * len(labels)
         selections = [select(registry, label) for label in labels]
-        device, precision = pkgutil.resolve_name("ditbench.profiling.timing:check")(selections, specs, how)
+        device, precision = pkgutil.resolve_name(f"{TIMING}:check")(selections, specs, how)
         _answer(outbox, (specs, device, precision))
     except DitbenchError as error:
         _answer(outbox, error)
@@ -108,7 +111,7 @@ def _serve(outbox: Connection, task: Task) -> None:
     end_with_parent()
     try:
         selection = select(Registry.installed(), task.label)
-        time = pkgutil.resolve_name("ditbench.profiling.timing:profile")
+        time = pkgutil.resolve_name(f"{TIMING}:profile")
         _answer(outbox, time(selection, task.architecture, task.setup, task.turn))
     except Exception as error:
         traceback.print_exc()

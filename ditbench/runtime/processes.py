@@ -1,5 +1,6 @@
-"""Clean processes, forked from a server that has imported torch once, and how they and Ctrl-C get on.
+"""Clean processes, forked from a server that has imported what they need once, and how they and Ctrl-C get on.
 
+Who starts one says what that is, in `preload`: modules by name. There is one server, and the first who asks starts it.
 Imports no torch; the server does.
 """
 
@@ -11,7 +12,7 @@ import multiprocessing.forkserver
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.connection import wait
 from types import FrameType
@@ -21,15 +22,16 @@ from ..errors import DitbenchError
 from .progress import Progress
 
 ASK_AGAIN = 1.0  # seconds until a process that was asked to stop is asked again
-PRELOAD = ("ditbench.benchmark.run",)  # pulls in torch, diffusers, torchmetrics, scikit-learn: about 6 s, once
 
 
 class Worker:
     """A process forked from the server, that says things through a pipe; `ended` starts it and listens."""
 
-    def __init__(self, serve: Callable[..., None], task: Any, hear: Callable[[Any], None]) -> None:
+    def __init__(
+        self, serve: Callable[..., None], task: Any, hear: Callable[[Any], None], *, preload: Sequence[str]
+    ) -> None:
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(list(PRELOAD))
+        self._context.set_forkserver_preload(list(preload))
         self._inbox, self._outbox = self._context.Pipe(duplex=False)
         self._process = self._context.Process(target=begin, args=(serve, self._outbox, task), daemon=False)
         self._hear = hear
@@ -106,9 +108,14 @@ class Expendable(Worker):
     """
 
     def __init__(
-        self, serve: Callable[..., None], task: Any, hear: Callable[[Progress], None] = lambda progress: None
+        self,
+        serve: Callable[..., None],
+        task: Any,
+        hear: Callable[[Progress], None] = lambda progress: None,
+        *,
+        preload: Sequence[str],
     ) -> None:
-        super().__init__(serve, task, self._take)
+        super().__init__(serve, task, self._take, preload=preload)
         self._hear_progress = hear
         self.answers: list[Any] = []
 
@@ -236,9 +243,15 @@ def _cuda_fit_for_forks() -> Iterator[None]:
             os.environ[name] = before
 
 
-def answer_of(serve: Callable[..., None], task: Any, hear: Callable[[Progress], None] = lambda progress: None) -> Any:
+def answer_of(
+    serve: Callable[..., None],
+    task: Any,
+    hear: Callable[[Progress], None] = lambda progress: None,
+    *,
+    preload: Sequence[str],
+) -> Any:
     """What a forked process answers to one task, its progress going to `hear`; a `DitbenchError` of its is raised."""
-    (worker,) = ended([Expendable(serve, task, hear)])
+    (worker,) = ended([Expendable(serve, task, hear, preload=preload)])
     if worker.fault is not None:
         raise worker.fault
     if not worker.answers:

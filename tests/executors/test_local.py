@@ -3,6 +3,7 @@
 import multiprocessing.forkserver
 import os
 import signal
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -12,6 +13,7 @@ import torch
 from test_campaign import Ears, run
 
 from ditbench.errors import BadValue
+from ditbench.executors.jobs import PRELOAD
 from ditbench.records.record import read_runs
 from ditbench.runtime.affinity import Slot, processors
 from ditbench.runtime.processes import answer_of
@@ -25,13 +27,13 @@ UNMEASURED = {"parallel": 2, "data": "synthetic"}  # to measure takes longer tha
 def threads():
     """How many a run alone has; of fewer than two there would be none to divide, so that the server is another then."""
     if os.environ.get("OMP_NUM_THREADS") != "1" and len(processors()) > 1:
-        yield answer_of(_serve_threads, None)
+        yield answer_of(_serve_threads, None, preload=PRELOAD)
         return
     restart = multiprocessing.forkserver._forkserver._stop
     restart()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OMP_NUM_THREADS", "2")
-        yield answer_of(_serve_threads, None)
+        yield answer_of(_serve_threads, None, preload=PRELOAD)
     restart()
 
 
@@ -158,7 +160,8 @@ def _serve_slot(outbox, task):
 def test_a_process_takes_its_slot(threads):
     """Cores on a CPU, GPUs otherwise, and its threads on both; the only slot is the machine as it is."""
     mine = os.sched_getaffinity(0)
-    assert answer_of(_serve_slot, (Slot(1, 2), False)) == ((1, 1), set(Slot(1, 2).cores(processors())), "4,5,6")
-    assert answer_of(_serve_slot, (Slot(1, 2), True)) == ((1, 1), mine, "5")
-    (of_torch, *_), cores, gpus = answer_of(_serve_slot, (Slot(), True))
+    in_slot = partial(answer_of, _serve_slot, preload=PRELOAD)
+    assert in_slot((Slot(1, 2), False)) == ((1, 1), set(Slot(1, 2).cores(processors())), "4,5,6")
+    assert in_slot((Slot(1, 2), True)) == ((1, 1), mine, "5")
+    (of_torch, *_), cores, gpus = in_slot((Slot(), True))
     assert (of_torch, cores, gpus) == (threads, mine, "4,5,6")

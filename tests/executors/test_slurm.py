@@ -17,8 +17,9 @@ from submitit.core.utils import DelayedSubmission
 from submitit.local.local import LOCAL_REQUEUE_RETURN_CODE
 from test_campaign import Ears, run
 
+from ditbench import campaign
 from ditbench.errors import BadValue, DitbenchError, RunBusy
-from ditbench.executors import slurm_queue
+from ditbench.executors import local, slurm_queue
 from ditbench.executors.jobs import Job
 from ditbench.executors.listeners import Silent
 from ditbench.executors.slurm import NoRecordsYet, Settings, execute_on_slurm, script
@@ -200,6 +201,14 @@ def test_what_is_in_the_queue_is_not_submitted_again(jobs, stand_ins, tmp_path, 
     queue(stand_ins, _77_0="RUNNING", _78="PENDING")
     assert told(jobs, how).startswith("Submitted 0 runs (2 runs had been before): job 77 78.")
     assert told(jobs, settings(tmp_path, dry_run=True)).startswith("Slurm has all of these runs already")
+
+
+def test_another_executor_refuses_what_the_queue_has(jobs, stand_ins, tmp_path, monkeypatch):
+    monkeypatch.setattr(local.Here, "preflight", lambda engine, configs, hear: (configs, ENVIRONMENT))
+    told(jobs, settings(tmp_path))
+    queue(stand_ins, _77_0="RUNNING")
+    with pytest.raises(RunBusy, match=r"is Slurm's already \(77_0\)"):
+        campaign.run("tiny", ["toy"], [0], device="cpu", out=tmp_path)
 
 
 def test_the_state_of_every_run(jobs, stand_ins, tmp_path, ditbench):

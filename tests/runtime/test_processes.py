@@ -10,10 +10,12 @@ import time
 import pytest
 
 from ditbench.errors import BadValue
+from ditbench.executors.jobs import PRELOAD
 from ditbench.runtime.processes import Expendable, ended
 
 PROBE = """
 import os
+from ditbench.executors.jobs import PRELOAD
 from ditbench.runtime.processes import answer_of
 
 def serve(outbox, task):
@@ -21,7 +23,7 @@ def serve(outbox, task):
     outbox.send(torch.cuda._is_in_bad_fork())
 
 if __name__ == "__main__":
-    print("bad fork:", answer_of(serve, None), os.environ.get("PYTORCH_NVML_BASED_CUDA_CHECK"))
+    print("bad fork:", answer_of(serve, None, preload=PRELOAD), os.environ.get("PYTORCH_NVML_BASED_CUDA_CHECK"))
 """
 
 
@@ -55,7 +57,7 @@ def test_several_are_at_work_at_the_same_time(tmp_path):
     def workers():
         for me, other in pairs:
             asked.append(me)
-            yield Expendable(_serve_meeting, (tmp_path, me, other))
+            yield Expendable(_serve_meeting, (tmp_path, me, other), preload=PRELOAD)
 
     answers = []
     for worker in ended(workers(), at_once=2):
@@ -78,7 +80,8 @@ def _serve_ends(outbox, how):
 
 def test_an_end_is_its_processes_alone():
     ends = ["refused", "killed in the middle of a word", "broken", "well"]
-    workers = {worker.task: worker for worker in ended((Expendable(_serve_ends, how) for how in ends), at_once=4)}
+    asked = (Expendable(_serve_ends, how, preload=PRELOAD) for how in ends)
+    workers = {worker.task: worker for worker in ended(asked, at_once=4)}
     assert {how: workers[how].how_it_ended for how in ends[1:3]} == {
         "killed in the middle of a word": "killed by SIGKILL",
         "broken": "its process ended with exit code 3",
@@ -91,7 +94,7 @@ def test_ctrl_c_while_nothing_is_at_work_is_raised_at_once():
     before = signal.getsignal(signal.SIGINT)
     seen = []
     with pytest.raises(KeyboardInterrupt):
-        for worker in ended(Expendable(_serve_ends, how) for how in ("first", "second")):
+        for worker in ended(Expendable(_serve_ends, how, preload=PRELOAD) for how in ("first", "second")):
             seen += worker.answers
             os.kill(os.getpid(), signal.SIGINT)
             seen.append("never")

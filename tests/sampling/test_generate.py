@@ -14,7 +14,7 @@ from toy_net import Toy
 from ditbench.builtins import ditbench_samplers
 from ditbench.components import DenoiserSpec, load
 from ditbench.denoiser.interface import perturb
-from ditbench.runtime.processes import PRELOAD
+from ditbench.executors.jobs import PRELOAD
 from ditbench.sampling.generate import Ask, Plan, balanced_labels, generate, initial_noise, labels_sha256, streams
 from ditbench.sampling.samplers import Walk, ddim, ddpm, dpm_solver, edm_heun, euler, heun
 from ditbench.tracks.guidance import Guidance
