@@ -25,7 +25,7 @@ from ditbench.registry import Registry
 from ditbench.runtime.progress import Watch
 from ditbench.tracks.budget import Budget, BudgetClock
 from ditbench.tracks.track import DataChoice, Recipe, load_track
-from ditbench.training import checkpoint
+from ditbench.training.checkpoint import Checkpoints
 from ditbench.training.loop import SAVING_SECONDS, train
 from ditbench.training.objectives import Flow
 from ditbench.training.optimizers import make_optimizer
@@ -106,8 +106,8 @@ def test_latents(benchmark, tmp_path, capsys, monkeypatch):
 
 def compare(benchmark, folder, capsys, monkeypatch, what, feed, block, steps):
     size, spec, recipe = what
-    saved, save = [], checkpoint.save
-    monkeypatch.setattr(checkpoint, "save", lambda *state: saved.append(save(*state)))
+    saved, save = [], Checkpoints.save
+    monkeypatch.setattr(Checkpoints, "save", lambda *state: saved.append(save(*state)))
     turns = Turns(bare_step(*what), block)
     denoiser = build_denoiser(REGISTRY.architectures["dit"], size, spec)
     trainer = Trainer(denoiser, spec, Flow(), recipe, BudgetClock(Budget(steps, "steps")), feed, 0, CPU)

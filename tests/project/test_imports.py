@@ -1,0 +1,46 @@
+"""Benchmarks and examples, which no other test imports whole: what they name is there."""
+
+import ast
+import runpy
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+NOTEBOOK = ROOT / "examples" / "two_architectures.py"  # it would train
+FILES = sorted([*(ROOT / "tests" / "benchmarks").glob("*.py"), *(ROOT / "examples").rglob("*.py")])
+
+
+def names_of(path):
+    """What a file has when it is imported; of the notebook its imports alone."""
+    if path != NOTEBOOK:
+        return runpy.run_path(str(path))
+    tree, found = ast.parse(path.read_text(encoding="utf-8")), {}
+    tree.body = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+    exec(compile(tree, str(path), "exec"), found)
+    return found
+
+
+def absent(text, names):
+    """``module.name`` where the module, one of the names, has no such name."""
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            module = names.get(node.value.id)
+            if isinstance(module, ModuleType) and not hasattr(module, node.attr):
+                yield ast.unparse(node)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_it_imports_and_names_what_is_there(path, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "examples" / "ditbench-unet"))
+    assert not list(absent(path.read_text(encoding="utf-8"), names_of(path)))
+
+
+def test_what_is_not_there_is_found(tmp_path):
+    (tmp_path / "moved.py").write_text("from ditbench.training.trainer import SAVING_SECONDS\n")
+    with pytest.raises(ImportError, match="SAVING_SECONDS"):
+        names_of(tmp_path / "moved.py")
+    (tmp_path / "gone.py").write_text("import ditbench\n\ndef late():\n    return ditbench.no_such(ditbench.run)\n")
+    names = names_of(tmp_path / "gone.py")
+    assert list(absent((tmp_path / "gone.py").read_text(), names)) == ["ditbench.no_such"]
