@@ -136,8 +136,8 @@ class PeakMemory(Frozen):
     @classmethod
     def largest(cls, peaks: Sequence[PeakMemory]) -> PeakMemory:
         """The peaks of a phase that was measured in parts."""
-        facts = [peak.model_dump() for peak in peaks]
-        return cls(**{name: max((f[name] for f in facts if f[name] is not None), default=None) for name in facts[0]})
+        known = {name: [getattr(peak, name) for peak in peaks] for name in cls.model_fields}
+        return cls(**{name: max((n for n in found if n is not None), default=None) for name, found in known.items()})
 
 
 class Memory(Frozen):

@@ -10,6 +10,7 @@ from typing import Annotated, Any, TypeVar
 
 import pydantic
 from pydantic import ConfigDict, Field
+from pydantic_core import to_jsonable_python
 
 from ..errors import BadFile
 
@@ -19,9 +20,24 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=
 
 
 class Frozen(pydantic.BaseModel):
-    """Unknown fields are refused and nothing changes after validation."""
+    """Unknown fields are refused and nothing changes after validation. What is hashed grows by `later` alone."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def later(default: Any, **constraints: Any) -> Any:
+    """A pydantic `Field` for a model that is hashed already: the way to add one, so that every published hash stays.
+
+    ``workers: int = later(1, gt=0)`` is left out of all that is dumped while it would be dumped as its default is, and
+    so out of hashes and seals: the default means "as before" and never changes. It is written as its type has it, 1.0
+    for a float; a mutable one is copied. If it is another than None, the field can't be None, which a track's hash
+    leaves out, too. `constraints` are those of `Field`.
+    """
+
+    def as_before(value: Any) -> bool:
+        return digest(to_jsonable_python(value)) == digest(to_jsonable_python(default))  # True is no 1
+
+    return Field(default, exclude_if=as_before, validate_default=True, **constraints)
 
 
 def digest(content: object, length: int = 64) -> str:

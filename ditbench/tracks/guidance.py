@@ -10,15 +10,15 @@ import math
 from typing import Annotated, Literal
 
 import pydantic
-from pydantic import ConfigDict, Field
+from pydantic import Field
+
+from ..storage.schema import Frozen
 
 T = 1000.0  # the end of time, where all is noise
 
 
-class Guidance(pydantic.BaseModel):
-    """How samples are guided. Frozen, part of a track and of its hash."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+class Guidance(Frozen):
+    """How samples are guided. Part of a track and of its hash."""
 
     scale: float
     formula: Literal["u + w(c - u)", "c + s(c - u)"] = "u + w(c - u)"  # what `scale` is: w, or s = w - 1

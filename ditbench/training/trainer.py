@@ -220,7 +220,7 @@ class Trainer:
             step_seconds=step_seconds,
             step_stride=self.times.stride,
             images_per_second=training_rate(self.recipe.batch_size, step_seconds),
-            curve=[CurvePoint.model_validate({name: point[name] for name in known}) for point in self.curve.points],
+            curve=[CurvePoint.model_validate({n: v for n, v in p.items() if n in known}) for p in self.curve.points],
             resumed=self.resumed,
             flops=self.clock.flops,
             precision=self.precision,
