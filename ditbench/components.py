@@ -11,7 +11,7 @@ import pkgutil
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from .errors import BadValue
 
@@ -19,6 +19,7 @@ Reference = str | Callable[..., Any]
 Value = str | int | float | bool
 Space = Literal["pixel", "latent"]
 Output = Literal["features", "logits", "spatial"]  # of a feature extractor
+RawKind = Literal["terms", "values", "counts"]  # the numbers that a metric's value follows from
 
 NATIVE_FIELDS = ("optimizer", "learning_rate", "betas", "weight_decay", "warmup_steps", "decay", "clip_norm")
 
@@ -255,34 +256,49 @@ class Objective:
 
 @dataclass(frozen=True, kw_only=True)
 class Sampler:
-    """A way to walk from noise to an image; ``sample(walk)`` as in `samplers.py`."""
+    """A way to walk from noise to an image; ``sample(walk)`` as in `samplers.py`.
+
+    ``times(steps)`` returns the times in [0, 1000] at which it asks the denoiser for an image, one for each evaluation,
+    in any order. `ditbench records validate` counts the evaluations of a record again by it; without it, it can't.
+    Keep it in a module that imports no torch.
+    """
 
     name: str
     sample: Reference
     objectives: tuple[str, ...]  # the objectives whose denoisers it can drive
     min_steps: int = 1
     max_steps: int | None = None
+    times: Reference | None = None
     description: str = ""
 
     def __post_init__(self) -> None:
         check_name("sampler", self.name)
         check_reference("sampler", self.name, self.sample)
+        if self.times is not None:
+            check_reference("sampler", self.name, self.times)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """A quality metric; ``measure(fake, real)`` as in `quality.py` returns a `ditbench.metrics.quality.Score`."""
+    """A quality metric; ``measure(fake, real)`` as in `quality.py` returns a `ditbench.metrics.quality.Score`.
+
+    ``raw`` is the kind of raw numbers that its scores have: ``terms`` that add up, ``values`` that are averaged, or
+    ``counts`` of hits and tries; "": none, or any. `ditbench records validate` can't do without where they are told.
+    """
 
     name: str
     measure: Reference
     higher_is_better: bool
     sees: Output | Literal["pixels"]  # what it looks at: an output of the extractor, or the raw pixels
     against: Literal["images", "moments", "nothing"] = "images"  # what must be known of the reference
+    raw: RawKind | Literal[""] = ""
     description: str = ""
 
     def __post_init__(self) -> None:
         check_name("metric", self.name)
         check_reference("metric", self.name, self.measure)
+        if self.raw not in ("", *get_args(RawKind)):
+            raise BadValue(f"metric {self.name!r}: raw is {self.raw!r}, not one of {', '.join(get_args(RawKind))}.")
 
     def check_fits(self, extractor: Extractor) -> None:
         """`BadValue` if the extractor does not put out what the metric looks at."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Unpack
@@ -18,10 +19,13 @@ from .options import AsJson, offers
 
 if TYPE_CHECKING:
     from ..records.record import Record
+    from ..records.validation.files import Checked
     from ..records.verification import Verification
+    from ..registry import Registry
 
 records_app = typer.Typer(no_args_is_help=True, help="Check, submit and verify records.")
 app.add_typer(records_app, name="records")
+_NO_FAULT = "no fault. Seals and hashes hold, and so do the numbers that could be computed again."
 By = Annotated[str, typer.Option(help="Your name, or an account's.", show_default=False)]
 
 
@@ -64,25 +68,39 @@ def schema() -> None:
 @records_app.command(epilog="Example: ditbench records validate leaderboard/records")
 def validate(
     paths: Annotated[list[Path], typer.Argument(help="Files, or folders that are searched through and through.")],
+    as_json: AsJson = False,
 ) -> None:
     """Recompute what follows from raw numbers and hashes, and name every fault, a line each.
 
-    A leaderboard's folder, too: each record as it was submitted, and no file that belongs to none.
+    A leaderboard's folder, too: each record as it was submitted, and no file that belongs to none. What an installed
+    plugin's metrics and samplers tell is computed again as well; what could not be is named, and is no fault.
     """
-    from collections import Counter
-
     from ..records.validation.files import validate as check
 
-    checked = check(paths)
+    checked = check(paths, installed())
+    if as_json:
+        typer.echo(json.dumps([_checked(one) for one in checked], indent=1))
+    else:
+        _tell_checked(checked)
+    if any(one.faults for one in checked):
+        raise typer.Exit(EXIT_FAILED)
+
+
+def _checked(one: Checked) -> dict[str, object]:
+    return {"file": str(one.path), "kind": one.kind, "faults": one.lines, "unchecked": one.unchecked}
+
+
+def _tell_checked(checked: list[Checked]) -> None:
+    """The faults of each file, what had to be left unchecked in any, and the sum of it."""
     for line in (line for one in checked for line in one.lines):
         typer.echo(line)
+    for note, number in Counter(note for one in checked for note in one.unchecked).items():
+        typer.echo(f"left unchecked: {note}{f' ({number} files)' if number > 1 else ''}")
     counts = Counter(one.kind for one in checked)
     files = ", ".join(f"{number} {kind}{'s' * (number != 1)}" for kind, number in sorted(counts.items()))
-    bad = [one for one in checked if one.faults]
-    if bad:
-        typer.echo(f"{files} checked: {sum(len(one.faults) for one in bad)} faults in {len(bad)} of them.")
-        raise typer.Exit(EXIT_FAILED)
-    typer.echo(f"{files} checked: no fault. Seals and hashes hold, and so do the numbers that could be computed again.")
+    faults, bad = sum(len(one.faults) for one in checked), sum(bool(one.faults) for one in checked)
+    told = f"{faults} faults in {bad} of them." if bad else _NO_FAULT
+    typer.echo(f"{files} checked: {told}")
 
 
 @records_app.command(epilog="Example: ditbench records submit runs/digits --by NAME")
@@ -97,7 +115,7 @@ def submit(
     """Copy runs' records and grids of samples into the leaderboard: what is needed, and nothing of this machine."""
     from ..records.submission import submit as copy
 
-    found = copy(run_dir, by, to, weights_url)
+    found = copy(run_dir, by, to, weights_url, registry=installed())
     for warning in (warning for one in found for warning in one.warnings):
         typer.echo(f"Mind: {warning}.")
     records, page = str(to / "records"), str(to.parent / "README.md")  # the table in the README is made from them, too
@@ -129,11 +147,12 @@ def verify(
     from ..tracks.plan import check_device
 
     check_device(options["device"])
-    checked = _sound(record)
+    registry = installed()
+    checked = _sound(record, registry)
     if weights is not None and run is None:
-        found = _measure_again(checked, weights, by, **options)
+        found = _measure_again(checked, weights, by, registry, **options)
     elif run is not None and weights is None:
-        found = re_trained(checked, _sound(run / FILE_NAME), by)
+        found = re_trained(checked, _sound(run / FILE_NAME, registry), by)
     else:
         raise BadValue("Give either --weights, to measure again, or --run, which was trained again.")
     _tell(checked, found, write_verification(found, record.parent))
@@ -149,23 +168,25 @@ def _tell(record: Record, found: Verification, path: Path) -> None:
         raise typer.Exit(EXIT_FAILED)
 
 
-def _sound(path: Path) -> Record:
+def _sound(path: Path, registry: Registry) -> Record:
     """A record in which nothing is wrong."""
     from ..records.record import read_record
     from ..records.validation.files import check_file
 
     record = read_record(path)
-    faults = check_file(path).lines
+    faults = check_file(path, registry).lines
     if faults:
         raise BadFile(f"{faults[0]}. {len(faults)} such faults; see `ditbench records validate`.")
     return record
 
 
-def _measure_again(record: Record, weights: Path, by: str, **options: Unpack[PlaceOptions]) -> Verification:
+def _measure_again(
+    record: Record, weights: Path, by: str, registry: Registry, **options: Unpack[PlaceOptions]
+) -> Verification:
     from ..registry import pick
     from .console import make_console
 
-    console, registry = make_console(), installed()
+    console = make_console()
     for _, name in record.track.evaluation.choices:
         fetch_weights(console, pick("extractor", name, registry.extractors), options["offline"])
 

@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean, median, pstdev
 from typing import Literal
 
-Kind = Literal["terms", "values", "counts", "jackknife"]
+from ..components import RawKind
+
+Kind = Literal[RawKind, "jackknife"]
 Raw = Mapping[Kind, Sequence[float]]
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pydantic
 
 from ..errors import BadFile, BadValue, DitbenchError
+from ..registry import Registry
 from ..storage.files import is_folder, whole_path, write_atomically
 from ..tracks.ledger import published
 from .files import FILE_NAME, GRID_FILE, NO_RECORDS
@@ -61,16 +62,19 @@ class Submitted:
         return [short(text) for text in found]
 
 
-def submit(folder: Path, by: str, to: Path, weights: str | None = None, today: date | None = None) -> list[Submitted]:
+def submit(
+    folder: Path, by: str, to: Path, weights: str | None = None, today: date | None = None, *, registry: Registry
+) -> list[Submitted]:
     """Copy a run's record and grid, or those of all runs in a folder, into a leaderboard's folder.
 
-    All are checked before any is written. Raises `DitbenchError` naming the run: one that was interrupted, does not
-    hold, names this machine, is of no track that was published, lacks a seed, or would overwrite another.
+    All are checked before any is written, with what is in the registry. Raises `DitbenchError` naming the run: one that
+    was interrupted, does not hold, names this machine, is of no track that was published, lacks a seed, or would
+    overwrite another.
     """
     if not is_folder(to):
         raise BadFile(f"There is no leaderboard {str(to)!r}; go to a checkout of ditbench, or name it with --to.")
     submission = _submission(by, weights, today or date.today())
-    found = [_prepare(path, submission, to) for path in _records_of(folder)]
+    found = [_prepare(path, submission, to, registry) for path in _records_of(folder)]
     _check_seeds([one.record for one in found], to)
     waiting = [one for one in found if not _is_there(one)]
     for one in waiting:
@@ -96,9 +100,9 @@ def _records_of(folder: Path) -> list[Path]:
     return found
 
 
-def _prepare(path: Path, submission: Submission, to: Path) -> Submitted:
+def _prepare(path: Path, submission: Submission, to: Path, registry: Registry) -> Submitted:
     """One run, checked, with its submission."""
-    record = _sound(check_file(path))
+    record = _sound(check_file(path, registry))
     if not published(record.track):
         raise BadValue(f"{record.run_id} is of track {record.track.name!r}, which was not published with ditbench.")
     for field, what in betrayals(record.model_dump(mode="json", exclude={"submission"}), _words(record)):

@@ -6,6 +6,7 @@ import re
 import shlex
 import socket
 from datetime import date
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,12 +16,15 @@ from tampering import GOOD, chunk, png
 
 from ditbench.cli import app
 from ditbench.errors import BadFile, BadValue, DitbenchError
+from ditbench.records import submission
 from ditbench.records.record import Submission, read_record, write_record
-from ditbench.records.submission import submit
-from ditbench.records.validation.files import validate
+from ditbench.records.validation import files as validation
 from ditbench.records.validation.png import chunks
 from ditbench.records.validation.privacy import betrayals
+from ditbench.registry import Registry
 
+submit = partial(submission.submit, registry=Registry.installed())
+validate = partial(validation.validate, registry=Registry.installed())
 ROOT = Path(__file__).parents[2]
 TODAY = date(2026, 1, 3)
 

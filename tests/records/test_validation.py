@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,12 @@ from tampering import GOOD, SEALED, SUBMISSION, TAMPERED, chunk, content_of, png
 from ditbench.records.derived import of_raw
 from ditbench.records.evaluation import write_evaluation
 from ditbench.records.record import Record, read_record, seal, write_record
-from ditbench.records.validation.files import check_file, kind_of, validate
+from ditbench.records.validation import files
+from ditbench.records.validation.files import kind_of
+from ditbench.registry import Registry
+
+validate = partial(files.validate, registry=Registry.installed())
+check_file = partial(files.check_file, registry=Registry.installed())
 
 
 def submitted(*arguments, **changes):

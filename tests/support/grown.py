@@ -118,7 +118,7 @@ def main(records: Path, out: Path) -> dict[str, Any]:
         "tracks": {name: load_track(path).hash for name, path in registry.tracks.items()},
         "hashes": {path.stem: hashes_of(record) for path, record in found.items()},
         "dumps": [model.model_dump_json(exclude={"created"}) for model in (made, evaluation(), checked(sealed(made)))],
-        "faults": [line for folder in (records, out) for one in validate([folder]) for line in one.lines],
+        "faults": [line for folder in (records, out) for one in validate([folder], registry) for line in one.lines],
         "unmoved": unmoved(first),
         "moved": moved(first),
         "read again": read_record(out.parent / "grown.json") == again != first,

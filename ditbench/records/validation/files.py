@@ -16,6 +16,7 @@ from typing import Any
 import pydantic
 
 from ...errors import BadFile
+from ...registry import Registry
 from ...storage.files import exists, is_folder, sha256_of
 from ...storage.schema import Model, digest
 from ..evaluation import Evaluation
@@ -52,10 +53,11 @@ from .folder import (
     tells_no_path,
 )
 from .json_files import doubles, oddities, read_object
+from .known import Known
 from .metrics import metrics_of_evaluation
 from .rows import faults_between
-from .run import MEASURED, faults_of, not_ahead
-from .training import TRAINED
+from .run import faults_of, measured_faults, not_ahead
+from .training import training_of
 
 MAX_FAULTS = 200  # of a file that are told
 _SCHEMA: int = Record.model_fields["schema_version"].default
@@ -68,6 +70,7 @@ class Checked:
     path: Path
     kind: str
     faults: list[str] = field(default_factory=list)
+    unchecked: list[str] = field(default_factory=list)  # what could not be computed again here, and why
     record: Record | None = None  # of a run, where it can be read as one
 
     @property
@@ -78,12 +81,13 @@ class Checked:
         return [*told, f"{self.path}: and {more} more"] if more > 0 else told
 
 
-def validate(paths: Sequence[Path]) -> list[Checked]:
+def validate(paths: Sequence[Path], registry: Registry) -> list[Checked]:
     """Check files, and folders through and through, each by itself and the runs beside each other.
 
-    `BadFile` if a path leads nowhere, or there is no record.
+    The metrics and samplers in the registry are those whose numbers can be computed again. `BadFile` if a path leads
+    nowhere, or there is no record.
     """
-    checked = [check_file(path) for path in _find(paths)]
+    checked = [check_file(path, registry) for path in _find(paths)]
     if not checked:
         raise BadFile(f"There is no record in {', '.join(repr(str(path)) for path in paths)}.")
     check_together(checked)
@@ -117,9 +121,10 @@ def _with_strays(checked: list[Checked], paths: Sequence[Path]) -> list[Checked]
     return list(by_path.values())
 
 
-def check_file(path: Path) -> Checked:
+def check_file(path: Path, registry: Registry) -> Checked:
     """Check one file by itself."""
-    checked = Checked(path, kind_of(path))
+    known = Known(registry)
+    checked = Checked(path, kind_of(path), unchecked=known.unchecked)
     try:
         content = read_object(path)
     except ValueError as error:
@@ -128,7 +133,7 @@ def check_file(path: Path) -> Checked:
     odd = dict(oddities(content))
     checked.faults += [f"{place} stands twice, should stand once" for place in doubles(content)]
     checked.faults += [f"{place} is {value}" for place, value in odd.items()]
-    _CHECKS[checked.kind](_File(checked, content, set(odd)))
+    _CHECKS[checked.kind](_File(checked, content, set(odd), known))
     return checked
 
 
@@ -144,6 +149,7 @@ class _File:
     checked: Checked
     content: dict[str, Any]
     odd: set[str]  # places of which enough is said
+    known: Known
 
     def tell(self, faults: Faults) -> None:
         self.checked.faults += faults
@@ -207,7 +213,7 @@ def _check_record(file: _File) -> None:
     file.checked.record = record
     file.parse(Record)  # tells what its fields say against each other
     if not file.odd:
-        file.tell(faults_of(record))
+        file.tell(faults_of(record, file.known))
     path = file.checked.path.absolute()
     file.tell(_where(path, record))
     file.tell(_beside(path, record))
@@ -251,7 +257,7 @@ def _check_evaluation(file: _File) -> None:
     found = file.parse(Evaluation)
     if found is None or file.odd:
         return
-    file.tell(metrics_of_evaluation(found))
+    file.tell(metrics_of_evaluation(found, file.known))
     end = f"-{digest(found.model_dump(mode='json', exclude={'created', 'seconds', 'peak'}), 8)}{EVALUATION_SUFFIX}"
     name = file.checked.path.name
     if not name.endswith(end):
@@ -276,10 +282,10 @@ def _check_verification(file: _File) -> None:
     except BadFile:
         file.checked.faults.append(f"run_id is {shown(found.run_id)}, but there is no such record beside it")
         return
-    file.tell(_of(found, record))
+    file.tell(_of(found, record, file.known))
 
 
-def _of(found: Verification, record: Record) -> Faults:
+def _of(found: Verification, record: Record, known: Known) -> Faults:
     """It is of this very record, somebody else's, and says of it what its numbers say."""
     why = "the seal of the record beside it, which may have changed since it was verified"
     yield from differs("run_id", found.run_id, record.run_id, "the record's")
@@ -291,7 +297,9 @@ def _of(found: Verification, record: Record) -> Faults:
     facts = {name: getattr(found, name) for name in ("environment", "device", "sampling", "metrics", "training")}
     nothing: dict[str, object] = {"memory": None, "raw": None, "floors": [], "milestones": []}
     again = record.model_copy(update={**facts, **nothing})
-    yield from faults_of(again, (*TRAINED, *MEASURED) if found.training is not None else MEASURED)
+    if found.training is not None:
+        yield from training_of(again)
+    yield from measured_faults(again, known)
 
 
 def _another(found: Verification, record: Record) -> Faults:

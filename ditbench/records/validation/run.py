@@ -5,7 +5,6 @@ Whether a number is likely is not asked here.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pydantic
@@ -14,9 +13,10 @@ from ...storage.schema import first_fault
 from ...tracks.ledger import data_of, is_published, published, shipped
 from ..record import Record, config_of
 from .faults import Faults, differs, shown
+from .known import Known
 from .metrics import metrics_of
 from .sampling import sampling_of
-from .training import TRAINED
+from .training import training_of
 
 AHEAD = timedelta(days=1)  # clocks and their zones may be wrong by that much
 LEAST_TRAINED = 0.1  # of an inference forward's MACs that training takes at least, whatever it masks
@@ -127,12 +127,15 @@ def _cost(record: Record) -> Faults:
         yield f"cost.training_macs_per_image is {cost.training_macs_per_image}, should be {least}"
 
 
-Checks = tuple[Callable[[Record], Faults], ...]
-NAMED: Checks = (_identity, _track, _ending, _data, _dates, _cost)
-MEASURED: Checks = (_machine, sampling_of, metrics_of)
-
-
-def faults_of(record: Record, checks: Checks = (*NAMED, *TRAINED, *MEASURED)) -> Faults:
-    """All that does not hold within a record."""
-    for check in checks:
+def faults_of(record: Record, known: Known) -> Faults:
+    """All that does not hold within a record, as far as the components that it names are known."""
+    for check in (_identity, _track, _ending, _data, _dates, _cost, training_of):
         yield from check(record)
+    yield from measured_faults(record, known)
+
+
+def measured_faults(record: Record, known: Known) -> Faults:
+    """What does not hold of its machine, its samples and its metrics."""
+    yield from _machine(record)
+    yield from sampling_of(record, known)
+    yield from metrics_of(record, known)

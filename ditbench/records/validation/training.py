@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import accumulate, pairwise
 from statistics import fmean
 from typing import NamedTuple
@@ -238,4 +238,7 @@ def _milestones(record: Record) -> Faults:
             yield f"milestones.{i}.at is {mark.at}, but its step {mark.steps} is not the one that reached that share"
 
 
-TRAINED: tuple[Callable[[Record], Faults], ...] = (_training, _arithmetic, _budget, _course, _curve, _milestones)
+def training_of(record: Record) -> Faults:
+    """All that a run trained."""
+    for check in (_training, _arithmetic, _budget, _course, _curve, _milestones):
+        yield from check(record)

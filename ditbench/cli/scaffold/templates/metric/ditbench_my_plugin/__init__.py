@@ -12,6 +12,7 @@ METRIC = ditbench.Metric(
     higher_is_better=True,
     sees="features",  # of the extractor that the track names; or logits, spatial, pixels
     against="images",  # what must be known of the real ones; or their moments, or nothing
+    raw="counts",  # what its value follows from, so that it can be computed again; or terms, values
     description="coverage: share of real images with a sample among their nearest (Naeem et al., 2020)",
 )
 

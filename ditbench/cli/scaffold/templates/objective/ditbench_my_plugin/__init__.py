@@ -13,10 +13,17 @@ OBJECTIVE = ditbench.Objective(
     description="x_t on the arc from image to noise, its velocity regressed",
 )
 
+
+def times(steps: int) -> list[float]:
+    """When the sampler asks the denoiser, once for each evaluation: `ditbench records validate` counts them by it."""
+    return [1000 * (1 - step / steps) for step in range(steps)]
+
+
 SAMPLER = ditbench.Sampler(
     name="my_plugin",
     sample="ditbench_my_plugin.objective:sample",
     objectives=("my_plugin",),
+    times=times,
     description="exact rotations along the arc, one evaluation a step",
 )
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from ditbench import BadValue, Walk
+from ditbench_my_plugin import times
 from ditbench_my_plugin.objective import QUARTER, Trigonometric, sample
 
 X0, NOISE = torch.rand(4, 1, 8, 8), torch.randn(4, 1, 8, 8)
@@ -25,12 +26,16 @@ def test_the_true_velocity_has_no_loss(time):
 
 
 def test_the_sampler_follows_the_true_velocity_to_the_image():
+    asked = []
+
     def velocity(x, t):
+        asked.append(float(t))
         angle = QUARTER * t / 1000
         return angle.cos() * NOISE - angle.sin() * X0
 
     found = sample(Walk(denoise=velocity, objective=None, noise=NOISE, steps=5, streams=list))
     torch.testing.assert_close(found, X0, atol=1e-5, rtol=0)
+    assert asked == pytest.approx(times(5))
 
 
 def test_another_way_to_draw_times_is_refused():

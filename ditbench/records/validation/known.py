@@ -1,0 +1,80 @@
+"""What is installed, asked by name for the facts that a check needs. What it doesn't tell is noted, and is no fault."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import TypeVar
+
+from ...components import Metric, RawKind, load
+from ...registry import Registry
+from ...tracks.guidance import T
+from .faults import short
+
+MAX_NOTES = 50  # of a file that are told
+MAX_STEPS = 100_000  # of more steps than these the evaluations are not counted
+MAX_TIMES = 1_000_000  # evaluations of an image, more than which no sampler needs
+ROUNDING = 1e-3  # of a time
+
+Item = TypeVar("Item")
+
+
+@dataclass
+class Known:
+    """The facts of components, and what has to be left unchecked for want of one, a line each."""
+
+    registry: Registry
+    unchecked: list[str] = field(default_factory=list)
+
+    def metric(self, name: str) -> Metric | None:
+        """The metric of that name."""
+        return self._installed("metric", name, self.registry.metrics.get(name))
+
+    def raw_of(self, metric: Metric) -> RawKind | None:
+        """The kind of raw numbers that a metric's value follows from."""
+        if not metric.raw:
+            self._note("metric", metric.name, "it does not tell the kind of its raw numbers")
+        return metric.raw or None
+
+    def weights(self, extractor: str) -> str | None:
+        """The sha256 of an extractor's weights."""
+        found = self._installed("extractor", extractor, self.registry.extractors.get(extractor))
+        return None if found is None else found.weights.sha256
+
+    def times(self, sampler: str, steps: int) -> list[float] | None:
+        """The times in [0, 1000] of all evaluations of an image; None also if the sampler's own code fails at it."""
+        found = self._installed("sampler", sampler, self.registry.samplers.get(sampler))
+        if found is None:
+            return None
+        if found.times is None or steps > MAX_STEPS:
+            reason = "it does not tell its times" if found.times is None else f"{steps} steps are too many to count"
+            self._note("sampler", sampler, reason)
+            return None
+        try:
+            return _checked(load(found.times)(steps))
+        except (Exception, SystemExit) as error:  # anybody's code, which may need what is not installed
+            told = " ".join(str(error).split())
+            self._note("sampler", sampler, f"its times of {steps} steps raise {type(error).__name__}: {told}")
+            return None
+
+    def _installed(self, kind: str, name: str, found: Item | None) -> Item | None:
+        if found is None:
+            self._note(kind, name, "its plugin is not installed")
+        return found
+
+    def _note(self, kind: str, name: str, reason: str) -> None:
+        """Each once, and not without end: the names are those of a file."""
+        note = short(f"{kind} {name!r}: {reason}") if len(self.unchecked) < MAX_NOTES else "and more"
+        if note not in self.unchecked:
+            self.unchecked.append(note)
+
+
+def _checked(times: Iterable[float]) -> list[float]:
+    """Times of the right form; `ValueError` says what they are instead."""
+    found = [float(t) for t in islice(times, MAX_TIMES + 1)]
+    if len(found) > MAX_TIMES:
+        raise ValueError(f"more than {MAX_TIMES} times")
+    if not all(-ROUNDING <= t <= T + ROUNDING for t in found):
+        raise ValueError(f"not all lie in 0..{T:.0f}")
+    return found
