@@ -16,6 +16,7 @@ from ditbench.errors import BadValue
 from ditbench.metrics import quality
 from ditbench.metrics.extractors.train_small_cnn import SEEN
 from ditbench.metrics.features import Features, extract, load_extractor, moments_of
+from ditbench.metrics.frechet import frechet_distance, frechet_infinity, jackknife
 from ditbench.records.derived import of_raw
 from ditbench.registry import Registry
 
@@ -50,31 +51,31 @@ def test_fid_of_gaussians_is_the_closed_form():
     one, other = torch.randn(2, 40_000, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64).unbind()
     scale, shift = torch.tensor([2.0, 0.5, 1.0]), torch.tensor([1.0, 0.0, -2.0])
     expected = float((shift**2).sum() + ((scale - 1) ** 2).sum())  # both covariances are diagonal
-    fid = quality.frechet_distance(given(other * scale + shift), given(one))
+    fid = frechet_distance(given(other * scale + shift), given(one))
     assert fid.value == pytest.approx(expected, rel=0.02)
-    assert quality.frechet_distance(given(one), given(one)).value == pytest.approx(0, abs=1e-6)
+    assert frechet_distance(given(one), given(one)).value == pytest.approx(0, abs=1e-6)
 
 
 def test_fid_of_infinitely_many_samples_has_no_bias():
     draw = torch.Generator().manual_seed(0)
     samples = given(torch.randn(500, 16, generator=draw, dtype=torch.float64))
     reference = given(torch.randn(200_000, 16, generator=draw, dtype=torch.float64))
-    finite, infinite = quality.frechet_distance(samples, reference), quality.frechet_infinity(samples, reference)
+    finite, infinite = frechet_distance(samples, reference), frechet_infinity(samples, reference)
     assert finite.value > 0.1 and abs(infinite.value) < finite.value / 3
     assert infinite.settings == {"sizes": 15, "smallest": 50}
-    assert quality.frechet_infinity(samples, reference) == infinite
+    assert frechet_infinity(samples, reference) == infinite
 
 
 @pytest.mark.parametrize("count", [599, 30], ids=["more", "fewer"])
 def test_the_jackknife_leaves_out_each_tenth_of_the_samples(halves, count):
     """The short ways, with more samples than features and with fewer, give what starting over gives."""
     one, other = halves[0], halves[1].subset(np.arange(count))
-    found = quality.jackknife(other.outputs["features"], one.moments_of("features"))
+    found = jackknife(other.outputs["features"], one.moments_of("features"))
     order = np.random.default_rng(quality.SEED).permutation(len(other))
     for without, left_out in zip(found, np.array_split(order, 10), strict=True):
         rest = other.subset(np.setdiff1d(order, left_out))
-        assert without == pytest.approx(quality.frechet_distance(given(rest.outputs["features"]), one).value, rel=1e-6)
-    assert quality.jackknife(other.outputs["features"][:19], one.moments_of("features")) == []
+        assert without == pytest.approx(frechet_distance(given(rest.outputs["features"]), one).value, rel=1e-6)
+    assert jackknife(other.outputs["features"][:19], one.moments_of("features")) == []
 
 
 def test_the_spread_of_fid_is_what_other_samples_would_change():
@@ -82,7 +83,7 @@ def test_the_spread_of_fid_is_what_other_samples_would_change():
     draw = torch.Generator().manual_seed(0)
     real = given(torch.randn(20_000, 4, generator=draw, dtype=torch.float64))
     sets = [given(0.5 + torch.randn(300, 4, generator=draw, dtype=torch.float64)) for _ in range(60)]
-    scores = [quality.frechet_distance(fake, real) for fake in sets]
+    scores = [frechet_distance(fake, real) for fake in sets]
     seen = np.std([score.value for score in scores], ddof=1)
     assert np.mean([score.spread for score in scores]) == pytest.approx(seen, rel=0.3)
 
@@ -187,7 +188,7 @@ def test_torchmetrics_agrees_on_fid(halves):
     theirs = FrechetInceptionDistance(feature=identity)
     theirs.update(other.outputs["features"].double(), real=False)
     theirs.update(one.outputs["features"].double(), real=True)
-    assert quality.frechet_distance(other, one).value == pytest.approx(float(theirs.compute()), rel=1e-9)
+    assert frechet_distance(other, one).value == pytest.approx(float(theirs.compute()), rel=1e-9)
 
 
 def test_a_metric_asks_for_an_output_that_the_extractor_has():
