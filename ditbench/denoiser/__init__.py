@@ -1,1 +1,1 @@
-"""What is asked of a network, what it costs, and published weights for it."""
+"""What is asked of a network, its cost, its published weights."""

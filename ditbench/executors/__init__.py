@@ -1,1 +1,1 @@
-"""Runs as jobs: where they are carried out, and who hears of them."""
+"""Runs as jobs: where they are carried out, who hears of them."""

@@ -1,1 +1,1 @@
-"""Images against images: features, distances and the real images that they are measured from."""
+"""Images against images: features, distances, references."""

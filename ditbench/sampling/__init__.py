@@ -1,1 +1,1 @@
-"""From a trained denoiser to images: samplers, guidance, labels, streams of noise."""
+"""From a denoiser to images: samplers, guidance, noise."""

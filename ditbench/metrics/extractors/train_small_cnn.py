@@ -1,4 +1,8 @@
-"""The training of the two small networks, by which anybody can make their weights anew."""
+"""The training of the two small networks, by which anybody can make the shipped weights anew.
+
+In 20 s on one core, ``python -m ditbench.metrics.extractors.train_small_cnn digits-cnn OUT.safetensors``, and in
+4 minutes the same of ``fashion-cnn``.
+"""
 
 from __future__ import annotations
 
