@@ -1,6 +1,6 @@
 """The frozen records that plugins return from their hooks. A record checks itself where it is built.
 
-What is heavy is named, not imported: a `Reference` is a callable, or ``"package.module:name"`` that is
+What is heavy is named, not imported: an `ObjectReference` is a callable, or ``"package.module:name"`` that is
 imported on first use, so that listing everything costs no ``import torch``.
 """
 
@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args
 
 from .errors import BadValue
 
-Reference = str | Callable[..., Any]
+ObjectReference = str | Callable[..., Any]
 Value = str | int | float | bool
 Space = Literal["pixel", "latent"]
 Output = Literal["features", "logits", "spatial"]  # of a feature extractor
@@ -29,7 +29,7 @@ _SIZE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]*")
 _REFERENCE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
-def load(reference: Reference) -> Callable[..., Any]:
+def load(reference: ObjectReference) -> Callable[..., Any]:
     """The callable that a reference stands for, importing its module if need be."""
     if not isinstance(reference, str):
         return reference
@@ -39,7 +39,7 @@ def load(reference: Reference) -> Callable[..., Any]:
     return target  # type: ignore[no-any-return]
 
 
-def module_of(reference: Reference) -> str:
+def module_of(reference: ObjectReference) -> str:
     """The module that a reference lives in, without importing it."""
     return reference.partition(":")[0] if isinstance(reference, str) else reference.__module__
 
@@ -154,12 +154,12 @@ class Architecture:
     """
 
     name: str
-    build: Reference
+    build: ObjectReference
     sizes: Mapping[str, Mapping[str, Value]]
     specs: Mapping[str, DenoiserSpec] = field(default_factory=dict)  # size -> what it was made for
     options: Mapping[str, Option] = field(default_factory=dict)
-    convert_reference: Reference | None = None
-    native: Reference | None = None
+    convert_reference: ObjectReference | None = None
+    native: ObjectReference | None = None
     paper: str = ""  # e.g. "arXiv:2212.09748"
     licence: str = ""
     description: str = ""
@@ -228,7 +228,7 @@ class Dataset:
     """Real images with labels. ``load(request)`` takes a `Request` and returns `Data`, both of `datasets.examples`."""
 
     name: str
-    load: Reference
+    load: ObjectReference
     place: Literal["none", "optional", "required"] = "none"  # whether --data says where it is
     description: str = ""
 
@@ -245,7 +245,7 @@ class Objective:
     """
 
     name: str
-    make: Reference
+    make: ObjectReference
     settings: Mapping[str, Value] = field(default_factory=dict)
     description: str = ""
 
@@ -264,11 +264,11 @@ class Sampler:
     """
 
     name: str
-    sample: Reference
+    sample: ObjectReference
     objectives: tuple[str, ...]  # the objectives whose denoisers it can drive
     min_steps: int = 1
     max_steps: int | None = None
-    times: Reference | None = None
+    times: ObjectReference | None = None
     description: str = ""
 
     def __post_init__(self) -> None:
@@ -287,7 +287,7 @@ class Metric:
     """
 
     name: str
-    measure: Reference
+    measure: ObjectReference
     higher_is_better: bool
     sees: Output | Literal["pixels"]  # what it looks at: an output of the extractor, or the raw pixels
     against: Literal["images", "moments", "nothing"] = "images"  # what must be known of the reference
@@ -333,7 +333,7 @@ class Extractor:
     """
 
     name: str
-    build: Reference
+    build: ObjectReference
     weights: Weights
     outputs: tuple[Output, ...]
     metrics: tuple[str, ...]  # what `ditbench evaluate` measures with it unless told otherwise
@@ -355,7 +355,7 @@ class Executor:
     """
 
     name: str
-    make: Reference
+    make: ObjectReference
     description: str = ""
 
     def __post_init__(self) -> None:

@@ -25,7 +25,7 @@ ONLY = "DITBENCH_PLUGINS"  # names of plugins, separated by commas: no other is 
 
 
 @dataclass(frozen=True)
-class Source:
+class PluginSource:
     """A plugin before it is loaded."""
 
     name: str
@@ -38,13 +38,13 @@ class Source:
     unmet: tuple[str, ...] = ()  # other requirements of its distribution that this environment does not meet
 
 
-def installed_sources() -> list[Source]:
+def installed_sources() -> list[PluginSource]:
     """The built-ins and then the plugins, by distribution and name.
 
     `UnknownName` if ``DITBENCH_PLUGINS`` names what is not installed.
     """
     ours = importlib.metadata.distribution("ditbench")
-    builtin = Source("builtins", "ditbench", ours.version, lambda: builtins, place=_place(ours))
+    builtin = PluginSource("builtins", "ditbench", ours.version, lambda: builtins, place=_place(ours))
     found = sorted(map(_source, _entry_points()), key=lambda source: (source.distribution, source.name))
     only = chosen()
     for name in only:
@@ -68,14 +68,14 @@ def _entry_points() -> importlib.metadata.EntryPoints:
     return importlib.metadata.entry_points(group=GROUP)
 
 
-def _source(entry_point: importlib.metadata.EntryPoint) -> Source:
+def _source(entry_point: importlib.metadata.EntryPoint) -> PluginSource:
     dist, module = entry_point.dist, entry_point.module
     if dist is None:  # made by hand, not by an installer
-        return Source(entry_point.name, "?", "?", entry_point.load, module)
+        return PluginSource(entry_point.name, "?", "?", entry_point.load, module)
     unmet = _unmet(dist)
     too_new = unmet.pop("ditbench", "")
     place, others = _place(dist), tuple(unmet.values())
-    return Source(entry_point.name, dist.name, dist.version, entry_point.load, module, place, too_new, others)
+    return PluginSource(entry_point.name, dist.name, dist.version, entry_point.load, module, place, too_new, others)
 
 
 def _place(dist: importlib.metadata.Distribution) -> str:

@@ -32,7 +32,7 @@ from .components import (
     Value,
     module_of,
 )
-from .discovery import GROUP, Source, installed_sources
+from .discovery import GROUP, PluginSource, installed_sources
 from .errors import BadValue, PluginFault, UnknownName
 
 _HOOKS: Mapping[str, type] = {  # hook -> what it must return
@@ -83,9 +83,9 @@ class Plugin:
 
 
 class Registry:
-    """The components of a set of plugins. Make one with `installed`, or from `Source`s in a test."""
+    """The components of a set of plugins. Make one with `installed`, or from `PluginSource`s in a test."""
 
-    def __init__(self, sources: Iterable[Source], strict: bool = False) -> None:
+    def __init__(self, sources: Iterable[PluginSource], strict: bool = False) -> None:
         """`strict` turns the first faulty plugin into a `PluginFault`."""
         self._items: dict[str, dict[str, tuple[Any, Plugin]]] = {hook: {} for hook in _HOOKS}
         self._manager = pluggy.PluginManager(GROUP)
@@ -156,7 +156,7 @@ class Registry:
     def _named(self, hook: str) -> dict[str, Any]:
         return {name: item for name, (item, _) in self._items[hook].items()}
 
-    def _add(self, source: Source) -> Plugin:
+    def _add(self, source: PluginSource) -> Plugin:
         """Load one plugin; all of its components come in, or none."""
         about = (source.name, source.distribution, source.version, source.module)
         trouble: Trouble = "too new"
@@ -176,7 +176,7 @@ class Registry:
             self._items[hook][name] = (item, plugin)
         return plugin
 
-    def _collect(self, module: object, source: Source) -> list[tuple[str, str, Any]]:
+    def _collect(self, module: object, source: PluginSource) -> list[tuple[str, str, Any]]:
         """(hook, name, component) of everything that a plugin registers, type-checked."""
         if not any(hasattr(member, "ditbench_impl") for _, member in inspect.getmembers(module)):
             raise PluginFault("it implements no ditbench hook (is @ditbench.hookimpl missing?)")

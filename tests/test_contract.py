@@ -8,7 +8,7 @@ import torch
 from ditbench import DenoiserSpec
 from ditbench.denoiser.interface import DIGITS_SPEC, build_denoiser, example_batch, loss_of, perturb
 from ditbench.registry import Registry
-from ditbench.sampling.generate import Plan, generate
+from ditbench.sampling.generate import SamplingPlan, generate
 from ditbench.sampling.samplers import ddpm, dpm_solver, edm_heun, euler
 from ditbench.testing import check_architecture
 from ditbench.tracks.guidance import Guidance
@@ -80,6 +80,6 @@ def test_trains_and_samples_with_every_objective(name, objective):
 
     loss_of(denoiser, loss).backward()
     assert all(p.grad.isfinite().all() for p in denoiser.parameters() if p.grad is not None)
-    plan = Plan(sampler, objective, 3, 0, Guidance(scale=1.5))
+    plan = SamplingPlan(sampler, objective, 3, 0, Guidance(scale=1.5))
     (batch,) = generate(denoiser, spec, plan, range(4), 4, torch.device("cpu"))
     assert batch.pixels.shape == (4, 1, 8, 8)

@@ -23,7 +23,7 @@ from ..datasets.pixels import Bytes
 from ..errors import BadFile, BadValue
 from ..metrics.features import BATCH_SIZE, Features, check_shape, extract, load_extractor
 from ..metrics.quality import floors, measure_all, outputs_for
-from ..metrics.reference import Reference, Source, open_source, source_of
+from ..metrics.reference import Reference, ReferenceSource, open_source, source_of
 from ..records.evaluation import Evaluation, ImageFacts
 from ..records.facts import Measurement
 from ..records.metric_constants import FLOOR_SPLITS
@@ -32,15 +32,15 @@ from ..runtime.environment import describe, find_device
 from ..runtime.memory import peak_memory, reset_peak
 
 MINIMUM = 20  # images, of either side, below which no metric means anything
-Report = Callable[[str, int, int], None]  # stage, images done, images in all
+StageCallback = Callable[[str, int, int], None]  # stage, images done, images in all
 
 
 @dataclass(frozen=True)
-class Ask:
+class EvaluationRequest:
     """What to score, against what, and how."""
 
     samples: ImageSet
-    reference: str | Source  # a folder, an .npz, a data set's name; or what a checkpoint's track has
+    reference: str | ReferenceSource  # a folder, an .npz, a data set's name; or what a checkpoint's track has
     extractor: Extractor
     metrics: tuple[Metric, ...]  # empty: the extractor's own, as far as the reference allows
     device: str = "auto"
@@ -52,36 +52,36 @@ class Ask:
     offline: bool = False  # fetch no data set
 
 
-def evaluate(ask: Ask, registry: Registry, report: Report = lambda *_: None) -> Evaluation:
+def evaluate(request: EvaluationRequest, registry: Registry, report: StageCallback = lambda *_: None) -> Evaluation:
     """Score samples against real images, or against moments from a file.
 
     What is wrong with names, files and headers is found before anything is computed; raises `DitbenchError`.
     Images are streamed: what stays of each is its features.
     """
-    device = find_device(ask.device)
-    source = _open_reference(ask, registry)
-    _check(ask, source)
-    network = load_extractor(ask.extractor, ask.weights, device)
-    source.check_widths(_widths(network, ask.samples, device), ask.extractor.name)
-    metrics, left_out = _choose(ask, registry, source)
+    device = find_device(request.device)
+    source = _open_reference(request, registry)
+    _check(request, source)
+    network = load_extractor(request.extractor, request.weights, device)
+    source.check_widths(_widths(network, request.samples, device), request.extractor.name)
+    metrics, left_out = _choose(request, registry, source)
 
     reset_peak(device)
     began = time.perf_counter()
     hear = partial(_tell_reference, report, source.images.count if source.images else 0)
-    reference = source.read(ask.extractor, network, metrics, device, ask.batch_size, hear)
+    reference = source.read(request.extractor, network, metrics, device, request.batch_size, hear)
     read = time.perf_counter()
-    fake, content = _extract(ask, network, metrics, device, report)
+    fake, content = _extract(request, network, metrics, device, report)
     seen = time.perf_counter()
-    found, by_chance = _measure(ask, metrics, fake, reference, source, report)
+    found, by_chance = _measure(request, metrics, fake, reference, source, report)
     seconds = {"reference": read - began, "samples": seen - read, "metrics": time.perf_counter() - seen}
     return Evaluation(
         created=datetime.now(UTC).replace(microsecond=0),
-        samples=_facts(ask.samples, content, "generated" if ask.generated else "images"),
+        samples=_facts(request.samples, content, "generated" if request.generated else "images"),
         reference=_facts(source.images, reference.sha256) if source.images else _moment_facts(source, reference),
-        extractor=ask.extractor.name,
-        extractor_sha256=ask.extractor.weights.sha256,
-        resize=ask.extractor.resize or "none",
-        generated=dict(ask.generated),
+        extractor=request.extractor.name,
+        extractor_sha256=request.extractor.weights.sha256,
+        resize=request.extractor.resize or "none",
+        generated=dict(request.generated),
         environment=describe(device),
         device=str(device),
         seconds={part: round(value, 3) for part, value in seconds.items()},
@@ -93,31 +93,31 @@ def evaluate(ask: Ask, registry: Registry, report: Report = lambda *_: None) -> 
     )
 
 
-def _tell_reference(report: Report, size: int, done: int) -> None:
+def _tell_reference(report: StageCallback, size: int, done: int) -> None:
     report("reference", done, size)
 
 
-def _open_reference(ask: Ask, registry: Registry) -> Source:
+def _open_reference(request: EvaluationRequest, registry: Registry) -> ReferenceSource:
     """A data set of that name, or else the file or folder: `./digits` is a folder whatever data sets there are."""
-    if isinstance(ask.reference, Source):
-        return ask.reference
-    if ask.reference not in registry.datasets and Path(ask.reference).exists():
-        return open_source(Path(ask.reference))
-    dataset = pick("file, folder or data set", ask.reference, registry.datasets)
-    data: Data = load(dataset.load)(Request(resolution=ask.samples.shape[-1], offline=ask.offline))
+    if isinstance(request.reference, ReferenceSource):
+        return request.reference
+    if request.reference not in registry.datasets and Path(request.reference).exists():
+        return open_source(Path(request.reference))
+    dataset = pick("file, folder or data set", request.reference, registry.datasets)
+    data: Data = load(dataset.load)(Request(resolution=request.samples.shape[-1], offline=request.offline))
     if data.images is None:
-        raise BadValue(f"The data set {ask.reference!r} has no real images to compare with.")
+        raise BadValue(f"The data set {request.reference!r} has no real images to compare with.")
     return source_of(data.images)
 
 
-def _check(ask: Ask, source: Source) -> None:
+def _check(request: EvaluationRequest, source: ReferenceSource) -> None:
     """What the headers tell: shapes that fit, enough images, no JPEGs."""
-    images = ask.samples
-    check_shape(ask.extractor, images.shape)
+    images = request.samples
+    check_shape(request.extractor, images.shape)
     for some in (images, source.images):
         if some is not None and some.count < MINIMUM:
             raise BadFile(f"{some.name!r} holds {some.count} images; metrics need at least {MINIMUM}.")
-    if images.lossy and not ask.allow_jpeg:
+    if images.lossy and not request.allow_jpeg:
         raise BadFile(
             f"{images.lossy!r} was compressed with loss, which metrics notice more than models' differences. Give PNGs "
             "or an .npz, or score it all the same, and marked, with --allow-jpeg."
@@ -125,18 +125,18 @@ def _check(ask: Ask, source: Source) -> None:
     source.check_shape(images.shape)
 
 
-def _choose(ask: Ask, registry: Registry, source: Source) -> tuple[list[Metric], list[str]]:
+def _choose(request: EvaluationRequest, registry: Registry, source: ReferenceSource) -> tuple[list[Metric], list[str]]:
     """The metrics to measure, and why the others can't be. What was asked for by name must be possible."""
-    asked = ask.metrics or tuple(pick("metric", name, registry.metrics) for name in ask.extractor.metrics)
+    asked = request.metrics or tuple(pick("metric", name, registry.metrics) for name in request.extractor.metrics)
     if len(set(asked)) < len(asked):
         raise BadValue(f"A metric stands twice: {', '.join(metric.name for metric in asked)}.")
     for metric in asked:
-        metric.check_fits(ask.extractor)
+        metric.check_fits(request.extractor)
         if metric.sees == "pixels":
             raise BadValue(f"Metric {metric.name!r} needs labels, which files of images do not have.")
     reasons = {metric.name: source.impossible(metric) for metric in asked}
     left_out = [reason for reason in reasons.values() if reason]
-    if ask.metrics and left_out:
+    if request.metrics and left_out:
         raise BadValue(f"{left_out[0]}.")
     chosen = [metric for metric in asked if not reasons[metric.name]]
     for metric in chosen:
@@ -152,40 +152,40 @@ def _widths(network: nn.Module, images: ImageSet, device: torch.device) -> dict[
 
 
 def _extract(
-    ask: Ask, network: nn.Module, metrics: list[Metric], device: torch.device, report: Report
+    request: EvaluationRequest, network: nn.Module, metrics: list[Metric], device: torch.device, report: StageCallback
 ) -> tuple[Features, str]:
     """The samples' features, and the sha256 of their pixels (N, C, H, W)."""
     content = hashlib.sha256()
 
     def hashed() -> Iterator[Bytes]:
-        for batch in ask.samples.batches(ask.batch_size):
+        for batch in request.samples.batches(request.batch_size):
             content.update(np.ascontiguousarray(batch).tobytes())
             yield batch
 
     def done(count: int) -> None:
-        report("samples", count, ask.samples.count)
+        report("samples", count, request.samples.count)
 
     return extract(network, hashed(), outputs_for(metrics), None, device, done), content.hexdigest()
 
 
 def _measure(
-    ask: Ask,
+    request: EvaluationRequest,
     metrics: list[Metric],
     fake: Features,
     reference: Reference,
-    source: Source,
-    report: Report,
+    source: ReferenceSource,
+    report: StageCallback,
 ) -> tuple[list[Measurement], list[Measurement]]:
     """The metrics, and what random halves of the real images score, if there are real images."""
-    with_floors = ask.floors and source.images is not None
+    with_floors = request.floors and source.images is not None
     steps, begun = len(metrics) * (1 + FLOOR_SPLITS * with_floors), itertools.count()
 
     def told(name: str) -> None:
         report("metrics", next(begun), steps)
 
-    marks, real = "-jpeg" if ask.samples.lossy else "", reference.features
-    found = measure_all(metrics, fake, real, ask.extractor, reference.sha256, marks, told)
-    by_chance = floors(metrics, real, ask.extractor, reference.sha256, told) if with_floors else []
+    marks, real = "-jpeg" if request.samples.lossy else "", reference.features
+    found = measure_all(metrics, fake, real, request.extractor, reference.sha256, marks, told)
+    by_chance = floors(metrics, real, request.extractor, reference.sha256, told) if with_floors else []
     report("metrics", steps, steps)
     return found, by_chance
 
@@ -196,5 +196,5 @@ def _facts(images: ImageSet, content: str, kind: Any = "images") -> ImageFacts:
     )
 
 
-def _moment_facts(source: Source, reference: Reference) -> ImageFacts:
+def _moment_facts(source: ReferenceSource, reference: Reference) -> ImageFacts:
     return ImageFacts(name=source.name, kind="moments", sha256=reference.sha256, count=None, shape=None)

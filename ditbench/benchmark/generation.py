@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Unpack
 from ..datasets.image_sets import ImageSet
 from ..datasets.pixels import Bytes
 from ..errors import BadValue
-from ..metrics.reference import Source
+from ..metrics.reference import ReferenceSource
 from ..options import RunOptions, takes
 from ..registry import Registry
 from ..sampling.samples import batches
@@ -24,7 +24,7 @@ class Checkpoint(NamedTuple):
 
     images: ImageSet
     how: dict[str, Any]  # for the record
-    reference: Source | str
+    reference: ReferenceSource | str
 
 
 @takes(RunOptions)

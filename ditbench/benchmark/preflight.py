@@ -11,15 +11,16 @@ from ..errors import BadValue, DitbenchError
 from ..records.facts import Environment
 from ..registry import Registry
 from ..runtime.environment import describe, find_device
+from ..runtime.progress import ProgressCallback
 from ..tracks.config import RunConfig
 from ..tracks.deviation import Deviation
 from ..tracks.plan import find_dataset
 from .deviations import deviations, other_images
-from .setup import Report, build, open_data, resolve
+from .setup import build, open_data, resolve
 
 
 @dataclass(frozen=True)
-class Checked:
+class CheckedPlan:
     """What is known of all runs of a plan once their parts have been opened."""
 
     device: str
@@ -32,10 +33,10 @@ class Checked:
 def check(
     configs: Sequence[RunConfig],
     registry: Registry,
-    report: Report = lambda progress: None,
+    report: ProgressCallback = lambda progress: None,
     processes: int = 1,
     parallel: int = 1,
-) -> Checked:
+) -> CheckedPlan:
     """Open the data, read the reference, and build every network without memory; or a `DitbenchError`.
 
     What takes long (images to prepare, features of the real images) lands in the cache, so the runs find it there. A
@@ -62,7 +63,7 @@ def check(
         scoring.read(scoring.load_networks(device), device, report)
     dataset, _ = find_dataset(registry, first.track, first.data)
     reference = scoring.source.hash() if scoring else ""
-    return Checked(
+    return CheckedPlan(
         device=str(device),
         environment=describe(device, parallel),
         data_sha256=data.sha256,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Unpack
@@ -15,7 +14,7 @@ from ..records.record import Record, config_of
 from ..records.verification import Verification, check_by, re_evaluated
 from ..registry import Registry, pick
 from ..runtime.environment import describe, find_device
-from ..runtime.progress import Diverged, Progress, Watch
+from ..runtime.progress import Diverged, ProgressCallback, Watch
 from ..storage.files import sha256_of
 from ..tracks.config import RunConfig
 from .judge import Judge
@@ -28,7 +27,7 @@ def re_evaluate(
     weights: Path,
     by: str,
     registry: Registry,
-    report: Callable[[Progress], None] = lambda progress: None,
+    report: ProgressCallback = lambda progress: None,
     **options: Unpack[PlaceOptions],
 ) -> Verification:
     """Sample and measure a record's weights again.

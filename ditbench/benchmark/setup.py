@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -23,21 +22,19 @@ from ..components import (
 from ..datasets.autoencoder import Autoencoder, load_autoencoder
 from ..datasets.examples import Data, Request
 from ..errors import BadFile, BadValue
-from ..metrics.reference import Source, open_source, source_of
+from ..metrics.reference import ReferenceSource, open_source, source_of
 from ..metrics.scoring import Scoring
 from ..registry import Registry, pick
 from ..runtime import precision
 from ..runtime.environment import find_device
-from ..runtime.progress import Progress
-from ..sampling.generate import Decode, Plan
+from ..runtime.progress import Progress, ProgressCallback
+from ..sampling.generate import Decode, SamplingPlan
 from ..sampling.samplers import Sample
 from ..sampling.samples import Drawing
 from ..tracks.config import RunConfig
 from ..tracks.plan import find_dataset
 from ..training.objectives import DiffusionObjective
 from ..training.spec import make_objective
-
-Report = Callable[[Progress], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +96,7 @@ def resolve(config: RunConfig, registry: Registry, data: Data | None = None) -> 
     return parts
 
 
-def open_data(config: RunConfig, registry: Registry, report: Report = lambda progress: None) -> Data:
+def open_data(config: RunConfig, registry: Registry, report: ProgressCallback = lambda progress: None) -> Data:
     """The track's data, or what stands in for it; `DitbenchError` if it is missing, damaged or of another kind."""
     track, asked = config.track, config.track.data
     dataset, place = find_dataset(registry, track, config.data)
@@ -160,7 +157,7 @@ def _scoring(config: RunConfig, data: Data, registry: Registry) -> Scoring:
     return Scoring(metrics, source, data)
 
 
-def _metric(choice: tuple[str, str], source: Source, registry: Registry) -> tuple[Metric, Extractor]:
+def _metric(choice: tuple[str, str], source: ReferenceSource, registry: Registry) -> tuple[Metric, Extractor]:
     metric = pick("metric", choice[0], registry.metrics)
     load(metric.measure)
     if reason := source.impossible(metric):
@@ -191,7 +188,7 @@ def build(parts: Parts, config: RunConfig) -> nn.Module:
 def drawing_of(config: RunConfig, parts: Parts) -> Drawing:
     """The samples that the run's track asks for; where nothing measures them, one batch, to be timed."""
     asked, choice = config.track.evaluation, config.track.sampler
-    plan = Plan(
+    plan = SamplingPlan(
         sample=parts.sample,
         objective=parts.objective,
         steps=choice.steps,

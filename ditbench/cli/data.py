@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from ..datasets.shards import Manifest
+    from ..runtime.progress import CountCallback
 
 data = typer.Typer(no_args_is_help=True, help="Prepare data sets once, and look at what was prepared.")
 app.add_typer(data, name="data")
@@ -133,7 +134,7 @@ def _interruptible(consequence: str) -> Iterator[None]:
 
 
 @contextmanager
-def _progress(console: Console) -> Iterator[Callable[[int, int], None]]:
+def _progress(console: Console) -> Iterator[CountCallback]:
     """A bar in a terminal, a line now and then elsewhere; both say how long it will take."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 

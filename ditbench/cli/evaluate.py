@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import TaskID
 
-    from ..benchmark.evaluation import Report
+    from ..benchmark.evaluation import StageCallback
     from ..options import RunOptions
     from ..records.evaluation import Evaluation
     from ..records.facts import Measurement
@@ -65,7 +65,7 @@ def evaluate(
         fetch_weights(console, extractor, offline)
     make_writable(out)
 
-    from ..benchmark.evaluation import Ask
+    from ..benchmark.evaluation import EvaluationRequest
     from ..benchmark.evaluation import evaluate as score
     from ..benchmark.generation import Checkpoint, open_checkpoint
     from ..datasets.image_sets import open_images
@@ -82,7 +82,7 @@ def evaluate(
         asked = open_checkpoint(samples, architecture, track, registry, seed, **of)
     else:
         asked = Checkpoint(open_images(samples), {}, reference)
-    ask = Ask(
+    request = EvaluationRequest(
         samples=asked.images,
         generated=asked.how,
         reference=asked.reference,
@@ -96,14 +96,14 @@ def evaluate(
         offline=offline,
     )
     with _progress(console) as report:
-        found = score(ask, registry, report)
+        found = score(request, registry, report)
     path = write_evaluation(found, out)
     _show(console, found)
     typer.echo(f"Record in {path}")
 
 
 @contextmanager
-def _progress(console: Console) -> Iterator[Report]:
+def _progress(console: Console) -> Iterator[StageCallback]:
     """A bar for each stage; on no terminal, nothing."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from ..denoiser.sizes import Size, Unfit
     from ..registry import Registry
 
-Row = dict[str, Any]  # header -> value
+Entry = dict[str, Any]  # header -> value
 
 
-class Kind(StrEnum):
+class Listing(StrEnum):
     """What `ditbench list` can show."""
 
     architectures = "architectures"
@@ -42,15 +42,15 @@ class Kind(StrEnum):
 
 @app.command(name="list", epilog="Example: ditbench list tracks")
 def list_(
-    kind: Annotated[Kind, typer.Argument(help="What to list.")] = Kind.architectures, as_json: AsJson = False
+    kind: Annotated[Listing, typer.Argument(help="What to list.")] = Listing.architectures, as_json: AsJson = False
 ) -> None:
     """Show what is installed."""
     registry = installed()
-    if kind is Kind.architectures:
+    if kind is Listing.architectures:
         show(_architectures(registry), as_json, "architecture", "sizes", "options", "from", "paper")
-    elif kind is Kind.tracks:
+    elif kind is Listing.tracks:
         show(_tracks(registry), as_json, "track", "version", "hash", "budget", "size", "description")
-    elif kind is Kind.extractors:
+    elif kind is Listing.extractors:
         show(_extractors(registry), as_json, "extractor", "weights", "sha256", "here", "resize", "description")
     else:
         components = getattr(registry, kind.value)
@@ -92,7 +92,7 @@ def sizes(
     console.print(table)
 
 
-def _architectures(registry: Registry) -> Iterator[Row]:
+def _architectures(registry: Registry) -> Iterator[Entry]:
     from ..components import spell
 
     for name, architecture in registry.architectures.items():
@@ -115,7 +115,7 @@ def _example(default: object) -> str:
     return "on|off" if isinstance(default, bool) else f"{default}"
 
 
-def _tracks(registry: Registry) -> Iterator[Row]:
+def _tracks(registry: Registry) -> Iterator[Entry]:
     from ..tracks.lookup import resolve_track
 
     nothing = dict.fromkeys(("version", "hash", "budget", "size"))
@@ -131,7 +131,7 @@ def _tracks(registry: Registry) -> Iterator[Row]:
         yield {"track": name, **about, "description": track.description}
 
 
-def _extractors(registry: Registry) -> Iterator[Row]:
+def _extractors(registry: Registry) -> Iterator[Entry]:
     from ..metrics.weights import has_weights
 
     for name, extractor in registry.extractors.items():

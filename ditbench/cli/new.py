@@ -8,13 +8,13 @@ from typing import Annotated
 import typer
 
 from .app import app, installed
-from .scaffold.names import Kind, component_name
+from .scaffold.names import PluginKind, component_name
 
 
 @app.command(epilog="Example: ditbench new my-arch")
 def new(
     name: Annotated[str, typer.Argument(help="Its name, and the folder's, which must not exist.")],
-    kind: Annotated[Kind, typer.Option(help="What the plugin brings.")] = "architecture",
+    kind: Annotated[PluginKind, typer.Option(help="What the plugin brings.")] = "architecture",
 ) -> None:
     """Write a small package, here, that installs, is tested and runs as it stands: a plugin to put yours in."""
     from .scaffold.packages import create

@@ -16,7 +16,7 @@ from .options import AsJson, Plugins, Seeds, TrackName, offers, parse_seeds
 
 if TYPE_CHECKING:
     from ..components import DenoiserSpec
-    from ..profiling.estimate import Estimate, Machine
+    from ..profiling.estimate import Machine, RunEstimate
     from ..registry import Registry
     from ..tracks.config import RunConfig
     from ..tracks.track import Track
@@ -126,7 +126,7 @@ def _this_machine() -> str:
 
 
 def _tell(
-    found: Sequence[Estimate], machine: Machine, spec: DenoiserSpec, clusters: Sequence[int], as_json: bool
+    found: Sequence[RunEstimate], machine: Machine, spec: DenoiserSpec, clusters: Sequence[int], as_json: bool
 ) -> None:
     """Table or JSON on stdout, warnings on stderr."""
     from ..profiling.estimate import misfit
@@ -160,7 +160,7 @@ def _tell(
         typer.echo(f"On {_of(size, 'GPU')}, {at_once} at a time, the longest first: {done}")
 
 
-def _until_done(found: Sequence[Estimate], gpus: int, cluster: int) -> float | None:
+def _until_done(found: Sequence[RunEstimate], gpus: int, cluster: int) -> float | None:
     from ..profiling.estimate import makespan
 
     hours = [one.hours(gpus) for one in found]
@@ -168,7 +168,7 @@ def _until_done(found: Sequence[Estimate], gpus: int, cluster: int) -> float | N
     return makespan(known, cluster // gpus) if len(known) == len(hours) else None
 
 
-def _facts(one: Estimate, gpus: int) -> dict[str, Any]:
+def _facts(one: RunEstimate, gpus: int) -> dict[str, Any]:
     """A run's numbers, with the types they have; what is not known is null."""
     config = one.config
     return {
@@ -193,7 +193,7 @@ def _facts(one: Estimate, gpus: int) -> dict[str, Any]:
     }
 
 
-def _total(found: Sequence[Estimate]) -> dict[str, Any]:
+def _total(found: Sequence[RunEstimate]) -> dict[str, Any]:
     """Sums over the runs; one that is not known makes its sum unknown."""
     from ..profiling.estimate import add
 
@@ -207,7 +207,7 @@ def _total(found: Sequence[Estimate]) -> dict[str, Any]:
     }
 
 
-def _rows(found: Sequence[Estimate], gpus: int) -> Iterator[dict[str, object]]:
+def _rows(found: Sequence[RunEstimate], gpus: int) -> Iterator[dict[str, object]]:
     numbers = {reason: number for number, reason in enumerate(_reasons(found), start=1)}
     for one in found:
         least = "" if one.memory.whole else "at least "
@@ -224,7 +224,7 @@ def _rows(found: Sequence[Estimate], gpus: int) -> Iterator[dict[str, object]]:
         }
 
 
-def _total_row(found: Sequence[Estimate]) -> dict[str, object]:
+def _total_row(found: Sequence[RunEstimate]) -> dict[str, object]:
     total = _total(found)
     names = ("training_gpu_hours", "sampling_gpu_hours", "training_flops", "sampling_flops")
     cells = _cells(*(total[name] for name in names))
@@ -242,16 +242,16 @@ def _cells(
     }
 
 
-def _reasons(found: Sequence[Estimate]) -> list[tuple[str, ...]]:
+def _reasons(found: Sequence[RunEstimate]) -> list[tuple[str, ...]]:
     """What stands behind the runs' numbers, each once."""
     return list(dict.fromkeys(_reason(one) for one in found if not one.status))
 
 
-def _reason(one: Estimate) -> tuple[str, ...]:
+def _reason(one: RunEstimate) -> tuple[str, ...]:
     return (one.speed.by, *one.notes)
 
 
-def _footnotes(found: Sequence[Estimate], machine: Machine) -> Iterator[str]:
+def _footnotes(found: Sequence[RunEstimate], machine: Machine) -> Iterator[str]:
     from ..profiling.estimate import MFU, MFU_SOURCE
 
     for number, reason in enumerate(_reasons(found), start=1):

@@ -21,7 +21,7 @@ from .options import (
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ..profiling.profiler import Task
+    from ..profiling.profiler import ProfileTask
     from ..records.profile import Profile
 
 
@@ -88,7 +88,7 @@ def profile(
         raise typer.Exit(EXIT_FAILED)
 
 
-def _time(tasks: list[Task], profiles: list[Profile], out: Path, console: Console) -> None:
+def _time(tasks: list[ProfileTask], profiles: list[Profile], out: Path, console: Console) -> None:
     """Time one after the other, keeping what is done in `profiles` and in the folder."""
     from ..profiling.profiler import run_profiles
     from ..records.profile import write_profile

@@ -19,7 +19,7 @@ from .options import AsJson, offers
 
 if TYPE_CHECKING:
     from ..records.record import Record
-    from ..records.validation.files import Checked
+    from ..records.validation.files import CheckedFile
     from ..records.verification import Verification
     from ..registry import Registry
 
@@ -86,11 +86,11 @@ def validate(
         raise typer.Exit(EXIT_FAILED)
 
 
-def _checked(one: Checked) -> dict[str, object]:
+def _checked(one: CheckedFile) -> dict[str, object]:
     return {"file": str(one.path), "kind": one.kind, "faults": one.lines, "unchecked": one.unchecked}
 
 
-def _tell_checked(checked: list[Checked]) -> None:
+def _tell_checked(checked: list[CheckedFile]) -> None:
     """The faults of each file, what had to be left unchecked in any, and the sum of it."""
     for line in (line for one in checked for line in one.lines):
         typer.echo(line)

@@ -6,7 +6,6 @@ Letters in shapes: N examples, V views of each (2 if a mirrored copy is stored),
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Protocol
@@ -17,6 +16,7 @@ from pydantic import Field
 
 from ..components import Space
 from ..errors import BadFile
+from ..runtime.progress import CountCallback
 from ..storage.schema import Frozen, Positive
 from .image_sets import ImageSet, in_memory
 from .pixels import Bytes
@@ -49,7 +49,7 @@ class Request:
     classes: int | None = None
     skip_bad: bool = False  # leave unreadable images out, and count them
     offline: bool = False
-    report: Callable[[int, int], None] = lambda done, of: None  # images prepared so far, of how many
+    report: CountCallback = lambda done, of: None  # images prepared so far, of how many
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,7 +1,7 @@
 """From images of any size to shards of rows, by any number of processes on any number of machines.
 
 The first to come writes down the plan and, with it, the autoencoder; whoever comes with another plan is refused. Then
-every process is a `Worker`, and whoever finds all shards finished writes the manifest.
+every process is a `ShardWorker`, and whoever finds all shards finished writes the manifest.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ import torch
 
 from ..errors import BadFile, BadValue, DitbenchError
 from ..runtime.processes import end_with_parent, ignoring_ctrl_c
+from ..runtime.progress import CountCallback
 from ..storage.claims import Claim, waiting_for
 from ..storage.files import (
     exists,
@@ -45,18 +46,17 @@ from .shards import (
     MANIFEST,
     PARTS,
     PLAN,
+    ImageSource,
     Manifest,
-    Plan,
-    Report,
+    PreparationPlan,
     Skipped,
-    Source,
     again,
     mean_and_std,
     read_digests,
     read_json,
     shard_path,
 )
-from .worker import Hear, Worker, check_unchanged, is_finished, read_notes
+from .worker import Hear, ShardWorker, check_unchanged, is_finished, read_notes
 
 SHARD_SIZE = 1024  # images: 34 MB of latents of 256 pixels
 _PATIENCE = 300.0  # seconds for another process to agree on the plan
@@ -110,7 +110,7 @@ def prepare(
     processes: int = 1,
     batch_size: int | None = None,
     shard_size: int = SHARD_SIZE,
-    report: Report = lambda done, of: None,
+    report: CountCallback = lambda done, of: None,
 ) -> Manifest:
     """Make what is not there yet of the shards, in this process or in `processes` others; see `shards` for the format.
 
@@ -131,7 +131,7 @@ def prepare(
         _check_skipped(plan, (one for shard in done for one in read_notes(folder, shard).skipped))
         hear = _counting(done, lambda images: report(images, len(raw)))
         if processes == 1:
-            Worker(raw, folder, plan, autoencoder, batch_size).work(hear)
+            ShardWorker(raw, folder, plan, autoencoder, batch_size).work(hear)
         else:
             device = "cpu" if autoencoder is None else str(autoencoder.device)
             threads = max(1, multiprocessing.cpu_count() // processes)
@@ -151,13 +151,15 @@ def _counting(done: dict[int, int], report: Callable[[int], None]) -> Hear:
     return hear
 
 
-def _plan(raw: RawImages, resolution: int, autoencoder: Autoencoder | None, skip_bad: bool, shard_size: int) -> Plan:
+def _plan(
+    raw: RawImages, resolution: int, autoencoder: Autoencoder | None, skip_bad: bool, shard_size: int
+) -> PreparationPlan:
     if autoencoder is not None:
         autoencoder.cells(resolution)
-    return Plan(
+    return PreparationPlan(
         resolution=resolution,
         autoencoder=autoencoder.facts if autoencoder else None,
-        source=Source(
+        source=ImageSource(
             name=raw.name,
             place=raw.place,
             split=raw.split,
@@ -171,14 +173,14 @@ def _plan(raw: RawImages, resolution: int, autoencoder: Autoencoder | None, skip
     )
 
 
-def _agree(raw: RawImages, folder: Path, plan: Plan, autoencoder: Autoencoder | None) -> None:
+def _agree(raw: RawImages, folder: Path, plan: PreparationPlan, autoencoder: Autoencoder | None) -> None:
     """Write the plan down, unless it is there; with it, all that it names is ours, and without it, nothing."""
     make_writable(folder)
     with _sole_planner(folder):
         if not exists(folder / PLAN):
             _check_empty(folder)
             write_text(folder / PLAN, plan.model_dump_json(indent=1))
-        there = read_json(folder / PLAN, Plan)
+        there = read_json(folder / PLAN, PreparationPlan)
         _check_same(folder, there, plan)
         (folder / PARTS).mkdir(exist_ok=True)
         if autoencoder is not None and not exists(folder / AUTOENCODER):
@@ -195,9 +197,9 @@ def _check_empty(folder: Path) -> None:
         raise BadFile(f"{str(folder)!r} holds something else, {strangers[0]!r}: {_elsewhere(folder)}.")
 
 
-def _note(folder: Path, plan: Plan) -> None:
+def _note(folder: Path, plan: PreparationPlan) -> None:
     """Where the images were found last, and whether bad ones may be skipped: so far, there were none."""
-    there = read_json(folder / PLAN, Plan)
+    there = read_json(folder / PLAN, PreparationPlan)
     now = there.model_copy(update={"source": plan.source, "skip_bad": there.skip_bad or plan.skip_bad})
     if now != there:
         write_text(folder / PLAN, now.model_dump_json(indent=1))
@@ -208,7 +210,7 @@ def _note(folder: Path, plan: Plan) -> None:
         write_text(folder / MANIFEST, manifest.model_copy(update={"plan": now}).model_dump_json(indent=1))
 
 
-def _finished(folder: Path, plan: Plan) -> Manifest | None:
+def _finished(folder: Path, plan: PreparationPlan) -> Manifest | None:
     """The manifest, if there is one and the shards are as long as it says."""
     if not exists(folder / MANIFEST):
         return None
@@ -221,7 +223,7 @@ def _finished(folder: Path, plan: Plan) -> Manifest | None:
     return manifest if all(whole) else None
 
 
-def _check_skipped(plan: Plan, skipped: Iterable[Skipped]) -> None:
+def _check_skipped(plan: PreparationPlan, skipped: Iterable[Skipped]) -> None:
     """Who has not said that images may be left out hears of the first that was."""
     first = next(iter(skipped), None)
     if first is not None and not plan.skip_bad:
@@ -232,7 +234,7 @@ def _sole_planner(folder: Path) -> AbstractContextManager[Claim]:
     return waiting_for(folder / f".{PLAN}.claims", _PATIENCE)
 
 
-def _check_same(folder: Path, there: Plan, now: Plan) -> None:
+def _check_same(folder: Path, there: PreparationPlan, now: PreparationPlan) -> None:
     before, after = (plan.model_dump(exclude=_MAY_DIFFER) for plan in (there, now))
     other = [words for field, words in _OTHERWISE.items() if before[field] != after[field]]
     if other:
@@ -324,22 +326,23 @@ def _serve(outbox: Connection, task: _Task) -> None:
         outbox.send(error)
 
 
-def _joiner(task: _Task) -> Worker:
+def _joiner(task: _Task) -> ShardWorker:
     """A worker on a plan that is written down."""
-    plan, autoencoder = read_json(task.folder / PLAN, Plan).model_copy(update={"skip_bad": task.skip_bad}), None
+    plan = read_json(task.folder / PLAN, PreparationPlan).model_copy(update={"skip_bad": task.skip_bad})
     raw = list_source(task.place, task.skip_bad, task.offline)
     if (raw.listing, raw.stamp) != (plan.source.listing, task.stamp):
         raise BadFile(f"{task.place!r} has changed since it was listed: {again(task.folder)} when it is at rest.")
+    autoencoder = None
     if plan.autoencoder is not None:
         kept = task.folder / AUTOENCODER
         found = load_autoencoder(str(kept), True, torch.device(task.device))
         if found.facts.sha256 != plan.autoencoder.sha256:
             raise BadFile(f"{str(kept)!r} is not the autoencoder that is planned for: remove the folder of it.")
         autoencoder = replace(found, facts=plan.autoencoder)  # which may be called otherwise than the folder
-    return Worker(raw, task.folder, plan, autoencoder, task.batch_size, task.threads)
+    return ShardWorker(raw, task.folder, plan, autoencoder, task.batch_size, task.threads)
 
 
-def _finish(raw: RawImages, folder: Path, plan: Plan) -> Manifest:
+def _finish(raw: RawImages, folder: Path, plan: PreparationPlan) -> Manifest:
     """The manifest, written unless another process has done so."""
     notes = [read_notes(folder, shard) for shard in range(plan.shards)]
     skipped = tuple(one for note in notes for one in note.skipped)
@@ -350,7 +353,7 @@ def _finish(raw: RawImages, folder: Path, plan: Plan) -> Manifest:
     check_labels(f"{raw.name!r}, without the {len(skipped)} images that can't be read", kept, plan.class_names)
     mean, std = mean_and_std(np.sum([note.sums for note in notes], axis=0), plan, len(kept))
     manifest = Manifest(
-        plan=read_json(folder / PLAN, Plan),
+        plan=read_json(folder / PLAN, PreparationPlan),
         count=len(kept),
         shards=tuple(note.shard for note in notes),
         skipped=skipped,
@@ -366,7 +369,7 @@ def _finish(raw: RawImages, folder: Path, plan: Plan) -> Manifest:
         return read_json(path, Manifest)
 
 
-def _source_sha256(folder: Path, plan: Plan) -> str:
+def _source_sha256(folder: Path, plan: PreparationPlan) -> str:
     """Hash of the encoded images that were read; the same as `crop.hash_images` of them."""
     content = hashlib.sha256()
     for shard in range(plan.shards):

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import BadFile, DitbenchError
+from ..runtime.progress import CountCallback
 from ..storage.files import cache_folder, whole_path
 from ..storage.schema import digest
 from .autoencoder import load_autoencoder
@@ -23,7 +24,6 @@ from .shards import (
     MANIFEST,
     Manifest,
     Prepared,
-    Report,
     again,
     is_prepared,
     mean_and_std,
@@ -83,7 +83,7 @@ def load_stream(request: Request) -> Data:
     return _prepared_once(list_source(f"hf-stream:{request.place}", request.skip_bad, request.offline), request)
 
 
-def verify(folder: Path, report: Report = lambda done, of: None) -> Prepared:
+def verify(folder: Path, report: CountCallback = lambda done, of: None) -> Prepared:
     """Read a finished folder through, whatever is remembered of it; `BadFile` names what is not as it should be.
 
     report: hears of the images, each of which is half done by its checksum and half by its statistics.

@@ -15,11 +15,11 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -28,24 +28,21 @@ from pydantic import Field
 from safetensors import SafetensorError, safe_open
 
 from ..errors import BadFile
+from ..runtime.progress import CountCallback
 from ..storage.files import cache_folder, exists, in_cache, sha256_of, write_text
-from ..storage.schema import Frozen, Positive, digest, first_fault
+from ..storage.schema import Count, Frozen, Model, Positive, Sha256, digest, first_fault
 from .examples import AutoencoderFacts, Labels, check_labels
 
 MANIFEST, PLAN, AUTOENCODER, PARTS = "manifest.json", "plan.json", "autoencoder", "parts"
 _CHUNK = 64  # rows whose statistics are summed at a time
 _logger = logging.getLogger(__name__)
 
-Kind = Literal["pixels", "latents"]
-Count = Annotated[int, Field(ge=0)]
-Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+RowKind = Literal["pixels", "latents"]
 Sums = npt.NDArray[np.float64]  # (2, C)
-Report = Callable[[int, int], None]  # images done, of how many
-Model = TypeVar("Model", bound=Frozen)
 _STAMPS = pydantic.TypeAdapter(dict[str, list[int | str]])
 
 
-class Source(Frozen):
+class ImageSource(Frozen):
     """Where the images came from."""
 
     name: str
@@ -56,19 +53,19 @@ class Source(Frozen):
     images: Positive
 
 
-class Plan(Frozen):
+class PreparationPlan(Frozen):
     """What a folder is being made of. Whoever works on it agrees on this."""
 
     schema_version: Literal[1] = 1
     resolution: Positive  # of the images
     autoencoder: AutoencoderFacts | None  # None: pixels
-    source: Source
+    source: ImageSource
     class_names: tuple[str, ...]  # empty: unconditional
     skip_bad: bool
     shard_size: Positive  # images of the source in a shard
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> RowKind:
         """What rows are."""
         return "latents" if self.autoencoder else "pixels"
 
@@ -119,7 +116,7 @@ class Skipped(Frozen):
 class Manifest(Frozen):
     """What a finished folder holds. Statistics are per channel, of what a denoiser sees: scaled latents, or [-1, 1]."""
 
-    plan: Plan
+    plan: PreparationPlan
     count: Positive  # of examples
     shards: Annotated[tuple[Shard, ...], Field(min_length=1)]
     skipped: tuple[Skipped, ...]
@@ -196,7 +193,7 @@ def again(folder: Path) -> str:
     return "give the command again" if in_cache(folder) else "run the same `ditbench data prepare` again"
 
 
-def open_prepared(folder: Path, remember: bool = True, report: Report = lambda done, of: None) -> Prepared:
+def open_prepared(folder: Path, remember: bool = True, report: CountCallback = lambda done, of: None) -> Prepared:
     """Map the shards of a finished folder, checked through and through.
 
     The checksum of a file that has not changed since it was last found right is not computed again, unless `remember`
@@ -247,7 +244,7 @@ def sums(rows: npt.NDArray[Any]) -> Sums:
     return total
 
 
-def mean_and_std(total: Sums, plan: Plan, count: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def mean_and_std(total: Sums, plan: PreparationPlan, count: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Per channel, of what a denoiser sees of `count` examples, from the sum of their `sums`."""
     _, height, width = plan.row_shape[-3:]
     first, second = total / (count * plan.views * height * width)
@@ -255,7 +252,7 @@ def mean_and_std(total: Sums, plan: Plan, count: int) -> tuple[tuple[float, ...]
     return tuple(mean.tolist()), tuple(std.tolist())
 
 
-def _map(path: Path, shard: Shard, plan: Plan) -> tuple[npt.NDArray[Any], Labels]:
+def _map(path: Path, shard: Shard, plan: PreparationPlan) -> tuple[npt.NDArray[Any], Labels]:
     """Rows, memory-mapped, and labels. torch's mapping is lazy and holds no file open; that of numpy would."""
     try:
         size = path.stat().st_size
@@ -289,7 +286,7 @@ def _way_out(path: Path) -> str:
     return f"Remove it and {again(path)}."
 
 
-def _check_sums(folder: Path, paths: Sequence[Path], manifest: Manifest, remember: bool, report: Report) -> None:
+def _check_sums(folder: Path, paths: Sequence[Path], manifest: Manifest, remember: bool, report: CountCallback) -> None:
     shards, done = manifest.shards, 0
     memory = cache_folder() / "verified" / f"{digest(str(folder.resolve()), 32)}.json"
     stamps = {path.name: _stamp(path, shard) for path, shard in zip(paths, shards, strict=True)}

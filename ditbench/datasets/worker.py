@@ -33,7 +33,7 @@ from .pixels import Bytes
 from .raw import RawImages
 from .shards import (
     PARTS,
-    Plan,
+    PreparationPlan,
     Shard,
     Skipped,
     again,
@@ -74,12 +74,12 @@ class _Making:
 
 
 @dataclass(frozen=True, eq=False)
-class Worker:
+class ShardWorker:
     """Makes shards of what is planned, beside any number of others."""
 
     raw: RawImages
     folder: Path
-    plan: Plan
+    plan: PreparationPlan
     autoencoder: Autoencoder | None  # of latents, on its device
     batch_size: int | None = None  # images in one pass of it, on a GPU
     threads: int = field(default_factory=lambda: os.cpu_count() or 1)  # that read, crop and, on a CPU, encode
@@ -204,7 +204,7 @@ def read_notes(folder: Path, shard: int) -> Notes:
     return read_json(notes_path(folder, shard), Notes)
 
 
-def check_unchanged(raw: RawImages, folder: Path, plan: Plan) -> None:
+def check_unchanged(raw: RawImages, folder: Path, plan: PreparationPlan) -> None:
     """`BadFile` if an image is no longer the one that a finished shard was made of. Reads the images of all of them."""
     for shard in filter(lambda shard: is_finished(folder, shard), range(plan.shards)):
         skipped = {one.index for one in read_notes(folder, shard).skipped}

@@ -25,8 +25,8 @@ from ..components import DenoiserSpec, Selection, load
 from ..errors import BadFile, BadValue
 from ..storage.files import make_writable, write_atomically
 
-Weights = Literal["ema", "raw"]
-_ENTRIES: Mapping[Weights, str] = {"ema": "ema", "raw": "model"}  # of a training checkpoint, as DiT's
+WeightsChoice = Literal["ema", "raw"]
+_ENTRIES: Mapping[WeightsChoice, str] = {"ema": "ema", "raw": "model"}  # of a training checkpoint, as DiT's
 _TYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 _FORBIDDEN = re.compile(r"GLOBAL (\S+) was not an allowed global")  # in torch's message
 _ANOTHER = (
@@ -43,7 +43,7 @@ class Imported:
 
 
 def import_checkpoint(
-    selection: Selection, spec: DenoiserSpec, checkpoint: Path, out: Path, weights: Weights | None = None
+    selection: Selection, spec: DenoiserSpec, checkpoint: Path, out: Path, weights: WeightsChoice | None = None
 ) -> Imported:
     """Write the weights of a published checkpoint to `out` under our names, or raise what is wrong with them.
 
@@ -74,7 +74,7 @@ def import_checkpoint(
     return Imported(stated, sum(tensor.numel() for tensor in tensors.values()))
 
 
-def read_published(path: Path, weights: Weights | None = None) -> tuple[dict[str, Tensor], str]:
+def read_published(path: Path, weights: WeightsChoice | None = None) -> tuple[dict[str, Tensor], str]:
     """The state dict of a published file, and whether it is "ema", "raw" or "unstated".
 
     The file is safetensors, or what torch.save wrote: a bare state dict, or a training checkpoint that holds

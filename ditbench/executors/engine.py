@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from ..errors import BadValue
 from ..records.facts import Environment
 from ..records.record import Record
-from ..runtime.progress import Progress
+from ..runtime.progress import Progress, ProgressCallback
 from ..tracks.config import RunConfig
 from .jobs import Job
 
@@ -77,9 +77,7 @@ class Engine(Protocol):
 
     waits_for_others: bool  # for runs that another command is at already; if not, the campaign refuses them
 
-    def preflight(
-        self, configs: Sequence[RunConfig], hear: Callable[[Progress], None]
-    ) -> tuple[list[RunConfig], Environment]:
+    def preflight(self, configs: Sequence[RunConfig], hear: ProgressCallback) -> tuple[list[RunConfig], Environment]:
         """Resolve every part of every run where the runs will be, and name that machine.
 
         Returns the runs with its device and data. Raises the first `DitbenchError`.

@@ -9,7 +9,7 @@ import os
 import pkgutil
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -21,8 +21,8 @@ from ..records.files import FILE_NAME
 from ..records.record import Record, read_record, write_record
 from ..registry import Registry
 from ..runtime.affinity import Slot
-from ..runtime.processes import Worker, answer_of, end_with_parent, ended, on_ctrl_c
-from ..runtime.progress import Progress, Watch
+from ..runtime.processes import WorkerProcess, answer_of, end_with_parent, ended, on_ctrl_c
+from ..runtime.progress import Progress, ProgressCallback, Watch
 from ..storage.claims import sole_writer
 from ..tracks.config import RunConfig
 from .engine import Listener, Wishes
@@ -37,9 +37,7 @@ class Here:
     def __init__(self, wishes: Wishes) -> None:
         self.wishes = wishes
 
-    def preflight(
-        self, configs: Sequence[RunConfig], hear: Callable[[Progress], None]
-    ) -> tuple[list[RunConfig], Environment]:
+    def preflight(self, configs: Sequence[RunConfig], hear: ProgressCallback) -> tuple[list[RunConfig], Environment]:
         """See `Engine`. It also starts the server, so the imports are paid here."""
         return preflight(configs, hear, self.wishes.processes, self.wishes.parallel or 1)
 
@@ -84,11 +82,11 @@ class InProcess(Here):
         _raise_first(faults)
 
 
-def _workers(jobs: Sequence[Job], free: list[Slot], listener: Listener) -> Iterator[Worker]:
+def _workers(jobs: Sequence[Job], free: list[Slot], listener: Listener) -> Iterator[WorkerProcess]:
     """The runs' processes, each with a slot that is free when it is asked for."""
     for job in jobs:
         listener.started(job.config)
-        yield Worker(_serve_run, (job, free.pop(0)), partial(listener.progress, job.config), preload=PRELOAD)
+        yield WorkerProcess(_serve_run, (job, free.pop(0)), partial(listener.progress, job.config), preload=PRELOAD)
 
 
 def _inline(job: Job, listener: Listener, presses: list[int], faults: list[DitbenchError]) -> Record:
@@ -109,7 +107,7 @@ def _raise_first(faults: Sequence[DitbenchError]) -> None:
 
 def preflight(
     configs: Sequence[RunConfig],
-    hear: Callable[[Progress], None] = lambda progress: None,
+    hear: ProgressCallback = lambda progress: None,
     processes: int = 1,
     parallel: int = 1,
 ) -> tuple[list[RunConfig], Environment]:
@@ -126,7 +124,7 @@ def preflight(
     ], checked.environment.model_copy(update={"processes": processes, "parallel": parallel})
 
 
-def outcome(job: Job, worker: Worker, faults: list[DitbenchError]) -> Record:
+def outcome(job: Job, worker: WorkerProcess, faults: list[DitbenchError]) -> Record:
     """The record that the run's process wrote, or one that says how the process died without writing it.
 
     A finished run stays finished; what was asked of it besides and could not be had goes to the faults.
@@ -165,7 +163,7 @@ def _serve_run(outbox: Connection, task: tuple[Job, Slot]) -> None:
         outbox.send(error)
 
 
-def reporter(outbox: Connection, stopping: list[int]) -> Callable[[Progress], None]:
+def reporter(outbox: Connection, stopping: list[int]) -> ProgressCallback:
     """What sends a run's progress to whoever started it; if they are gone, the run is to save and stop."""
 
     def report(progress: Progress) -> None:

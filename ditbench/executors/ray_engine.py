@@ -21,7 +21,7 @@ from ..records.facts import Environment
 from ..records.files import FILE_NAME
 from ..records.record import Record, write_record
 from ..runtime.processes import on_ctrl_c
-from ..runtime.progress import Progress
+from ..runtime.progress import Progress, ProgressCallback
 from ..storage.claims import sole_writer
 from ..tracks.config import RunConfig
 from . import ray_cluster, ray_task
@@ -29,7 +29,7 @@ from .engine import Listener, Wishes, options_of
 from .jobs import Job, unfinished
 from .local import Here
 from .ray_cluster import Share
-from .ray_task import Board, Place
+from .ray_task import Mailbox, Place
 
 POLL = 0.3  # seconds between two looks at what the runs say
 SAVE = 600.0  # seconds that runs have to save and stop, once asked to
@@ -48,9 +48,7 @@ class OnRay(Here):
         self._share = Share(cpus=0, gpus=0)
         self._leave: Callable[[], Any] = lambda: None
 
-    def preflight(
-        self, configs: Sequence[RunConfig], hear: Callable[[Progress], None]
-    ) -> tuple[list[RunConfig], Environment]:
+    def preflight(self, configs: Sequence[RunConfig], hear: ProgressCallback) -> tuple[list[RunConfig], Environment]:
         """See `Engine`: as a task, with what a run will get. This starts, or joins, Ray."""
         self._enter()
         self._share = self._share_of(configs[0].device)
@@ -123,7 +121,7 @@ class _Calls:
         ours = {name: value for name, value in os.environ.items() if name.startswith("DITBENCH_")}
         self._environment = {"env_vars": {**ours, "OMP_NUM_THREADS": str(share.cpus)}}
         self._groups: dict[Any, Any] = {}
-        self._board = self._here(self._ray.remote(num_cpus=0)(Board)).remote()
+        self._mailbox = self._here(self._ray.remote(num_cpus=0)(Mailbox)).remote()
         self._unread: Any = None
 
     def submit(self, function: Callable[..., Any], name: str, *arguments: Any) -> Any:
@@ -133,7 +131,7 @@ class _Calls:
         if group is not None:
             strategy = pkgutil.resolve_name("ray.util.scheduling_strategies:PlacementGroupSchedulingStrategy")
             options["scheduling_strategy"] = strategy(group)
-        task = self._ray.remote(**options)(function).remote(self._place, *arguments, self._board)
+        task = self._ray.remote(**options)(function).remote(self._place, *arguments, self._mailbox)
         self._groups[task] = group
         return task
 
@@ -161,13 +159,13 @@ class _Calls:
     def said(self) -> list[tuple[str, Progress | None]]:
         """What the tasks have said meanwhile; nothing while Ray can't tell."""
         if self._unread is None:
-            self._unread = self._board.read.remote()
+            self._unread = self._mailbox.read.remote()
         if not self._ray.wait([self._unread], timeout=POLL)[0]:
             return []
         unread, self._unread = self._unread, None
         try:
             return self._ray.get(unread)  # type: ignore[no-any-return]
-        except self._ray.exceptions.RayError:  # the board's node is lost: a display, no result
+        except self._ray.exceptions.RayError:  # the mailbox's node is lost: a display, no result
             return []
 
     def _group(self) -> Any:

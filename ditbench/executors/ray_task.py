@@ -51,7 +51,7 @@ class Place:
         os.chdir(self.start)
 
 
-class Board:
+class Mailbox:
     """What tasks say, until the command asks for it. It lives in an actor of Ray's."""
 
     def __init__(self) -> None:
@@ -68,14 +68,14 @@ class Board:
 
 
 class Telling(Silent):
-    """Passes what one run says on to the `Board`, but not all of it."""
+    """Passes what one run says on to the `Mailbox`, but not all of it."""
 
-    def __init__(self, board: Any) -> None:
-        self._board = board
+    def __init__(self, mailbox: Any) -> None:
+        self._mailbox = mailbox
         self._stage, self._last = "", 0.0
 
     def started(self, config: RunConfig) -> None:
-        self._board.say.remote(config.run_id, None)
+        self._mailbox.say.remote(config.run_id, None)
 
     def progress(self, config: RunConfig, progress: Progress) -> None:
         self.hear(config.run_id, progress)
@@ -85,14 +85,14 @@ class Telling(Silent):
         if progress.stage == self._stage and progress.done < 1 and now - self._last < EVERY:
             return
         self._stage, self._last = progress.stage, now
-        self._board.say.remote(run, progress)
+        self._mailbox.say.remote(run, progress)
 
 
 def answer_preflight(
-    place: Place, configs: Sequence[RunConfig], processes: int, board: Any
+    place: Place, configs: Sequence[RunConfig], processes: int, mailbox: Any
 ) -> tuple[list[RunConfig], Environment] | DitbenchError:
     """`executors.preflight` as a task; a mistake is an answer, too."""
-    told = Telling(board)
+    told = Telling(mailbox)
     try:
         with _open_to_ctrl_c(), _without_a_script():
             place.enter()
@@ -101,7 +101,7 @@ def answer_preflight(
         return error
 
 
-def carry_out(place: Place, job: Job, again: bool, board: Any) -> Record | DitbenchError:
+def carry_out(place: Place, job: Job, again: bool, mailbox: Any) -> Record | DitbenchError:
     """Carry the run out to a record, or to what could not be had of a finished run.
 
     Ray's cancellation arrives as Ctrl-C: the run saves and stops. With `again` an earlier try was lost.
@@ -115,7 +115,7 @@ def carry_out(place: Place, job: Job, again: bool, board: Any) -> Record | Ditbe
                     pass
             job = of_this_machine(job, "Ray", WAY_OUT)
             engine = InProcess(Wishes(job.directory.parent))
-            for record in engine.execute([job], Telling(board)):  # noqa: B007  (the one record, then what is raised)
+            for record in engine.execute([job], Telling(mailbox)):  # noqa: B007  (the one record, then what is raised)
                 pass
     except KeyboardInterrupt:
         pass

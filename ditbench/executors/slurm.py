@@ -20,7 +20,7 @@ from ..errors import BadValue, DitbenchError, RunBusy
 from ..records.facts import Environment
 from ..records.files import FILE_NAME
 from ..records.record import Record, write_record
-from ..runtime.progress import Progress
+from ..runtime.progress import ProgressCallback
 from ..storage.claims import sole_writer
 from ..storage.files import make_writable
 from ..tracks.config import RunConfig
@@ -35,7 +35,7 @@ from .slurm_queue import (
     remember,
     states_or_unknown,
 )
-from .slurm_task import SAVE, Task, answer_preflight, library
+from .slurm_task import SAVE, SlurmTask, answer_preflight, library
 
 REQUEUES = 1000  # times that submitit puts a task back whose time was up
 POLL = {"slurm": 10.0, "local": 0.2}  # seconds between two looks at the queue
@@ -90,9 +90,7 @@ class Slurm:
         wishes.only("slurm", "processes", "shard", "parallel", "options", "wait", "dry_run")
         self.processes, self.settings = wishes.processes, settings_of(wishes)
 
-    def preflight(
-        self, configs: Sequence[RunConfig], hear: Callable[[Progress], None]
-    ) -> tuple[list[RunConfig], Environment]:
+    def preflight(self, configs: Sequence[RunConfig], hear: ProgressCallback) -> tuple[list[RunConfig], Environment]:
         """See `Engine`: on a node, or here if nothing is to be submitted."""
         if self.settings.dry_run:
             return preflight(configs, hear, self.processes)
@@ -189,7 +187,7 @@ def _submit(jobs: Sequence[Job], settings: Settings) -> dict[str, str]:
     with _outside_of_a_job(), _told_in_one_line():
         executor = _executor(jobs[0].config.track.name, settings)
         there = [replace(job, directory=job.directory.absolute()) for job in jobs]
-        submitted = executor.submit_array([Task(job) for job in there])
+        submitted = executor.submit_array([SlurmTask(job) for job in there])
     tasks = {job.config.run_id: task.job_id for job, task in zip(jobs, submitted, strict=True)}
     remember(settings.folder, settings.cluster or "slurm", tasks)
     return tasks

@@ -36,7 +36,7 @@ Cluster = Literal["slurm", "local"]  # local: submitit's processes on this machi
 TaskId = Annotated[str, Field(pattern=r"^[0-9]+(_[0-9]+)?$")]
 
 
-class Submission(Frozen):
+class SlurmSubmission(Frozen):
     """Runs that were submitted together, and the task of each."""
 
     submitted: datetime
@@ -58,14 +58,14 @@ class Standing:
 
 def remember(folder: Path, cluster: Cluster, tasks: Mapping[str, str]) -> None:
     """Note which task carries out which run."""
-    submission = Submission(submitted=datetime.now(UTC), cluster=cluster, tasks=dict(tasks))
+    submission = SlurmSubmission(submitted=datetime.now(UTC), cluster=cluster, tasks=dict(tasks))
     first = next(iter(tasks.values())).partition("_")[0]
     write_text(folder / f"{first}{SUFFIX}", submission.model_dump_json(indent=1) + "\n")
 
 
-def remembered(folder: Path) -> list[Submission]:
+def remembered(folder: Path) -> list[SlurmSubmission]:
     """All submissions, the oldest first."""
-    found = [read_checked(Submission, path) for path in folder.glob(f"*{SUFFIX}")]
+    found = [read_checked(SlurmSubmission, path, kind="submission") for path in folder.glob(f"*{SUFFIX}")]
     return sorted(found, key=lambda submission: submission.submitted)
 
 

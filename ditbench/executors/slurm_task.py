@@ -32,7 +32,7 @@ LINGER = 600.0  # seconds, at most, that a task waits for Slurm to end it after 
 
 
 @dataclass(frozen=True)
-class Task:
+class SlurmTask:
     """One run, in a process of Slurm's. This is what submitit pickles."""
 
     job: Job

@@ -12,7 +12,7 @@ import pickle
 import pkgutil
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import count
@@ -24,8 +24,8 @@ from ..errors import BadValue
 from ..records.facts import Environment
 from ..records.files import FILE_NAME
 from ..records.record import Record, read_record
-from ..runtime.processes import Worker, ended
-from ..runtime.progress import Progress
+from ..runtime.processes import WorkerProcess, ended
+from ..runtime.progress import ProgressCallback
 from ..tracks.config import RunConfig
 from .engine import Listener, Wishes
 from .jobs import PRELOAD, Job, write_failure
@@ -71,9 +71,7 @@ class Torchrun(Here):
         wishes.only(NAME, "shard")
         super().__init__(replace(wishes, processes=int(os.environ["WORLD_SIZE"])))
 
-    def preflight(
-        self, configs: Sequence[RunConfig], hear: Callable[[Progress], None]
-    ) -> tuple[list[RunConfig], Environment]:
+    def preflight(self, configs: Sequence[RunConfig], hear: ProgressCallback) -> tuple[list[RunConfig], Environment]:
         """See `Engine`; on this node, whose like the others are taken to be."""
         _end_as_by_ctrl_c()
         found, environment = preflight(configs, hear, int(os.environ["LOCAL_WORLD_SIZE"]))
@@ -132,10 +130,10 @@ def _next_order(store: Any, number: int) -> _Order:
     return order
 
 
-def _obey(order: _Order, hear: Callable[[Progress], None]) -> tuple[Worker, Any]:
+def _obey(order: _Order, hear: ProgressCallback) -> tuple[WorkerProcess, Any]:
     """Carry out one's part of a run; the process that has done so, and the `Blame` for its end, if there is any."""
     seat = replace(_seat(), attempt=_key(order.number, "world"), blame=_key(order.number, "blame"))
-    worker = Worker(_serve, (order.job, seat), hear, preload=PRELOAD)
+    worker = WorkerProcess(_serve, (order.job, seat), hear, preload=PRELOAD)
     with suppress(KeyboardInterrupt):  # the worker says that, too
         list(ended([worker]))
     store = seat.store()

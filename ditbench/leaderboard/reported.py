@@ -24,7 +24,7 @@ FILE_NAME = "reported.toml"
 
 ProtocolName = Annotated[str, Field(pattern=r"^[a-z0-9._-]+/[a-z0-9._-]+$")]
 
-Number = Annotated[float, Field(strict=True)]  # "1.5" is a slip
+StrictNumber = Annotated[float, Field(strict=True)]  # "1.5" is a slip
 
 
 class Setting(Frozen):
@@ -39,7 +39,7 @@ class Setting(Frozen):
     ruleset: Ruleset = "matched"  # the runs of ours that these numbers stand beside
     differs: str = ""  # what is not as on the track: then no run of ours is the same
     note: str = ""  # what else a reader should know
-    values: Annotated[dict[ProtocolName, dict[str, Number]], Field(min_length=1)]  # -> architecture -> value
+    values: Annotated[dict[ProtocolName, dict[str, StrictNumber]], Field(min_length=1)]  # -> architecture -> value
 
     @pydantic.field_validator("budget")
     @classmethod

@@ -30,8 +30,8 @@ from .costs import (
 from .intervals import Estimate, Pair
 from .learning_curves import Reached, reached
 
-Kind = Literal["head", "tier", "quality", "raw", "spent", "target", "speed", "size", "status"]
-Cell = str | Estimate | None  # None: not known, or not to be had on this hardware
+ColumnKind = Literal["head", "tier", "quality", "raw", "spent", "target", "speed", "size", "status"]
+CellValue = str | Estimate | None  # None: not known, or not to be had on this hardware
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,8 @@ class Column:
     """One column of a board's table."""
 
     subject: str  # what it is about
-    kind: Kind
-    cell: Callable[[Row], Cell]
+    kind: ColumnKind
+    cell: Callable[[Row], CellValue]
     hardware: str = ""  # the class of it, where each has a column of the subject
     higher_is_better: bool = False
 
@@ -140,8 +140,8 @@ def _unit(board: Board, fact: Fact, units: Sequence[tuple[float, str]]) -> tuple
     return max((unit for unit in units if largest > 2 * unit[0]), default=units[0])
 
 
-def _scaled(fact: Fact, scale: float, hardware: str | None = None) -> Callable[[Row], Cell]:
-    def cell(row: Row) -> Cell:
+def _scaled(fact: Fact, scale: float, hardware: str | None = None) -> Callable[[Row], CellValue]:
+    def cell(row: Row) -> CellValue:
         here = hardware in (None, row.hardware)
         return _over(fact.estimate(row), scale) if here else None
 
@@ -150,8 +150,8 @@ def _scaled(fact: Fact, scale: float, hardware: str | None = None) -> Callable[[
 
 def _to_target(
     board: Board, spent: Literal["seconds", "flops"], scale: float, hardware: str | None = None
-) -> Callable[[Row], Cell]:
-    def cell(row: Row) -> Cell:
+) -> Callable[[Row], CellValue]:
+    def cell(row: Row) -> CellValue:
         got = reached(row, board) if hardware in (None, row.hardware) else None
         if got is None or got.whole:
             return _over(_spent(got, spent), scale)

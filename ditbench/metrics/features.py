@@ -25,7 +25,7 @@ from .weights import check_weights, weights_path
 BATCH_SIZE = 100
 CPU_PART = 4  # images at a time on a CPU
 _WITH_MOMENTS: tuple[Output, ...] = ("features", "spatial")  # what Fréchet distances compare
-Report = Callable[[int], None]  # hears of the images done so far
+ImagesCallback = Callable[[int], None]  # hears of the images done so far
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,7 +132,7 @@ def extract(
     outputs: Sequence[Output],
     keep: npt.NDArray[np.int64] | None = None,
     device: torch.device | None = None,
-    report: Report = lambda done: None,
+    report: ImagesCallback = lambda done: None,
     world: World = ALONE,
 ) -> Features:
     """Run the extractor over batches (n, C, H, W) uint8 and gather `outputs`, those of the images `keep` or of all.

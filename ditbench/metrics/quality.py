@@ -29,7 +29,7 @@ from ..records.metric_constants import (
 from .features import Features
 
 PRC_BATCH = 1000  # rows of distances at a time: 4,000 bytes per image, which change no number
-Report = Callable[[str], None]  # hears of the metric that is measured next
+MetricCallback = Callable[[str], None]  # hears of the metric that is measured next
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def measure_all(
     extractor: Extractor,
     reference_sha256: str | None = None,
     marks: str = "",
-    report: Report = lambda name: None,
+    report: MetricCallback = lambda name: None,
 ) -> list[Measurement]:
     """Each metric of `fake` against `real`, under its full protocol name; `marks` become part of the name."""
     found = []
@@ -104,7 +104,7 @@ def floors(
     real: Features,
     extractor: Extractor,
     reference_sha256: str | None = None,
-    report: Report = lambda name: None,
+    report: MetricCallback = lambda name: None,
 ) -> list[Measurement]:
     """The metrics between random halves of the real images: mean, and standard deviation over the splits.
 

@@ -22,7 +22,7 @@ from ..errors import BadFile, BadValue
 from ..records.metric_constants import KEPT
 from ..storage.files import cache_folder, sha256_of, write_atomically
 from ..storage.schema import digest
-from .features import BATCH_SIZE, Features, Moments, Report, extract
+from .features import BATCH_SIZE, Features, ImagesCallback, Moments, extract
 from .quality import outputs_for
 
 _DRAW = 0x0D17
@@ -40,7 +40,7 @@ class Reference:
 
 
 @dataclass(frozen=True, eq=False)
-class Source:
+class ReferenceSource:
     """What a reference is made of: real images, moments from a file, or both, as ADM's files have them."""
 
     name: str
@@ -84,7 +84,7 @@ class Source:
         metrics: Sequence[Metric],
         device: torch.device,
         batch_size: int = BATCH_SIZE,
-        report: Report = lambda done: None,
+        report: ImagesCallback = lambda done: None,
     ) -> Reference:
         """The features of the images; the moments are the file's, where it has some."""
         content = self.hash()
@@ -99,12 +99,12 @@ class Source:
         return Reference(content, replace(features, moments={**features.moments, **self.moments}))
 
 
-def source_of(images: ImageSet) -> Source:
+def source_of(images: ImageSet) -> ReferenceSource:
     """A reference of real images alone."""
-    return Source(images.name, images.hash, images)
+    return ReferenceSource(images.name, images.hash, images)
 
 
-def open_source(path: Path) -> Source:
+def open_source(path: Path) -> ReferenceSource:
     """A folder of images, or an ``.npz`` with ``arr_0``, with ``mu`` and ``sigma``, or with both.
 
     Raises `BadFile`, naming the file, for anything else.
@@ -113,7 +113,7 @@ def open_source(path: Path) -> Source:
         return source_of(open_images(path))
     moments, names = _moments(path)
     if moments and "arr_0" not in names:
-        return Source(path.name, lambda: sha256_of(path), None, moments)
+        return ReferenceSource(path.name, lambda: sha256_of(path), None, moments)
     return replace(source_of(open_images(path)), moments=moments)
 
 
@@ -139,7 +139,7 @@ def _extract(
     outputs: Sequence[Output],
     device: torch.device,
     batch_size: int,
-    report: Report,
+    report: ImagesCallback,
 ) -> Features:
     keep = None
     if images.count > KEPT:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,12 +14,11 @@ from ..datasets.examples import Data, Labels
 from ..datasets.pixels import Bytes
 from ..records.facts import Measurement
 from ..runtime.distributed import ALONE, World
-from ..runtime.progress import Progress
+from ..runtime.progress import Progress, ProgressCallback
 from .features import BATCH_SIZE, Features, check_shape, extract, load_extractor
 from .quality import floors, measure_all, outputs_for
-from .reference import Reference, Source, source_of
+from .reference import Reference, ReferenceSource, source_of
 
-Report = Callable[[Progress], None]
 Networks = Mapping[str, nn.Module]  # by the extractor's name
 
 
@@ -36,7 +35,7 @@ class Scoring:
     """What to measure, and against what."""
 
     metrics: tuple[tuple[Metric, Extractor], ...]
-    source: Source
+    source: ReferenceSource
     data: Data
 
     def load_networks(self, device: torch.device) -> dict[str, nn.Module]:
@@ -50,11 +49,13 @@ class Scoring:
             check_shape(extractor, image_shape)
         self.source.check_shape(image_shape)
 
-    def read(self, networks: Networks, device: torch.device, report: Report = lambda progress: None) -> dict[str, Real]:
+    def read(
+        self, networks: Networks, device: torch.device, report: ProgressCallback = lambda progress: None
+    ) -> dict[str, Real]:
         """What the networks make of the real images, from the cache if it has been there before."""
         return {name: self._read(name, network, device, report) for name, network in networks.items()}
 
-    def _read(self, name: str, network: nn.Module, device: torch.device, report: Report) -> Real:
+    def _read(self, name: str, network: nn.Module, device: torch.device, report: ProgressCallback) -> Real:
         extractor, metrics = self._by_extractor()[name]
         of_all = self.source.images.count if self.source.images else 0
 
@@ -90,7 +91,7 @@ class Scoring:
         pixels: Bytes,
         labels: Labels,
         device: torch.device,
-        report: Report = lambda progress: None,
+        report: ProgressCallback = lambda progress: None,
         world: World = ALONE,
     ) -> list[Measurement]:
         """The metrics of samples (N, C, H, W), which may be mapped, against the real images, in the track's order.

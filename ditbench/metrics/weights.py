@@ -6,16 +6,15 @@ import importlib.util
 import os
 import urllib.error
 import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 
 from ..components import Extractor, Weights
 from ..errors import BadFile
+from ..runtime.progress import CountCallback
 from ..storage.files import sha256_of, write_atomically
 
 _CHUNK = 1 << 20  # bytes
 _TIMEOUT = 30.0  # seconds without an answer
-Report = Callable[[int, int], None]  # bytes so far, bytes in all (0: not known)
 
 
 def weights_path(extractor: Extractor, given: Path | None = None) -> Path:
@@ -52,7 +51,7 @@ def check_weights(extractor: Extractor, path: Path) -> None:
         )
 
 
-def require_weights(extractor: Extractor, offline: bool, report: Report = lambda done, size: None) -> Path:
+def require_weights(extractor: Extractor, offline: bool, report: CountCallback = lambda done, size: None) -> Path:
     """Where the weights are, once they are here: what is missing is fetched unless `offline`; `BadFile` if it can't be.
 
     A fetched file is kept only if its content is what was pinned.
@@ -98,7 +97,7 @@ def _place(weights: Weights) -> Path | None:
     return Path(spec.submodule_search_locations[0]) / folder / weights.file
 
 
-def _download(extractor: Extractor, path: Path, report: Report) -> None:
+def _download(extractor: Extractor, path: Path, report: CountCallback) -> None:
     pin = extractor.weights
 
     def fetch(temporary: Path) -> None:

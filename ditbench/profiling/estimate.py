@@ -72,7 +72,7 @@ class Speed:
 
 
 @dataclass(frozen=True)
-class Memory:
+class PeakEstimate:
     """Peak bytes on each GPU in training; `whole`: activations are counted."""
 
     bytes: float
@@ -96,7 +96,7 @@ class Disk:
 
 
 @dataclass(frozen=True)
-class Estimate:
+class RunEstimate:
     """One run. A `status` says that it has ended already, so that it takes nothing more."""
 
     config: RunConfig
@@ -110,7 +110,7 @@ class Estimate:
     sampling_flops: float
     disk: Disk
     kept: int  # bytes of `disk` that stay when the run has ended
-    memory: Memory
+    memory: PeakEstimate
     notes: tuple[str, ...]  # what to know of the numbers
 
     def hours(self, gpus: int) -> float | None:
@@ -121,7 +121,7 @@ class Estimate:
 
 def estimate(
     config: RunConfig, load: Workload, machine: Machine, profiles: Iterable[Profile], records: Iterable[Record] = ()
-) -> Estimate:
+) -> RunEstimate:
     """One run, by the best profile of it or by its MACs; `records` may have it already."""
     if machine.gpus > config.recipe.batch_size:
         raise BadValue(f"--gpus {machine.gpus} are more than the {config.recipe.batch_size} images of a batch.")
@@ -137,7 +137,7 @@ def estimate(
     if load.decoder_macs is None:
         notes.append("decoding latents is not counted: this autoencoder's cost is not known")
     disk = _disk(config, load)
-    found = Estimate(
+    found = RunEstimate(
         config=config,
         status=status,
         speed=speed,
@@ -198,7 +198,7 @@ def speed_of(load: Workload, machine: Machine, profile: Profile | None) -> Speed
     return Speed(usable / load.cost.training_macs_per_image, usable / load.cost.macs_per_image, "estimated", by)
 
 
-def memory_of(config: RunConfig, load: Workload, machine: Machine, profile: Profile | None) -> Memory:
+def memory_of(config: RunConfig, load: Workload, machine: Machine, profile: Profile | None) -> PeakEstimate:
     """A profile's peak with as many images as a pass has, or what the parameters alone take."""
     recipe, cost = config.recipe, load.cost
     trained = _FLOAT * (cost.parameters + (1 + _MOMENTS[recipe.optimizer]) * cost.trainable_parameters)
@@ -207,10 +207,10 @@ def memory_of(config: RunConfig, load: Workload, machine: Machine, profile: Prof
     sampling = average if machine.shard else 0
     peak = None if profile is None or profile.training is None else profile.training.peak.reserved
     if profile is None or peak is None:  # a processor's resident set has the libraries, too
-        return Memory(fixed + sampling, False, fixed, average)
+        return PeakEstimate(fixed + sampling, False, fixed, average)
     timed = _FLOAT * (cost.parameters + 3 * cost.trainable_parameters)  # a profile steps with AdamW
     activations = max(0, peak - timed) / profile.setup.batch_size * in_a_pass(recipe, machine)
-    return Memory(fixed + max(activations, sampling), True, fixed, average)
+    return PeakEstimate(fixed + max(activations, sampling), True, fixed, average)
 
 
 def in_a_pass(recipe: Recipe, machine: Machine) -> int:
@@ -219,7 +219,7 @@ def in_a_pass(recipe: Recipe, machine: Machine) -> int:
     return min(recipe.micro_batch or share, share)
 
 
-def misfit(found: Estimate, machine: Machine) -> str | None:
+def misfit(found: RunEstimate, machine: Machine) -> str | None:
     """Why the run will not fit the device, and the way out; None if it will, or if that is not known."""
     memory, limit = found.memory, machine.memory
     if found.status or limit is None or memory.bytes <= limit:
@@ -330,13 +330,13 @@ def _disk(config: RunConfig, load: Workload) -> Disk:
     )
 
 
-def _spent(found: Estimate) -> Estimate:
+def _spent(found: RunEstimate) -> RunEstimate:
     """The same of a run that has ended: nothing is left to pay."""
     nothing = {"training_gpu_hours": 0.0, "sampling_gpu_hours": 0.0, "training_flops": 0.0, "sampling_flops": 0.0}
-    return Estimate(**{**vars(found), **nothing, "disk": Disk(0, 0, 0), "kept": 0, "notes": ()})
+    return RunEstimate(**{**vars(found), **nothing, "disk": Disk(0, 0, 0), "kept": 0, "notes": ()})
 
 
-def _spread(found: Estimate, machine: Machine) -> str:
+def _spread(found: RunEstimate, machine: Machine) -> str:
     """How a run can have what it keeps of its weights, if it takes more than one GPU has."""
     limit, whole = machine.memory or 0.0, found.memory.fixed * (machine.gpus if machine.shard else 1)
     if found.memory.average >= limit:
@@ -344,7 +344,7 @@ def _spread(found: Estimate, machine: Machine) -> str:
     return f"--shard spreads them; take {math.ceil(whole / (limit - found.memory.average))} GPUs at least"
 
 
-def _fitting_pass(found: Estimate, machine: Machine) -> int:
+def _fitting_pass(found: RunEstimate, machine: Machine) -> int:
     """The largest part of the batch that fits, but at least one image."""
     recipe, memory = found.config.recipe, found.memory
     assert machine.memory is not None

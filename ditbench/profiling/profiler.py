@@ -29,7 +29,7 @@ PRELOAD = (TIMING, SPEC)  # of the processes that time: torch, about 3 s, once
 
 
 @dataclass(frozen=True)
-class Task:
+class ProfileTask:
     """One denoiser to time: its architecture as the command line spells it, how, and when."""
 
     architecture: ArchitectureFacts
@@ -48,7 +48,7 @@ def plan_profiles(
     seed: int,
     track: Track | None,
     changes: Mapping[str, Any],
-) -> list[Task]:
+) -> list[ProfileTask]:
     """Every network is built once without memory, and the device looked for; then the order is drawn.
 
     Each gets the input that its size was made for, with `changes`, or the track's. Raises the first
@@ -68,14 +68,14 @@ def plan_profiles(
     pairs = sorted(zip(selections, specs, strict=True), key=lambda pair: pair[0].label)  # however they were typed
     random.Random(seed).shuffle(pairs)
     return [
-        Task(
+        ProfileTask(
             facts_of(selection, registry), Setup(**common, spec=spec), Turn(seed=seed, position=position, of=len(pairs))
         )
         for position, (selection, spec) in enumerate(pairs)
     ]
 
 
-def run_profiles(tasks: Sequence[Task]) -> Iterator[Profile]:
+def run_profiles(tasks: Sequence[ProfileTask]) -> Iterator[Profile]:
     """Time them in turn. Whatever happens to a process, there is a profile, if only with the reason.
 
     Ctrl-C stops the one that is being timed; those before it have been yielded.
@@ -86,7 +86,7 @@ def run_profiles(tasks: Sequence[Task]) -> Iterator[Profile]:
             yield found
 
 
-def _failed(task: Task, reason: str) -> Profile:
+def _failed(task: ProfileTask, reason: str) -> Profile:
     created = datetime.now(UTC).replace(microsecond=0)
     return Profile(created=created, architecture=task.architecture, setup=task.setup, turn=task.turn, reason=reason)
 
@@ -106,7 +106,7 @@ def _serve_check(outbox: Connection, asked: tuple[list[str], list[DenoiserSpec],
         _answer(outbox, error)
 
 
-def _serve(outbox: Connection, task: Task) -> None:
+def _serve(outbox: Connection, task: ProfileTask) -> None:
     """In a process of its own: time, and answer with the profile, or with one that says why there is none."""
     end_with_parent()
     try:

@@ -70,7 +70,7 @@ def _evaluations(config: RunConfig, spec: DenoiserSpec, registry: Registry) -> i
     """How often the track's sampler asks the denoiser for one image: one of a single pixel is sampled."""
     choice = config.track.sampler
     objective: DiffusionObjective = make_objective(config.objective, config.track.name, registry)
-    plan = sampling.Plan(
+    plan = sampling.SamplingPlan(
         sample=load(pick("sampler", choice.name, registry.samplers).sample),
         objective=objective,
         steps=choice.steps,

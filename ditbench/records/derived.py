@@ -9,8 +9,8 @@ from typing import Literal
 
 from ..components import RawKind
 
-Kind = Literal[RawKind, "jackknife"]
-Raw = Mapping[Kind, Sequence[float]]
+RawKey = Literal[RawKind, "jackknife"]
+Raw = Mapping[RawKey, Sequence[float]]
 
 
 def of_raw(raw: Raw) -> tuple[float, float | None]:

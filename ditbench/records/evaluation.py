@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from ..storage.files import write_text
-from ..storage.schema import Frozen, Name, digest
-from .facts import Count, Environment, Measurement, Number, PeakMemory
+from ..storage.schema import Count, Frozen, Name, digest
+from .facts import Environment, Measurement, Number, PeakMemory
 from .files import EVALUATION_SUFFIX
 
 

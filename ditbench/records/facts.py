@@ -9,16 +9,12 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from ..components import Value
-from ..storage.schema import Frozen, Positive
-from .derived import Kind, sample_error
+from ..storage.schema import Count, Frozen, Positive
+from .derived import RawKey, sample_error
 
 Status = Literal["finished", "failed", "diverged", "interrupted"]
-Count = Annotated[int, Field(ge=0, le=10**30)]
 Person = Annotated[str, Field(pattern=r"^[^\x00-\x1f/\\]{1,100}$")]  # a name or an account, no address and no path
 Number = Annotated[float, Field(ge=-1e30, le=1e30)]  # statistics of several can't overflow
-
-
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 _THREADS = " threads"  # ends the name of a processor and its threads
@@ -163,7 +159,7 @@ class Measurement(Frozen):
     reference_sha256: str | None = None  # of the real images, or of the file that holds their moments
     features_sha256: str | None = None  # of the extractor's weights
     settings: dict[str, Value] = {}
-    raw: dict[Kind, list[Number]] = {}  # what value and spread follow from, as `derived.of_raw` has it
+    raw: dict[RawKey, list[Number]] = {}  # what value and spread follow from, as `derived.of_raw` has it
 
     @property
     def sample_error(self) -> float | None:

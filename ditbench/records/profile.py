@@ -13,9 +13,9 @@ from pydantic import Field
 
 from ..components import DenoiserSpec
 from ..storage.files import write_text
-from ..storage.schema import Frozen, Positive, digest, read_checked
+from ..storage.schema import Count, Frozen, Positive, digest, read_checked
 from ..tracks.architecture import ArchitectureFacts
-from .facts import Cost, Count, Environment, PeakMemory
+from .facts import Cost, Environment, PeakMemory
 from .files import PROFILE_SUFFIX
 
 COUNTER_SECONDS = 1.0  # NVML's energy counter moves up to 0.1 s late, so that less time would be off by over 10 %

@@ -11,13 +11,12 @@ from pydantic import Field
 
 from ..errors import BadFile
 from ..storage.files import write_text
-from ..storage.schema import Frozen, Name, digest, read_checked
+from ..storage.schema import Count, Frozen, Name, Sha256, digest, read_checked
 from ..tracks.architecture import ArchitectureFacts
 from ..tracks.config import Ruleset, RunConfig
 from ..tracks.track import ObjectiveChoice, Recipe, Track
 from .facts import (
     Cost,
-    Count,
     DataFacts,
     Environment,
     Measurement,
@@ -26,7 +25,6 @@ from .facts import (
     Person,
     RawWeights,
     SamplingFacts,
-    Sha256,
     Status,
     TrainingFacts,
 )

@@ -19,7 +19,7 @@ from ..tracks.ledger import published
 from .files import FILE_NAME, GRID_FILE, NO_RECORDS
 from .record import Record, Submission, read_record, write_record
 from .validation.faults import short
-from .validation.files import Checked, check_file
+from .validation.files import CheckedFile, check_file
 from .validation.folder import RECORDS, SAMPLES
 from .validation.privacy import betrayals
 from .validation.rows import missing_seeds, rows_of
@@ -113,7 +113,7 @@ def _prepare(path: Path, submission: Submission, to: Path, registry: Registry) -
     return Submitted(record.model_copy(update={"submission": submission}), _grid(path.with_name(GRID_FILE), record), to)
 
 
-def _sound(checked: Checked) -> Record:
+def _sound(checked: CheckedFile) -> Record:
     record = checked.record
     if record is not None and record.status == "interrupted":
         raise BadValue(f"{record.run_id} was interrupted; give its `ditbench run` again to finish it.")

@@ -17,14 +17,13 @@ from pydantic import Field
 
 from ..errors import BadFile, BadValue, DitbenchError
 from ..storage.files import write_text
-from ..storage.schema import Frozen, Name, digest, read_checked
+from ..storage.schema import Frozen, Name, Sha256, digest, read_checked
 from .facts import (
     Environment,
     Measurement,
     Number,
     Person,
     SamplingFacts,
-    Sha256,
     TrainingFacts,
 )
 from .files import VERIFICATION_SUFFIXES

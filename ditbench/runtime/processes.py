@@ -19,12 +19,12 @@ from types import FrameType
 from typing import Any, TypeVar
 
 from ..errors import DitbenchError
-from .progress import Progress
+from .progress import Progress, ProgressCallback
 
 ASK_AGAIN = 1.0  # seconds until a process that was asked to stop is asked again
 
 
-class Worker:
+class WorkerProcess:
     """A process forked from the server, that says things through a pipe; `ended` starts it and listens."""
 
     def __init__(
@@ -101,7 +101,7 @@ def begin(serve: Callable[..., None], *task: Any) -> None:
     serve(*task)
 
 
-class Expendable(Worker):
+class Expendable(WorkerProcess):
     """A process for its answers, with nothing to save: the first Ctrl-C kills it, as otherwise the second would.
 
     Its progress goes to `hear`.
@@ -111,7 +111,7 @@ class Expendable(Worker):
         self,
         serve: Callable[..., None],
         task: Any,
-        hear: Callable[[Progress], None] = lambda progress: None,
+        hear: ProgressCallback = lambda progress: None,
         *,
         preload: Sequence[str],
     ) -> None:
@@ -129,7 +129,7 @@ class Expendable(Worker):
         super().stop(presses + 1)
 
 
-AnyWorker = TypeVar("AnyWorker", bound=Worker)
+AnyWorker = TypeVar("AnyWorker", bound=WorkerProcess)
 
 
 def ended(workers: Iterable[AnyWorker], at_once: int = 1) -> Iterator[AnyWorker]:
@@ -246,7 +246,7 @@ def _cuda_fit_for_forks() -> Iterator[None]:
 def answer_of(
     serve: Callable[..., None],
     task: Any,
-    hear: Callable[[Progress], None] = lambda progress: None,
+    hear: ProgressCallback = lambda progress: None,
     *,
     preload: Sequence[str],
 ) -> Any:

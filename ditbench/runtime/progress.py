@@ -29,11 +29,15 @@ class Progress:
     seconds_left: float | None = None
 
 
+ProgressCallback = Callable[[Progress], None]
+CountCallback = Callable[[int, int], None]  # done, of how many (0: not known)
+
+
 @dataclass(frozen=True)
 class Watch:
     """The run's end of the line."""
 
-    report: Callable[[Progress], None] = lambda progress: None
+    report: ProgressCallback = lambda progress: None
     should_stop: Callable[[], bool] = lambda: False
 
     def check(self) -> None:

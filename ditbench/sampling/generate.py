@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ..components import DenoiserSpec
+from ..datasets.examples import Labels
 from ..datasets.pixels import Bytes, to_bytes
 from ..runtime.precision import Precision, autocast, products
 from ..runtime.progress import Diverged
@@ -22,14 +23,13 @@ from ..tracks.guidance import Guidance
 from ..training.objectives import DiffusionObjective
 from .samplers import Sample, Walk
 
-Labels = npt.NDArray[np.int64]
 Decode = Callable[[Tensor], Tensor]  # from what the denoiser makes to images in [-1, 1]
 
 _STREAM, _LABELS = 0x0D17, 0x0D18  # keep the images' streams apart from any other use of (seed, index)
 
 
 @dataclass(frozen=True, eq=False)
-class Batch:
+class SampledBatch:
     """Sampled images, and how long their sampling took."""
 
     pixels: Bytes  # (N, C, H, W)
@@ -40,7 +40,7 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Plan:
+class SamplingPlan:
     """How to sample, the same for every batch."""
 
     sample: Sample
@@ -97,11 +97,11 @@ def labels_sha256(labels: Labels) -> str:
 def generate(
     denoiser: nn.Module,
     spec: DenoiserSpec,
-    plan: Plan,
+    plan: SamplingPlan,
     indices: range | npt.NDArray[np.int64],
     batch_size: int,
     device: torch.device,
-) -> Iterator[Batch]:
+) -> Iterator[SampledBatch]:
     """Sample the images of these numbers, in this order, batch by batch.
 
     An image's label and noise follow from its index, so processes can share the work: each takes some indices.
@@ -115,25 +115,25 @@ def generate(
         labels = labels_of(plan, batch, spec.classes)
         began = time.perf_counter()
         noise = initial_noise(plan.seed, batch, shape).to(device)
-        ask = Ask(denoiser, spec, torch.from_numpy(labels).to(device), plan.guidance, plan.precision)
+        guided = GuidedDenoiser(denoiser, spec, torch.from_numpy(labels).to(device), plan.guidance, plan.precision)
         with torch.inference_mode(), products(plan.precision):
-            x = plan.sample(Walk(ask, plan.objective, noise, plan.steps, partial(streams, plan.seed, batch)))
+            x = plan.sample(Walk(guided, plan.objective, noise, plan.steps, partial(streams, plan.seed, batch)))
         if not bool(x.isfinite().all()):
             raise Diverged("a sample became infinite or NaN")
         made = time.perf_counter()  # the check has waited for the device
         with torch.inference_mode():
             pixels = to_bytes(plan.decode(x)).cpu().numpy()  # the copy to the host waits for it, too
-        yield Batch(pixels, labels, made - began, time.perf_counter() - made, ask.evaluations)
+        yield SampledBatch(pixels, labels, made - began, time.perf_counter() - made, guided.evaluations)
 
 
-def labels_of(plan: Plan, indices: npt.NDArray[np.int64], classes: int) -> Labels:
+def labels_of(plan: SamplingPlan, indices: npt.NDArray[np.int64], classes: int) -> Labels:
     """The classes of the images of these numbers."""
     if plan.labels == "random":
         return random_labels(plan.seed, indices, classes)
     return balanced_labels(indices, classes)
 
 
-class Ask:
+class GuidedDenoiser:
     """The denoiser as a sampler sees it: labels fixed, time broadcast, guided, and every evaluation counted."""
 
     def __init__(

@@ -15,6 +15,7 @@ from torch import nn
 
 from ..components import DenoiserSpec
 from ..datasets.autoencoder import Autoencoder
+from ..datasets.examples import Labels
 from ..datasets.loading import Numbers
 from ..datasets.pixels import Bytes
 from ..records.derived import sampling_rate
@@ -23,7 +24,7 @@ from ..runtime.distributed import ALONE, World
 from ..runtime.progress import Diverged, Interrupted, Progress, Watch
 from ..storage.files import write_text
 from ..storage.schema import Frozen
-from .generate import Batch, Labels, Plan, generate, labels_of, labels_sha256
+from .generate import SampledBatch, SamplingPlan, generate, labels_of, labels_sha256
 
 Mapped = np.memmap[tuple[int, ...], np.dtype[np.uint8]]
 _CHUNK = 100  # images that are read back at a time
@@ -33,7 +34,7 @@ _CHUNK = 100  # images that are read back at a time
 class Drawing:
     """Which samples a run draws, and how."""
 
-    plan: Plan
+    plan: SamplingPlan
     spec: DenoiserSpec
     sampler: str  # its name
     count: int  # of images
@@ -52,7 +53,7 @@ class _Done(Frozen):
     decode_seconds: float = 0.0
     evaluations: int = 0
 
-    def and_also(self, batch: Batch) -> _Done:
+    def and_also(self, batch: SampledBatch) -> _Done:
         return _Done(
             weights=self.weights,
             batch_images=[*self.batch_images, len(batch.labels)],
@@ -130,14 +131,14 @@ def _facts(
     )
 
 
-def batches(drawing: Drawing, denoiser: nn.Module, indices: range, world: World = ALONE) -> Iterator[Batch]:
+def batches(drawing: Drawing, denoiser: nn.Module, indices: range, world: World = ALONE) -> Iterator[SampledBatch]:
     """The samples of these numbers, batch by batch; the autoencoder is on the device as long as that takes.
 
     Several processes make a part of each batch, and all get the whole.
     """
     size, coder = drawing.batch_size, drawing.autoencoder
 
-    def make(numbers: Numbers) -> Batch | None:
+    def make(numbers: Numbers) -> SampledBatch | None:
         return next(generate(denoiser, drawing.spec, drawing.plan, numbers, size, drawing.device), None)
 
     try:
@@ -151,9 +152,9 @@ def batches(drawing: Drawing, denoiser: nn.Module, indices: range, world: World 
             coder.network.to("cpu")
 
 
-def shared(make: Callable[[Numbers], Batch | None], numbers: Numbers, world: World) -> Batch:
+def shared(make: Callable[[Numbers], SampledBatch | None], numbers: Numbers, world: World) -> SampledBatch:
     """One batch of which every process makes a part; its time is the slowest's. `Diverged` on all, if on one."""
-    made: Batch | Diverged | None
+    made: SampledBatch | Diverged | None
     try:
         made = make(numbers[world.share(len(numbers))])
     except Diverged as error:
@@ -162,8 +163,8 @@ def shared(make: Callable[[Numbers], Batch | None], numbers: Numbers, world: Wor
     for fault in found:
         if isinstance(fault, Diverged):
             raise fault
-    batches = [part for part in found if isinstance(part, Batch)]
-    return Batch(
+    batches = [part for part in found if isinstance(part, SampledBatch)]
+    return SampledBatch(
         np.concatenate([part.pixels for part in batches]),
         np.concatenate([part.labels for part in batches]),
         max(part.seconds for part in batches),

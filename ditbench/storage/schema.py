@@ -16,6 +16,8 @@ from ..errors import BadFile
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
+Count = Annotated[int, Field(ge=0, le=10**30)]  # sums and products of some still fit a float
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=200)]  # names files: no separators
 
 
@@ -57,10 +59,13 @@ Model = TypeVar("Model", bound=Frozen)
 
 
 def read_checked(
-    model: type[Model], path: Path, upgrade: Callable[[dict[str, Any]], dict[str, Any]] = lambda content: content
+    model: type[Model],
+    path: Path,
+    upgrade: Callable[[dict[str, Any]], dict[str, Any]] = lambda content: content,
+    kind: str = "",
 ) -> Model:
-    """Read and check a JSON file of one kind; `BadFile` names the kind, the file and the field."""
-    kind = model.__name__.lower()
+    """Read and check a JSON file of one kind; `BadFile` names the kind, the model's name by default, file and field."""
+    kind = kind or model.__name__.lower()
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         current = upgrade(content) if isinstance(content, dict) else content

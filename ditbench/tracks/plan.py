@@ -27,7 +27,7 @@ from .budget import Budget
 from .config import Ruleset, RunConfig, check_seeds
 from .deviation import Deviation
 from .lookup import resolve_track
-from .track import Evaluation, ObjectiveChoice, Recipe, Track
+from .track import EvaluationChoice, ObjectiveChoice, Recipe, Track
 
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
 
@@ -105,7 +105,7 @@ def measured_otherwise(
         changes |= {"features": features, "metrics": fitting}
         found.append(Deviation("features", features, asked.features))
     try:
-        evaluation = Evaluation.model_validate({**asked.model_dump(), **changes})
+        evaluation = EvaluationChoice.model_validate({**asked.model_dump(), **changes})
     except pydantic.ValidationError as error:
         raise BadValue(f"Track {track.name!r} can't be measured so: {first_fault(error)}.") from None
     return track.model_copy(update={"evaluation": evaluation}), tuple(found)

@@ -103,7 +103,7 @@ class SamplerChoice(Frozen):
     guidance: Guidance | None = None
 
 
-class Evaluation(Frozen):
+class EvaluationChoice(Frozen):
     """What is measured on the samples."""
 
     samples: Annotated[int, Field(ge=20)]
@@ -132,7 +132,7 @@ class Track(Frozen):
     objective: ObjectiveChoice
     recipe: Recipe
     sampler: SamplerChoice
-    evaluation: Evaluation
+    evaluation: EvaluationChoice
     target: float | None = None  # a value of the first metric: boards tell when training got there
 
     @property

@@ -36,7 +36,7 @@ LAYOUT = 3  # 3: a folder of safetensors
 _BEFORE_LAYOUT_3 = "checkpoint.pt"
 
 
-class Facts(Frozen):
+class CheckpointFacts(Frozen):
     """What is no tensor of a trainer's state."""
 
     before: float  # progress before the last step
@@ -58,7 +58,7 @@ class _Content(Frozen):
 class Saved:
     """A checkpoint on the disk."""
 
-    def __init__(self, folder: Path, facts: Facts, world: World, group: Any) -> None:
+    def __init__(self, folder: Path, facts: CheckpointFacts, world: World, group: Any) -> None:
         self.facts = facts
         self._folder, self._world, self._group = folder, world, group
         found = self._guarded(lambda: HuggingFaceStorageReader(str(folder)).read_metadata().state_dict_metadata)
@@ -94,7 +94,7 @@ class Checkpoints:
         self._group = world.apart()
         self._being_written: tuple[Future[Any], Path] | None = None
 
-    def save(self, tensors: dict[str, Tensor], facts: Facts) -> None:
+    def save(self, tensors: dict[str, Tensor], facts: CheckpointFacts) -> None:
         """Take a copy of the state, and write it while others go on; `settle` waits for that."""
         self.settle()
         temporary = self._folder / self._world.from_main(self._make_room(facts) if self._world.main else "")
@@ -127,7 +127,7 @@ class Checkpoints:
             raise found
         return Saved(self._folder / found[0], found[1], self._world, self._group) if found else None
 
-    def _newest(self) -> tuple[str, Facts] | BadFile | None:
+    def _newest(self) -> tuple[str, CheckpointFacts] | BadFile | None:
         """As the main process finds it: others may see a shared folder as it was before."""
         try:
             name = self._last()
@@ -135,7 +135,7 @@ class Checkpoints:
         except BadFile as error:
             return error
 
-    def _make_room(self, facts: Facts) -> str:
+    def _make_room(self, facts: CheckpointFacts) -> str:
         """A hidden folder of the next number, with what is no tensor."""
         name = f".{int(self._last() or 0) + 1:06d}.tmp"
         shutil.rmtree(self._folder / name, ignore_errors=True)
@@ -160,14 +160,14 @@ class Checkpoints:
         found = self._folder.iterdir() if self._folder.exists() else ()
         return max((path.name for path in found if path.name.isdecimal()), key=int, default=None)
 
-    def _facts(self, folder: Path) -> Facts:
+    def _facts(self, folder: Path) -> CheckpointFacts:
         try:
             content = _Content.model_validate_json((folder / FACTS_FILE).read_bytes())
             if content.run != self._run_hash:
                 raise BadFile(f"The checkpoint {str(folder)!r} belongs to another run. Start over with --force.")
             if content.layout != LAYOUT:
                 raise _of_another_version(folder)
-            return Facts.model_validate(content.facts)
+            return CheckpointFacts.model_validate(content.facts)
         except (OSError, pydantic.ValidationError) as error:
             raise _unreadable(folder, error) from None
 

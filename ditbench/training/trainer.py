@@ -33,7 +33,7 @@ from ..runtime.precision import CompileWatch, autocast, compiles, products, reso
 from ..runtime.progress import Diverged
 from ..tracks.budget import BudgetClock
 from ..tracks.track import Recipe
-from .checkpoint import Facts, Saved, like
+from .checkpoint import CheckpointFacts, Saved, like
 from .objectives import DiffusionObjective
 from .optimizers import make_optimizer
 
@@ -241,9 +241,9 @@ class Trainer:
                 found[f"optimizer/{kind}/{name}"] = tensor
         return found
 
-    def numbers(self) -> Facts:
+    def numbers(self) -> CheckpointFacts:
         """All else that the next step depends on, and what `facts` tells."""
-        return Facts(
+        return CheckpointFacts(
             before=self.before,
             clock=self.clock.state(),
             curve=self.curve,

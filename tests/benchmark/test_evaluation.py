@@ -14,7 +14,7 @@ from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
 from ditbench import campaign
-from ditbench.benchmark.evaluation import Ask, evaluate
+from ditbench.benchmark.evaluation import EvaluationRequest, evaluate
 from ditbench.benchmark.generation import open_checkpoint
 from ditbench.datasets.image_sets import in_memory, open_images
 from ditbench.errors import BadFile, BadValue, DitbenchError
@@ -56,7 +56,7 @@ def score(samples, real, extractor, *metrics, **settings):
         settings["weights"], *metrics = metrics
     chosen = tuple(REGISTRY.metrics[name] for name in metrics)
     settings = {"device": "cpu", "floors": False, **settings}
-    return evaluate(Ask(open_images(samples), str(real), extractor, chosen, **settings), REGISTRY)
+    return evaluate(EvaluationRequest(open_images(samples), str(real), extractor, chosen, **settings), REGISTRY)
 
 
 def values(evaluation):
@@ -322,7 +322,7 @@ def test_a_checkpoint_scores_what_its_run_scored(toy, tmp_path):
         images, how, reference = open_checkpoint(
             folder / weights, architecture, "tiny", registry, samples=samples, device="cpu"
         )
-        return evaluate(Ask(images, reference, DIGITS, metrics, "cpu", generated=how), registry)
+        return evaluate(EvaluationRequest(images, reference, DIGITS, metrics, "cpu", generated=how), registry)
 
     found = again("ema.safetensors")
     scored = {name: value for name, value in values(record).items() if name != "knn"}

@@ -11,7 +11,7 @@ from ditbench.datasets.examples import Request
 from ditbench.datasets.loading import Feed
 from ditbench.denoiser.interface import DIGITS_SPEC, build_denoiser
 from ditbench.registry import Registry
-from ditbench.sampling.generate import Plan, generate
+from ditbench.sampling.generate import SamplingPlan, generate
 from ditbench.sampling.samplers import euler
 from ditbench.tracks.budget import Budget, BudgetClock
 from ditbench.tracks.track import load_track
@@ -39,7 +39,7 @@ def test_sampling_a_batch(benchmark, name):
     network = build_denoiser(REGISTRY.architectures[name])
 
     def sample():
-        return list(generate(network, DIGITS_SPEC, Plan(euler, Flow(), 25, 0), range(250), 250, CPU))
+        return list(generate(network, DIGITS_SPEC, SamplingPlan(euler, Flow(), 25, 0), range(250), 250, CPU))
 
     benchmark.pedantic(sample, rounds=3, warmup_rounds=1)
 

@@ -4,7 +4,7 @@ import pytest
 from pictures import write_autoencoder, write_pictures
 
 import ditbench.cli.data  # noqa: F401
-from ditbench.datasets.worker import Worker
+from ditbench.datasets.worker import ShardWorker
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def test_ctrl_c_says_that_the_same_command_resumes(command, monkeypatch, tmp_pat
     def interrupted(self, hear):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Worker, "work", interrupted)
+    monkeypatch.setattr(ShardWorker, "work", interrupted)
     monkeypatch.setattr("sys.argv", ["ditbench", *command])
     with pytest.raises(SystemExit) as ended:
         cli.main()

@@ -16,8 +16,8 @@ from ditbench.datasets.autoencoder import load_autoencoder
 from ditbench.datasets.crop import centre_crop, decode, hash_images
 from ditbench.datasets.folder import list_folder
 from ditbench.datasets.prepare import prepare
-from ditbench.datasets.shards import AUTOENCODER, MANIFEST, PARTS, PLAN, Plan, open_prepared
-from ditbench.datasets.worker import Worker
+from ditbench.datasets.shards import AUTOENCODER, MANIFEST, PARTS, PLAN, PreparationPlan, open_prepared
+from ditbench.datasets.worker import ShardWorker
 from ditbench.errors import BadFile, BadValue, DitbenchError
 
 SIDE, IN_SHARD, OF_CLASS = 16, 8, 9
@@ -149,7 +149,11 @@ def test_what_is_finished_stays(raw, autoencoder, tmp_path):
     before, whole = times(out), contents(out)
     moved = replace(raw, place="/elsewhere", read=None)  # the same files under another name; none is read
     again = prepare(moved, out, SIDE, autoencoder, shard_size=IN_SHARD)
-    assert again.plan.source.place == Plan.model_validate_json((out / PLAN).read_bytes()).source.place == "/elsewhere"
+    assert (
+        again.plan.source.place
+        == PreparationPlan.model_validate_json((out / PLAN).read_bytes()).source.place
+        == "/elsewhere"
+    )
     assert again.sha256 == first.sha256 and times(out) == before
     assert prepare(raw, out, SIDE, autoencoder, shard_size=IN_SHARD) == first
     (out / "shard-00001.safetensors").unlink()
@@ -236,7 +240,7 @@ def test_an_autoencoder_that_a_killed_process_has_not_saved_is(raw, autoencoder,
 
 
 def test_batches_as_on_a_gpu_give_the_same_rows_in_the_same_order(whole, raw, autoencoder, tmp_path, monkeypatch):
-    monkeypatch.setattr(Worker, "_encodes_in_threads", False)
+    monkeypatch.setattr(ShardWorker, "_encodes_in_threads", False)
     prepare(raw, tmp_path / "out", SIDE, autoencoder, shard_size=IN_SHARD, batch_size=3)
     made, rows = open_prepared(tmp_path / "out"), np.arange(2 * len(raw))
     np.testing.assert_allclose(made.rows[rows], whole.rows[rows], rtol=2e-3, atol=1e-4)

@@ -23,7 +23,7 @@ from ditbench.executors import local, slurm_queue
 from ditbench.executors.jobs import Job
 from ditbench.executors.listeners import Silent
 from ditbench.executors.slurm import NoRecordsYet, Settings, execute_on_slurm, script
-from ditbench.executors.slurm_task import Task
+from ditbench.executors.slurm_task import SlurmTask
 from ditbench.records.record import config_of, read_record, write_record
 from ditbench.registry import Registry
 from ditbench.tracks.plan import make_plan
@@ -91,7 +91,7 @@ def as_a_task(monkeypatch):
 def pickled(folder, job, task="7"):
     """The run as submitit leaves it for a task."""
     folder.mkdir(parents=True, exist_ok=True)
-    delayed = DelayedSubmission(Task(job))
+    delayed = DelayedSubmission(SlurmTask(job))
     delayed.set_timeout(60, 3)
     delayed.dump(folder / f"{task}_submitted.pkl")
 

@@ -144,7 +144,7 @@ def test_fields_that_come_later_are_told_by_the_hashes_at_any_other_value(grown)
 def models_in(kind, known):
     """The models that a type holds, however deep, by name."""
     if isinstance(kind, type) and issubclass(kind, Frozen):
-        name = "EvaluationChoice" if kind is Track.model_fields["evaluation"].annotation else kind.__name__
+        name = kind.__name__
         if name not in known:
             known[name] = kind
             for field in kind.model_fields.values():

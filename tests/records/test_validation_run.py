@@ -16,7 +16,7 @@ from ditbench.records.validation.run import faults_of
 from ditbench.records.validation.sampling import evaluations
 from ditbench.records.validation.training import training_of
 from ditbench.registry import Registry
-from ditbench.sampling.generate import Ask
+from ditbench.sampling.generate import GuidedDenoiser
 from ditbench.sampling.samplers import Walk
 from ditbench.tracks.budget import Budget, BudgetClock
 from ditbench.tracks.guidance import Guidance
@@ -148,12 +148,12 @@ def test_evaluations_are_those_of_the_sampler(name, steps):
     sampler = registry.samplers[name]
     objective = load(registry.objectives[sampler.objectives[0]].make)()
     for guidance in GUIDANCE:
-        ask = Ask(Asked(), spec, torch.zeros(1, dtype=torch.int64), guidance)
-        walk = Walk(ask, objective, torch.zeros(1, 1, 1, 1), steps, lambda: [torch.Generator()])
+        guided = GuidedDenoiser(Asked(), spec, torch.zeros(1, dtype=torch.int64), guidance)
+        walk = Walk(guided, objective, torch.zeros(1, 1, 1, 1), steps, lambda: [torch.Generator()])
         with torch.inference_mode():
             load(sampler.sample)(walk)
         least, most = evaluations(load(sampler.times)(steps), guidance)
-        assert least <= ask.evaluations <= most, guidance
+        assert least <= guided.evaluations <= most, guidance
         beside_bounds = guidance is None or (guidance.interval != (200, 400) and guidance.power != 1)
         assert not beside_bounds or least == most, guidance
 

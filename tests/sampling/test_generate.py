@@ -15,7 +15,15 @@ from ditbench.builtins import ditbench_samplers
 from ditbench.components import DenoiserSpec, load
 from ditbench.denoiser.interface import perturb
 from ditbench.executors.jobs import PRELOAD
-from ditbench.sampling.generate import Ask, Plan, balanced_labels, generate, initial_noise, labels_sha256, streams
+from ditbench.sampling.generate import (
+    GuidedDenoiser,
+    SamplingPlan,
+    balanced_labels,
+    generate,
+    initial_noise,
+    labels_sha256,
+    streams,
+)
 from ditbench.sampling.samplers import Walk, ddim, ddpm, dpm_solver, edm_heun, euler, heun
 from ditbench.tracks.guidance import Guidance
 from ditbench.training.objectives import EDM, Flow, Noise
@@ -166,7 +174,7 @@ def sample(sampler, objective, spec, indices, batch_size):
         images.append(sampler(walk))
         return images[-1]
 
-    plan = Plan(kept, objective, 5, 3, Guidance(scale=2.0))
+    plan = SamplingPlan(kept, objective, 5, 3, Guidance(scale=2.0))
     batches = list(generate(toy, spec, plan, indices, batch_size, torch.device("cpu")))
     assert all(batch.seconds > 0 for batch in batches)
     return torch.cat(noise).numpy(), torch.cat(images).numpy(), np.concatenate([batch.labels for batch in batches])
@@ -217,9 +225,9 @@ def test_two_processes_share_the_images_of_one(tmp_path):
 def test_a_step_reads_nothing_back_from_the_device(sampler, objective, spec):
     """It would wait for it. On the meta device numbers have no value, so reading one raises."""
     denoiser = Toy(spec, width=16).to("meta")
-    ask = Ask(denoiser, spec, torch.zeros(4, dtype=torch.int64, device="meta"), Guidance(scale=2.0))
+    guided = GuidedDenoiser(denoiser, spec, torch.zeros(4, dtype=torch.int64, device="meta"), Guidance(scale=2.0))
     noise = torch.empty(4, 1, 8, 8, device="meta")
-    assert sampler(walk(ask, noise, 5, objective)).device == noise.device
+    assert sampler(walk(guided, noise, 5, objective)).device == noise.device
 
 
 class Labelled(nn.Module):
@@ -245,10 +253,10 @@ class Labelled(nn.Module):
 )
 def test_guidance(guidance, channels, evaluations):
     spec = DenoiserSpec(channels=4, resolution=2, classes=10, space="latent", learn_variance=True)
-    ask = Ask(Labelled(), spec, torch.zeros(3, dtype=torch.long), guidance)
-    out = ask(torch.randn(3, 4, 2, 2), torch.tensor(500))
+    guided = GuidedDenoiser(Labelled(), spec, torch.zeros(3, dtype=torch.long), guidance)
+    out = guided(torch.randn(3, 4, 2, 2), torch.tensor(500))
     assert out[1, :, 0, 0].tolist() == [*channels, 5, 5, 5, 5]
-    assert ask.evaluations == evaluations
+    assert guided.evaluations == evaluations
 
 
 def test_an_interval_must_make_sense():
@@ -259,9 +267,9 @@ def test_an_interval_must_make_sense():
 def test_evaluations_are_counted():
     toy = Toy(SPEC, width=16)
     for sampler, objective, expected in ((euler, Flow(), 10), (heun, Flow(), 19), (edm_heun, EDM(), 19)):
-        (batch,) = generate(toy, SPEC, Plan(sampler, objective, 10, 0), range(4), 4, torch.device("cpu"))
+        (batch,) = generate(toy, SPEC, SamplingPlan(sampler, objective, 10, 0), range(4), 4, torch.device("cpu"))
         assert batch.evaluations == expected
-        guided = Plan(sampler, objective, 10, 0, Guidance(scale=3))
+        guided = SamplingPlan(sampler, objective, 10, 0, Guidance(scale=3))
         (batch,) = generate(toy, SPEC, guided, range(4), 4, torch.device("cpu"))
         assert batch.evaluations == 2 * expected
 
@@ -273,5 +281,5 @@ def test_the_variance_half_of_the_output_is_left_out():
         def forward(self, x, t, y):
             return torch.cat([torch.zeros_like(x), torch.full_like(x, torch.nan)], dim=1)
 
-    (batch,) = generate(Double(), spec, Plan(euler, Flow(), 2, 0), range(4), 4, torch.device("cpu"))
+    (batch,) = generate(Double(), spec, SamplingPlan(euler, Flow(), 2, 0), range(4), 4, torch.device("cpu"))
     assert batch.pixels.std() > 10

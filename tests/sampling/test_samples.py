@@ -9,7 +9,7 @@ import torch
 from ditbench.benchmark.setup import build, drawing_of, resolve
 from ditbench.registry import Registry
 from ditbench.runtime.progress import Interrupted, Watch
-from ditbench.sampling.generate import Plan, labels_of, random_labels
+from ditbench.sampling.generate import SamplingPlan, labels_of, random_labels
 from ditbench.sampling.samples import batches, draw
 from ditbench.tracks.plan import make_plan
 
@@ -94,5 +94,5 @@ def test_random_labels_follow_from_seed_and_index_alone():
     assert set(all_of_them) == set(range(10)) and 60 < np.bincount(all_of_them).min() < 100  # drawn, not dealt out
     assert not np.array_equal(all_of_them, random_labels(2, np.arange(1000), 10))
     assert random_labels(1, np.arange(3), 0).tolist() == [0, 0, 0]
-    plan = Plan(sample=lambda walk: walk.noise, objective=None, steps=1, seed=1, labels="random")
+    plan = SamplingPlan(sample=lambda walk: walk.noise, objective=None, steps=1, seed=1, labels="random")
     assert np.array_equal(labels_of(plan, np.arange(1000), 10), all_of_them)

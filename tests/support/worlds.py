@@ -100,7 +100,7 @@ def trained(
 def sampled(world=ALONE, **_):
     """Images from the same weights, and the noise that they start from: 13 of them, in batches of 5."""
     torch.manual_seed(0)
-    denoiser, plan = Plain(SPEC, width=8), sampling.Plan(euler, Flow(), steps=3, seed=7)
+    denoiser, plan = Plain(SPEC, width=8), sampling.SamplingPlan(euler, Flow(), steps=3, seed=7)
 
     def make(numbers):
         return next(sampling.generate(denoiser, SPEC, plan, numbers, 5, CPU), None)

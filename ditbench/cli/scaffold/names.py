@@ -12,8 +12,8 @@ from ...errors import BadValue
 if TYPE_CHECKING:
     from ...registry import Registry
 
-Kind = Literal["architecture", "dataset", "objective", "sampler", "metric", "track"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
+PluginKind = Literal["architecture", "dataset", "objective", "sampler", "metric", "track"]
+KINDS: tuple[PluginKind, ...] = get_args(PluginKind)
 
 _NAME, _LONGEST = re.compile(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*"), 40
 _WINDOWS = re.compile("con|prn|aux|nul|(com|lpt)[1-9]")  # no folder there can be called so

@@ -16,13 +16,13 @@ import tomli_w
 
 from ...errors import BadFile
 from ...registry import Registry
-from .names import Kind, check_new_name, component_name
+from .names import PluginKind, check_new_name, component_name
 
 _TEMPLATES = Path(__file__).with_name("templates")
 _HEAD = "# {name}, version 1. Whatever is not here has its default: `ditbench track show {name}` writes it out.\n\n"
 
 
-def create(name: str, kind: Kind, parent: Path, registry: Registry) -> list[Path]:
+def create(name: str, kind: PluginKind, parent: Path, registry: Registry) -> list[Path]:
     """Write the package into the new folder `parent`/`name` and return its files, relative to it.
 
     The folder is whole or absent. Raises `BadValue` for a name that can't be or is taken, `BadFile` if there is
@@ -45,7 +45,7 @@ def create(name: str, kind: Kind, parent: Path, registry: Registry) -> list[Path
     return list(files)
 
 
-def _files(name: str, kind: Kind) -> dict[Path, str]:
+def _files(name: str, kind: PluginKind) -> dict[Path, str]:
     """What is written: paths in the package -> texts."""
     layers = ("every", kind) if kind == "architecture" else ("every", "tracked", kind)
     found = {}

@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
-Status = Literal["passed", "failed", "skipped"]
+Outcome = Literal["passed", "failed", "skipped"]
 _BUILT_AND_CALLED = "it is built as build(spec, **sizes[size], **options) and called as net(x, t, y)"
 
 
@@ -16,7 +16,7 @@ class Finding(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     check: str  # its name, e.g. "depends-on-t"
-    status: Status
+    status: Outcome
     expected: str
     seen: str  # or why it was skipped
     mend: str = ""  # empty unless it failed

@@ -12,7 +12,7 @@ from ...registry import Registry, pick, select
 from ...storage.files import write_text
 from ..interface import DIGITS_SPEC
 from . import building, output, running
-from .findings import Finding, Report, Status
+from .findings import Finding, Outcome, Report
 from .subject import Broken, Check, NotHere, Subject
 
 CHECKS = {check.name: check for check in (*building.CHECKS[:3], *output.CHECKS, *running.CHECKS, *building.CHECKS[3:])}
@@ -38,7 +38,7 @@ def examine_in_turn(subject: Subject, only: Collection[str] = (), skip: Collecti
 
 def _make(check: Check, subject: Subject) -> Finding:
     start = time.perf_counter()
-    status: Status = "passed"
+    status: Outcome = "passed"
     try:
         seen = check.look(subject)
     except NotHere as reason:

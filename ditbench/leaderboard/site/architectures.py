@@ -18,7 +18,7 @@ _ARXIV = re.compile(r"arXiv:(\d{4}\.\d{4,5}(v\d{1,2})?)")
 
 
 @dataclass(frozen=True)
-class Size:
+class SizeView:
     """What a choice of size and options costs on a track's input."""
 
     label: str
@@ -28,7 +28,7 @@ class Size:
 
 
 @dataclass(frozen=True)
-class Standing:
+class RowView:
     """A row of a board."""
 
     board: Board
@@ -50,8 +50,8 @@ class ArchitectureView:
     papers: Sequence[tuple[str, str]]  # as the plugin names it, and its address, if it has one that can be trusted
     versions: Sequence[tuple[str, str]]
     options: Sequence[tuple[str, str]]
-    sizes: Sequence[Size]
-    standings: Sequence[Standing]
+    sizes: Sequence[SizeView]
+    standings: Sequence[RowView]
 
 
 def view(contents: Contents, key: Key) -> ArchitectureView:
@@ -89,21 +89,21 @@ def _spelled(value: Value | None) -> str:
     return "—" if value is None else spell(value)
 
 
-def _sizes(records: Sequence[Record]) -> list[Size]:
+def _sizes(records: Sequence[Record]) -> list[SizeView]:
     found = {}
     for record in records:
         if record.cost is not None and record.data is not None:
             channels, height, width = record.data.shape
             costs = [number((of.read(record) or 0) / of.scale) for of in (PARAMETERS, MACS, TRAINING_MACS)]
-            size = Size(record.architecture.label, record.track.name, f"{height}×{width}×{channels}", costs)
+            size = SizeView(record.architecture.label, record.track.name, f"{height}×{width}×{channels}", costs)
             found[size.track, size.label, size.input, *costs] = size
     return [found[key] for key in sorted(found)]
 
 
-def _standing(contents: Contents, board: Board, row: Row) -> Standing:
+def _standing(contents: Contents, board: Board, row: Row) -> RowView:
     first = measurements(board)[:1]
     quality = [interval(row.quality[of.protocol]) for of in first if of.protocol in row.quality]
-    return Standing(
+    return RowView(
         board,
         f"{track_page(board.protocol.track)}#{board.slug}",
         row,

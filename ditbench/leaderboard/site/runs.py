@@ -20,7 +20,7 @@ from .pictures import Picture
 from .plots import Chart, losses, step_times
 from .reproduction import Reproduction, reproduction
 
-Facts = Sequence[tuple[str, str]]
+NamedValues = Sequence[tuple[str, str]]
 # Flat fields of a record, by the part of their name before the first dot; those without one come first.
 _SECTIONS = {
     "": "Run",
@@ -57,7 +57,7 @@ class Way:
 
 
 @dataclass(frozen=True)
-class Check:
+class VerificationView:
     """What somebody else found of the run."""
 
     of: Verification
@@ -71,13 +71,13 @@ class RunView:
 
     run: Run
     groups: Sequence[tuple[str, Sequence[Result]]]  # of the samples, of raw weights, of real images
-    costs: Facts
+    costs: NamedValues
     way: Way
-    times: Facts
+    times: NamedValues
     charts: dict[str, Chart]
-    sections: Sequence[tuple[str, Facts]]
+    sections: Sequence[tuple[str, NamedValues]]
     picture: Picture | None
-    checks: Sequence[Check]
+    checks: Sequence[VerificationView]
     again: Reproduction
     others: Sequence[Run]  # of the same row
 
@@ -148,10 +148,10 @@ def _way(record: Record) -> Way:
     return Way(["budget", "steps", "images", "seconds", "TFLOPs", *map(quality_header, record.metrics)], rows)
 
 
-def _check(of: Verification, record: Record) -> Check:
+def _check(of: Verification, record: Record) -> VerificationView:
     verdict = "confirms the record" if confirms(of, record) else "does not agree with the record"
     compared = [(one.protocol, number(one.recorded), number(one.found), number(one.allowed)) for one in of.compared]
-    return Check(of, verdict if is_of(of, record) else "is of an earlier state of the record", compared)
+    return VerificationView(of, verdict if is_of(of, record) else "is of an earlier state of the record", compared)
 
 
 def _costs(record: Record) -> Iterator[tuple[str, str]]:
@@ -200,7 +200,7 @@ def _times(training: TrainingFacts) -> Iterator[tuple[str, str]]:
     yield from ((label, f"{number(time)} ms") for label, time in {**told, "slowest": max(times)}.items())
 
 
-def _sections(record: Record) -> Iterator[tuple[str, Facts]]:
+def _sections(record: Record) -> Iterator[tuple[str, NamedValues]]:
     found: dict[str, list[tuple[str, str]]] = defaultdict(list)
     for field, value in fields(record):
         section, _, name = field.partition(".") if "." in field else ("", "", field)

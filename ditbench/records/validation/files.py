@@ -64,7 +64,7 @@ _SCHEMA: int = Record.model_fields["schema_version"].default
 
 
 @dataclass
-class Checked:
+class CheckedFile:
     """A file, what it holds, and what is wrong with it."""
 
     path: Path
@@ -81,7 +81,7 @@ class Checked:
         return [*told, f"{self.path}: and {more} more"] if more > 0 else told
 
 
-def validate(paths: Sequence[Path], registry: Registry) -> list[Checked]:
+def validate(paths: Sequence[Path], registry: Registry) -> list[CheckedFile]:
     """Check files, and folders through and through, each by itself and the runs beside each other.
 
     The metrics and samplers in the registry are those whose numbers can be computed again. `BadFile` if a path leads
@@ -113,18 +113,18 @@ def _inside(folder: Path) -> list[Path]:
     ]
 
 
-def _with_strays(checked: list[Checked], paths: Sequence[Path]) -> list[Checked]:
+def _with_strays(checked: list[CheckedFile], paths: Sequence[Path]) -> list[CheckedFile]:
     """Also what lies in a leaderboard and belongs to no record, whether it was checked as a file or not."""
     by_path = {one.path.absolute(): one for one in checked}
     for path, fault in strays(paths):
-        by_path.setdefault(path.absolute(), Checked(path, "stray")).faults.append(fault)
+        by_path.setdefault(path.absolute(), CheckedFile(path, "stray")).faults.append(fault)
     return list(by_path.values())
 
 
-def check_file(path: Path, registry: Registry) -> Checked:
+def check_file(path: Path, registry: Registry) -> CheckedFile:
     """Check one file by itself."""
     known = Known(registry)
-    checked = Checked(path, kind_of(path), unchecked=known.unchecked)
+    checked = CheckedFile(path, kind_of(path), unchecked=known.unchecked)
     try:
         content = read_object(path)
     except ValueError as error:
@@ -146,7 +146,7 @@ def kind_of(path: Path) -> str:
 class _File:
     """A file's content while it is checked."""
 
-    checked: Checked
+    checked: CheckedFile
     content: dict[str, Any]
     odd: set[str]  # places of which enough is said
     known: Known
@@ -339,7 +339,7 @@ _CHECKS: dict[str, Callable[[_File], None]] = {
 }
 
 
-def check_together(checked: Sequence[Checked]) -> None:
+def check_together(checked: Sequence[CheckedFile]) -> None:
     """No run twice, none copied from another, no seed left out, and one floor for all."""
     found = [(one, record) for one in checked if (record := one.record) is not None]
     for place, fault in faults_between([record for _, record in found], [str(one.path) for one, _ in found]):

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from ...components import Metric
-from ..derived import Kind, of_raw
+from ..derived import RawKey, of_raw
 from ..evaluation import Evaluation
 from ..facts import Measurement
 from ..metric_constants import (
@@ -121,7 +121,7 @@ def _value(field: str, one: Measurement) -> Faults:
     yield from differs(f"{field}.spread", one.spread, spread, f"{one.metric} by its raw numbers")
 
 
-def _raw(field: str, one: Measurement, kind: Kind) -> Faults:
+def _raw(field: str, one: Measurement, kind: RawKey) -> Faults:
     """Raw numbers of the metric's kind. How many there are, and what else they are, its plugin knows alone."""
     kinds = [found for found in one.raw if found != "jackknife"]
     yield from differs(f"the kind of {field}.raw", kinds, [kind], f"what {one.metric} follows from")
@@ -131,7 +131,7 @@ def _raw(field: str, one: Measurement, kind: Kind) -> Faults:
 
 def _frechet(field: str, one: Measurement) -> Faults:
     """The two terms of a Fréchet distance, and the jackknife of all but the fewest samples."""
-    lengths: dict[Kind, int] = {"terms": 2}
+    lengths: dict[RawKey, int] = {"terms": 2}
     if one.samples >= MIN_JACKKNIFED:
         lengths["jackknife"] = JACKKNIFE_PARTS
     yield from _lengths(field, one, lengths, {})
@@ -168,7 +168,7 @@ def _terms(field: str, terms: Sequence[float]) -> Faults:
         yield f"the sum of {field}.raw.terms is {math.fsum(terms)}, should not be below 0: it is a distance"
 
 
-def _lengths(field: str, one: Measurement, lengths: dict[Kind, int], settings: dict[str, int]) -> Faults:
+def _lengths(field: str, one: Measurement, lengths: dict[RawKey, int], settings: dict[str, int]) -> Faults:
     found = {kind: len(numbers) for kind, numbers in one.raw.items()}
     yield from differs(f"{field}.raw", found, lengths, "how many")
     for name, value in settings.items():

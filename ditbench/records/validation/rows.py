@@ -15,16 +15,16 @@ from .faults import shown
 
 MISSING_SEEDS = 10  # of a row that are told
 FLOORS = Tolerance(0.001, 0.25)  # between the same real images, measured on different machines
-Fault = tuple[int, str]  # of which of the records
+RecordFault = tuple[int, str]  # of which of the records
 
 
-def faults_between(records: Sequence[Record], names: Sequence[str]) -> Iterator[Fault]:
+def faults_between(records: Sequence[Record], names: Sequence[str]) -> Iterator[RecordFault]:
     """All that does not hold between records, which are told by their names."""
     for check in (_twice, _copied, _seeds, _floors):
         yield from check(records, names)
 
 
-def _twice(records: Sequence[Record], names: Sequence[str]) -> Iterator[Fault]:
+def _twice(records: Sequence[Record], names: Sequence[str]) -> Iterator[RecordFault]:
     for field in ("run_id", "run_hash"):
         says = [getattr(record, field) for record in records]
         for place, first in _repeated(says):
@@ -39,7 +39,7 @@ def _repeated(values: Iterable[object]) -> Iterator[tuple[int, int]]:
             yield place, seen[value]
 
 
-def _copied(records: Sequence[Record], names: Sequence[str]) -> Iterator[Fault]:
+def _copied(records: Sequence[Record], names: Sequence[str]) -> Iterator[RecordFault]:
     """No two runs take the same times, and no two seeds or networks give the same weights or images.
 
     Equal weights are no copy where the same training was done twice: on a like machine, under another budget's name.
@@ -78,7 +78,7 @@ def _trained(record: Record) -> str:
     return digest([network, record.data_sha256, record.seed])
 
 
-def _seeds(records: Sequence[Record], names: Sequence[str]) -> Iterator[Fault]:
+def _seeds(records: Sequence[Record], names: Sequence[str]) -> Iterator[RecordFault]:
     place_of = {id(record): place for place, record in enumerate(records)}
     for row in rows_of(records):
         for seed in missing_seeds(row):
@@ -86,7 +86,7 @@ def _seeds(records: Sequence[Record], names: Sequence[str]) -> Iterator[Fault]:
             yield place_of[id(row[0])], words
 
 
-def _floors(records: Sequence[Record], names: Sequence[str]) -> Iterator[Fault]:
+def _floors(records: Sequence[Record], names: Sequence[str]) -> Iterator[RecordFault]:
     """What the same real images score does not depend on the run."""
     first: dict[tuple[str | None, ...], tuple[int, Measurement]] = {}
     for place, record in enumerate(records):
