@@ -92,13 +92,14 @@ def _unmet(dist: importlib.metadata.Distribution) -> dict[str, str]:
     for requirement in map(Requirement, dist.requires or ()):
         if requirement.marker and not requirement.marker.evaluate({"extra": ""}):
             continue
-        name, version = str(canonicalize_name(requirement.name)), _version(requirement.name)
+        name, version = str(canonicalize_name(requirement.name)), version_or_none(requirement.name)
         if version is None or not requirement.specifier.contains(version, prereleases=True):
             found[name] = f"{name}{requirement.specifier}, and here is {version or 'none'}"
     return found
 
 
-def _version(distribution: str) -> str | None:
+def version_or_none(distribution: str) -> str | None:
+    """The version of a distribution that is installed here; None if it is not."""
     try:
         return importlib.metadata.version(distribution)
     except importlib.metadata.PackageNotFoundError:

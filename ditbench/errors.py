@@ -8,6 +8,11 @@ import difflib
 from collections.abc import Iterable
 
 
+def one_line(error: object) -> str:
+    """An error, or what a library says, as one line of text; empty if it says nothing."""
+    return " ".join(str(error).split())
+
+
 class DitbenchError(Exception):
     """A user's mistake or a condition of their machine; never a bug."""
 

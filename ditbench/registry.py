@@ -33,7 +33,7 @@ from .components import (
     module_of,
 )
 from .discovery import GROUP, PluginSource, installed_sources
-from .errors import BadValue, PluginFault, UnknownName
+from .errors import BadValue, PluginFault, UnknownName, one_line
 
 _HOOKS: Mapping[str, type] = {  # hook -> what it must return
     "ditbench_architectures": Architecture,
@@ -170,7 +170,7 @@ class Registry:
             trouble = "name taken"
             self._refuse_taken(found)
         except (Exception, SystemExit) as error:
-            return Plugin(*about, (), source.place, source.unmet, _one_line(error), trouble)
+            return Plugin(*about, (), source.place, source.unmet, _described(error), trouble)
         plugin = Plugin(*about, tuple(f"{_kind(hook)} {name}" for hook, name, _ in found), source.place, source.unmet)
         for hook, name, item in found:
             self._items[hook][name] = (item, plugin)
@@ -239,8 +239,8 @@ def _checked(hook: str, item: object) -> tuple[str, Any]:
     return item.name, item  # type: ignore[attr-defined]
 
 
-def _one_line(error: BaseException) -> str:
-    text = " ".join(str(error).split()) or "no message"
+def _described(error: BaseException) -> str:
+    text = one_line(error) or "no message"
     return text if isinstance(error, PluginFault) else f"{type(error).__name__}: {text}"
 
 

@@ -21,7 +21,7 @@ from ..components import (
 )
 from ..datasets.autoencoder import Autoencoder, load_autoencoder
 from ..datasets.examples import Data, Request
-from ..errors import BadFile, BadValue
+from ..errors import BadFile, BadValue, one_line
 from ..metrics.reference import ReferenceSource, open_source, source_of
 from ..metrics.scoring import Scoring
 from ..registry import Registry, pick
@@ -218,8 +218,8 @@ def load_denoiser(config: RunConfig, parts: Parts, weights: Path) -> nn.Module:
     try:
         denoiser.load_state_dict(load_file(weights))
     except (OSError, SafetensorError) as error:
-        raise BadFile(f"The weights {str(weights)!r} can't be read ({' '.join(str(error).split())}).") from None
+        raise BadFile(f"The weights {str(weights)!r} can't be read ({one_line(error)}).") from None
     except RuntimeError as error:  # names or shapes
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(error)[:200]
         raise BadFile(f"The weights {str(weights)!r} are not of {config.label} for {parts.spec}: {reason}.") from None
     return denoiser

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import BadFile, BadValue
+from ..errors import BadFile, BadValue, one_line
 from ..runtime.precision import products
 from ..storage.files import whole_path
 from .examples import AutoencoderFacts
@@ -129,7 +129,7 @@ def _read(name_or_path: str, offline: bool) -> Any:
     except BadFile:
         raise
     except Exception as error:  # a damaged file or an unreachable hub can fail in many ways
-        reason = " ".join(str(error).split()).rstrip(".")
+        reason = one_line(error).rstrip(".")
         raise BadFile(f"The autoencoder {name_or_path!r} can't be read ({reason}). {_way_out(here, offline)}") from None
     wrong = [key for fault in found.values() for key in fault]
     if wrong:

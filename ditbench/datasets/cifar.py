@@ -10,7 +10,7 @@ import numpy as np
 from torchvision.datasets import CIFAR10
 from torchvision.datasets.utils import check_integrity
 
-from ..errors import BadFile, BadValue
+from ..errors import BadFile, BadValue, one_line
 from ..storage.claims import CLAIMS, waiting_for
 from ..storage.files import cache_folder
 from .examples import Data, Labels, Request, check_labels, from_arrays
@@ -67,7 +67,7 @@ def _fetch(request: Request) -> Path:
         with waiting_for(root / CLAIMS, _PATIENCE):
             CIFAR10(str(root), download=True)
     except (OSError, RuntimeError) as error:  # no network, no space, or a file with another checksum
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         raise BadFile(f"CIFAR-10 is not in {where} and can't be fetched ({reason}). {way_out}.") from None
     return root / _PYTHON
 

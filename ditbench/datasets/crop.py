@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
-from ..errors import BadFile
+from ..errors import BadFile, one_line
 from .image_sets import ImageSet, ahead
 from .pixels import Bytes
 from .raw import TRAINED, RawImages
@@ -51,7 +51,7 @@ def decode(content: bytes, title: str) -> Image.Image:
     except Image.DecompressionBombError:
         raise BadFile(f"{title!r} has more pixels than an image should.") from None
     except Exception as error:  # damage can fail in many ways
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = one_line(error) or type(error).__name__
         raise BadFile(f"{title!r} is damaged ({reason}).") from None
 
 

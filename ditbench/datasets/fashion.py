@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import BadFile, BadValue
+from ..errors import BadFile, BadValue, one_line
 from .examples import Data, Labels, Request, check_labels, from_arrays
 from .pixels import Bytes
 
@@ -98,4 +98,4 @@ def _content(path: Path) -> bytes:
         content = path.read_bytes()
         return gzip.decompress(content) if path.suffix == ".gz" else content
     except (OSError, EOFError, zlib.error) as error:  # gzip's own error is an OSError
-        raise BadFile(f"{str(path)!r} is damaged or can't be read ({' '.join(str(error).split())}).") from None
+        raise BadFile(f"{str(path)!r} is damaged or can't be read ({one_line(error)}).") from None

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import BadFile, BadValue, DitbenchError
+from ..errors import BadFile, BadValue, DitbenchError, one_line
 from ..storage.files import is_folder, whole_path
 from .examples import Labels, check_labels
 from .raw import HELD_OUT, TRAINED, UNKNOWN, RawImages
@@ -296,4 +296,4 @@ def _content(row: Callable[[int], Any], number: int, column: str, title: str) ->
 
 
 def _reason(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    return one_line(error) or type(error).__name__

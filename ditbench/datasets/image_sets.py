@@ -17,7 +17,7 @@ from typing import IO, TypeVar
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from ..errors import BadFile
+from ..errors import BadFile, one_line
 from ..storage.files import sha256_of
 from .pixels import Bytes
 
@@ -204,4 +204,4 @@ def _size(shape: tuple[int, int, int]) -> str:
 
 
 def _reason(error: Exception, path: Path) -> str:
-    return " ".join(str(error).replace(str(path), path.name).split()) or type(error).__name__
+    return one_line(str(error).replace(str(path), path.name)) or type(error).__name__

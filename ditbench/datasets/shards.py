@@ -27,7 +27,7 @@ import pydantic
 from pydantic import Field
 from safetensors import SafetensorError, safe_open
 
-from ..errors import BadFile
+from ..errors import BadFile, one_line
 from ..runtime.progress import CountCallback
 from ..storage.files import cache_folder, exists, in_cache, sha256_of, write_text
 from ..storage.schema import Count, Frozen, Model, Positive, Sha256, digest, first_fault
@@ -278,7 +278,7 @@ def read_digests(path: Path) -> npt.NDArray[np.uint8]:
 
 
 def _unreadable(path: Path, error: Exception) -> BadFile:
-    reason = " ".join(str(error).replace(str(path), path.name).split())
+    reason = one_line(str(error).replace(str(path), path.name))
     return BadFile(f"The shard {str(path)!r} can't be read ({reason}). {_way_out(path)}")
 
 

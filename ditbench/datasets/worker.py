@@ -25,7 +25,7 @@ from safetensors.numpy import save
 
 from ..errors import BadFile, RunBusy
 from ..storage.claims import Claim, Contender
-from ..storage.files import write_atomically, write_text
+from ..storage.files import write_bytes, write_text
 from ..storage.schema import Frozen
 from .autoencoder import PART, Autoencoder
 from .crop import centre_crop, decode, digests
@@ -184,7 +184,7 @@ class ShardWorker:
         rows = np.concatenate([np.empty((0, *self.plan.row_shape), dtype), *making.rows])
         labels, digests = np.array(making.labels, np.int64), np.frombuffer(b"".join(making.digests), np.uint8)
         content = save({"rows": rows, "labels": labels, "digests": digests.reshape(-1, 32)})
-        write_atomically(shard_path(self.folder, shard), lambda temporary: _write_bytes(temporary, content))
+        write_bytes(shard_path(self.folder, shard), content)
         first, second = sums(rows).tolist()
         notes = Notes(
             shard=Shard(count=len(making.labels), bytes=len(content), sha256=hashlib.sha256(content).hexdigest()),
@@ -221,7 +221,3 @@ def check_unchanged(raw: RawImages, folder: Path, plan: PreparationPlan) -> None
 def is_finished(folder: Path, shard: int) -> bool:
     """Notes are written last; but somebody may have removed a damaged shard, to have it made again."""
     return notes_path(folder, shard).exists() and shard_path(folder, shard).exists()
-
-
-def _write_bytes(path: Path, content: bytes) -> None:
-    path.write_bytes(content)

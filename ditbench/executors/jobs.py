@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..errors import BadValue, DitbenchError, RunBusy
+from ..errors import BadValue, DitbenchError, RunBusy, one_line
 from ..records.facts import Environment, Status
 from ..records.files import FILE_NAME, SAMPLES_FILE
 from ..records.record import Record, identity, read_record, write_record
@@ -23,6 +23,7 @@ from ..storage.files import cache_folder, sweep
 from ..tracks.config import RunConfig
 
 BENCH = "ditbench.benchmark.run"  # what carries a run out, imported late
+RESTARTS = 3  # of a run in several processes, after one of them was killed
 PRELOAD = (BENCH,)  # of runs' processes; pulls in torch, diffusers, torchmetrics, scikit-learn: about 6 s, once
 LOG_FILE = "log.txt"  # what the run's process printed, and the traceback if it raised
 
@@ -129,7 +130,7 @@ def _empty(directory: Path) -> None:
 
 def _ending(error: BaseException, job: Job) -> tuple[Status, str]:
     """How a run that raised has ended, and why, in one line without paths; a bug's traceback goes into its log."""
-    text = " ".join(str(error).split())
+    text = one_line(error)
     known = (str(job.directory), job.config.data, job.config.reference, str(cache_folder()))
     for place in filter(None, known):
         whole = Path(place).expanduser().resolve()

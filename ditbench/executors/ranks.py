@@ -25,17 +25,16 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, r
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from ..benchmark import run as bench
-from ..errors import DitbenchError
+from ..errors import DitbenchError, one_line
 from ..records.files import FILE_NAME
 from ..registry import Registry
 from ..runtime.distributed import World
 from ..runtime.processes import begin
 from ..runtime.progress import Diverged, Interrupted, Watch
-from .jobs import LOG_FILE, PRELOAD, Job, carry_out, write_failure
+from .jobs import LOG_FILE, PRELOAD, RESTARTS, Job, carry_out, write_failure
 from .local import redirect_output, reporter, stop_on_signals
 from .rendezvous import Seat
 
-RESTARTS = 3  # after a rank has died
 _WISHES = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _FAREWELL = 60.0  # seconds for all ranks to save and end
 _ABANDONED = 600.0  # seconds for a rank whose launcher is gone
@@ -79,7 +78,7 @@ def _see_them_off() -> None:
 def _in_words(message: object) -> str:
     """The launcher's word for how a rank ended, in one line."""
     known = message.get("message", message) if isinstance(message, dict) else message
-    return " ".join(str(known).split()).removeprefix("RuntimeError: ")[:500]
+    return one_line(known).removeprefix("RuntimeError: ")[:500]
 
 
 @record  # what it raises reaches the launcher
@@ -190,7 +189,7 @@ def _blame(seat: Seat, reason: str, stopping: list[int]) -> None:
         if stopping or seat.blamed(store):
             return
         time.sleep(0.1)
-    seat.accuse(store, f"rank {seat.rank}: {' '.join(reason.split())[:500]}")
+    seat.accuse(store, f"rank {seat.rank}: {one_line(reason)[:500]}")
 
 
 def _stop_without_parent() -> None:

@@ -25,7 +25,7 @@ from typing import Any
 
 from ..components import module_of
 from ..discovery import GROUP
-from ..errors import BadValue, DitbenchError
+from ..errors import BadValue, DitbenchError, one_line
 from ..registry import Registry
 from ..runtime.affinity import processors
 from .remote import library_of
@@ -95,7 +95,7 @@ def join(address: str) -> None:
         try:
             ray.init(address=address, runtime_env={"working_dir": folder}, **QUIET)
         except (OSError, RuntimeError, ValueError, SystemExit, ray.exceptions.RayError) as error:
-            why = " ".join(str(error).split()) or type(error).__name__
+            why = one_line(error) or type(error).__name__
             raise DitbenchError(f"No Ray to be joined at {address!r}: {why}") from None
 
 

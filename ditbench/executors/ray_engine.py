@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ..errors import BadValue, DitbenchError, RunBusy
+from ..errors import BadValue, DitbenchError, RunBusy, one_line
 from ..records.facts import Environment
 from ..records.files import FILE_NAME
 from ..records.record import Record, write_record
@@ -283,4 +283,4 @@ class _Runs:
 def _in_words(error: Exception) -> str:
     """Ray's error in one line, without its advice; of what a task raised, that."""
     cause = getattr(error, "cause", None) or error
-    return f"{type(cause).__name__}: {' '.join(str(cause).split())[:200]}"
+    return f"{type(cause).__name__}: {one_line(cause)[:200]}"

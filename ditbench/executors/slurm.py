@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ..errors import BadValue, DitbenchError, RunBusy
+from ..errors import BadValue, DitbenchError, RunBusy, one_line
 from ..records.facts import Environment
 from ..records.files import FILE_NAME
 from ..records.record import Record, write_record
@@ -300,7 +300,7 @@ def _told_in_one_line() -> Iterator[None]:
     except DitbenchError:
         raise
     except (RuntimeError, ValueError) as error:  # submitit's errors are RuntimeErrors
-        raise DitbenchError(f"Slurm took no job: {' '.join(str(error).split())}") from None
+        raise DitbenchError(f"Slurm took no job: {one_line(error)}") from None
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from typing import Annotated, Literal
 import psutil
 from pydantic import Field
 
-from ..errors import DitbenchError, RunBusy
+from ..errors import DitbenchError, RunBusy, one_line
 from ..records.files import FILE_NAME
 from ..records.record import read_record
 from ..storage.claims import CLAIMS
@@ -78,11 +78,11 @@ def states(cluster: Cluster, tasks: Collection[str]) -> dict[str, str]:
     try:
         answer = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False) if jobs else None
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise DitbenchError(f"Slurm's queue can't be asked ({_one_line(error)}).") from None
+        raise DitbenchError(f"Slurm's queue can't be asked ({one_line(error)}).") from None
     if answer is None or "Invalid job id" in answer.stderr:  # so long ago that Slurm has forgotten it
         return {}
     if answer.returncode:
-        raise DitbenchError(f"Slurm's queue can't be asked ({_one_line(answer.stderr)}).")
+        raise DitbenchError(f"Slurm's queue can't be asked ({one_line(answer.stderr)}).")
     known = dict(line.split(maxsplit=1) for line in answer.stdout.splitlines() if " " in line.strip())
     return {task: known[task] for task in tasks if task in known}
 
@@ -185,7 +185,3 @@ def _runs_here(process: int) -> bool:
 def _busy(run: str, task: str) -> str:
     way_out = f" or cancel it: scancel {task}" if task[0].isdigit() else ""
     return f"The run {run!r} is Slurm's already ({task}). Wait for it{way_out}."
-
-
-def _one_line(text: object) -> str:
-    return " ".join(str(text).split())

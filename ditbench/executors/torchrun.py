@@ -28,11 +28,10 @@ from ..runtime.processes import WorkerProcess, ended
 from ..runtime.progress import ProgressCallback
 from ..tracks.config import RunConfig
 from .engine import Listener, Wishes
-from .jobs import PRELOAD, Job, write_failure
+from .jobs import PRELOAD, RESTARTS, Job, write_failure
 from .local import Here, InProcess, outcome, preflight
 
 NAME = "torchrun"
-RESTARTS = 3  # of a run, after one of its processes was killed
 _LOOK = 0.5  # seconds between two looks for an order
 _ORDERS = count()  # of this process: rank 0 gives as many as each of the others takes
 

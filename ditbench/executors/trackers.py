@@ -22,7 +22,7 @@ from typing import Any, ClassVar
 from PIL import Image
 from pydantic_core import to_jsonable_python
 
-from ..errors import BadFile, DitbenchError
+from ..errors import BadFile, DitbenchError, one_line
 from ..records.files import FILE_NAME, GRID_FILE
 from ..records.record import Record, identity, read_record
 from ..registry import pick
@@ -56,7 +56,7 @@ class TrackedRun(ABC):
         except (ModuleNotFoundError, AttributeError):  # AttributeError: a mere folder of the library's name
             raise DitbenchError(f"--log {cls.name} needs the extra: pip install 'ditbench[{cls.name}]'") from None
         except Exception as error:
-            raise DitbenchError(f"--log {cls.name}: its library can't be imported ({_one_line(error)}).") from None
+            raise DitbenchError(f"--log {cls.name}: its library can't be imported ({_described(error)}).") from None
 
     @abstractmethod
     def __init__(self, job: Job) -> None:
@@ -122,7 +122,7 @@ class Tracker(Silent):
             act(*about)
         except Exception as error:
             if not self._broken:
-                _logger.warning("--log %s broke, and the runs go on without it: %s", self._kind.name, _one_line(error))
+                _logger.warning("--log %s broke, and the runs go on without it: %s", self._kind.name, _described(error))
             self._broken = True
 
 
@@ -214,7 +214,7 @@ class Wandb(TrackedRun):
         try:
             library.login()
         except Exception as error:
-            reason = " ".join(str(error).split()).rstrip(".")
+            reason = one_line(error).rstrip(".")
             raise DitbenchError(f"--log wandb: {reason}. With WANDB_MODE=offline it needs no login.") from None
 
     def __init__(self, job: Job) -> None:
@@ -301,5 +301,5 @@ def _is_written(record: Record, directory: Path) -> bool:
     return path.exists() and read_record(path) == record
 
 
-def _one_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+def _described(error: Exception) -> str:
+    return f"{type(error).__name__}: {one_line(error)}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import importlib.util
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +17,8 @@ from torch import Tensor, nn
 
 from ..components import Extractor, Metric, Output, module_of
 from ..datasets.image_sets import ImageSet, open_images
-from ..errors import BadFile, BadValue
+from ..discovery import version_or_none
+from ..errors import BadFile, BadValue, one_line
 from ..records.metric_constants import KEPT
 from ..storage.files import cache_folder, sha256_of, write_atomically
 from ..storage.schema import digest
@@ -121,16 +121,9 @@ def _key(images: ImageSet, content: str, extractor: Extractor, outputs: Sequence
     """Hash of all that features depend on: the images, the network's weights and code, what runs it, what is kept."""
     code = importlib.util.find_spec(module_of(extractor.build))
     source = sha256_of(Path(code.origin)) if code and code.origin else ""
-    versions = [_version(library) for library in ("torch", "torch-fidelity", "timm", "pillow")]
+    versions = [version_or_none(library) or "" for library in ("torch", "torch-fidelity", "timm", "pillow")]
     network = [extractor.name, extractor.weights.sha256, extractor.resize, source, versions, device.type]
     return digest([_VERSION, content, images.count, KEPT, network, sorted(outputs)])
-
-
-def _version(distribution: str) -> str:
-    try:
-        return importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return ""
 
 
 def _extract(
@@ -158,7 +151,7 @@ def _moments(path: Path) -> tuple[dict[Output, Moments], list[str]]:
                 if mean in names and covariance in names
             }
     except Exception as error:  # a damaged zip or header can fail in many ways
-        raise BadFile(f"The reference {str(path)!r} can't be read ({' '.join(str(error).split())}).") from None
+        raise BadFile(f"The reference {str(path)!r} can't be read ({one_line(error)}).") from None
     return {output: _checked(path, output, *pair) for output, pair in found.items()}, names
 
 

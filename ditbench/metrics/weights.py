@@ -11,7 +11,7 @@ from pathlib import Path
 from ..components import Extractor, Weights
 from ..errors import BadFile
 from ..runtime.progress import CountCallback
-from ..storage.files import sha256_of, write_atomically
+from ..storage.files import sha256_of, write_atomically, write_bytes
 
 _CHUNK = 1 << 20  # bytes
 _TIMEOUT = 30.0  # seconds without an answer
@@ -73,7 +73,7 @@ def adopt_weights(extractor: Extractor, given: Path) -> Path:
     content = given.read_bytes()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, lambda temporary: _write(temporary, content))
+        write_bytes(path, content)
     except OSError as error:
         raise BadFile(f"{str(path.parent)!r} can't be written ({error.strerror}); TORCH_HOME names another.") from None
     return path
@@ -117,10 +117,6 @@ def _download(extractor: Extractor, path: Path, report: CountCallback) -> None:
     except (urllib.error.URLError, OSError) as error:
         reason = getattr(error, "reason", None) or error
         raise BadFile(f"{_missing(extractor, path)} Fetching them failed: {reason}.") from None
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.write_bytes(content)
 
 
 def _missing(extractor: Extractor, path: Path | None) -> str:

@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from ..components import DenoiserSpec, Selection
-from ..errors import BadValue, DitbenchError
+from ..errors import BadValue, DitbenchError, one_line
 from ..records.profile import How, Profile, Setup, Turn
 from ..registry import Registry, select
 from ..runtime.processes import Expendable, answer_of, end_with_parent, ended
@@ -115,7 +115,7 @@ def _serve(outbox: Connection, task: ProfileTask) -> None:
         _answer(outbox, time(selection, task.architecture, task.setup, task.turn))
     except Exception as error:
         traceback.print_exc()
-        _answer(outbox, _failed(task, f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"))
+        _answer(outbox, _failed(task, f"{type(error).__name__}: {one_line(error)[:300]}"))
 
 
 def _answer(outbox: Connection, answer: Any) -> None:

@@ -14,7 +14,7 @@ import pydantic
 
 from ..errors import BadFile, BadValue, DitbenchError
 from ..registry import Registry
-from ..storage.files import is_folder, whole_path, write_atomically
+from ..storage.files import is_folder, whole_path, write_bytes
 from ..tracks.ledger import published
 from .files import FILE_NAME, GRID_FILE, NO_RECORDS
 from .record import Record, Submission, read_record, write_record
@@ -188,11 +188,7 @@ def _write(one: Submitted) -> None:
         for path in (one.record_path, one.grid_path):
             path.parent.mkdir(parents=True, exist_ok=True)
         if (grid := one.grid) is not None:
-            write_atomically(one.grid_path, lambda temporary: _write_bytes(temporary, grid))
+            write_bytes(one.grid_path, grid)
         write_record(one.record, one.record_path)
     except OSError as error:
         raise DitbenchError(f"The leaderboard {str(one.to)!r} can't be written ({error.strerror}).") from None
-
-
-def _write_bytes(path: Path, content: bytes) -> None:
-    path.write_bytes(content)

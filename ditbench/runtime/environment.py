@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 import torch
 
+from ..discovery import version_or_none
 from ..errors import BadValue
 from ..records.facts import Environment
 from .affinity import Slot, processors
@@ -45,7 +46,7 @@ def describe(device: torch.device, parallel: int = 1) -> Environment:
         numpy=importlib.metadata.version("numpy"),
         torchvision=importlib.metadata.version("torchvision"),
         pillow=importlib.metadata.version("pillow"),
-        timm=_optional_version("timm"),
+        timm=version_or_none("timm"),
         cuda=torch.version.cuda if on_gpu else None,
         gpu=torch.cuda.get_device_name(device) if on_gpu else None,
         gpu_driver=_driver() if on_gpu else None,
@@ -54,13 +55,6 @@ def describe(device: torch.device, parallel: int = 1) -> Environment:
         threads=torch.get_num_threads(),
         memory_bytes=psutil.virtual_memory().total,
     )
-
-
-def _optional_version(distribution: str) -> str | None:
-    try:
-        return importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 def _dirty() -> bool | None:

@@ -26,13 +26,18 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write bytes atomically."""
+    write_atomically(path, lambda temporary: _fill(temporary, content))
+
+
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text atomically."""
-    write_atomically(path, lambda temporary: _write_utf8(temporary, text))
+    write_bytes(path, text.encode("utf-8"))
 
 
-def _write_utf8(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
+def _fill(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
 
 
 def sha256_of(path: Path) -> str:

@@ -12,7 +12,7 @@ import pydantic
 from pydantic import ConfigDict, Field
 from pydantic_core import to_jsonable_python
 
-from ..errors import BadFile
+from ..errors import BadFile, one_line
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
@@ -52,7 +52,7 @@ def first_fault(error: pydantic.ValidationError) -> str:
     """Field and fault of the first of a validation's errors, in one line."""
     fault = error.errors()[0]
     place = ".".join(str(part) for part in fault["loc"]) or "the whole"
-    return f"{place}: {' '.join(fault['msg'].split())}"
+    return f"{place}: {one_line(fault['msg'])}"
 
 
 Model = TypeVar("Model", bound=Frozen)
@@ -73,4 +73,4 @@ def read_checked(
     except pydantic.ValidationError as error:
         raise BadFile(f"The {kind} {str(path)!r} is wrong: {first_fault(error)}.") from None
     except (OSError, ValueError, RecursionError) as error:  # also: no JSON, no UTF-8, too many digits
-        raise BadFile(f"The {kind} {str(path)!r} can't be read: {' '.join(str(error).split())}.") from None
+        raise BadFile(f"The {kind} {str(path)!r} can't be read: {one_line(error)}.") from None

@@ -6,6 +6,8 @@ from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
+from ...errors import one_line
+
 Outcome = Literal["passed", "failed", "skipped"]
 _BUILT_AND_CALLED = "it is built as build(spec, **sizes[size], **options) and called as net(x, t, y)"
 
@@ -86,5 +88,5 @@ def _fault(alike: list[Finding]) -> Fault:
 
 def _cell(text: str) -> str:
     """Text of a plugin in Markdown: one line, and neither a cell's end, a tag nor a link."""
-    line = " ".join(text.split()).replace("\\", "\\\\").replace("&", "&amp;").replace("<", "&lt;")
+    line = one_line(text).replace("\\", "\\\\").replace("&", "&amp;").replace("<", "&lt;")
     return "".join(f"\\{character}" if character in "|`*_[]" else character for character in line)

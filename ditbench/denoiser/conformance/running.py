@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from ...errors import one_line
 from ..interface import training_loss
 from .subject import Check, NotHere, Subject, require
 
@@ -70,7 +71,7 @@ def _compiles(subject: Subject) -> str:
         try:
             torch.testing.assert_close(compiled[name], expected, rtol=1e-3, atol=1e-5)
         except AssertionError as error:
-            require(False, f"compiled, the gradient of {name!r} differs: {' '.join(str(error).split())}")
+            require(False, f"compiled, the gradient of {name!r} differs: {one_line(error)}")
     return f"forward and backward, backend {_BACKEND}"
 
 

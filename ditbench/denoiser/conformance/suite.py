@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
+from ...errors import one_line
 from ...registry import Registry, pick, select
 from ...storage.files import write_text
 from ..interface import DIGITS_SPEC
@@ -54,7 +55,7 @@ def _make(check: Check, subject: Subject) -> Finding:
 
 def _raised(error: Exception) -> str:
     """The error in one line, and the last place in the network's own code that it came through."""
-    text = " ".join(str(error).split())[:500] or "no message"
+    text = one_line(error)[:500] or "no message"
     return f"{type(error).__name__}: {text}" + "".join(f" (in {place})" for place in _places(error))
 
 

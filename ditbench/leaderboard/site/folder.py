@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
 from ...errors import BadFile, BadValue
-from ...storage.files import make_writable, write_atomically
+from ...storage.files import make_writable, write_bytes
 
 MANIFEST = "ditbench-site.json"  # the names of our files: only these are ever replaced or removed
 Content = Callable[[], str | bytes]
@@ -64,8 +64,4 @@ def _write(path: Path, content: str | bytes) -> None:
     if path.is_file() and path.read_bytes() == wanted:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, lambda temporary: _write_bytes(temporary, wanted))
-
-
-def _write_bytes(path: Path, content: bytes) -> None:
-    path.write_bytes(content)
+    write_bytes(path, wanted)

@@ -15,7 +15,7 @@ from typing import Any
 
 import pydantic
 
-from ...errors import BadFile
+from ...errors import BadFile, one_line
 from ...registry import Registry
 from ...storage.files import exists, is_folder, sha256_of
 from ...storage.schema import Model, digest
@@ -180,7 +180,7 @@ def _place(wrong: Any) -> str:
 def _told(wrong: Any) -> str:
     """One of pydantic's errors in a line."""
     place, says = _place(wrong), wrong["input"]
-    text = " ".join(wrong["msg"].removeprefix("Value error, ").split())
+    text = one_line(wrong["msg"].removeprefix("Value error, "))
     if not place:
         return text
     if wrong["type"] == "missing":

@@ -8,6 +8,7 @@ from itertools import islice
 from typing import TypeVar
 
 from ...components import Metric, RawKind, load
+from ...errors import one_line
 from ...registry import Registry
 from ...tracks.guidance import T
 from .faults import short
@@ -54,8 +55,8 @@ class Known:
         try:
             return _checked(load(found.times)(steps))
         except (Exception, SystemExit) as error:  # anybody's code, which may need what is not installed
-            told = " ".join(str(error).split())
-            self._note("sampler", sampler, f"its times of {steps} steps raise {type(error).__name__}: {told}")
+            told = f"{type(error).__name__}: {one_line(error)}"
+            self._note("sampler", sampler, f"its times of {steps} steps raise {told}")
             return None
 
     def _installed(self, kind: str, name: str, found: Item | None) -> Item | None:
