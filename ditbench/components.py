@@ -229,7 +229,7 @@ class Dataset:
 
     name: str
     load: ObjectReference
-    place: Literal["none", "optional", "required"] = "none"  # whether --data says where it is
+    place: Literal["none", "optional", "required"] = "none"  # whether a run's `data` says where it is
     description: str = ""
 
     def __post_init__(self) -> None:

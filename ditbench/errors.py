@@ -1,7 +1,7 @@
 """The mistakes a user can make. Each message names the thing, the culprit and the way out, in one line.
 
-Only ``cli`` turns these into text and exit codes; anything else that is raised is a bug and keeps its
-traceback.
+What a caller can set is named as Python names it, in backticks. Only `cli` turns these into text, with flags in place
+of such names, and into exit codes; anything else that is raised is a bug and keeps its traceback.
 """
 
 import difflib

@@ -95,7 +95,7 @@ class Registry:
             plugin = self._add(source)
             self.plugins.append(plugin)
             if strict and plugin.fault:
-                raise PluginFault(f"{plugin.label}: {plugin.fault} (fatal because of --strict)")
+                raise PluginFault(f"{plugin.label}: {plugin.fault} (fatal because of `strict`)")
 
     @classmethod
     def installed(cls, strict: bool = False) -> Registry:

@@ -118,7 +118,9 @@ def test_a_finished_run_stays_finished_when_more_is_asked_of_it_in_vain(tmp_path
     (plain,) = run(tmp_path, "toy")
     (directory(tmp_path, plain) / "raw.safetensors").unlink()
     ears = Ears()
-    with pytest.raises(BadFile, match=r"has no raw\.safetensors for --raw to measure; train it again with --force"):
+    with pytest.raises(
+        BadFile, match=r"has no raw\.safetensors for `raw_weights` to measure; train it again with `force`"
+    ):
         run(tmp_path, "toy", "toy+depth=2", raw_weights=True, executor=executor, listener=ears)
     assert read_record(directory(tmp_path, plain) / "record.json") == plain
     assert ears.begun == ["toy:nano", "toy:nano+depth=2"]
@@ -355,7 +357,7 @@ def test_a_damaged_checkpoint_is_a_failed_row_that_says_what_to_do(tmp_path):
     torn.mkdir(parents=True)
     (torn / "state.json").write_bytes(b"torn")
     (failed,) = run(tmp_path, "toy")
-    assert failed.status == "failed" and "Start the run over with --force" in failed.reason
+    assert failed.status == "failed" and "Start the run over with `force`" in failed.reason
     assert run(tmp_path, "toy", force=True)[0].status == "finished"
 
 

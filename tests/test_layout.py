@@ -1,8 +1,10 @@
 """The arrows between packages, held. Which package may import which is the architecture."""
 
 import ast
+import re
 import subprocess
 import sys
+import tokenize
 from graphlib import TopologicalSorter
 
 import pytest
@@ -54,6 +56,17 @@ LIGHT = {
 }  # whole packages
 BY_NAME = {("executors", "runtime"), ("executors", "training")}  # beside ARROWS, when it is needed
 DOORS = {"ditbench", "ditbench.errors", "ditbench.layers", "ditbench.testing"}  # for all who stand outside
+FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
+TYPED = re.compile(r"`ditbench [^`]*`")  # a whole command that a message tells a person to type
+SHELL = {"leaderboard.site.reproduction"}  # writes the command line that repeats a run, and what to mind of it
+OTHERS_FLAGS = {  # module -> flags of programs that are not ours
+    "executors.ray_cluster": {"--address", "--skip-version-check"},  # ray health-check
+    "executors.slurm": {"--cpus-per-task"},  # srun
+    "executors.slurm_queue": {"--array", "--format", "--jobs", "--noheader", "--states"},  # squeue
+    "leaderboard.changes": {"--batch", "--quiet", "--verify"},  # git
+    "registry": {"--upgrade"},  # pip
+    "runtime.environment": {"--format", "--porcelain", "--query-gpu"},  # git, nvidia-smi
+}
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
@@ -100,6 +113,28 @@ def imported(text):
             yield node.module
             if node.module == "ditbench":
                 yield from (f"ditbench.{alias.name}" for alias in node.names if alias.name not in ditbench.__all__)
+
+
+def words(path):
+    """Every string, docstring and comment of a file; an f-string is one, with its values left out."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    pieces = {piece for f in ast.walk(tree) if isinstance(f, ast.JoinedStr) for piece in f.values}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr):
+            yield "".join(part.value if isinstance(part, ast.Constant) else "..." for part in node.values)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in pieces:
+            yield node.value
+    with path.open("rb") as file:
+        yield from (token.string for token in tokenize.tokenize(file.readline) if token.type == tokenize.COMMENT)
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in MODULES if place(name_of(path)) != "cli" and name_of(path) not in SHELL], ids=name_of
+)
+def test_libraries_name_options_and_the_command_line_flags(path):
+    """A caller from Python never reads `--nproc`; `cli.options.as_flags` says so in a terminal."""
+    found = {flag for text in words(path) for flag in FLAG.findall(TYPED.sub("", text))}
+    assert found == OTHERS_FLAGS.get(name_of(path), set())
 
 
 @pytest.mark.parametrize(

@@ -1,22 +1,30 @@
 """An option of a run is named, typed, defaulted and explained once: Python, plan, records and command line agree."""
 
+import ast
 import inspect
+import re
 from dataclasses import fields
+from pathlib import Path
 
 import pytest
 import typer.main
+from records import unfinished
 
 import ditbench
+from ditbench import campaign
 from ditbench.benchmark.generation import open_checkpoint
 from ditbench.benchmark.reevaluation import re_evaluate
 from ditbench.cli import app
-from ditbench.cli.options import flag
+from ditbench.cli.display import verdict
+from ditbench.cli.options import FLAGS, as_flags, flag
 from ditbench.cli.plan import OPTIONS as PLANNED
+from ditbench.errors import BadValue
 from ditbench.executors.engine import Wishes
 from ditbench.options import CampaignOptions, EngineOptions, PlaceOptions, RunOptions, described, only, takes
 from ditbench.tracks.config import RunConfig
 from ditbench.tracks.plan import make_plan
 
+PACKAGE = Path(ditbench.__file__).parent
 COMMANDS = typer.main.get_command(app).commands
 
 
@@ -83,3 +91,57 @@ def test_defaults_are_filled_in_and_others_names_refused():
         where("digits", dta="there")
     with pytest.raises(TypeError, match="unexpected keyword argument 'raw'"):
         ditbench.run("digits", raw=True)
+
+
+@pytest.mark.parametrize(
+    ("asked", "typed", "said"),
+    [
+        ({"processes": 2, "executor": "inline"}, ("--nproc", "2", "--executor", "inline"), "has no {processes}; see"),
+        ({"dry_run": True}, ("--dry-run",), "The executor 'process' has no {dry_run}; see"),
+        ({"data": "digits:there"}, ("--data", "digits:there"), "{data} 'digits:there': the data set 'digits' is"),
+        ({"micro_batch": 48}, ("--micro-batch", "48"), "{micro_batch} 48: "),
+    ],
+)
+def test_python_is_told_fields_and_a_terminal_flags(asked, typed, said, tmp_path, monkeypatch, ditbench):
+    monkeypatch.chdir(tmp_path)
+    names = FLAGS.keys()
+    with pytest.raises(BadValue) as raised:
+        campaign.run("digits", ["dit"], **asked)
+    assert said.format(**{name: f"`{name}`" for name in names}) in str(raised.value) and "--" not in str(raised.value)
+    assert said.format(**FLAGS) in ditbench("run", "--plugins", "dit", *typed, code=2)
+
+
+def test_why_a_run_failed_is_told_in_flags_and_kept_in_fields():
+    record = unfinished(status="failed", reason="The checkpoint does not fit its run. Start over with `force`.")
+    assert verdict(record) == "failed: The checkpoint does not fit its run. Start over with --force."
+
+
+def test_nothing_but_options_in_backticks_become_flags():
+    assert as_flags("more `gpus`, no `raw_weights`: `architectures`") == "more --gpus, no --raw: --plugins"
+    as_it_is = "`ditbench fetch data`, data, `Data`, `depth`, 'out', `out"
+    assert as_flags(as_it_is) == as_it_is
+
+
+def options_of(command):
+    """name -> flags, of a command's options and of those below it"""
+    found = {option.name: set(option.opts) for option in command.params if option.param_type_name == "option"}
+    for each in getattr(command, "commands", {}).values():
+        found |= {name: found.get(name, set()) | flags for name, flags in options_of(each).items()}
+    return found
+
+
+def named_in_messages():
+    """What strings that are no docstrings have in backticks, outside of the command line."""
+    for path in PACKAGE.rglob("*.py"):
+        if "cli" not in path.relative_to(PACKAGE).parts:
+            tree = ast.parse(path.read_text(encoding="utf-8"))
+            docstrings = {node.value for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+            for node in ast.walk(tree):
+                if isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in docstrings:
+                    yield from re.findall(r"`([a-z_]+)`", node.value)
+
+
+def test_what_becomes_a_flag_is_one_and_what_messages_name_becomes_one():
+    offered, named = options_of(typer.main.get_command(app)), set(named_in_messages())
+    assert set(FLAGS.values()) <= set().union(*offered.values())
+    assert {"force", "weights_url", "gpus"} <= named & offered.keys() <= FLAGS.keys()

@@ -120,7 +120,7 @@ def _check(request: EvaluationRequest, source: ReferenceSource) -> None:
     if images.lossy and not request.allow_jpeg:
         raise BadFile(
             f"{images.lossy!r} was compressed with loss, which metrics notice more than models' differences. Give PNGs "
-            "or an .npz, or score it all the same, and marked, with --allow-jpeg."
+            "or an .npz, or score it all the same, and marked, with `allow_jpeg`."
         )
     source.check_shape(images.shape)
 

@@ -96,7 +96,7 @@ class Judge:
         if self.parts.scoring is None or any(milestone.at == at for milestone in done):
             return
         if not now:
-            raise BadFile(f"{self.directory.name!r} is past {at:.3g} of its budget; --force trains it again.")
+            raise BadFile(f"{self.directory.name!r} is past {at:.3g} of its budget; `force` trains it again.")
         metrics = self._measure_now(self.whole(trainer.ema), f"at-{at * 100:g}-percent")
         clock = trainer.clock
         found = Milestone(

@@ -76,12 +76,12 @@ def _check_processes(configs: Sequence[RunConfig], device: torch.device, process
     """`BadValue` if there are not so many GPUs, or more processes than images in a batch."""
     gpus = torch.cuda.device_count() if device.type == "cuda" else processes
     if processes > gpus:
-        raise BadValue(f"{processes} processes need a GPU each, and there are {gpus}; give a smaller --nproc.")
+        raise BadValue(f"{processes} processes need a GPU each, and there are {gpus}; give a smaller `processes`.")
     if processes > 1 and device.index:
-        raise BadValue(f"{processes} processes can't share {str(device)!r}: give --device cuda, or no --nproc.")
+        raise BadValue(f"{processes} processes can't share {str(device)!r}: give `device` cuda, or no `processes`.")
     least = min(config.recipe.batch_size for config in configs)
     if processes > least:
-        raise BadValue(f"{processes} processes can't share batches of {least} images; give a smaller --nproc.")
+        raise BadValue(f"{processes} processes can't share batches of {least} images; give a smaller `processes`.")
 
 
 def _check_parallel(device: torch.device, processes: int, parallel: int) -> None:
@@ -93,17 +93,17 @@ def _check_parallel(device: torch.device, processes: int, parallel: int) -> None
     elif parallel > torch.get_num_threads():
         raise BadValue(
             f"{parallel} runs at a time need a thread each, and torch has {torch.get_num_threads()}; "
-            "give a smaller --parallel, or raise OMP_NUM_THREADS."
+            "give a smaller `parallel`, or raise OMP_NUM_THREADS."
         )
 
 
 def _check_gpus(device: torch.device, processes: int, parallel: int) -> None:
     """The GPUs must be there, and of one model, since a run has its class of hardware before it has its GPUs."""
     if device.index is not None:
-        raise BadValue(f"{parallel} runs at a time can't share {str(device)!r}; give --device cuda, or no --parallel.")
+        raise BadValue(f"{parallel} runs at a time can't share {str(device)!r}; give `device` cuda, or no `parallel`.")
     needed, there = parallel * processes, torch.cuda.device_count()
     if needed > there:
-        fewer = "--parallel" if processes == 1 else "--parallel or --nproc"
+        fewer = "`parallel`" if processes == 1 else "`parallel` or `processes`"
         raise BadValue(f"{parallel} runs at a time need {needed} GPUs, and there are {there}; give a smaller {fewer}.")
     models = sorted({torch.cuda.get_device_name(number) for number in range(needed)})
     if len(models) > 1:

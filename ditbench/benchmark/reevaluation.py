@@ -96,5 +96,5 @@ def _parts(config: RunConfig, registry: Registry) -> Parts:
         )
     parts = resolve(config, registry, found)
     if parts.scoring is None or parts.scoring.source.hash() != config.reference_sha256:
-        raise BadFile("The record's samples were compared with other real images than are here; see --reference.")
+        raise BadFile("The record's samples were compared with other real images than are here; see `reference`.")
     return parts

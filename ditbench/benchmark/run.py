@@ -98,7 +98,7 @@ def supplement(
             samples.discard()
             raise BadFile(
                 f"The weights in {directory.name!r} do not give the images of its record here (another machine, or "
-                "libraries?); evaluate them by themselves with `ditbench evaluate`, or train again with --force."
+                "libraries?); evaluate them by themselves with `ditbench evaluate`, or train again with `force`."
             )
         write_samples(directory / SAMPLES_FILE, samples.pixels, samples.labels)
         samples.discard()
@@ -169,7 +169,8 @@ def _raw(judge: Judge, environment: Environment) -> RawWeights:
     weights = judge.directory / RAW_WEIGHTS_FILE
     if not weights.exists():
         raise BadFile(
-            f"{judge.directory.name!r} has no {RAW_WEIGHTS_FILE} for --raw to measure; train it again with --force."
+            f"{judge.directory.name!r} has no {RAW_WEIGHTS_FILE} for `raw_weights` to measure; "
+            "train it again with `force`."
         )
     samples = judge.draw(load_denoiser(judge.config, judge.parts, weights), "raw", "raw")
     metrics = judge.measure(samples)

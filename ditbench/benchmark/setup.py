@@ -143,7 +143,7 @@ def _architecture(config: RunConfig, registry: Registry) -> Architecture:
 
 
 def _scoring(config: RunConfig, data: Data, registry: Registry) -> Scoring:
-    """The track's metrics and what they compare with: `--reference`, or else the training images."""
+    """The track's metrics and what they compare with: the reference that was given, or else the training images."""
     if config.reference:
         source = open_source(Path(config.reference))
     elif data.images is not None:
@@ -151,7 +151,7 @@ def _scoring(config: RunConfig, data: Data, registry: Registry) -> Scoring:
     else:
         raise BadFile(
             f"The images that {data.name!r} was made of are gone or changed. {data.images_gone} Give real images, or "
-            "their moments, to compare the samples with, by --reference."
+            "their moments, to compare the samples with, by `reference`."
         )
     metrics = tuple(_metric(pair, source, registry) for pair in config.track.evaluation.choices)
     return Scoring(metrics, source, data)

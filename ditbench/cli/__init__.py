@@ -21,6 +21,7 @@ from . import weights
 from . import records
 from . import leaderboard
 from .app import EXIT_BAD_INPUT, app
+from .options import as_flags
 
 __all__ = [
     "app",
@@ -47,5 +48,5 @@ def main() -> None:
     try:
         app()
     except DitbenchError as error:
-        typer.echo(f"ditbench: {error}", err=True)
+        typer.echo(f"ditbench: {as_flags(str(error))}", err=True)
         sys.exit(EXIT_BAD_INPUT)

@@ -28,6 +28,7 @@ from ..registry import Plugin
 from ..runtime.progress import Progress, Stage
 from ..tracks.config import RunConfig
 from .console import make_table, plain
+from .options import as_flags
 
 _STAGES: dict[Stage, str] = {
     "data": "preparing images",
@@ -176,9 +177,9 @@ def _checked(progress: Progress) -> str:
 def verdict(record: Record) -> str:
     """How a run ended, in one line: its reason, or the metric that ranks."""
     if record.status != "finished":
-        return f"{record.status}: {record.reason}"
+        return f"{record.status}: {as_flags(record.reason or '')}"
     if not record.metrics:
-        return f"finished, not measured: {record.left_out[0]}"
+        return f"finished, not measured: {as_flags(record.left_out[0])}"
     return f"finished  {record.metrics[0].protocol} {record.metrics[0].value:.4g}"
 
 
@@ -188,7 +189,7 @@ def print_boards(console: Console, records: Sequence[Record]) -> None:
         console.print(_fitting(console, board))
         notes = [f"{entry.label}: {entry.misses}" for entry in board.rows if entry.misses]
         for note in filter(None, [*notes, unranked(board), provisional(board), *ties(board), floor(board)]):
-            console.print(plain(note), highlight=False, soft_wrap=True)
+            console.print(plain(as_flags(note)), highlight=False, soft_wrap=True)
 
 
 def _fitting(console: Console, board: Board) -> Table:

@@ -11,6 +11,7 @@ import typer
 
 from ..errors import BadValue
 from .app import app, fetch_weights, installed
+from .options import as_flags
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -129,7 +130,7 @@ def _show(console: Console, found: Evaluation) -> None:
         cells = (f"{metric.protocol} {arrow}", _number(metric.value), _number(metric.spread))
         table.add_row(*map(plain, (*cells, _floor(floors.get(metric.metric)))))
     console.print(table)
-    notes = [f"not measured: {reason}" for reason in found.left_out]
+    notes = [f"not measured: {as_flags(reason)}" for reason in found.left_out]
     if found.samples.jpeg:
         notes.append("the samples were compressed with loss: these numbers compare with nothing else")
     seconds = ", ".join(f"{part} {value:.1f} s" for part, value in found.seconds.items())

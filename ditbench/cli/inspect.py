@@ -17,6 +17,7 @@ from .options import (
     LearnVariance,
     Resolution,
     SpaceOption,
+    as_flags,
     spec_changes,
 )
 
@@ -123,7 +124,7 @@ def _tracks(registry: Registry) -> Iterator[Entry]:
         try:
             track = resolve_track(registry, name)
         except DitbenchError as error:
-            yield {"track": name, **nothing, "description": f"faulty: {error}"}
+            yield {"track": name, **nothing, "description": f"faulty: {as_flags(str(error))}"}
             continue
         amount = str(track.amount(None))
         budget = track.budget if track.budget not in track.budgets else f"{track.budget}: {amount}"

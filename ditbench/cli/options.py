@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 import typer
 
 from ..errors import BadValue
-from ..options import About, described
+from ..options import About, CampaignOptions, described
 
 
 def installed_architectures(incomplete: str) -> list[str]:
@@ -99,6 +100,7 @@ _TYPED = {
     "out": _Typed(Path, Path("runs"), Path),
 }
 _SPELLED = {  # where the flag is not the option's name with dashes
+    "architectures": "--plugins",
     "checkpoint_seconds": "--checkpoint-every",
     "options": "--with",
     "processes": "--nproc",
@@ -118,6 +120,19 @@ _MORE: dict[str, dict[str, Any]] = {  # what the terminal is told beside the tex
 def flag(option: str) -> str:
     """How the command line spells an option of a run, e.g. ``--nproc`` for ``processes``."""
     return _SPELLED.get(option, "--" + option.replace("_", "-"))
+
+
+_OTHERS = (  # what messages name, too: what other commands are told, as Python names it
+    "allow_jpeg", "architectures", "batch_size", "by", "channels", "classes", "gpus", "learn_variance", "port",
+    "resolution", "to", "weights", "weights_url",
+)  # fmt: skip
+FLAGS = {name: flag(name) for name in (*described(CampaignOptions), *_OTHERS)}
+_NAMED = re.compile(r"`([a-z_]+)`")
+
+
+def as_flags(message: str) -> str:
+    """What the library says, for a terminal: an option of a command that it names in backticks becomes the flag."""
+    return _NAMED.sub(lambda found: FLAGS.get(found[1], found[0]), message)
 
 
 def offers(options: type, *names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:

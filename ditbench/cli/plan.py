@@ -12,7 +12,7 @@ import typer
 from ..errors import BadValue
 from ..options import CampaignOptions, RunOptions, only
 from .app import app, installed, show
-from .options import AsJson, Plugins, Seeds, TrackName, offers, parse_seeds
+from .options import AsJson, Plugins, Seeds, TrackName, as_flags, offers, parse_seeds
 
 if TYPE_CHECKING:
     from ..components import DenoiserSpec
@@ -131,7 +131,7 @@ def _tell(
     """Table or JSON on stdout, warnings on stderr."""
     from ..profiling.estimate import misfit
 
-    warnings = list(dict.fromkeys(told for one in found if (told := misfit(one, machine))))
+    warnings = list(dict.fromkeys(as_flags(told) for one in found if (told := misfit(one, machine))))
     until = {size: _until_done(found, machine.gpus, size) for size in clusters}
     for warning in warnings:
         typer.echo(f"ditbench: {warning}", err=True)

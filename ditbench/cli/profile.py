@@ -15,6 +15,7 @@ from .options import (
     LearnVariance,
     Resolution,
     SpaceOption,
+    as_flags,
     spec_changes,
 )
 
@@ -102,7 +103,7 @@ def _time(tasks: list[ProfileTask], profiles: list[Profile], out: Path, console:
             found = next(running)
         path = write_profile(found, out)
         profiles.append(found)
-        typer.echo(f"[{number}/{len(tasks)}] {found.label}: {found.reason or path}")
+        typer.echo(f"[{number}/{len(tasks)}] {found.label}: {as_flags(found.reason) if found.reason else path}")
 
 
 def _show(profiles: list[Profile], out: Path, mode: str, console: Console) -> None:
@@ -115,7 +116,7 @@ def _show(profiles: list[Profile], out: Path, mode: str, console: Console) -> No
     for title, frame in tables(profiles).items():
         shown = make_table(*(plain(column) for column in frame.columns), title=title)
         for row in frame.itertuples(index=False):
-            shown.add_row(*map(plain, row))
+            shown.add_row(*(plain(as_flags(str(cell))) for cell in row))
         console.print(shown)
     everything = read_profiles(out, mode)
     if not everything:  # Ctrl-C came early

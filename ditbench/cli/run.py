@@ -10,7 +10,7 @@ import typer
 from ..builtins import REFERENCE_ARCHITECTURES
 from ..options import CampaignOptions
 from .app import EXIT_FAILED, EXIT_INTERRUPTED, app
-from .options import Plugins, Seeds, TrackName, offers, parse_seeds
+from .options import Plugins, Seeds, TrackName, as_flags, offers, parse_seeds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,7 +48,7 @@ def run(
         records = campaign.run(track, plugins.split(","), parse_seeds(seeds), listener=listener, **options)
     except NoRecordsYet as told:
         listener.close()
-        typer.echo(str(told))
+        typer.echo(as_flags(str(told)))
         raise typer.Exit(EXIT_INTERRUPTED if told.interrupted else 0) from None
     except KeyboardInterrupt:
         listener.close()

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from .app import app, show
-from .options import AsJson
+from .options import AsJson, as_flags
 
 
 @app.command(epilog="Example: ditbench status runs/digits")
@@ -23,5 +23,5 @@ def status(
     """
     from ..executors.slurm_queue import standings
 
-    rows = [asdict(standing) for standing in standings(runs)]
+    rows = [{**asdict(standing), "reason": as_flags(standing.reason)} for standing in standings(runs)]
     show(rows, as_json, "track", "run", "task", "queue", "record", "reason")

@@ -147,7 +147,7 @@ def _way_out(here: bool, offline: bool) -> str:
     if here:
         return f"The folder should hold its {files}, as diffusers saves them."
     if offline:
-        return "Run once without --offline to fetch it, or give a folder that holds it."
+        return "Run once without `offline` to fetch it, or give a folder that holds it."
     return f"Without a network, give a folder that holds its {files}."
 
 

@@ -58,9 +58,9 @@ def _find(place: str) -> Path | None:
 def _fetch(request: Request) -> Path:
     """Torchvision's download into the cache."""
     where = " or ".join(map(str, _places(request.place)))
-    way_out = f"Say with --data DIR where {_BINARY} or {_PYTHON} is"
+    way_out = f"Say with `data` DIR where {_BINARY} or {_PYTHON} is"
     if request.place or request.offline:
-        raise BadFile(f"CIFAR-10 is not in {where}. {way_out}{', or fetch it without --offline' * request.offline}.")
+        raise BadFile(f"CIFAR-10 is not in {where}. {way_out}{', or fetch it without `offline`' * request.offline}.")
     root = cache_folder() / "cifar10"
     try:
         root.mkdir(parents=True, exist_ok=True)

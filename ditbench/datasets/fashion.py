@@ -51,7 +51,7 @@ def _find(place: str) -> Path:
             return folder
     raise BadFile(
         f"Fashion-MNIST ({_images(_TRAINED)}[.gz] and so on) is not in {' or '.join(map(str, folders))}. "
-        "Install it (apt install dataset-fashion-mnist), or say where it is with --data DIR."
+        "Install it (apt install dataset-fashion-mnist), or say where it is with `data` DIR."
     )
 
 

@@ -107,7 +107,7 @@ def _images(folder: Path, skip_bad: bool) -> _Files:
         if _is_folder(entry):
             raise BadFile(f"{entry.path!r} is a folder among images; classes are folders, and hold images alone.")
         if not skip_bad and not entry.name.lower().endswith(SUFFIXES):
-            raise BadFile(f"{entry.path!r} is no image by its name; move it away, or leave it out with --skip-bad.")
+            raise BadFile(f"{entry.path!r} is no image by its name; move it away, or leave it out with `skip_bad`.")
         size, changed = _size_and_time(entry)
         files.append((entry.name, size, changed))
     if not files:

@@ -70,7 +70,7 @@ def list_hub(name: str, skip_bad: bool = False, offline: bool = False) -> RawIma
     """
     source = _parse(name)
     if offline and source.streamed and not source.local:
-        raise BadFile(f"{name!r} can't be streamed offline; fetch {_downloaded(name)!r} once without --offline.")
+        raise BadFile(f"{name!r} can't be streamed offline; fetch {_downloaded(name)!r} once without `offline`.")
     try:
         library = importlib.import_module("datasets")
     except ModuleNotFoundError:

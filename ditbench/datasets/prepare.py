@@ -96,7 +96,7 @@ def check_apart(place: str, folder: Path) -> None:
     scheme, _, rest = place.partition(":")
     source = whole_path(rest if scheme in SCHEMES else place)
     if is_folder(source) and whole_path(folder).is_relative_to(source):
-        raise BadValue(f"The folder {str(folder)!r} lies in {place!r}, among the images: choose another with --out.")
+        raise BadValue(f"The folder {str(folder)!r} lies in {place!r}, among the images: choose another with `out`.")
 
 
 def prepare(
@@ -227,7 +227,7 @@ def _check_skipped(plan: PreparationPlan, skipped: Iterable[Skipped]) -> None:
     """Who has not said that images may be left out hears of the first that was."""
     first = next(iter(skipped), None)
     if first is not None and not plan.skip_bad:
-        raise BadFile(f"{first.file!r} can't be read. Mend it, remove it, or leave it out with --skip-bad.")
+        raise BadFile(f"{first.file!r} can't be read. Mend it, remove it, or leave it out with `skip_bad`.")
 
 
 def _sole_planner(folder: Path) -> AbstractContextManager[Claim]:
@@ -242,7 +242,7 @@ def _check_same(folder: Path, there: PreparationPlan, now: PreparationPlan) -> N
 
 
 def _elsewhere(folder: Path) -> str:
-    return "remove it from the cache" if in_cache(folder) else "choose another folder with --out, or remove this one"
+    return "remove it from the cache" if in_cache(folder) else "choose another folder with `out`, or remove this one"
 
 
 def _save(autoencoder: Autoencoder, folder: Path) -> None:
@@ -264,7 +264,7 @@ def _trouble(folder: Path) -> Iterator[None]:
         ) from None
     except torch.OutOfMemoryError:
         raise DitbenchError(
-            "The device has too little memory for the autoencoder: give a smaller --batch-size, or fewer --processes."
+            "The device has too little memory for the autoencoder: give a smaller `batch_size`, or fewer processes."
         ) from None
 
 
@@ -304,7 +304,7 @@ def _listen(inbox: Connection, worker: BaseProcess, hear: Hear) -> bool:
         if code < 0:
             name = signal.Signals(-code).name
             raise DitbenchError(
-                f"A process was killed by {name}; give the same command with fewer --processes."
+                f"A process was killed by {name}; give the same command with fewer processes."
             ) from None
         if code > 0:
             raise RuntimeError(f"a process ended with exit code {code}; its traceback stands above") from None

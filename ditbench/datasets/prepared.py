@@ -41,13 +41,14 @@ def load_latents(request: Request) -> Data:
     The real images are cropped anew from the source if it is where it was and lists the same files; if their times are
     others, they are read once more to tell their hash. Raises `BadFile` if the folder holds something else.
     """
-    folder, how = whole_path(request.place), f"--vae NAME --resolution {request.resolution} --out DIR"
+    folder = whole_path(request.place)
+    command = f"`ditbench data prepare SOURCE --vae NAME --resolution {request.resolution} --out DIR`"
     if not is_prepared(folder):
-        raise BadFile(f"{str(folder)!r} holds no latents. Make some with `ditbench data prepare SOURCE {how}`.")
+        raise BadFile(f"{str(folder)!r} holds no latents. Make some with {command}.")
     prepared = open_prepared(folder)
     manifest = prepared.manifest
     if manifest.plan.autoencoder is None:
-        raise BadFile(f"{str(folder)!r} holds pixels, not latents: `ditbench data prepare SOURCE {how}` makes some.")
+        raise BadFile(f"{str(folder)!r} holds pixels, not latents: {command} makes some.")
     _check_resolution(prepared, request)
     raw, gone = _source(manifest, request.offline)
     return Data(
@@ -124,7 +125,7 @@ def _pixels(prepared: Prepared, raw: RawImages | None, request: Request) -> Data
     if manifest.plan.autoencoder is not None:
         raise BadFile(
             f"{str(prepared.folder)!r} holds latents, not images. Give the images that they were made of, or prepare "
-            f"these with `ditbench data prepare SOURCE --resolution {request.resolution} --out DIR`, without --vae."
+            f"these as pixels with `ditbench data prepare SOURCE --resolution {request.resolution} --out DIR`."
         )
     _check_resolution(prepared, request)
     name = manifest.plan.source.name if raw is None else raw.name
@@ -144,7 +145,7 @@ def _check_resolution(prepared: Prepared, request: Request) -> None:
     if there != request.resolution:
         raise BadFile(
             f"{str(prepared.folder)!r} was prepared at {there} pixels, but {request.resolution} are asked for: "
-            f"prepare its source again, with --resolution {request.resolution} and another --out."
+            f"prepare its source again, with `resolution` {request.resolution} and another `out`."
         )
 
 
@@ -174,7 +175,7 @@ def _cropped_again(raw: RawImages, prepared: Prepared) -> ImageSet:
         if now.hash() != as_prepared.hash():
             raise BadFile(
                 f"The images in {source.place!r} changed since {str(prepared.folder)!r} was prepared of them: prepare "
-                "them anew, in another folder, or give real images by --reference."
+                "them anew, in another folder, or give real images by `reference`."
             )
         return now.hash()
 

@@ -158,7 +158,7 @@ class ShardWorker:
             rows = centre_crop(decode(content, title), self.plan.resolution)[None]
         except BadFile as error:
             if not self.plan.skip_bad:
-                raise BadFile(f"{error} Mend it, remove it, or leave it out with --skip-bad.") from None
+                raise BadFile(f"{error} Mend it, remove it, or leave it out with `skip_bad`.") from None
             return Skipped(index=image, file=title)
         if self._encodes_in_threads:
             rows = self._encode(rows)

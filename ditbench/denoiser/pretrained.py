@@ -30,7 +30,7 @@ _ENTRIES: Mapping[WeightsChoice, str] = {"ema": "ema", "raw": "model"}  # of a t
 _TYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 _FORBIDDEN = re.compile(r"GLOBAL (\S+) was not an allowed global")  # in torch's message
 _ANOTHER = (
-    "Is it of another size, or with another +option=value, --resolution, --channels, --classes or --learn-variance?"
+    "Is it of another size, or with another +option=value, `resolution`, `channels`, `classes` or `learn_variance`?"
 )
 
 
@@ -53,7 +53,7 @@ def import_checkpoint(
     if selection.architecture.convert_reference is None:
         raise BadValue(f"{selection.architecture.name} can't import: its plugin names no convert_reference.")
     if out.exists():
-        raise BadValue(f"{str(out)!r} exists; choose another file with --out.")
+        raise BadValue(f"{str(out)!r} exists; choose another file with `out`.")
     published, stated = read_published(checkpoint, weights)
     converted = load(selection.architecture.convert_reference)(published)
     with torch.device("meta"):
@@ -96,7 +96,7 @@ def read_published(path: Path, weights: WeightsChoice | None = None) -> tuple[di
         held = ", ".join(map(repr, list(content)[:6]))
         raise BadFile(
             f"{str(path)!r} holds {held}: no {stated} weights under {_ENTRIES[stated]!r}. "
-            "Choose --weights ema or raw, or save the bare state dict."
+            "Choose `weights` ema or raw, or save the bare state dict."
         )
     return chosen, stated
 

@@ -41,18 +41,7 @@ class Wishes:
         for wish in fields(self):
             asked = getattr(self, wish.name)
             if wish.name not in ("folder", *known) and asked != wish.default and asked != []:
-                raise BadValue(f"The executor {executor!r} has no {_FLAGS[wish.name]}; see `ditbench list executors`.")
-
-
-_FLAGS = {
-    "processes": "--nproc",
-    "shard": "--shard",
-    "parallel": "--parallel",
-    "address": "--address",
-    "options": "--with",
-    "wait": "--wait",
-    "dry_run": "--dry-run",
-}
+                raise BadValue(f"The executor {executor!r} has no `{wish.name}`; see `ditbench list executors`.")
 
 
 def options_of(wishes: Wishes, known: Mapping[str, Callable[[str], Any]], free: bool = False) -> dict[str, Any]:
@@ -61,14 +50,14 @@ def options_of(wishes: Wishes, known: Mapping[str, Callable[[str], Any]], free: 
     for option in wishes.options:
         key, equals, value = option.partition("=")
         if not key or not equals:
-            raise BadValue(f"--with {option!r} is not KEY=VALUE, such as gpus=1.")
+            raise BadValue(f"`options` {option!r} is not KEY=VALUE, such as gpus=1.")
         if key not in known and not free:
-            raise BadValue(f"--with {option!r}: there is no {key!r}, only {', '.join(known)}.")
+            raise BadValue(f"`options` {option!r}: there is no {key!r}, only {', '.join(known)}.")
         kind = known.get(key, str)
         try:
             found[key] = kind(value)
         except ValueError:
-            raise BadValue(f"--with {option!r}: {value!r} is no {kind.__name__}.") from None
+            raise BadValue(f"`options` {option!r}: {value!r} is no {kind.__name__}.") from None
     return found
 
 

@@ -57,7 +57,7 @@ class Job:
         missing = set(self.config.eval_at) - {milestone.at for milestone in record.milestones}
         if record.status == "finished" and not record.left_out and missing:
             points = ", ".join(f"{at * 100:g}%" for at in sorted(missing))
-            raise BadValue(f"{record.run_id} is finished and was not measured at {points}; --force trains it again.")
+            raise BadValue(f"{record.run_id} is finished and was not measured at {points}; `force` trains it again.")
 
     def lacks(self, record: Record) -> bool:
         """A finished run is asked for more than was kept of it: its samples, or what its raw weights score."""

@@ -67,7 +67,7 @@ class InProcess(Here):
     def __init__(self, wishes: Wishes) -> None:
         wishes.only("process", "processes", "shard", "parallel")
         if wishes.parallel is not None and wishes.parallel < 1:
-            raise BadValue(f"{wishes.parallel} runs at a time are none; give --parallel 1 or more.")
+            raise BadValue(f"{wishes.parallel} runs at a time are none; give `parallel` 1 or more.")
         super().__init__(wishes)
 
     def execute(self, jobs: Sequence[Job], listener: Listener) -> Iterator[Record]:

@@ -105,7 +105,7 @@ def _knock(address: str) -> None:
     if address == "auto":
         return
     if not host or not port.isdecimal() or "/" in address:
-        raise BadValue(f"--address {address!r} is neither HOST:PORT nor 'auto'.")
+        raise BadValue(f"`address` {address!r} is neither HOST:PORT nor 'auto'.")
     try:
         socket.create_connection((host, int(port)), ANSWER).close()
     except (OSError, OverflowError) as error:

@@ -105,7 +105,7 @@ def _asked(wishes: Wishes) -> dict[str, Any]:
     asked = options_of(wishes, _OPTIONS)
     for name, least in {"gpus": 0, "cpus": 1, "memory": 0, "retries": 0}.items():
         if asked.get(name, least) < least:
-            raise BadValue(f"--with {name}={asked[name]}: it can't be less than {least}.")
+            raise BadValue(f"`options` {name}={asked[name]}: it can't be less than {least}.")
     if 0 < asked.get("gpus", 0) < wishes.processes:
         raise BadValue(f"{wishes.processes} processes need a GPU each; gpus={asked['gpus']} are too few.")
     return asked

@@ -45,7 +45,7 @@ class Place:
         for folder in (self.start, self.runs):
             if not folder.is_dir():
                 raise DitbenchError(
-                    f"Ray's node does not have {str(folder)!r}: call the command in a folder, and give it an --out, "
+                    f"Ray's node does not have {str(folder)!r}: call the command in a folder, and give it an `out`, "
                     "on storage that all nodes share."
                 )
         os.chdir(self.start)

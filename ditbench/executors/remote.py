@@ -19,7 +19,7 @@ def library_of(executor: str, needs: str) -> Any:
         pkgutil.resolve_name(needs)
     except (ModuleNotFoundError, AttributeError):  # AttributeError: a mere folder of the library's name
         extra = f"pip install 'ditbench[{executor}]'"
-        raise DitbenchError(f"--executor {executor} needs the extra: {extra}") from None
+        raise DitbenchError(f"`executor` {executor} needs the extra: {extra}") from None
     return pkgutil.resolve_name(needs.partition(":")[0])
 
 

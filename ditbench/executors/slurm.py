@@ -176,7 +176,7 @@ def _not_among(queued: Mapping[str, str], jobs: Sequence[Job]) -> list[Job]:
     for job in jobs:
         if job.fresh and job.config.run_id in queued:
             task = queued[job.config.run_id]
-            raise RunBusy(f"{job.config.run_id!r} is Slurm's already ({task}); with --force, scancel {task} first.")
+            raise RunBusy(f"{job.config.run_id!r} is Slurm's already ({task}); with `force`, scancel {task} first.")
     return [job for job in jobs if job.config.run_id not in queued]
 
 
@@ -202,7 +202,7 @@ def _executor(track: str, settings: Settings) -> Any:
         )
         return executor
     if shutil.which("srun") is None:
-        raise DitbenchError("--executor slurm finds no srun here. Submit where Slurm is; --dry-run works anywhere.")
+        raise DitbenchError("`executor` slurm finds no srun here. Submit where Slurm is; `dry_run` works anywhere.")
     executor = submitit.SlurmExecutor(settings.folder, max_num_timeout=REQUEUES)
     executor.update_parameters(**_for_sbatch(track, settings))
     return executor
@@ -323,7 +323,7 @@ def _told(what: str, queued: int, tasks: Mapping[str, str], settings: Settings) 
         f"{what}{before}: job {parents}.\n"
         f"  ditbench status {shlex.quote(str(settings.folder.parent))}\n"
         f"  {cancel} {parents}\n"
-        "The same command with --wait waits for the records."
+        "The same command with `wait` waits for the records."
     )
 
 

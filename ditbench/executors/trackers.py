@@ -54,9 +54,9 @@ class TrackedRun(ABC):
         try:
             cls.library()
         except (ModuleNotFoundError, AttributeError):  # AttributeError: a mere folder of the library's name
-            raise DitbenchError(f"--log {cls.name} needs the extra: pip install 'ditbench[{cls.name}]'") from None
+            raise DitbenchError(f"`log` {cls.name} needs the extra: pip install 'ditbench[{cls.name}]'") from None
         except Exception as error:
-            raise DitbenchError(f"--log {cls.name}: its library can't be imported ({_described(error)}).") from None
+            raise DitbenchError(f"`log` {cls.name}: its library can't be imported ({_described(error)}).") from None
 
     @abstractmethod
     def __init__(self, job: Job) -> None:
@@ -122,7 +122,9 @@ class Tracker(Silent):
             act(*about)
         except Exception as error:
             if not self._broken:
-                _logger.warning("--log %s broke, and the runs go on without it: %s", self._kind.name, _described(error))
+                _logger.warning(
+                    "the tracker %s broke, and the runs go on without it: %s", self._kind.name, _described(error)
+                )
             self._broken = True
 
 
@@ -215,7 +217,7 @@ class Wandb(TrackedRun):
             library.login()
         except Exception as error:
             reason = one_line(error).rstrip(".")
-            raise DitbenchError(f"--log wandb: {reason}. With WANDB_MODE=offline it needs no login.") from None
+            raise DitbenchError(f"`log` wandb: {reason}. With WANDB_MODE=offline it needs no login.") from None
 
     def __init__(self, job: Job) -> None:
         self._library = self.library()

@@ -54,7 +54,7 @@ def _is_ours(out: Path) -> bool:
     if not page.exists():
         return False
     if MARK not in page.read_text(encoding="utf-8", errors="replace"):
-        raise BadFile(f"{str(page)!r} was not generated from records and would be overwritten: choose another --out.")
+        raise BadFile(f"{str(page)!r} was not generated from records and would be overwritten: choose another `out`.")
     return True
 
 

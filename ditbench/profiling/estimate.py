@@ -124,7 +124,7 @@ def estimate(
 ) -> RunEstimate:
     """One run, by the best profile of it or by its MACs; `records` may have it already."""
     if machine.gpus > config.recipe.batch_size:
-        raise BadValue(f"--gpus {machine.gpus} are more than the {config.recipe.batch_size} images of a batch.")
+        raise BadValue(f"`gpus` {machine.gpus} are more than the {config.recipe.batch_size} images of a batch.")
     profile = nearest(profiles, config, load, machine)
     speed = speed_of(load, machine, profile)
     notes = list(_differences(profile, config, load, machine)) if profile else []
@@ -231,13 +231,13 @@ def misfit(found: RunEstimate, machine: Machine) -> str | None:
     )
     if memory.fixed > limit:
         return f"{told} Weights, EMA, gradients and moments are too large as they are: {_spread(found, machine)}."
-    return f"{told} Try --micro-batch {_fitting_pass(found, machine)}, --checkpointing, or more --gpus."
+    return f"{told} Try `micro_batch` {_fitting_pass(found, machine)}, `checkpointing`, or more `gpus`."
 
 
 def ended(config: RunConfig, records: Iterable[Record], machine: Machine) -> str:
     """``finished`` or ``diverged`` if a record is of this very run on this device; else nothing.
 
-    Which data lies where --data leads is not looked at; without --data it must have been the track's own.
+    Which data lies where `config.data` leads is not looked at; if it is empty, it must have been the track's own.
     """
     for record in records:
         hardware = record.environment.hardware if record.environment else ""
@@ -341,7 +341,7 @@ def _spread(found: RunEstimate, machine: Machine) -> str:
     limit, whole = machine.memory or 0.0, found.memory.fixed * (machine.gpus if machine.shard else 1)
     if found.memory.average >= limit:
         return "take GPUs with more memory"
-    return f"--shard spreads them; take {math.ceil(whole / (limit - found.memory.average))} GPUs at least"
+    return f"`shard` spreads them; take {math.ceil(whole / (limit - found.memory.average))} GPUs at least"
 
 
 def _fitting_pass(found: RunEstimate, machine: Machine) -> int:

@@ -63,7 +63,7 @@ class Submitted:
 
 
 def submit(
-    folder: Path, by: str, to: Path, weights: str | None = None, today: date | None = None, *, registry: Registry
+    folder: Path, by: str, to: Path, weights_url: str | None = None, today: date | None = None, *, registry: Registry
 ) -> list[Submitted]:
     """Copy a run's record and grid, or those of all runs in a folder, into a leaderboard's folder.
 
@@ -72,8 +72,8 @@ def submit(
     overwrite another.
     """
     if not is_folder(to):
-        raise BadFile(f"There is no leaderboard {str(to)!r}; go to a checkout of ditbench, or name it with --to.")
-    submission = _submission(by, weights, today or date.today())
+        raise BadFile(f"There is no leaderboard {str(to)!r}; go to a checkout of ditbench, or name it with `to`.")
+    submission = _submission(by, weights_url, today or date.today())
     found = [_prepare(path, submission, to, registry) for path in _records_of(folder)]
     _check_seeds([one.record for one in found], to)
     waiting = [one for one in found if not _is_there(one)]
@@ -82,12 +82,12 @@ def submit(
     return found
 
 
-def _submission(by: str, weights: str | None, today: date) -> Submission:
+def _submission(by: str, weights_url: str | None, today: date) -> Submission:
     check_name(by)
     try:
-        return Submission(by=by, date=today, weights=weights)
+        return Submission(by=by, date=today, weights=weights_url)
     except pydantic.ValidationError:
-        raise BadValue(f"--weights-url {weights!r} is no address that begins with https://.") from None
+        raise BadValue(f"`weights_url` {weights_url!r} is no address that begins with https://.") from None
 
 
 def _records_of(folder: Path) -> list[Path]:

@@ -193,7 +193,7 @@ def is_name(by: str) -> bool:
 def check_name(by: str) -> None:
     """`BadValue` if it can't be the name of who submits or verifies."""
     if not is_name(by):
-        raise BadValue(f"--by {by!r} is no name: {NAME_FORM}.")
+        raise BadValue(f"`by` {by!r} is no name: {NAME_FORM}.")
 
 
 def check_by(record: Record, by: str) -> None:
@@ -288,7 +288,7 @@ def write_verification(verification: Verification, folder: Path) -> Path:
     """
     path = folder / file_name(verification)
     if path.exists() and _called((before := read_verification(path)).by) != _called(verification.by):
-        raise DitbenchError(f"{path.name!r} is already there, by {before.by!r}; give another name by --by.")
+        raise DitbenchError(f"{path.name!r} is already there, by {before.by!r}; give another name by `by`.")
     sealed = verification.model_copy(update={"sha256": seal(verification.model_dump(mode="json"))})
     try:
         write_text(path, sealed.model_dump_json(indent=1) + "\n")

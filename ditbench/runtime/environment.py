@@ -23,7 +23,7 @@ def find_device(name: str) -> torch.device:
     device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise BadValue(
-            f"Device {name!r} is not here: torch sees {torch.cuda.device_count()} CUDA devices. Try --device cpu."
+            f"Device {name!r} is not here: torch sees {torch.cuda.device_count()} CUDA devices. Try `device` cpu."
         )
     return device
 

@@ -70,7 +70,7 @@ def _take(directory: Path, contender: Contender) -> Claim | None:
     if claim is None and contender.believed:
         raise RunBusy(
             f"The run directory {str(directory)!r} is being written by another ditbench command "
-            f"({contender.holder}). Wait for it, stop it, or choose another folder with --out."
+            f"({contender.holder}). Wait for it, stop it, or choose another folder with `out`."
         )
     return claim
 

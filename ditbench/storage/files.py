@@ -75,7 +75,7 @@ def is_folder(path: Path) -> bool:
 
 
 def in_cache(path: Path) -> bool:
-    """Whether it lies in the cache, where --out leads nowhere and `DITBENCH_CACHE` does."""
+    """Whether it lies in the cache, which no choice of an output folder moves, but `DITBENCH_CACHE`."""
     return path.absolute().is_relative_to(cache_folder().absolute())
 
 
@@ -102,7 +102,7 @@ def make_writable(directory: Path) -> None:
         probe.unlink()
     except OSError as error:
         cached = in_cache(directory)
-        kind, way_out = ("cache", "DITBENCH_CACHE names another") if cached else ("output", "Choose another with --out")
+        kind, way_out = ("cache", "DITBENCH_CACHE names another") if cached else ("output", "Choose another with `out`")
         raise DitbenchError(
             f"The {kind} folder {str(directory)!r} can't be written ({error.strerror}). {way_out}."
         ) from None

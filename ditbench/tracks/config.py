@@ -34,8 +34,8 @@ class RunConfig(Frozen):
     seed: Annotated[int, Field(ge=0, lt=2**32)]
     device: str  # "cpu", "cuda", "cuda:1"
     hardware: str = ""  # the class of it, known once the machine has been looked at
-    data: str = ""  # what --data says: where this machine has the data
-    reference: str = ""  # what --reference says: real images or their moments, instead of the data's own
+    data: str = ""  # where this machine has the data
+    reference: str = ""  # real images or their moments, instead of the data's own
     data_sha256: str = ""  # of what is found there, known once it has been opened
     reference_sha256: str = ""
     deviations: tuple[str, ...] = ()  # why the run can't be ranked on its track

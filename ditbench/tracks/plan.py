@@ -69,7 +69,7 @@ def _check(registry: Registry, track: Track, architectures: Sequence[str], optio
         raise BadValue(f"A budget of {budget} needs a GPU, not device 'cpu'; give minutes, steps or images.")
     find_dataset(registry, track, options["data"])
     if not architectures:
-        raise BadValue("No architecture chosen. Name some with --plugins dit,uvit or see ditbench list.")
+        raise BadValue("No architecture chosen. Name some with `architectures` dit,uvit or see ditbench list.")
     if not 0 < (seconds := options["checkpoint_seconds"]) < float("inf"):
         raise BadValue(f"Checkpoints every {seconds} s: choose a positive number of seconds.")
     return budget
@@ -132,7 +132,7 @@ def check_shares(shares: Sequence[float]) -> tuple[float, ...]:
 
 
 def find_dataset(registry: Registry, track: Track, data: str) -> tuple[Dataset, str]:
-    """The data set to train on, and where it is, from what --data says.
+    """The data set to train on, and where it is, from what `data` says.
 
     `data` is a place of the track's own data set, or ``NAME[:PLACE]`` of another one; empty: the track's, where it
     usually lies. `BadValue` if the place is missing or goes nowhere.
@@ -145,7 +145,7 @@ def find_dataset(registry: Registry, track: Track, data: str) -> tuple[Dataset, 
         place = data
     dataset = pick("dataset", name, registry.datasets)
     if place and dataset.place == "none":
-        raise BadValue(f"--data {data!r}: the data set {name!r} is always at hand; it can't be read from {place!r}.")
+        raise BadValue(f"`data` {data!r}: the data set {name!r} is always at hand; it can't be read from {place!r}.")
     if not place and dataset.place == "required":
         raise BadValue(f"Track {track.name!r}: where is the data? {_way_to(track, name)}")
     return dataset, place
@@ -155,11 +155,11 @@ def _way_to(track: Track, dataset: str) -> str:
     """How to come by the data that a track needs."""
     if dataset == "latents":
         vae, resolution = track.data.autoencoder or "NAME_OR_PATH", track.data.resolution
-        command = f"ditbench data prepare SOURCE --vae {vae} --resolution {resolution} --out DIR"
-        return f"Make latents with `{command}`, then give --data DIR."
+        command = f"`ditbench data prepare SOURCE --vae {vae} --resolution {resolution} --out DIR`"
+        return f"Make latents with {command}, then give `data` DIR."
     if dataset == "hf":
-        return "Give its name on the Hugging Face hub, or a folder of it: --data hf:NAME."
-    return f"Give its folder with --data DIR, or other data: --data {dataset}:DIR."
+        return "Give its name on the Hugging Face hub, or a folder of it: `data` hf:NAME."
+    return f"Give its folder with `data` DIR, or other data: `data` {dataset}:DIR."
 
 
 def train_as(registry: Registry, selection: Selection, track: Track, ruleset: str) -> tuple[Recipe, ObjectiveChoice]:
@@ -177,14 +177,14 @@ def fit_memory(selection: Selection, recipe: Recipe, micro_batch: int | None, ch
     try:
         return Recipe.model_validate({**recipe.model_dump(), **changes})
     except pydantic.ValidationError as error:
-        raise BadValue(f"--micro-batch {micro_batch}: {first_fault(error)}.") from None
+        raise BadValue(f"`micro_batch` {micro_batch}: {first_fault(error)}.") from None
 
 
 def _native(registry: Registry, selection: Selection, track: Track) -> tuple[Recipe, ObjectiveChoice]:
     architecture = selection.architecture
     if architecture.native is None:
         raise BadValue(
-            f"Architecture {architecture.name!r} declares no native recipe; leave it out of --ruleset native."
+            f"Architecture {architecture.name!r} declares no native recipe; leave it out of `ruleset` native."
         )
     where = f"The native recipe of {architecture.name!r} ({registry.provider(architecture.name).label})"
     try:

@@ -68,7 +68,7 @@ class Saved:
         """Fill tensors, or this process's shards of them, by their names. `BadFile` if the checkpoint has others."""
         ours = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
         if ours != {name: tuple(saved.size) for name, saved in self.shapes.items()}:
-            raise BadFile(f"The checkpoint {str(self._folder)!r} does not fit its run. Start over with --force.")
+            raise BadFile(f"The checkpoint {str(self._folder)!r} does not fit its run. Start over with `force`.")
         _be_quiet()
         self._guarded(
             lambda: load(
@@ -164,7 +164,7 @@ class Checkpoints:
         try:
             content = _Content.model_validate_json((folder / FACTS_FILE).read_bytes())
             if content.run != self._run_hash:
-                raise BadFile(f"The checkpoint {str(folder)!r} belongs to another run. Start over with --force.")
+                raise BadFile(f"The checkpoint {str(folder)!r} belongs to another run. Start over with `force`.")
             if content.layout != LAYOUT:
                 raise _of_another_version(folder)
             return CheckpointFacts.model_validate(content.facts)
@@ -192,7 +192,7 @@ def _be_quiet() -> None:
 
 
 def _unreadable(path: Path, error: BaseException) -> BadFile:
-    return BadFile(f"The checkpoint {str(path)!r} can't be read ({_in_words(error)}). Start the run over with --force.")
+    return BadFile(f"The checkpoint {str(path)!r} can't be read ({_in_words(error)}). Start the run over with `force`.")
 
 
 def _in_words(error: BaseException) -> str:
@@ -205,4 +205,4 @@ def _in_words(error: BaseException) -> str:
 
 
 def _of_another_version(path: Path) -> BadFile:
-    return BadFile(f"The checkpoint {str(path)!r} is of another version of ditbench. Start over with --force.")
+    return BadFile(f"The checkpoint {str(path)!r} is of another version of ditbench. Start over with `force`.")

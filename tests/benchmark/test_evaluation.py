@@ -249,7 +249,7 @@ def test_a_data_set_is_a_reference_by_name_whatever_folders_there_are(tmp_path, 
 
 def test_jpegs_are_refused_or_marked(folders, tiny, tmp_path):
     fake = write_folder(tmp_path / "fake", crops(COUNT, SIZE, seed=1), suffix=".jpg")
-    with pytest.raises(BadFile, match=r"00000\.jpg' was compressed with loss.*--allow-jpeg"):
+    with pytest.raises(BadFile, match=r"00000\.jpg' was compressed with loss.*`allow_jpeg`"):
         score(fake, folders[1], *tiny, "fid")
     found = score(fake, folders[1], *tiny, "fid", allow_jpeg=True)
     assert found.samples.jpeg and found.metrics[0].protocol == "fid24-jpeg/tiny"

@@ -13,9 +13,9 @@ from ditbench.errors import BadValue
         ("cuda", 1, 4, None),
         ("cuda", 2, 2, None),
         ("cuda:1", 1, 1, None),
-        ("cuda", 1, 5, "5 runs at a time need 5 GPUs, and there are 4; give a smaller --parallel."),
-        ("cuda", 3, 2, "2 runs at a time need 6 GPUs, and there are 4; give a smaller --parallel or --nproc."),
-        ("cuda:1", 1, 2, "2 runs at a time can't share 'cuda:1'; give --device cuda, or no --parallel."),
+        ("cuda", 1, 5, "5 runs at a time need 5 GPUs, and there are 4; give a smaller `parallel`."),
+        ("cuda", 3, 2, "2 runs at a time need 6 GPUs, and there are 4; give a smaller `parallel` or `processes`."),
+        ("cuda:1", 1, 2, "2 runs at a time can't share 'cuda:1'; give `device` cuda, or no `parallel`."),
     ],
 )
 def test_gpus_for_all_runs_at_a_time(monkeypatch, device, processes, parallel, told):

@@ -85,7 +85,7 @@ def test_latents_without_their_pictures_need_a_reference(tmp_path, latents):
     plan, manifest = alone / "plan.json", alone / "manifest.json"
     for path in (plan, manifest):
         path.write_text(path.read_text().replace(str(latents / "pictures"), str(tmp_path / "nowhere")))
-    with pytest.raises(BadFile, match=r"gone or changed.* Give real images.* by --reference"):
+    with pytest.raises(BadFile, match=r"gone or changed.* Give real images.* by `reference`"):
         run(file, tmp_path / "out", data=str(alone))
     pixels = np.random.default_rng(0).integers(0, 256, (40, 16, 16, 3), dtype=np.uint8)
     np.savez(tmp_path / "real.npz", pixels)
@@ -146,7 +146,7 @@ def test_milestones_are_measured_on_the_way_and_change_nothing(tmp_path):
     folder = tmp_path / "curve" / "tiny" / record.run_id
     assert (folder / "at-25-percent.png").exists() and read_record(folder / "record.json") == record
     assert run("tiny", tmp_path / "curve", budget="8-steps") == [record], "milestones are no other run"
-    with pytest.raises(BadValue, match=r"was not measured at 75%; --force trains it again"):
+    with pytest.raises(BadValue, match=r"was not measured at 75%; `force` trains it again"):
         run("tiny", tmp_path / "curve", budget="8-steps", eval_at=[0.25, 0.75])
 
 

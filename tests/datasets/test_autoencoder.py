@@ -138,7 +138,7 @@ def test_a_bad_folder_is_one_line(harm, fault, copy):
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize(("name", "fault"), [("./nowhere", "no folder"), ("owner/name", "without --offline")])
+@pytest.mark.parametrize(("name", "fault"), [("./nowhere", "no folder"), ("owner/name", "without `offline`")])
 def test_a_missing_one_is_one_line(name, fault):
     with pytest.raises(BadFile, match=fault):
         load_autoencoder(name, offline=True)

@@ -106,9 +106,9 @@ def test_a_damaged_file_is_named(binary, content, message):
 
 def test_nothing_is_fetched_offline_or_into_a_folder_of_the_users(tmp_path, monkeypatch):
     monkeypatch.setattr(CIFAR10, "download", lambda self: pytest.fail("went to the network"))
-    with pytest.raises(BadFile, match=r"CIFAR-10 is not in .*--data DIR .*or fetch it without --offline\."):
+    with pytest.raises(BadFile, match=r"CIFAR-10 is not in .*`data` DIR .*or fetch it without `offline`\."):
         load(offline=True)
-    with pytest.raises(BadFile, match=r"CIFAR-10 is not in .*--data DIR"):
+    with pytest.raises(BadFile, match=r"CIFAR-10 is not in .*`data` DIR"):
         load(tmp_path)
 
 
@@ -119,7 +119,7 @@ def test_a_download_goes_to_the_cache_and_its_failure_is_one_line(tmp_path, monk
         raise OSError("no route\nto host")
 
     monkeypatch.setattr(CIFAR10, "download", fail)
-    with pytest.raises(BadFile, match=r"can't be fetched \(no route to host\)\. Say with --data"):
+    with pytest.raises(BadFile, match=r"can't be fetched \(no route to host\)\. Say with `data`"):
         load()
     monkeypatch.setattr(CIFAR10, "download", lambda dataset: python.rename(f"{dataset.root}/{python.name}"))
     assert len(load().examples) == 100

@@ -61,7 +61,7 @@ def test_it_is_found_where_it_usually_lies(tmp_path, monkeypatch):
     monkeypatch.setattr(fashion, "_DEBIAN", tmp_path / "debian")
     monkeypatch.setenv("DITBENCH_DATA", str(tmp_path / "data"))
     with pytest.raises(
-        BadFile, match=r"is not in .*data/fashion-mnist or .*debian.*apt install .* --data DIR"
+        BadFile, match=r"is not in .*data/fashion-mnist or .*debian.*apt install .* `data` DIR"
     ) as error:
         load_fashion_mnist(Request(resolution=32))
     assert "\n" not in str(error.value)

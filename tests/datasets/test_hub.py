@@ -270,7 +270,7 @@ def test_offline_nothing_is_fetched():
     ):
         list_hub("hf:nobody/nothing", offline=True)
     assert [module.HF_HUB_OFFLINE for module in modules] == before
-    with pytest.raises(BadFile, match=r"can't be streamed offline; fetch 'hf:nobody/nothing' once without --offline"):
+    with pytest.raises(BadFile, match=r"can't be streamed offline; fetch 'hf:nobody/nothing' once without `offline`"):
         list_hub("hf-stream:nobody/nothing", offline=True)
 
 

@@ -188,7 +188,7 @@ def test_bad_images_are_named_or_left_out(pictures, autoencoder, tmp_path):
         path.write_bytes(path.read_bytes()[:60])
     raw = list_folder(pictures)
     for processes in (1, 2):
-        with pytest.raises(BadFile, match=r"(003|020)\.png.*--skip-bad"):
+        with pytest.raises(BadFile, match=r"(003|020)\.png.*`skip_bad`"):
             prepare(raw, tmp_path / "out", SIDE, autoencoder, shard_size=IN_SHARD, processes=processes)
     out = tmp_path / "without"
     manifest = prepare(raw, out, SIDE, autoencoder, skip_bad=True, shard_size=IN_SHARD)
@@ -200,10 +200,10 @@ def test_bad_images_are_named_or_left_out(pictures, autoencoder, tmp_path):
     prepare(raw, tmp_path / "out", SIDE, autoencoder, skip_bad=True, shard_size=IN_SHARD)  # after all
     assert contents(tmp_path / "out") == contents(out)
     for folder in (out, tmp_path / "out"):  # what others may leave out, who doesn't say so hears of
-        with pytest.raises(BadFile, match=r"003\.png.*--skip-bad"):
+        with pytest.raises(BadFile, match=r"003\.png.*`skip_bad`"):
             prepare(raw, folder, SIDE, autoencoder, shard_size=IN_SHARD)
         (folder / MANIFEST).unlink()
-        with pytest.raises(BadFile, match=r"003\.png.*--skip-bad"):
+        with pytest.raises(BadFile, match=r"003\.png.*`skip_bad`"):
             prepare(raw, folder, SIDE, autoencoder, shard_size=IN_SHARD)
 
 
@@ -227,7 +227,7 @@ def test_what_others_have_put_into_a_folder_stays(name, raw, autoencoder, tmp_pa
     path = tmp_path / "out" / name
     path.mkdir(parents=True)
     (path / "mine").write_text("precious")
-    with pytest.raises(BadFile, match=f"holds something else, '{name}'.*--out"):
+    with pytest.raises(BadFile, match=f"holds something else, '{name}'.*`out`"):
         prepare(raw, tmp_path / "out", SIDE, autoencoder)
     assert (path / "mine").read_text() == "precious"
 
@@ -252,7 +252,7 @@ def test_too_little_memory_is_one_line(raw, autoencoder, tmp_path, monkeypatch):
         raise torch.OutOfMemoryError("CUDA out of memory.\nTried")
 
     monkeypatch.setattr(type(autoencoder), "encode", encode)
-    with pytest.raises(DitbenchError, match="smaller --batch-size"):
+    with pytest.raises(DitbenchError, match="smaller `batch_size`"):
         prepare(raw, tmp_path / "out", SIDE, autoencoder)
 
 

@@ -92,7 +92,7 @@ def changed(change):
         (changed(lambda s: s.update(head=torch.ones(1))), "dit: 'head' is no parameter of a published DiT"),
         (
             changed(lambda s: s.update(pos_embed=torch.ones(1, 64, 96))),
-            r"for 8x8x1 pixel, 10 classes: 'pos_embed' has shape \(1, 64, 96\), not \(1, 16, 96\). .*--resolution",
+            r"for 8x8x1 pixel, 10 classes: 'pos_embed' has shape \(1, 64, 96\), not \(1, 16, 96\). .*`resolution`",
         ),
         (changed(lambda s: s["blocks.0.mlp.fc1.bias"].fill_(torch.nan)), "'blocks.0.mlp.fc1.bias' is not finite"),
         (
@@ -168,7 +168,7 @@ def test_a_fault_is_named_as_the_file_names_it(tmp_path):
 def test_a_file_that_exists_is_not_overwritten(net, tmp_path):
     path = save(tmp_path / "published.pt", net.state_dict())
     (tmp_path / "out.safetensors").write_text("precious")
-    with pytest.raises(BadValue, match=r"out.safetensors' exists; choose another file with --out"):
+    with pytest.raises(BadValue, match=r"out.safetensors' exists; choose another file with `out`"):
         bring_in(path)
     assert (tmp_path / "out.safetensors").read_text() == "precious"
 

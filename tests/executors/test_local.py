@@ -137,9 +137,9 @@ def test_every_end_is_its_runs_alone_and_makes_room_for_the_next(toy, threads, t
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({"parallel": 1000}, "1000 runs at a time need a thread each, and torch has {}; give a smaller --parallel"),
+        ({"parallel": 1000}, "1000 runs at a time need a thread each, and torch has {}; give a smaller `parallel`"),
         ({"parallel": 0}, "0 runs at a time are none"),
-        ({"parallel": 2, "executor": "inline"}, "'inline' has no --parallel"),
+        ({"parallel": 2, "executor": "inline"}, "'inline' has no `parallel`"),
     ],
 )
 def test_what_can_not_be_is_told_first(toy, threads, tmp_path, options, told):

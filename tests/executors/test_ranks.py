@@ -205,7 +205,7 @@ def test_ctrl_c_saves_and_another_number_of_processes_goes_on(tmp_path, nobody_l
     ("options", "told"),
     [
         ({"processes": 17}, "17 processes can't share batches of 16 images"),
-        ({"processes": 2, "executor": "inline"}, "'inline' has no --nproc"),
+        ({"processes": 2, "executor": "inline"}, "'inline' has no `processes`"),
     ],
 )
 def test_what_can_not_be_is_told_first(tmp_path, options, told):

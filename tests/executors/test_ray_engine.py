@@ -188,10 +188,10 @@ def test_the_share_of_a_node():
     ("wishes", "complaint"),
     [
         ({"options": ("gpus=one",)}, "'one' is no int"),
-        ({"options": ("cpus=0",)}, "--with cpus=0: it can't be less than 1"),
+        ({"options": ("cpus=0",)}, "`options` cpus=0: it can't be less than 1"),
         ({"options": ("partition=gpu",)}, "there is no 'partition', only gpus, cpus, memory, retries, accelerator"),
         ({"options": ("gpus=1",), "processes": 2}, "2 processes need a GPU each; gpus=1 are too few"),
-        ({"wait": True}, "The executor 'ray' has no --wait"),
+        ({"wait": True}, "The executor 'ray' has no `wait`"),
     ],
 )
 def test_what_can_not_be_is_one_line(tmp_path, wishes, complaint):
@@ -218,7 +218,7 @@ def test_ray_is_an_extra_that_is_imported_when_it_is_asked_for(tmp_path, monkeyp
     subprocess.run([sys.executable, "-c", code], check=True)
     for name in [name for name in sys.modules if name.partition(".")[0] == "ray"]:
         monkeypatch.setitem(sys.modules, name, None)  # as if it were not installed
-    with pytest.raises(DitbenchError, match=r"^--executor ray needs the extra: pip install 'ditbench\[ray\]'$"):
+    with pytest.raises(DitbenchError, match=r"^`executor` ray needs the extra: pip install 'ditbench\[ray\]'$"):
         OnRay(Wishes(tmp_path))
 
 

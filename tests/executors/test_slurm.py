@@ -187,7 +187,7 @@ def test_what_is_in_the_queue_is_not_submitted_again(jobs, stand_ins, tmp_path, 
     said = told(jobs, how)
     assert said.splitlines() == [
         "Submitted 2 runs: job 77.", f"  ditbench status {tmp_path / 'tiny'}", "  scancel 77",
-        "The same command with --wait waits for the records.",
+        "The same command with `wait` waits for the records.",
     ]  # fmt: skip
     with pytest.raises(DitbenchError, match=r"queue can't be asked \(slurm_load_jobs error: Unable to contact"):
         list(execute_on_slurm(jobs, Silent(), how))
@@ -195,7 +195,7 @@ def test_what_is_in_the_queue_is_not_submitted_again(jobs, stand_ins, tmp_path, 
     slurm_queue.refuse_queued([other])
     with pytest.raises(RunBusy, match=r"is Slurm's already \(77_0\)\. Wait for it or cancel it: scancel 77_0\."):
         slurm_queue.refuse_queued(jobs)
-    with pytest.raises(RunBusy, match="with --force, scancel 77_0 first"):
+    with pytest.raises(RunBusy, match="with `force`, scancel 77_0 first"):
         list(execute_on_slurm([replace(one, fresh=True)], Silent(), how))
     assert told(jobs, how).startswith("Submitted 1 run (1 run had been before): job 77 78.")
     queue(stand_ins, _77_0="RUNNING", _78="PENDING")
@@ -316,11 +316,11 @@ def test_what_can_not_be_is_one_line(jobs, tmp_path, monkeypatch):
     with pytest.raises(BadValue, match="A limit of 1 min leaves no 120 s to save a run in"):
         settings(tmp_path, time_minutes=1)
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(DitbenchError, match="--executor slurm finds no srun here"):
+    with pytest.raises(DitbenchError, match="`executor` slurm finds no srun here"):
         list(execute_on_slurm(jobs, Silent(), settings(tmp_path)))
     for name in [name for name in sys.modules if name.partition(".")[0] == "submitit"]:
         monkeypatch.setitem(sys.modules, name, None)  # as if it were not installed
-    with pytest.raises(DitbenchError, match=r"^--executor slurm needs the extra: pip install 'ditbench\[slurm\]'$"):
+    with pytest.raises(DitbenchError, match=r"^`executor` slurm needs the extra: pip install 'ditbench\[slurm\]'$"):
         list(execute_on_slurm(jobs, Silent(), settings(tmp_path, dry_run=True)))
 
 

@@ -81,7 +81,7 @@ def test_what_ends_torchrun_lets_the_run_save(tmp_path, as_rank_0):
 def test_what_can_not_be_is_told(tmp_path, as_rank_0, monkeypatch):
     with pytest.raises(BadValue, match="'slurm' is not for processes of torchrun"):
         run(tmp_path, "toy", executor="slurm")
-    with pytest.raises(BadValue, match="'torchrun' has no --nproc"):
+    with pytest.raises(BadValue, match="'torchrun' has no `processes`"):
         run(tmp_path, "toy", processes=2)
     monkeypatch.setenv("WORLD_SIZE", "17")
     with pytest.raises(BadValue, match="17 processes can't share batches of 16 images"):

@@ -218,7 +218,7 @@ def test_a_tracker_that_breaks_is_told_once_and_left_alone(job, fake, monkeypatc
     tracker.close()
     assert fake.told == told
     said = [record.getMessage() for record in caplog.records if record.name == "ditbench.executors.trackers"]
-    line = "--log fake broke, and the runs go on without it: OSError: the disk is full"
+    line = "the tracker fake broke, and the runs go on without it: OSError: the disk is full"
     assert said == ([line] if places else [])
 
 
@@ -231,7 +231,7 @@ def test_a_person_is_told_in_one_line_and_no_run_is_lost(job, offline, tmp_path,
 
 
 def what_is_told(job, offline, out, errors):
-    assert errors.startswith("--log tensorboard broke, and the runs go on without it: FileExistsError:")
+    assert errors.startswith("the tracker tensorboard broke, and the runs go on without it: FileExistsError:")
     assert errors.count("\n") == 1 and "toy:nano" in out and "wandb" not in out
     assert read_record(job.directory / "record.json").status == "finished"
     (path,) = offline.glob("wandb/offline-run-*/*.wandb")
@@ -308,14 +308,14 @@ def test_what_can_not_be_used_is_bad_input(toy, tmp_path, monkeypatch, command, 
 
 def test_a_mere_folder_named_wandb_is_not_the_library(monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", types.ModuleType("wandb"))
-    with pytest.raises(DitbenchError, match=r"^--log wandb needs the extra: pip install 'ditbench\[wandb\]'$"):
+    with pytest.raises(DitbenchError, match=r"^`log` wandb needs the extra: pip install 'ditbench\[wandb\]'$"):
         trackers.start(["wandb"])
 
 
 def test_a_library_that_is_there_but_broken_is_named(install, fake, monkeypatch):
     install("broken", "broken", "1 / 0")
     monkeypatch.setattr(fake, "needs", ("broken:thing",))
-    with pytest.raises(DitbenchError, match=r"--log fake: its library can't be imported \(ZeroDivisionError"):
+    with pytest.raises(DitbenchError, match=r"`log` fake: its library can't be imported \(ZeroDivisionError"):
         trackers.start(["fake"])
 
 

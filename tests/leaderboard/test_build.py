@@ -124,7 +124,7 @@ def test_one_changed_byte_is_seen(tmp_path, name):
 def test_somebody_elses_files_are_not_overwritten(tmp_path):
     (tmp_path / "README.md").write_text("# My project")
     (tmp_path / CURVES_FILE).write_text("mine")
-    with pytest.raises(BadFile, match=r"README\.md.*choose another --out"):
+    with pytest.raises(BadFile, match=r"README\.md.*choose another `out`"):
         build(boards(RECORDS), tmp_path)
     assert content(tmp_path) == {"README.md": b"# My project", CURVES_FILE: b"mine"}
     (tmp_path / "README.md").unlink()
@@ -134,7 +134,7 @@ def test_somebody_elses_files_are_not_overwritten(tmp_path):
 
 def test_a_place_that_can_not_be_written_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(DitbenchError, match="--out"):
+    with pytest.raises(DitbenchError, match="`out`"):
         build(boards(RECORDS), tmp_path / "file")
 
 

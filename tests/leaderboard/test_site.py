@@ -208,7 +208,7 @@ def test_a_site_is_served_to_this_machine_alone(site):
         threading.Thread(target=server.serve_forever, daemon=True).start()
         found = {name: ask(server.server_port, name) for name in ("/", "/assets/theme.js", "/runs/", "/../x", "/none")}
         server.shutdown()
-        with pytest.raises(DitbenchError, match=r"Port \d+ can't be had .* Choose another with --port"):
+        with pytest.raises(DitbenchError, match=r"Port \d+ can't be had .* Choose another with `port`"):
             make_server(site, server.server_port)
     assert found["/"] == (200, "text/html; charset=utf-8") and found["/assets/theme.js"] == (200, "text/javascript")
     assert [found[name][0] for name in ("/runs/", "/../x", "/none")] == [404] * 3

@@ -43,7 +43,7 @@ def test_missing_weights_are_one_line_with_file_source_hash_and_way_out(remote):
         extractor.weights.sha256,
         there.as_uri(),
         "ditbench fetch remote",
-        "--weights",
+        "`weights`",
     ):
         assert part in line
     assert "\n" not in line and not has_weights(extractor)
@@ -102,7 +102,7 @@ def test_other_weights_in_their_place_are_refused(tmp_path):
     with pytest.raises(BadFile, match=r"has sha256 .* not 901f43288be1\.\.\."):
         load_extractor(DIGITS, forged)
     for nothing in (tmp_path / "nowhere", tmp_path):
-        with pytest.raises(BadFile, match=r"--weights '.*' is no file; 'digits-cnn' takes digits-cnn\.safetensors"):
+        with pytest.raises(BadFile, match=r"`weights` '.*' is no file; 'digits-cnn' takes digits-cnn\.safetensors"):
             load_extractor(DIGITS, nothing)
 
 

@@ -170,17 +170,17 @@ def test_a_run_that_will_not_fit_is_told_with_the_way_out():
     found = estimate(a_run(), load, small, [PROFILE])
     told = misfit(found, small)
     assert told.startswith("dit:S/2 will not fit: about 15.2 GiB on each GPU, and NVIDIA H100 80GB HBM3 has 8.0 GiB.")
-    assert told.endswith("Try --micro-batch 128, --checkpointing, or more --gpus.") and "\n" not in told
+    assert told.endswith("Try `micro_batch` 128, `checkpointing`, or more `gpus`.") and "\n" not in told
     for way in (a_run(micro_batch=128), a_run()):
         machine = small if way.recipe.micro_batch else replace(small, gpus=2)
         assert misfit(estimate(way, load, machine, [PROFILE]), machine) is None
     assert misfit(estimate(a_run(), load, ONE, [PROFILE]), ONE) is None
     tiny = replace(ONE, memory=0.5 * 2**30)
     told = misfit(estimate(a_run(), load, tiny, [PROFILE]), tiny)
-    assert told.endswith("too large as they are: --shard spreads them; take 2 GPUs at least.")
+    assert told.endswith("too large as they are: `shard` spreads them; take 2 GPUs at least.")
     two = replace(tiny, gpus=2, shard=True)
     assert misfit(estimate(a_run(micro_batch=1), load, two, [PROFILE]), two) is None
-    assert "Try --micro-batch" in misfit(estimate(a_run(), load, two, [PROFILE]), two)
+    assert "Try `micro_batch`" in misfit(estimate(a_run(), load, two, [PROFILE]), two)
     none = replace(ONE, memory=0.01 * 2**30)
     assert "take GPUs with more memory" in misfit(estimate(a_run(), load, none, [PROFILE]), none)
     unknown = replace(ONE, memory=None)

@@ -63,5 +63,5 @@ def test_kill_9_never_leaves_a_torn_file(tmp_path):
 
 def test_an_unwritable_folder_is_one_clear_line(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(DitbenchError, match=r"can't be written .* Choose another with --out"):
+    with pytest.raises(DitbenchError, match=r"can't be written .* Choose another with `out`"):
         make_writable(tmp_path / "file" / "below")

@@ -131,9 +131,9 @@ def test_the_run_id_changes_with_whatever_changes_the_result(registry):
         ({"eval_at": (0.5, 0.5)}, "name each once, in ascending order"),
         ({"eval_at": (0.5, 0.25)}, "name each once, in ascending order"),
         ({"data": "there"}, "the data set 'digits' is always at hand; it can't be read from 'there'"),
-        ({"data": "digits:there"}, "--data 'digits:there': the data set 'digits' is always at hand"),
-        ({"data": "image-folder"}, "Track 'tiny': where is the data? Give its folder with --data DIR"),
-        ({"data": "hf"}, "--data hf:NAME"),
+        ({"data": "digits:there"}, "`data` 'digits:there': the data set 'digits' is always at hand"),
+        ({"data": "image-folder"}, "Track 'tiny': where is the data? Give its folder with `data` DIR"),
+        ({"data": "hf"}, "`data` hf:NAME"),
         (
             {"track": "imagenet256"},
             "ditbench data prepare SOURCE --vae stabilityai/sd-vae-ft-mse --resolution 256 --out",
@@ -205,7 +205,7 @@ def test_what_fits_training_into_memory_is_no_other_run(registry):
     assert small.settings["checkpointing"] is False
     assert small.build_settings == {**small.settings, "checkpointing": True}
     assert small.hash == plain.hash and small.track.hash == plain.track.hash
-    with pytest.raises(BadValue, match=r"--micro-batch 48: .*batch_size 64 is no multiple of micro_batch 48"):
+    with pytest.raises(BadValue, match=r"`micro_batch` 48: .*batch_size 64 is no multiple of micro_batch 48"):
         plan(registry, "dit", track="digits", micro_batch=48)
 
 

@@ -194,7 +194,7 @@ def test_a_damaged_checkpoint_is_told_in_one_line(tmp_path, damage):
             facts.write_text(facts.read_text().replace('"before"', '"after"'))
     with pytest.raises(BadFile, match=r"can't be read|does not fit") as told:
         trainer().restore(Checkpoints(tmp_path, "hash").latest())
-    assert "--force" in str(told.value) and "\n" not in str(told.value)
+    assert "`force`" in str(told.value) and "\n" not in str(told.value)
 
 
 def test_one_checkpoint_stays_and_what_a_kill_leaves_is_no_checkpoint(tmp_path):

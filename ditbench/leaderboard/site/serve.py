@@ -46,7 +46,7 @@ def make_server(folder: Path, port: int = 0) -> ThreadingHTTPServer:
     try:
         return ThreadingHTTPServer((HOST, port), partial(_Handler, directory=str(folder)))
     except (OSError, OverflowError) as error:
-        raise DitbenchError(f"Port {port} can't be had ({error}). Choose another with --port.") from None
+        raise DitbenchError(f"Port {port} can't be had ({error}). Choose another with `port`.") from None
 
 
 def serve(folder: Path, port: int = 0, browse: bool = True, tell: Callable[[str], object] = str) -> None:
