@@ -12,7 +12,7 @@ from records import sound
 from tampering import content_of
 
 from ditbench.components import Metric, Sampler
-from ditbench.discovery import Source, installed_sources
+from ditbench.discovery import PluginSource, installed_sources
 from ditbench.errors import BadValue
 from ditbench.hookspecs import hookimpl
 from ditbench.records.facts import Measurement
@@ -110,7 +110,7 @@ def with_sampler(times):
     """All that is installed, and a sampler that tells its times so."""
     sampler = Sampler(name="midpoint", sample="mine:sample", objectives=("flow",), times=times)
     plugin = SimpleNamespace(ditbench_samplers=hookimpl(lambda: [sampler]))
-    return Registry([*installed_sources(), Source("mine", "ditbench-mine", "0.1", lambda: plugin)])
+    return Registry([*installed_sources(), PluginSource("mine", "ditbench-mine", "0.1", lambda: plugin)])
 
 
 def fails(steps):
