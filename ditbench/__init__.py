@@ -26,24 +26,29 @@ from .hookspecs import hookimpl
 
 if TYPE_CHECKING:
     from .campaign import run
-    from .datasets.examples import Data, Examples, Request, from_arrays
+    from .datasets.examples import AutoencoderFacts, Data, Examples, Request, from_arrays
     from .denoiser.cost import cost_of
     from .executors.engine import Engine, Listener, Wishes
     from .executors.jobs import Job, carry_out
+    from .executors.listeners import Silent
+    from .executors.local import preflight
     from .leaderboard.tables import tables
     from .metrics.features import Features, Moments
     from .metrics.quality import Score
     from .profiling.estimate import makespan
     from .profiling.hardware import dense_peak
+    from .records.facts import Environment
     from .records.record import Record, read_record
     from .registry import Registry
-    from .runtime.progress import Watch
+    from .runtime.progress import Progress, Watch
     from .sampling.samplers import Walk
+    from .tracks.config import RunConfig
     from .tracks.track import Track, load_track
     from .training.objectives import TIME_SCALE, DiffusionObjective
 
 _ON_FIRST_USE = {  # name -> module: a plugin that registers itself should not pay for torch, pandas and pydantic
     "run": "campaign",
+    "AutoencoderFacts": "datasets.examples",
     "Data": "datasets.examples",
     "Examples": "datasets.examples",
     "Request": "datasets.examples",
@@ -54,17 +59,22 @@ _ON_FIRST_USE = {  # name -> module: a plugin that registers itself should not p
     "Wishes": "executors.engine",
     "Job": "executors.jobs",
     "carry_out": "executors.jobs",
+    "Silent": "executors.listeners",
+    "preflight": "executors.local",
     "tables": "leaderboard.tables",
     "Features": "metrics.features",
     "Moments": "metrics.features",
     "Score": "metrics.quality",
     "makespan": "profiling.estimate",
     "dense_peak": "profiling.hardware",
+    "Environment": "records.facts",
     "Record": "records.record",
     "read_record": "records.record",
     "Registry": "registry",
+    "Progress": "runtime.progress",
     "Watch": "runtime.progress",
     "Walk": "sampling.samplers",
+    "RunConfig": "tracks.config",
     "Track": "tracks.track",
     "load_track": "tracks.track",
     "DiffusionObjective": "training.objectives",
@@ -74,6 +84,7 @@ _ON_FIRST_USE = {  # name -> module: a plugin that registers itself should not p
 __all__ = [
     "TIME_SCALE",
     "Architecture",
+    "AutoencoderFacts",
     "BadValue",
     "Data",
     "Dataset",
@@ -81,6 +92,7 @@ __all__ = [
     "DiffusionObjective",
     "DitbenchError",
     "Engine",
+    "Environment",
     "Examples",
     "Executor",
     "Extractor",
@@ -92,11 +104,14 @@ __all__ = [
     "Native",
     "Objective",
     "Option",
+    "Progress",
     "Record",
     "Registry",
     "Request",
+    "RunConfig",
     "Sampler",
     "Score",
+    "Silent",
     "Track",
     "Value",
     "Walk",
@@ -110,6 +125,7 @@ __all__ = [
     "hookimpl",
     "load_track",
     "makespan",
+    "preflight",
     "read_record",
     "run",
     "tables",

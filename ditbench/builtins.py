@@ -3,15 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from .components import (
-    Dataset,
-    Executor,
-    Extractor,
-    Metric,
-    Objective,
-    Sampler,
-    Weights,
-)
+from .components import Dataset, Executor, Extractor, Metric, Objective, Sampler, Weights
 from .hookspecs import hookimpl
 
 REFERENCE_ARCHITECTURES = ("dit", "uvit", "mdt", "diffit")  # what a run compares unless told otherwise

@@ -38,7 +38,7 @@ def run(
 
     Finished runs are skipped and interrupted ones resumed, so calling again is free. A run that fails has a
     record that says so. Raises `DitbenchError` for any mistake in the arguments, before training, and
-    `ditbench.executors.slurm.NoRecordsYet` where runs are submitted to Slurm and nobody waits for them.
+    `ditbench.errors.NoRecordsYet` where runs are submitted to Slurm and nobody waits for them.
     Under torchrun, the processes other than rank 0's carry out what it says, and get no records.
     A script that calls this needs the ``if __name__ == "__main__":`` guard, since runs are processes.
 

@@ -127,7 +127,7 @@ class Native:
     """What an architecture's own paper trains with: what it changes of a track's recipe and of its objective.
 
     ``recipe`` may set the optimiser, learning rate, betas, weight decay, warm-up, decay and clipping, by their names in
-    `ditbench.tracks.track.Recipe`; ``objectives`` are settings of the objectives of these names, such as a weighting.
+    a track's ``[recipe]``; ``objectives`` are settings of the objectives of these names, such as a weighting.
     """
 
     source: str  # where that is written, e.g. "arXiv:2209.12152, Appendix"
@@ -225,7 +225,7 @@ def label(name: str, size: str, options: Mapping[str, Value]) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """Real images with labels. ``load(request)`` takes a `Request` and returns `Data`, both of `datasets.examples`."""
+    """Real images with labels. ``load(request)`` takes a `ditbench.Request`, returns `ditbench.Data`."""
 
     name: str
     load: ObjectReference
@@ -239,7 +239,7 @@ class Dataset:
 
 @dataclass(frozen=True, kw_only=True)
 class Objective:
-    """How x_t is made and what is regressed. ``make(**settings)`` returns an objective of `objectives.py`.
+    """How x_t is made and what is regressed. ``make(**settings)`` returns a `ditbench.DiffusionObjective`.
 
     A track's settings override those of the record.
     """
@@ -256,7 +256,7 @@ class Objective:
 
 @dataclass(frozen=True, kw_only=True)
 class Sampler:
-    """A way to walk from noise to an image; ``sample(walk)`` as in `samplers.py`.
+    """A way to walk from noise to an image; ``sample(walk)`` takes a `ditbench.Walk`.
 
     ``times(steps)`` returns the times in [0, 1000] at which it asks the denoiser for an image, one for each evaluation,
     in any order. `ditbench records validate` counts the evaluations of a record again by it; without it, it can't.
@@ -280,10 +280,10 @@ class Sampler:
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """A quality metric; ``measure(fake, real)`` as in `quality.py` returns a `ditbench.metrics.quality.Score`.
+    """A quality metric; ``measure(fake, real)`` takes `ditbench.Features` and returns a `ditbench.Score`.
 
     ``raw`` is the kind of raw numbers that its scores have: ``terms`` that add up, ``values`` that are averaged, or
-    ``counts`` of hits and tries; "": none, or any. `ditbench records validate` can't do without where they are told.
+    ``counts`` of hits and tries; "": none, or any. `ditbench records validate` needs it to compute a value again.
     """
 
     name: str
@@ -349,7 +349,7 @@ class Extractor:
 
 @dataclass(frozen=True, kw_only=True)
 class Executor:
-    """Where runs happen. ``make(wishes)`` takes `Wishes` and returns an `Engine`, both of `ditbench.executors.jobs`.
+    """Where runs happen. ``make(wishes)`` takes `ditbench.Wishes` and returns a `ditbench.Engine`.
 
     It raises `BadValue` for a wish that it can't fulfil.
     """

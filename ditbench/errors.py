@@ -44,3 +44,14 @@ class RunBusy(DitbenchError):
 
 class BadFile(DitbenchError):
     """A file that is missing, damaged, or not what it should be."""
+
+
+class NoRecordsYet(DitbenchError):
+    """No mistake: what was asked for is done, and its records are not there yet. The text says what happened.
+
+    Raised, since `ditbench.run` promises a record for every run, and these have none.
+    """
+
+    def __init__(self, text: str, *, interrupted: bool = False) -> None:
+        self.interrupted = interrupted  # by Ctrl-C, while it waited
+        super().__init__(text)

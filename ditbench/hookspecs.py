@@ -7,15 +7,7 @@ from pathlib import Path
 
 import pluggy
 
-from .components import (
-    Architecture,
-    Dataset,
-    Executor,
-    Extractor,
-    Metric,
-    Objective,
-    Sampler,
-)
+from .components import Architecture, Dataset, Executor, Extractor, Metric, Objective, Sampler
 
 hookspec = pluggy.HookspecMarker("ditbench")
 hookimpl = pluggy.HookimplMarker("ditbench")

@@ -99,8 +99,8 @@ def only(options: type[Options], given: Mapping[str, Any]) -> Options:
 def takes(options: type) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """For a function of ``**options``: the defaults of those that a call leaves out.
 
-    Its signature has every option, and its docstring explains each, as if they stood there. A name that there is not
-    is a `TypeError`, as of any other function.
+    Its signature has every option, and its docstring explains each, as if they stood there. An unknown
+    name is a `TypeError`, as of any other function.
     """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:

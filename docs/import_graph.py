@@ -25,6 +25,12 @@ def place(module: str) -> str:
     return module.split(".")[0]
 
 
+def _is_ours(name: str) -> bool:
+    """Whether a dotted name is a module or a package of ours."""
+    file = CORE.parent / name.replace(".", "/")
+    return file.with_suffix(".py").exists() or (file / "__init__.py").exists()
+
+
 def imports(path: Path) -> Iterator[tuple[str, bool]]:
     """(module, whole and absolute, or what it is called outside; inside a function) of every import of a file."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
@@ -34,11 +40,8 @@ def imports(path: Path) -> Iterator[tuple[str, bool]]:
         if isinstance(node, ast.ImportFrom) and node.level:
             base = ".".join(["ditbench", *package[: len(package) + 1 - node.level], *filter(None, [node.module])])
             for alias in node.names:
-                is_module = (CORE.parent / f"{base}.{alias.name}".replace(".", "/")).with_suffix(".py").exists()
-                yield (
-                    (f"{base}.{alias.name}" if is_module or (not node.module and "." in base) else base),
-                    node in inside,
-                )
+                whole = f"{base}.{alias.name}"
+                yield whole if _is_ours(whole) else base, node in inside
         elif isinstance(node, ast.ImportFrom):
             yield node.module or "", node in inside
         elif isinstance(node, ast.Import):

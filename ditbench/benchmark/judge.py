@@ -12,10 +12,7 @@ from torch import nn
 
 from ..errors import BadFile
 from ..metrics.scoring import Networks, Real
-from ..records.facts import (
-    Measurement,
-    Milestone,
-)
+from ..records.facts import Measurement, Milestone
 from ..records.files import MILESTONES_FILE
 from ..runtime.distributed import ALONE, World
 from ..runtime.fsdp import gather

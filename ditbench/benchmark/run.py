@@ -13,15 +13,7 @@ from ..datasets.examples import Data
 from ..datasets.loading import Feed
 from ..denoiser.cost import cost_of
 from ..errors import BadFile
-from ..records.facts import (
-    Cost,
-    DataFacts,
-    Environment,
-    Memory,
-    PeakMemory,
-    RawWeights,
-    TrainingFacts,
-)
+from ..records.facts import Cost, DataFacts, Environment, Memory, PeakMemory, RawWeights, TrainingFacts
 from ..records.files import GRID_FILE, RAW_WEIGHTS_FILE, SAMPLES_FILE, WEIGHTS_FILE
 from ..records.record import Record, identity
 from ..registry import Registry

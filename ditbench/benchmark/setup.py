@@ -11,14 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from ..components import (
-    Architecture,
-    DenoiserSpec,
-    Extractor,
-    Metric,
-    Sampler,
-    load,
-)
+from ..components import Architecture, DenoiserSpec, Extractor, Metric, Sampler, load
 from ..datasets.autoencoder import Autoencoder, load_autoencoder
 from ..datasets.examples import Data, Request
 from ..errors import BadFile, BadValue, one_line

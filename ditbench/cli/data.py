@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .app import EXIT_INTERRUPTED, app
+from .options import Device, Offline
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -44,12 +45,12 @@ def prepare(
     processes: Annotated[
         int, typer.Option(min=1, help="That work at once; on several machines, start it on each.")
     ] = 1,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    device: Device = "auto",
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Images in one pass of the autoencoder, on a GPU.")
     ] = None,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave unreadable images out, and note them.")] = False,
-    offline: Annotated[bool, typer.Option("--offline", help="Never touch the network.")] = False,
+    offline: Offline = False,
 ) -> None:
     """Crop and encode images into shards: the latents of each image and of its mirror image, or its pixels.
 

@@ -15,14 +15,7 @@ from ..components import Extractor
 from ..executors.jobs import Job
 from ..executors.listeners import Silent
 from ..leaderboard.boards import Board, boards
-from ..leaderboard.tables import (
-    Column,
-    columns,
-    floor,
-    provisional,
-    ties,
-    unranked,
-)
+from ..leaderboard.tables import Column, columns, floor, provisional, ties, unranked
 from ..records.record import Record
 from ..registry import Plugin
 from ..runtime.progress import Progress, Stage

@@ -11,7 +11,7 @@ import typer
 
 from ..errors import BadValue
 from .app import app, fetch_weights, installed
-from .options import as_flags
+from .options import Device, Offline, as_flags
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -32,7 +32,7 @@ def evaluate(
     features: Annotated[str, typer.Option(help="Extractor; see `ditbench list extractors`.")] = "inception-v3-compat",
     metrics: Annotated[str, typer.Option(help="Metrics, separated by commas; the extractor's own if not said.")] = "",
     weights: Annotated[Path | None, typer.Option(help="The extractor's file of weights, if not in the cache.")] = None,
-    offline: Annotated[bool, typer.Option("--offline", help="Never touch the network.")] = False,
+    offline: Offline = False,
     architecture: Annotated[str, typer.Option(help="Of a checkpoint: name[:size][+option=value]...")] = "",
     track: Annotated[str, typer.Option(help="Of a checkpoint: how it is sampled.")] = "",
     data: Annotated[str, typer.Option(help="Of a checkpoint: where its track's data is; see `ditbench run`.")] = "",
@@ -41,7 +41,7 @@ def evaluate(
     seed: Annotated[int, typer.Option(help="Of a checkpoint: of the images.")] = 0,
     floor: Annotated[bool, typer.Option(help="Also score random halves of the real images.")] = True,
     allow_jpeg: Annotated[bool, typer.Option("--allow-jpeg", help="Score lossy images, and mark them.")] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    device: Device = "auto",
     batch_size: Annotated[int, typer.Option(min=1, help="Images in one pass of the extractor.")] = 100,
     out: Annotated[Path, typer.Option(help="Folder for the record.")] = Path("evaluations"),
 ) -> None:

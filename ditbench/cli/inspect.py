@@ -10,16 +10,7 @@ import typer
 
 from ..errors import DitbenchError
 from .app import app, installed, show
-from .options import (
-    AsJson,
-    Channels,
-    Classes,
-    LearnVariance,
-    Resolution,
-    SpaceOption,
-    as_flags,
-    spec_changes,
-)
+from .options import AsJson, Channels, Classes, LearnVariance, Resolution, SpaceOption, as_flags, spec_changes
 
 if TYPE_CHECKING:
     from ..denoiser.sizes import Size, Unfit

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 import typer
 
 from ..errors import BadValue
-from ..options import About, CampaignOptions, described
+from ..options import About, CampaignOptions, PlaceOptions, described
 
 
 def installed_architectures(incomplete: str) -> list[str]:
@@ -40,6 +40,8 @@ TrackName = Annotated[
     str, typer.Option(help="Track, or a track's file; see `ditbench list tracks`.", autocompletion=installed_tracks)
 ]
 Seeds = Annotated[str, typer.Option(help="Training seeds, separated by commas.")]
+Device = Annotated[str, typer.Option(help=described(PlaceOptions)["device"][1].text)]
+Offline = Annotated[bool, typer.Option("--offline", help=described(PlaceOptions)["offline"][1].text)]
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON, for programs.")]
 
 # What differs from the input that a size was made for; shared by `sizes`, `import` and `profile`.
@@ -88,7 +90,7 @@ class _Typed(NamedTuple):
     """An option that is typed otherwise than Python gives it."""
 
     kind: Any
-    default: Any
+    default: Any  # ...: Python's
     read: Callable[[Any], Any]
 
 
@@ -97,7 +99,7 @@ _TYPED = {
     "eval_at": _Typed(str, "", parse_shares),
     "log": _SEVERAL,
     "options": _SEVERAL,
-    "out": _Typed(Path, Path("runs"), Path),
+    "out": _Typed(Path, ..., Path),
 }
 _SPELLED = {  # where the flag is not the option's name with dashes
     "architectures": "--plugins",
@@ -162,7 +164,8 @@ def offers(options: type, *names: str) -> Callable[[Callable[..., None]], Callab
 
 def _parameter(name: str, kind: Any, about: About) -> inspect.Parameter:
     """An option as typer reads it from a signature."""
-    typed = _TYPED.get(name, _Typed(kind, about.default, lambda value: value))
+    typed = _TYPED.get(name, _Typed(kind, ..., lambda value: value))
+    default = about.default if typed.default is ... else typed.default
     shown = typer.Option(flag(name), help=about.text, **_MORE.get(name, {}))
     annotation = Annotated[typed.kind, shown]  # type: ignore[name-defined]
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=typed.default, annotation=annotation)
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)

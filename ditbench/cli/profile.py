@@ -9,15 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from .app import EXIT_FAILED, EXIT_INTERRUPTED, app, installed
-from .options import (
-    Channels,
-    Classes,
-    LearnVariance,
-    Resolution,
-    SpaceOption,
-    as_flags,
-    spec_changes,
-)
+from .options import Channels, Classes, Device, LearnVariance, Resolution, SpaceOption, as_flags, spec_changes
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -39,7 +31,7 @@ def profile(
         Literal["float32", "bfloat16"] | None, typer.Option(help="bfloat16: autocast. The track's, or float32.")
     ] = None,
     compile_: Annotated[bool, typer.Option("--compile", help="torch.compile, as one graph.")] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    device: Device = "auto",
     seed: Annotated[int | None, typer.Option(min=0, help="Repeats the random order of an earlier command.")] = None,
     out: Annotated[Path, typer.Option(help="Folder for records, tables and plot.")] = Path("profiles"),
     resolution: Resolution = None,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Unpack
 import typer
 
 from ..builtins import REFERENCE_ARCHITECTURES
+from ..errors import NoRecordsYet
 from ..options import CampaignOptions
 from .app import EXIT_FAILED, EXIT_INTERRUPTED, app
 from .options import Plugins, Seeds, TrackName, as_flags, offers, parse_seeds
@@ -38,7 +39,6 @@ def run(
     """
     from .. import campaign
     from ..executors.listeners import Silent
-    from ..executors.slurm import NoRecordsYet
     from .console import make_console
     from .display import Lines, Live
 

@@ -9,14 +9,7 @@ import typer
 
 from ..errors import BadValue
 from .app import app, fetch_weights, installed
-from .options import (
-    Channels,
-    Classes,
-    LearnVariance,
-    Resolution,
-    SpaceOption,
-    spec_changes,
-)
+from .options import Channels, Classes, LearnVariance, Resolution, SpaceOption, spec_changes
 
 
 @app.command(epilog="Example: ditbench fetch inception-v3-compat")

@@ -1,4 +1,4 @@
-"""Pixels: the one conversion between floats and bytes, the sample grid, and the ADM sample file."""
+"""Pixels: the one conversion between floats and bytes."""
 
 from __future__ import annotations
 

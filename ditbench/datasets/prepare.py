@@ -28,14 +28,7 @@ from ..errors import BadFile, BadValue, DitbenchError
 from ..runtime.processes import end_with_parent, ignoring_ctrl_c
 from ..runtime.progress import CountCallback
 from ..storage.claims import Claim, waiting_for
-from ..storage.files import (
-    exists,
-    in_cache,
-    is_folder,
-    make_writable,
-    whole_path,
-    write_text,
-)
+from ..storage.files import exists, in_cache, is_folder, make_writable, whole_path, write_text
 from .autoencoder import Autoencoder, load_autoencoder
 from .examples import check_labels
 from .folder import list_folder

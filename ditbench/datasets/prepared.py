@@ -19,17 +19,7 @@ from .image_sets import ImageSet
 from .pixels import Bytes
 from .prepare import list_source, prepare
 from .raw import RawImages
-from .shards import (
-    AUTOENCODER,
-    MANIFEST,
-    Manifest,
-    Prepared,
-    again,
-    is_prepared,
-    mean_and_std,
-    open_prepared,
-    sums,
-)
+from .shards import AUTOENCODER, MANIFEST, Manifest, Prepared, again, is_prepared, mean_and_std, open_prepared, sums
 
 _FORMAT = 1  # of the cache
 _CHUNK = 1024  # rows read at a time

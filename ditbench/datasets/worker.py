@@ -31,17 +31,7 @@ from .autoencoder import PART, Autoencoder
 from .crop import centre_crop, decode, digests
 from .pixels import Bytes
 from .raw import RawImages
-from .shards import (
-    PARTS,
-    PreparationPlan,
-    Shard,
-    Skipped,
-    again,
-    read_digests,
-    read_json,
-    shard_path,
-    sums,
-)
+from .shards import PARTS, PreparationPlan, Shard, Skipped, again, read_digests, read_json, shard_path, sums
 
 _AT_ONCE = 8  # images between two reports, or one per thread
 _ASK_AGAIN = 0.5  # seconds until shards that others are making are looked at again

@@ -1,4 +1,4 @@
-"""What a denoiser costs: parameters, multiply-accumulates, peak memory."""
+"""What a denoiser costs: parameters, multiply-accumulates."""
 
 from __future__ import annotations
 

@@ -6,7 +6,6 @@ What comes out is a safetensors file as a run's own: it loads into the denoiser 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import re
 import warnings
@@ -23,7 +22,7 @@ from torch import Tensor
 
 from ..components import DenoiserSpec, Selection, load
 from ..errors import BadFile, BadValue
-from ..storage.files import make_writable, write_atomically
+from ..storage.files import make_writable, sha256_of, write_atomically
 
 WeightsChoice = Literal["ema", "raw"]
 _ENTRIES: Mapping[WeightsChoice, str] = {"ema": "ema", "raw": "model"}  # of a training checkpoint, as DiT's
@@ -66,7 +65,7 @@ def import_checkpoint(
         "architecture": selection.label,
         "spec": json.dumps(asdict(spec)),
         "weights": stated,
-        "source_sha256": _sha256(checkpoint),
+        "source_sha256": sha256_of(checkpoint),
     }
     tensors = {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in converted.items()}
     make_writable(out.parent)
@@ -154,8 +153,3 @@ def _is_state_dict(content: object) -> TypeGuard[dict[str, Tensor]]:
         and bool(content)
         and all(isinstance(key, str) and isinstance(value, Tensor) for key, value in content.items())
     )
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

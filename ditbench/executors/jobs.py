@@ -1,4 +1,4 @@
-"""One run as a job: what an executor is handed, what it is asked, and how a job becomes a record.
+"""One run as a job: what an executor is handed, and how it becomes a record.
 
 This module imports no torch; the process that carries out a run does.
 """
@@ -22,9 +22,9 @@ from ..storage.claims import CLAIMS, Claim, sole_writer
 from ..storage.files import cache_folder, sweep
 from ..tracks.config import RunConfig
 
-BENCH = "ditbench.benchmark.run"  # what carries a run out, imported late
+PROTOCOL = "ditbench.benchmark.run"  # what carries a run out, imported late
 RESTARTS = 3  # of a run in several processes, after one of them was killed
-PRELOAD = (BENCH,)  # of runs' processes; pulls in torch, diffusers, torchmetrics, scikit-learn: about 6 s, once
+PRELOAD = (PROTOCOL,)  # of runs' processes; pulls in torch, diffusers, torchmetrics, scikit-learn: about 6 s, once
 LOG_FILE = "log.txt"  # what the run's process printed, and the traceback if it raised
 
 
@@ -71,7 +71,7 @@ def carry_out(job: Job, watch: Watch, world: Any = None) -> Record:
     With a `World` this is its main process: the others are told whether there is anything to run, and an error that is
     no result of the run is not recorded but raised, so that they can start again.
     """
-    bench, about = _late(BENCH), (job.config, job.directory, job.environment)
+    protocol, about = _late(PROTOCOL), (job.config, job.directory, job.environment)
     with sole_writer(job.directory) as claim:
         watch = _while_ours(claim, watch)
         if job.fresh:
@@ -82,9 +82,9 @@ def carry_out(job: Job, watch: Watch, world: Any = None) -> Record:
             world.from_main(record is None)
         try:
             if record is None:
-                record = bench.run(*about, Registry.installed(), watch, *([world] if world else []))
+                record = protocol.run(*about, Registry.installed(), watch, *([world] if world else []))
             elif job.lacks(record):
-                record = bench.supplement(*about, record, Registry.installed(), watch)
+                record = protocol.supplement(*about, record, Registry.installed(), watch)
             else:
                 return record
         except BaseException as error:

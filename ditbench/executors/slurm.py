@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ..errors import BadValue, DitbenchError, RunBusy, one_line
+from ..errors import BadValue, DitbenchError, NoRecordsYet, RunBusy, one_line
 from ..records.facts import Environment
 from ..records.files import FILE_NAME
 from ..records.record import Record, write_record
@@ -27,14 +27,7 @@ from ..tracks.config import RunConfig
 from .engine import Listener, Wishes, options_of
 from .jobs import Job, unfinished
 from .local import preflight
-from .slurm_queue import (
-    FOLDER,
-    Cluster,
-    in_queue,
-    is_alive,
-    remember,
-    states_or_unknown,
-)
+from .slurm_queue import FOLDER, Cluster, in_queue, is_alive, remember, states_or_unknown
 from .slurm_task import SAVE, SlurmTask, answer_preflight, library
 
 REQUEUES = 1000  # times that submitit puts a task back whose time was up
@@ -101,17 +94,6 @@ class Slurm:
         return execute_on_slurm(jobs, listener, self.settings)
 
 
-class NoRecordsYet(DitbenchError):
-    """No mistake: what was asked for is done, and its records are not there yet. The text says what happened.
-
-    Raised, since `campaign.run` promises a record for every run, and these have none.
-    """
-
-    def __init__(self, text: str, *, interrupted: bool = False) -> None:
-        self.interrupted = interrupted  # by Ctrl-C, while it waited
-        super().__init__(text)
-
-
 def execute_on_slurm(jobs: Sequence[Job], listener: Listener, settings: Settings) -> Iterator[Record]:
     """Hand the runs to Slurm as one array job, and with `wait` yield their records as the tasks end.
 
@@ -155,7 +137,7 @@ def script(jobs: Sequence[Job], settings: Settings) -> str:
 def preflight_on_slurm(
     configs: Sequence[RunConfig], settings: Settings, processes: int = 1
 ) -> tuple[list[RunConfig], Environment]:
-    """`executors.preflight` on a machine that the runs will get, since a login node has other hardware: one short job.
+    """`local.preflight` on a machine that the runs will get, since a login node has other hardware: one short job.
 
     It is waited for, however long the queue is.
     """

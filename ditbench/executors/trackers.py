@@ -19,7 +19,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
-from PIL import Image
 from pydantic_core import to_jsonable_python
 
 from ..errors import BadFile, DitbenchError, one_line
@@ -133,6 +132,7 @@ class TensorBoard(TrackedRun):
 
     name = "tensorboard"
     needs = (
+        "PIL.Image:open",
         "tensorboard.compat.proto.event_pb2:Event",
         "tensorboard.compat.proto.event_pb2:SessionLog",
         "tensorboard.compat.proto.summary_pb2:Summary",
@@ -177,7 +177,7 @@ class TensorBoard(TrackedRun):
             self._write(step=step, summary=self._library.scalar_pb(name, value))
 
     def _image(self, name: str, path: Path) -> Any:
-        with Image.open(path) as grid:
+        with self._library.open(path) as grid:
             width, height = grid.size
         summary = self._library.Summary
         image = summary.Image(width=width, height=height, encoded_image_string=path.read_bytes())

@@ -12,24 +12,10 @@ from typing import NamedTuple
 
 from ..records.facts import Measurement
 from ..records.record import Record, row_hash
-from ..records.verification import (
-    TIERS,
-    Tier,
-    Verification,
-    doubts_of,
-    is_of,
-    tier_of,
-)
+from ..records.verification import TIERS, Tier, Verification, doubts_of, is_of, tier_of
 from ..storage.schema import digest
 from ..tracks.budget import Budget
-from .intervals import (
-    MIN_SEEDS,
-    Estimate,
-    Pair,
-    Values,
-    compare,
-    ranks,
-)
+from .intervals import MIN_SEEDS, Estimate, Pair, Values, compare, ranks
 
 _Checked = Mapping[str, list[Verification]]  # by run id
 MISSED = ("failed", "diverged")  # a run that ended so counts, as infinitely bad; an interrupted one has not ended

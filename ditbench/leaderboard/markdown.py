@@ -11,18 +11,7 @@ import pandas as pd
 
 from .boards import Board
 from .reported import Reported, remarks, reported_tables
-from .tables import (
-    checked,
-    columns,
-    floor,
-    measurements,
-    noise,
-    provisional,
-    table,
-    target,
-    ties,
-    unranked,
-)
+from .tables import checked, columns, floor, measurements, noise, provisional, table, target, ties, unranked
 
 MARK = "Generated from the records by `ditbench leaderboard build`. Do not edit."
 

@@ -10,11 +10,7 @@ from torch import Tensor
 from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_statistics_to_metric
 
 from ..components import Output
-from ..records.metric_constants import (
-    JACKKNIFE_PARTS,
-    MIN_JACKKNIFED,
-    SEED,
-)
+from ..records.metric_constants import JACKKNIFE_PARTS, MIN_JACKKNIFED, SEED
 from .features import Features, Moments
 from .quality import Score
 

@@ -17,14 +17,7 @@ from ..errors import DitbenchError
 from ..records.profile import How, Phase, Profile, Setup, Turn
 from ..runtime.environment import describe, find_device
 from ..runtime.memory import device_used, peak_memory, reset_peak, resident
-from ..runtime.precision import (
-    Clock,
-    CompileWatch,
-    Precision,
-    autocast,
-    products,
-    resolve,
-)
+from ..runtime.precision import Clock, CompileWatch, Precision, autocast, products, resolve
 from ..tracks.architecture import ArchitectureFacts
 from .energy import Joules, energy_counter
 from .hardware import VERSION, dense_peak

@@ -103,7 +103,7 @@ class Record(Frozen):
         return self
 
 
-_OF_THE_RUN = (  # what a config and its record both say, by one name
+OF_THE_RUN = (  # what a config and its record both say, by one name
     "track", "ruleset", "recipe", "objective", "budget", "seed", "device", "data_sha256", "reference_sha256",
 )  # fmt: skip
 
@@ -111,7 +111,7 @@ _OF_THE_RUN = (  # what a config and its record both say, by one name
 def identity(config: RunConfig) -> dict[str, Any]:
     """The fields of a run's record that are known before it starts."""
     return {
-        **{name: getattr(config, name) for name in _OF_THE_RUN},
+        **{name: getattr(config, name) for name in OF_THE_RUN},
         "run_id": config.run_id,
         "run_hash": config.hash,
         "created": datetime.now(UTC).replace(microsecond=0),
@@ -125,7 +125,7 @@ def config_of(record: Record) -> RunConfig:
     """The run that a record says it is of: `RunConfig.hash` of it is the record's `run_hash`."""
     return RunConfig(
         **record.architecture.of_run,
-        **{name: getattr(record, name) for name in _OF_THE_RUN},
+        **{name: getattr(record, name) for name in OF_THE_RUN},
         hardware=record.environment.hardware if record.environment else "",
         deviations=tuple(record.deviations),
         eval_at=tuple(milestone.at for milestone in record.milestones),

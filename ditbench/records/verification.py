@@ -18,14 +18,7 @@ from pydantic import Field
 from ..errors import BadFile, BadValue, DitbenchError
 from ..storage.files import write_text
 from ..storage.schema import Frozen, Name, Sha256, digest, read_checked
-from .facts import (
-    Environment,
-    Measurement,
-    Number,
-    Person,
-    SamplingFacts,
-    TrainingFacts,
-)
+from .facts import Environment, Measurement, Number, Person, SamplingFacts, TrainingFacts
 from .files import VERIFICATION_SUFFIXES
 from .record import Record, seal
 

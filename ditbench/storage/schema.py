@@ -1,4 +1,7 @@
-"""Files of JSON, read and checked as what they should be: whatever they hold, it ends in a `BadFile` at worst."""
+"""What is read from disk: the form it must have, how that may grow, and its hash.
+
+Whatever a file holds, reading it ends in a `BadFile` at worst.
+"""
 
 from __future__ import annotations
 
@@ -30,10 +33,10 @@ class Frozen(pydantic.BaseModel):
 def later(default: Any, **constraints: Any) -> Any:
     """A pydantic `Field` for a model that is hashed already: the way to add one, so that every published hash stays.
 
-    ``workers: int = later(1, gt=0)`` is left out of all that is dumped while it would be dumped as its default is, and
-    so out of hashes and seals: the default means "as before" and never changes. It is written as its type has it, 1.0
-    for a float; a mutable one is copied. If it is another than None, the field can't be None, which a track's hash
-    leaves out, too. `constraints` are those of `Field`.
+    ``workers: int = later(1, gt=0)``: while its value is the default, the field is left out of every dump, and so out
+    of hashes and seals. The default means "as before" and never changes. Write it as its type has it, 1.0 for a float;
+    a mutable one is copied. A field whose default is not None can't be None: a track's hash leaves None out, too.
+    `constraints` are those of pydantic's `Field`.
     """
 
     def as_before(value: Any) -> bool:

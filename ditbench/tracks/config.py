@@ -15,6 +15,12 @@ from .track import ObjectiveChoice, Recipe, Track, without_memory
 Ruleset = Literal["matched", "native"]  # everybody's recipe; or that of the architecture's own paper
 
 
+NOT_HASHED = (  # fields of a run that can't change its result, or that its hash has in another way: track and device
+    "track", "paper", "device", "data", "reference", "deviations", "skip_bad", "offline", "eval_at", "keep_samples",
+    "raw_weights", "checkpoint_seconds",
+)  # fmt: skip
+
+
 class RunConfig(Frozen):
     """One run, fully named. Two equal configs are the same run, on the same class of hardware."""
 
@@ -65,10 +71,9 @@ class RunConfig(Frozen):
     @property
     def hash(self) -> str:
         """Identity of the run: whatever may change its result. Prose and what is merely kept stay out."""
-        out = {"track", "paper", "device", "data", "reference", "deviations", "skip_bad", "offline", "eval_at"}
-        out |= {"keep_samples", "raw_weights", "checkpoint_seconds"}
         kind = self.device.partition(":")[0]
-        return digest([without_memory(self.model_dump(mode="json", exclude=out)), self.track.hash, kind], 12)
+        content = without_memory(self.model_dump(mode="json", exclude=set(NOT_HASHED)))
+        return digest([content, self.track.hash, kind], 12)
 
     @property
     def run_id(self) -> str:

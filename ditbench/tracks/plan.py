@@ -10,14 +10,7 @@ from typing import Any, Unpack, get_args
 
 import pydantic
 
-from ..components import (
-    Dataset,
-    Extractor,
-    Metric,
-    Native,
-    Selection,
-    load,
-)
+from ..components import Dataset, Extractor, Metric, Native, Selection, load
 from ..errors import BadValue
 from ..options import RunOptions, takes
 from ..registry import Registry, pick, select

@@ -1,4 +1,4 @@
-"""Track: everything that two runs must share to be compared. RunConfig: one run of one track.
+"""Track: everything that two runs must share to be compared.
 
 A track is a TOML file. Every field but the prose goes into its hash; whoever changes one bumps `version`.
 """
@@ -14,14 +14,7 @@ from pydantic import Field
 
 from ..components import Space, Value
 from ..errors import BadFile
-from ..storage.schema import (
-    Fraction,
-    Frozen,
-    Name,
-    Positive,
-    digest,
-    first_fault,
-)
+from ..storage.schema import Fraction, Frozen, Name, Positive, digest, first_fault
 from .budget import Budget
 from .guidance import Guidance
 

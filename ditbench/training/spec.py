@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from ..components import (
-    DenoiserSpec,
-    load,
-)
+from ..components import DenoiserSpec, load
 from ..errors import BadValue
 from ..registry import Registry, pick
 from ..tracks.track import ObjectiveChoice, Track

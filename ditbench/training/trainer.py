@@ -1,4 +1,4 @@
-"""The training loop: the track's recipe on any denoiser, with EMA, label dropout and exact resume.
+"""One training step after the other: the track's recipe on any denoiser, with EMA, label dropout and exact resume.
 
 Every random draw of a step is a function of (seed, step): the generators are seeded anew at each step, so
 there is no RNG state to save, and architectures that draw differently still see the same images, labels,

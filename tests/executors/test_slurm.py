@@ -18,11 +18,11 @@ from submitit.local.local import LOCAL_REQUEUE_RETURN_CODE
 from test_campaign import Ears, run
 
 from ditbench import campaign
-from ditbench.errors import BadValue, DitbenchError, RunBusy
+from ditbench.errors import BadValue, DitbenchError, NoRecordsYet, RunBusy
 from ditbench.executors import local, slurm_queue
 from ditbench.executors.jobs import Job
 from ditbench.executors.listeners import Silent
-from ditbench.executors.slurm import NoRecordsYet, Settings, execute_on_slurm, script
+from ditbench.executors.slurm import Settings, execute_on_slurm, script
 from ditbench.executors.slurm_task import SlurmTask
 from ditbench.records.record import config_of, read_record, write_record
 from ditbench.registry import Registry

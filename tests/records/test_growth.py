@@ -5,7 +5,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pydantic
 import pytest
@@ -13,11 +13,11 @@ from records import evaluation, sound
 from verifications import checked, sealed
 
 from ditbench.records.evaluation import Evaluation
-from ditbench.records.record import Record, config_of, read_record, row_hash, seal
+from ditbench.records.record import OF_THE_RUN, Record, config_of, read_record, row_hash, seal
 from ditbench.records.verification import Verification
 from ditbench.registry import Registry
 from ditbench.storage.schema import Frozen, later
-from ditbench.tracks.config import RunConfig
+from ditbench.tracks.config import NOT_HASHED, RunConfig
 from ditbench.tracks.ledger import read_ledger
 from ditbench.tracks.track import Track, load_track
 
@@ -160,8 +160,22 @@ def added_wrongly(model, todays):
     for name, field in model.model_fields.items():
         if name not in todays and field.exclude_if is None:
             yield f"{model.__name__}.{name}: what is hashed grows by `storage.schema.later(default)` alone"
-        elif name not in todays and field.default is not None and type(None) in get_args(field.annotation):
+        elif name not in todays and not field.exclude_if(_validated(field)):
+            yield f"{model.__name__}.{name}: its default is not written as its type has it, such as 1.0 for a float"
+        elif name not in todays and field.default is not None and _takes_none(field.annotation):
             yield f"{model.__name__}.{name}: None is its default, or no value of it: a track's hash leaves None out"
+
+
+def _validated(field):
+    return pydantic.TypeAdapter(field.annotation).validate_python(field.default)
+
+
+def _takes_none(annotation):
+    try:
+        pydantic.TypeAdapter(annotation).validate_python(None)
+    except pydantic.ValidationError:
+        return False
+    return True
 
 
 def test_what_is_hashed_grows_by_later_alone():
@@ -179,11 +193,23 @@ def test_who_adds_a_field_in_another_way_is_told():
     class Grown(Track):
         plain: int = 3
         needed: int
+        whole: float = later(0)
         empty: str | None = later("x")
+        any: Any = later(1)
         right: str | None = later(None)
 
     lines = list(added_wrongly(Grown, FIELDS["Track"].split()))
-    assert [line.partition(":")[0] for line in lines] == ["Grown.plain", "Grown.needed", "Grown.empty"]
+    assert [line.partition(":")[0] for line in lines] == [
+        f"Grown.{name}" for name in ("plain", "needed", "whole", "empty", "any")
+    ]
+
+
+def test_a_record_says_all_that_its_runs_hash_has():
+    """What a config is hashed by comes back through its record, or no record of such a run could be validated."""
+    config = config_of(sound())
+    told = {name for name in RunConfig.model_fields if name not in NOT_HASHED}
+    back = {*OF_THE_RUN, *config.built.of_run, "hardware"}
+    assert told <= back, "name it in `records.record.OF_THE_RUN`, or leave it out of `RunConfig.hash`"
 
 
 def test_a_later_field_is_checked_and_its_default_is_its_own():

@@ -26,7 +26,7 @@ FLOPS, BATCH = GOOD.cost.training_flops_per_image, GOOD.recipe.batch_size
 
 
 def run(budget, draw, shares=(), device="cpu"):
-    """A record of a run on a clock by hand, kept as `training.Trainer` keeps it."""
+    """A record of a run on a clock by hand, kept as `trainer.Trainer` keeps it."""
     clock = BudgetClock(Budget.parse(budget), FLOPS, gpus=int(device == "cuda"))
     times, curve, marks, ahead = StepTimes(), Curve(), [], list(shares)
     while not clock.done:

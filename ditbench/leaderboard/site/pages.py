@@ -19,14 +19,7 @@ from ..markdown import LEGEND
 from ..reported import Reported
 from . import architectures, plots, runs, tracks
 from .assets import assets
-from .contents import (
-    Contents,
-    Key,
-    Run,
-    architecture_page,
-    key_of,
-    track_page,
-)
+from .contents import Contents, Key, Run, architecture_page, key_of, track_page
 from .folder import Content, write_files
 from .pictures import find_pictures
 from .rules import render

@@ -19,14 +19,7 @@ from typing import Any, NamedTuple
 from markupsafe import Markup, escape
 
 from ..boards import Board, Row
-from ..costs import (
-    MACS,
-    PARAMETERS,
-    PEAK_MEMORY,
-    SAMPLING_RATE,
-    TRAINING_RATE,
-    Fact,
-)
+from ..costs import MACS, PARAMETERS, PEAK_MEMORY, SAMPLING_RATE, TRAINING_RATE, Fact
 from ..intervals import Estimate
 from ..learning_curves import RowPoint, row_course
 from ..tables import measurements, name, quality_header

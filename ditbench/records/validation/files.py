@@ -43,15 +43,7 @@ from ..verification import (
     is_submitter,
 )
 from .faults import Faults, differs, short, shown
-from .folder import (
-    RECORDS,
-    as_submitted,
-    grid_of,
-    is_committed,
-    picture_only,
-    strays,
-    tells_no_path,
-)
+from .folder import RECORDS, as_submitted, grid_of, is_committed, picture_only, strays, tells_no_path
 from .json_files import doubles, oddities, read_object
 from .known import Known
 from .metrics import metrics_of_evaluation

@@ -51,7 +51,7 @@ def _samples(record: Record, facts: SamplingFacts, field: str, weights: str, kno
 
 
 def _balanced_sha256(count: int, classes: int) -> str:
-    """Hash of the labels i mod classes, as `sampling.labels_sha256` has it."""
+    """Hash of the labels i mod classes, as `generate.labels_sha256` has it."""
     labels = (i % max(1, classes) for i in range(count))
     return hashlib.sha256(struct.pack(f"<{count}q", *labels)).hexdigest()
 
