@@ -1,4 +1,4 @@
-"""The command line, which alone prints, exits or imports late. One module for each group of commands."""
+"""The command line, which alone prints, exits or imports late."""
 
 # ruff: noqa: I001  (commands stand in --help as they are imported here)
 import sys

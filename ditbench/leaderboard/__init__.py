@@ -1,1 +1,1 @@
-"""Records to leaderboards: statistics, tables, pages. Every number is a view of records; nothing here imports torch."""
+"""Records to leaderboards: statistics, tables, pages."""
