@@ -39,6 +39,7 @@ def offline(tmp_path, monkeypatch):
     for name in ("WANDB_DIR", "WANDB_CONFIG_DIR", "WANDB_CACHE_DIR", "WANDB_DATA_DIR"):
         monkeypatch.setenv(name, str(tmp_path / "store"))
     (tmp_path / "store").mkdir()
+    wandb.teardown()  # a test without this fixture may have left its own settings in this process
     yield tmp_path / "store"
     wandb.teardown()  # or the next test would find this one's folders
 
