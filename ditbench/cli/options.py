@@ -126,7 +126,7 @@ def flag(option: str) -> str:
 
 _OTHERS = (  # what messages name, too: what other commands are told, as Python names it
     "allow_jpeg", "architectures", "batch_size", "by", "channels", "classes", "gpus", "learn_variance", "port",
-    "resolution", "seeds", "to", "weights", "weights_url",
+    "resolution", "to", "weights", "weights_url",
 )  # fmt: skip
 FLAGS = {name: flag(name) for name in (*described(CampaignOptions), *_OTHERS)}
 _NAMED = re.compile(r"`([a-z_]+)`")
