@@ -43,7 +43,7 @@ def build(
     from ..leaderboard.build import build as write
     from ..storage.files import write_text
 
-    (found, verified), published = _read(records), _published(records, reported)
+    (found, verified), published = _found(records), _published(records, reported)
     found, published = of_track(found, published, track)
     shown = boards(found, verified)
     text = into_page(page, shown, _samples(records)) if page else ""
@@ -78,7 +78,7 @@ def serve(
     from ..leaderboard.build import of_track
     from ..leaderboard.site.serve import serve as show
 
-    (found, verified), published = _read(records), _published(records, reported)
+    (found, verified), published = _found(records), _published(records, reported)
     found, published = of_track(found, published, track)
     with TemporaryDirectory() as folder:
         page = _write_site(boards(found, verified), records, Path(folder), published, verified)
@@ -97,13 +97,25 @@ def report(
     from ..leaderboard.changes import folder_at
     from ..leaderboard.changes import report as told
 
-    after, verified = _read(records)
+    after, verified = _found(records)
     if base is None:
         typer.echo(told(None, after, checked_after=verified), nl=False)
         return
     with folder_at(base, records) as then:
         before, verified_before = _read(then)
     typer.echo(told(before, after, base, verified_before, verified), nl=False)
+
+
+def _found(folder: Path) -> tuple[list[Record], list[Verification]]:
+    """The same as `_read`; where a record has another name, or there is none, it is said how one is called."""
+    from ..records.files import CALLED, misnamed
+
+    records, verifications = _read(folder)
+    for path in misnamed(folder):
+        typer.echo(f"Mind: {str(path)!r} is left out. A record is called {CALLED}.", err=True)
+    if not records:
+        typer.echo(f"Mind: there is no record in {str(folder)!r}. A record is called {CALLED}.", err=True)
+    return records, verifications
 
 
 def _read(folder: Path) -> tuple[list[Record], list[Verification]]:

@@ -28,7 +28,7 @@ from .facts import (
     Status,
     TrainingFacts,
 )
-from .files import FILE_NAME, NO_RECORDS
+from .files import record_files, run_files
 from .migrations import upgrade_record
 
 
@@ -158,12 +158,15 @@ def read_record(path: Path) -> Record:
 
 
 def read_records(folder: Path) -> list[Record]:
-    """Every record below a folder, committed or of runs, and no other JSON; `BadFile` names the first that is wrong."""
+    """Every record below a folder, committed or of runs, and no other JSON; `BadFile` names the first that is wrong.
+
+    What `files.record_files` finds by its name, that is: a run that has no record yet is none.
+    """
     if not folder.is_dir():
         raise BadFile(f"The records folder {str(folder)!r} does not exist.")
-    return [read_record(path) for path in sorted(folder.rglob("*.json")) if not path.name.endswith(NO_RECORDS)]
+    return [read_record(path) for path in record_files(folder)]
 
 
 def read_runs(folder: Path) -> list[Record]:
     """The records of a track's run directories."""
-    return [read_record(path) for path in sorted(folder.glob(f"*/{FILE_NAME}"))]
+    return [read_record(path) for path in run_files(folder)]

@@ -16,7 +16,7 @@ from ..errors import BadFile, BadValue, DitbenchError
 from ..registry import Registry
 from ..storage.files import is_folder, whole_path, write_bytes
 from ..tracks.ledger import published
-from .files import FILE_NAME, GRID_FILE, NO_RECORDS
+from .files import FILE_NAME, GRID_FILE, record_files, run_files
 from .record import Record, Submission, read_record, write_record
 from .validation.faults import short
 from .validation.files import CheckedFile, check_file
@@ -94,7 +94,7 @@ def _records_of(folder: Path) -> list[Path]:
     """The record of a run's directory, or those of all runs in a folder."""
     if (folder / FILE_NAME).is_file():
         return [folder / FILE_NAME]
-    found = sorted(folder.glob(f"*/{FILE_NAME}"))
+    found = run_files(folder)
     if not found:
         raise BadFile(f"{str(folder)!r} is neither a run's directory nor a folder of them: it has no {FILE_NAME}.")
     return found
@@ -147,8 +147,7 @@ def _grid(path: Path, record: Record) -> bytes | None:
 def _check_seeds(records: Sequence[Record], to: Path) -> None:
     """`BadValue` if a row would lack a seed; those that the leaderboard has already count."""
     folders = {to / RECORDS / record.track.name for record in records}
-    files = [path for folder in sorted(folders) for path in sorted(folder.glob("*.json"))]
-    there = [read_record(path) for path in files if not path.name.endswith(NO_RECORDS)]
+    there = [read_record(path) for folder in sorted(folders) for path in record_files(folder)]
     for row in rows_of([*records, *there]):
         ours = [record for record in row if any(record is one for one in records)]
         if ours and (missing := missing_seeds(row)):

@@ -19,7 +19,7 @@ from ..errors import BadFile, BadValue, DitbenchError
 from ..storage.files import write_text
 from ..storage.schema import Frozen, Name, Sha256, digest, read_checked
 from .facts import Environment, Measurement, Number, Person, SamplingFacts, TrainingFacts
-from .files import VERIFICATION_SUFFIXES
+from .files import VERIFICATION_SUFFIXES, json_files
 from .record import Record, seal
 
 Again = Literal["re-evaluated", "re-trained"]
@@ -260,8 +260,7 @@ def read_verification(path: Path) -> Verification:
 
 def read_verifications(folder: Path) -> list[Verification]:
     """All below a folder; `BadFile` names the first that is wrong."""
-    paths = (path for path in sorted(folder.rglob("*.json")) if path.name.endswith(VERIFICATION_SUFFIXES))
-    return [read_verification(path) for path in paths]
+    return [read_verification(path) for path in json_files(folder) if path.name.endswith(VERIFICATION_SUFFIXES)]
 
 
 def file_name(verification: Verification) -> str:

@@ -33,6 +33,7 @@ def changed(record, **changes):
     return record.model_copy(update=changes)
 
 
+NAME = "dit-nano-seed0-0123abcd"  # of a record's file
 DIT, UVIT = runs("dit:nano", 1.0, 1.1, 1.05), runs("uvit:nano", 1.02, 1.08, 1.1)
 MINE = runs("mine:nano", 0.5, 0.52, 0.51)
 
@@ -207,9 +208,9 @@ def git(folder, *arguments):
 def repository(tmp_path):
     """A repository whose first commit has two records, one of an older version, and its second has none."""
     folder = tmp_path / "records"
-    (folder / "digits").mkdir(parents=True)
-    write_record(DIT[0], folder / "digits" / "dit-0.json")
-    shutil.copy(V2, folder / "digits" / "ä older.json")
+    (folder / "digits" / "ä").mkdir(parents=True)
+    write_record(DIT[0], folder / "digits" / f"{NAME}.json")
+    shutil.copy(V2, folder / "digits" / "ä" / "dit-nano-seed0-687b0345.json")
     (folder / "digits" / "some.profile.json").write_text("no record")
     (folder / "note.txt").write_text("no record")
     git(tmp_path, "init")
@@ -251,8 +252,8 @@ def test_no_repository_and_no_git_are_one_line(tmp_path, repository, monkeypatch
 
 def test_a_bad_record_of_a_commit_is_named_by_commit_and_path(repository):
     folder = repository / "records"
-    (folder / "bad.json").write_text("{}")
+    (folder / f"{NAME}.json").write_text("{}")
     git(repository, "add", ".")
     git(repository, "commit", "-m", "bad")
-    with pytest.raises(BadFile, match=f"The record 'HEAD:{folder}/bad.json' is wrong"):
+    with pytest.raises(BadFile, match=f"The record 'HEAD:{folder}/{NAME}.json' is wrong"):
         records_at("HEAD", folder)

@@ -18,8 +18,10 @@ import pytest
 import typer
 import yaml
 from markdown_it import MarkdownIt
+from records import unfinished
 
 from ditbench.cli import app
+from ditbench.records.record import write_record
 
 ROOT = Path(__file__).parents[2]
 PATHS = [*sorted((ROOT / ".github" / "workflows").glob("*.yml")), ROOT / "action.yml"]
@@ -221,6 +223,29 @@ def test_the_action_reports_runs_that_failed_and_takes_no_input_for_code(tmp_pat
             Path(outputs["report"]).read_text() == (tmp_path / "summary").read_text() == "# the report\n# the table\n"
         )
         assert outputs["runs"] == str(tmp_path / "ditbench" / "runs")
+
+
+def test_the_action_reports_a_run_that_failed_past_its_first_checkpoint(tmp_path):
+    """The real report of what such a run leaves."""
+    lost, tool = unfinished("toy:nano", status="failed"), tmp_path / "ditbench" / "venv" / "bin" / "ditbench"
+    left = tmp_path / "left" / "tiny" / lost.run_id
+    (left / "checkpoints" / "000021").mkdir(parents=True)
+    (left / "checkpoints" / "000021" / "state.json").write_text("{}")
+    (left.parent / "leaderboard.md").write_text("# the table\n")
+    write_record(lost, left / "record.json")
+    tool.parent.mkdir(parents=True)
+    tool.write_text(
+        "#!/usr/bin/env bash\n"
+        f'if [ "$1" = leaderboard ]; then exec {sys.executable} -m ditbench "$@"; fi\n'
+        f'cp -r {tmp_path / "left"} "${{@: -1}}"; exit 1\n'
+    )
+    tool.chmod(0o755)
+    inputs = {"ARCHITECTURES": "toy", "BASELINES": "", "TRACK": "tiny", "BUDGET": "short", "SEEDS": "0"}
+    files = {"GITHUB_OUTPUT": str(tmp_path / "output"), "GITHUB_STEP_SUMMARY": str(tmp_path / "summary")}
+    done = bash(script("action.yml", "Run and report"), tmp_path, RUNNER_TEMP=str(tmp_path), **inputs, **files)
+    assert done.returncode == 1, done.stderr
+    text = (tmp_path / "summary").read_text()
+    assert "toy:nano" in text and lost.reason in text and text.endswith("# the table\n")
 
 
 # The comment

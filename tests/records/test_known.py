@@ -89,7 +89,7 @@ def test_what_no_installed_plugin_tells_is_named_and_is_no_fault():
 
 def test_the_command_names_what_it_left_unchecked_and_that_is_no_fault(tmp_path, ditbench):
     for record in (mine(), mine(raw={"counts": [6, 8]})):
-        place = tmp_path / record.run_id / str(record.metrics[-1].raw["counts"][0]) / "mine"
+        place = tmp_path / record.run_hash / str(record.metrics[-1].raw["counts"][0]) / "mine"
         place.mkdir(parents=True)
         (place / f"{record.run_id}.json").write_text(json.dumps(content_of(record)))
     folder = place.parent

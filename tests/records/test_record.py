@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from records import finished, unfinished
 
 from ditbench.errors import BadFile
-from ditbench.records.record import Record, read_record, read_records, write_record
+from ditbench.records.record import Record, read_record, read_records, read_runs, write_record
 
 
 @pytest.mark.parametrize("record", [finished(), unfinished()], ids=["finished", "diverged"])
@@ -98,8 +98,36 @@ def test_what_runs_and_others_leave_beside_records_is_no_record(tmp_path):
     for name in others:
         (run / name).write_text("[]")
     assert read_records(tmp_path) == [written]
-    (run / "another.json").write_text("[]")
-    with pytest.raises(BadFile, match=r"another\.json"):
+
+
+RUN_ID = "dit-nano-seed0-0123abcd"
+NO_RECORDS = [  # what a run's directory, a plugin, a tracker, an editor, a system may leave
+    f"{RUN_ID}/checkpoints/000021/state.json", f"{RUN_ID}/checkpoints/.000022.tmp/state.json",
+    f"{RUN_ID}/checkpoints/000021/record.json", f"{RUN_ID}/{RUN_ID}.json", f"{RUN_ID}/record-2.json",
+    f"{RUN_ID}/wandb/latest/files/wandb-summary.json", f"{RUN_ID}/record.json.bak", f"{RUN_ID}/._record.json",
+    "another.json", "leaderboard.json", "site/ditbench-site.json", f"._{RUN_ID}.json", f".trash/{RUN_ID}/record.json",
+    ".ipynb_checkpoints/record.json", "dit-nano-seed0.json", f"{RUN_ID}-checkpoint.json",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NO_RECORDS)
+def test_a_record_is_what_is_called_one(tmp_path, name):
+    path = tmp_path / "digits" / name
+    path.parent.mkdir(parents=True)
+    path.write_text("[]")
+    assert read_records(tmp_path) == []
+    if path.parents[1].name == "digits" or path.parent.name == "digits":
+        assert read_runs(tmp_path / "digits") == []
+
+
+def test_records_are_found_as_they_are_committed_and_as_runs_leave_them(tmp_path):
+    names = (f"digits/{RUN_ID}.json", f"runs/digits/{RUN_ID}/record.json", "runs/digits/renamed/record.json")
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True)
+        write_record(finished(), tmp_path / name)
+    assert len(read_records(tmp_path)) == 3
+    (tmp_path / names[1]).write_text("[]")
+    with pytest.raises(BadFile, match=r"record\.json"):
         read_records(tmp_path)
 
 

@@ -184,10 +184,14 @@ def test_a_file_lies_where_its_run_belongs(tmp_path):
     assert told(tmp_path / "runs") == ""
     (run / "samples.partial.json").write_text("{}")
     assert told(tmp_path / "runs") == ""
-    (run / "link.json").symlink_to(run / "record.json")
-    assert "link.json: the whole can't be read: it is no file, but a link" in told(run)
+    (run / "checkpoints" / "000021").mkdir(parents=True)
+    (run / "checkpoints" / "000021" / "state.json").write_text("{}")
+    assert told(tmp_path / "runs") == ""
     run.rename(tmp_path / "runs" / "mine")
     assert "the folder's name is" in told(tmp_path / "runs")
+    link = tmp_path / "runs" / f"{GOOD.run_id}.json"
+    link.symlink_to(tmp_path / "runs" / "mine" / "record.json")
+    assert f"{link}: the whole can't be read: it is no file, but a link" in told(tmp_path / "runs")
 
 
 def test_the_grid_beside_is_the_records(tmp_path):

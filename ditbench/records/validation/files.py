@@ -21,13 +21,15 @@ from ...storage.files import exists, is_folder, sha256_of
 from ...storage.schema import Model, digest
 from ..evaluation import Evaluation
 from ..files import (
+    CALLED,
     EVALUATION_SUFFIX,
     FILE_NAME,
     GRID_FILE,
-    NO_RECORDS,
     PROFILE_SUFFIX,
     VERIFICATION_SUFFIXES,
     WEIGHTS_FILE,
+    json_files,
+    record_files,
 )
 from ..profile import Profile
 from ..record import Record, read_record, seal
@@ -81,7 +83,8 @@ def validate(paths: Sequence[Path], registry: Registry) -> list[CheckedFile]:
     """
     checked = [check_file(path, registry) for path in _find(paths)]
     if not checked:
-        raise BadFile(f"There is no record in {', '.join(repr(str(path)) for path in paths)}.")
+        places = ", ".join(repr(str(path)) for path in paths)
+        raise BadFile(f"There is no record in {places}. A record is called {CALLED}.")
     check_together(checked)
     return _with_strays(checked, paths)
 
@@ -96,13 +99,9 @@ def _find(paths: Sequence[Path]) -> list[Path]:
 
 
 def _inside(folder: Path) -> list[Path]:
-    """All that may be a record, or lie among records; of a leaderboard's folder that below `records`."""
+    """Records and what may lie among them, by their names; of a leaderboard's folder that below `records`."""
     folder = folder / RECORDS if is_folder(folder / RECORDS) else folder
-    return [
-        file
-        for file in sorted(folder.rglob("*.json"))
-        if not file.name.endswith(NO_RECORDS) or kind_of(file) != "record"
-    ]
+    return sorted([*record_files(folder), *(path for path in json_files(folder) if kind_of(path) != "record")])
 
 
 def _with_strays(checked: list[CheckedFile], paths: Sequence[Path]) -> list[CheckedFile]:

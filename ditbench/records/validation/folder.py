@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ...tracks.ledger import published
-from ..files import FILE_NAME, GRID_FILE, NO_RECORDS, VERIFICATION_SUFFIXES
+from ..files import FILE_NAME, GRID_FILE, VERIFICATION_SUFFIXES, is_called_record
 from ..record import Record
 from ..verification import NAME_FORM, is_name
 from .faults import Faults, shown
@@ -76,13 +76,13 @@ def _boards(folder: Path) -> list[Path]:
 def _among_records(folder: Path) -> Iterator[tuple[Path, str]]:
     should = f"should be {RECORDS}/TRACK/RUN-ID.json, or beside it, ending with {' or '.join(VERIFICATION_SUFFIXES)}"
     for path in _files(folder):
-        known = not path.name.endswith(NO_RECORDS) or path.name.endswith(VERIFICATION_SUFFIXES)
-        if path.parent.parent != folder or not known or path.suffix != ".json" or path.name == FILE_NAME:
+        known = is_called_record(path) or path.name.endswith(VERIFICATION_SUFFIXES)
+        if path.parent.parent != folder or not known or path.name == FILE_NAME:
             yield path, f"it belongs to no record, {should}"
 
 
 def _among_samples(board: Path) -> Iterator[tuple[Path, str]]:
-    grids = {grid_of(path) for path in (board / RECORDS).glob("*/*.json") if not path.name.endswith(NO_RECORDS)}
+    grids = {grid_of(path) for path in (board / RECORDS).glob("*/*.json") if is_called_record(path)}
     for path in _files(board / SAMPLES):
         if path.absolute() not in grids:
             yield path, f"it belongs to no record, should be {SAMPLES}/TRACK/RUN-ID.png"
