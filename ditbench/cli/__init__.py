@@ -22,6 +22,7 @@ from . import records
 from . import leaderboard
 from .app import EXIT_BAD_INPUT, app
 from .options import as_flags
+from .output import own_standard_output
 
 __all__ = [
     "app",
@@ -45,8 +46,9 @@ __all__ = [
 
 def main() -> None:
     """Entry point: a user's mistake is one line and exit code 2; a bug keeps its traceback."""
-    try:
-        app()
-    except DitbenchError as error:
-        typer.echo(f"ditbench: {as_flags(str(error))}", err=True)
-        sys.exit(EXIT_BAD_INPUT)
+    with own_standard_output():
+        try:
+            app()
+        except DitbenchError as error:
+            typer.echo(f"ditbench: {as_flags(str(error))}", err=True)
+            sys.exit(EXIT_BAD_INPUT)

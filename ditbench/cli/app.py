@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from .output import Commands, tell
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
     from ..components import Extractor
     from ..registry import Registry
 
-app = typer.Typer(
+app = Commands(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Benchmark diffusion transformers that plug in.",
@@ -39,7 +41,7 @@ def installed() -> Registry:
 def show(rows: Iterable[Mapping[str, object]], as_json: bool, *headers: str) -> None:
     """A listing: a table under `headers`, the keys of every row, or all of it as JSON with the types it has."""
     if as_json:
-        typer.echo(json.dumps(list(rows), indent=1))
+        tell(json.dumps(list(rows), indent=1))
         return
     from .console import make_console, make_table, plain
 

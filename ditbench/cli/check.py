@@ -12,6 +12,7 @@ import typer
 
 from .app import EXIT_FAILED, app, installed
 from .options import AsJson, installed_architectures
+from .output import tell
 
 if TYPE_CHECKING:
     from ..denoiser.conformance.findings import Report
@@ -33,7 +34,7 @@ def check(
     with make_console().status(f"Checking {plain(name)}"):
         found = _in_its_own_process(name, size)
     if as_json:
-        typer.echo(found.model_dump_json(indent=1))
+        tell(found.model_dump_json(indent=1))
     else:
         _show(found)
     if report is not None:

@@ -7,13 +7,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from .output import output
+
 _FILE_WIDTH = 160  # columns when the output is no terminal, so that nothing wraps
 
 
 def make_console() -> Console:
     """A console as wide as the terminal, or wide enough for any table."""
-    console = Console()
-    return console if console.is_terminal else Console(width=_FILE_WIDTH)
+    console = Console(file=output())
+    return console if console.is_terminal else Console(file=output(), width=_FILE_WIDTH)
 
 
 def make_table(*headers: str, title: str | None = None) -> Table:

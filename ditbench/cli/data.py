@@ -15,6 +15,7 @@ import typer
 
 from .app import EXIT_INTERRUPTED, app
 from .options import Device, Offline
+from .output import Commands, tell
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from ..datasets.shards import Manifest
     from ..runtime.progress import CountCallback
 
-data = typer.Typer(no_args_is_help=True, help="Prepare data sets once, and look at what was prepared.")
+data = Commands(no_args_is_help=True, help="Prepare data sets once, and look at what was prepared.")
 app.add_typer(data, name="data")
 
 _LINE_EVERY = 10.0  # seconds between two lines where there is no terminal
@@ -108,7 +109,7 @@ def stats(
     manifest = prepared.manifest
     if as_json:
         facts = {"sha256": manifest.sha256, "kind": manifest.plan.kind, "bytes_per_image": _bytes_per_image(manifest)}
-        typer.echo(json.dumps({**facts, **manifest.model_dump(mode="json")}, indent=1))
+        tell(json.dumps({**facts, **manifest.model_dump(mode="json")}, indent=1))
         return
     _show(console, folder, manifest)
     counts = sorted(Counter(prepared.labels.tolist()).values())

@@ -9,11 +9,12 @@ import typer
 
 from .app import EXIT_BAD_INPUT, EXIT_FAILED, app, show
 from .options import AsJson
+from .output import Commands, apart, tell
 
 if TYPE_CHECKING:
     from ..registry import Plugin
 
-plugins_app = typer.Typer(invoke_without_command=True, help="Show installed plugins and what is wrong with them.")
+plugins_app = Commands(invoke_without_command=True, help="Show installed plugins and what is wrong with them.")
 app.add_typer(plugins_app, name="plugins")
 
 
@@ -31,7 +32,8 @@ def plugins(
 
     if context.invoked_subcommand:
         return
-    registry = Registry.installed()
+    with apart():  # a group's own part is no command
+        registry = Registry.installed()
     show(map(_row, registry.plugins), as_json, "plugin", "distribution", "version", "state", "provides")
     if strict and registry.faults:
         raise typer.Exit(EXIT_BAD_INPUT)
@@ -46,7 +48,7 @@ def doctor(as_json: AsJson = False) -> None:
     registry, others = Registry.installed(), left_out()
     rows = [{**_row(plugin), "from": plugin.place} for plugin in registry.plugins]
     if as_json:
-        typer.echo(json.dumps({"plugins": rows, "not loaded": others}, indent=1))
+        tell(json.dumps({"plugins": rows, "not loaded": others}, indent=1))
     else:
         show(({**row, "state": row["trouble"] or "ok"} for row in rows), False, *_DOCTOR)
         _advise(registry.plugins, others)
@@ -101,7 +103,7 @@ def env(as_json: AsJson = False) -> None:
     if chosen():
         facts[ONLY] = ",".join(chosen())
     if as_json:
-        typer.echo(json.dumps(facts, indent=1))
+        tell(json.dumps(facts, indent=1))
     else:
         show(({"what": name, "value": value} for name, value in facts.items()), False, "what", "value")
 

@@ -12,6 +12,7 @@ import typer
 from ..errors import BadValue
 from .app import app, fetch_weights, installed
 from .options import Device, Offline, as_flags
+from .output import tell
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -100,7 +101,7 @@ def evaluate(
         found = score(request, registry, report)
     path = write_evaluation(found, out)
     _show(console, found)
-    typer.echo(f"Record in {path}")
+    tell(f"Record in {path}")
 
 
 @contextmanager

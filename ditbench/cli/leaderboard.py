@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from .app import EXIT_FAILED, app
+from .output import Commands, tell
 
 if TYPE_CHECKING:
     from ..leaderboard.boards import Board
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from ..records.record import Record
     from ..records.verification import Verification
 
-leaderboard_app = typer.Typer(no_args_is_help=True, help="Tables and pages from records.")
+leaderboard_app = Commands(no_args_is_help=True, help="Tables and pages from records.")
 app.add_typer(leaderboard_app, name="leaderboard")
 
 _COMMITTED = Path("leaderboard/records")
@@ -52,15 +53,15 @@ def build(
         if page and page.read_text(encoding="utf-8") != text:
             faults.append(f"{page} is stale")
         if not faults:
-            typer.echo(f"The leaderboard in {out} is current.")
+            tell(f"The leaderboard in {out} is current.")
             return
-        typer.echo("\n".join([*faults, "The same command without --check puts that right."]))
+        tell("\n".join([*faults, "The same command without --check puts that right."]))
         raise typer.Exit(EXIT_FAILED)
     write(shown, out, published)
     if page:
         write_text(page, text)
     site = _write_site(shown, records, out / "site", published, verified)
-    typer.echo(f"{sum(len(board.records) for board in shown)} records -> {out / PAGE_FILE} and its data files, {site}")
+    tell(f"{sum(len(board.records) for board in shown)} records -> {out / PAGE_FILE} and its data files, {site}")
 
 
 @leaderboard_app.command(epilog="Example: ditbench leaderboard serve")
@@ -82,7 +83,7 @@ def serve(
     found, published = of_track(found, published, track)
     with TemporaryDirectory() as folder:
         page = _write_site(boards(found, verified), records, Path(folder), published, verified)
-        show(page.parent, port=port, browse=browser, tell=typer.echo)
+        show(page.parent, port=port, browse=browser, tell=tell)
 
 
 @leaderboard_app.command(epilog="Example: ditbench leaderboard report runs --format markdown")
@@ -99,11 +100,11 @@ def report(
 
     after, verified = _found(records)
     if base is None:
-        typer.echo(told(None, after, checked_after=verified), nl=False)
+        tell(told(None, after, checked_after=verified), nl=False)
         return
     with folder_at(base, records) as then:
         before, verified_before = _read(then)
-    typer.echo(told(before, after, base, verified_before, verified), nl=False)
+    tell(told(before, after, base, verified_before, verified), nl=False)
 
 
 def _found(folder: Path) -> tuple[list[Record], list[Verification]]:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from .app import app, installed
+from .output import tell
 from .scaffold.names import PluginKind, component_name
 
 
@@ -22,9 +23,9 @@ def new(
     files = create(name, kind, Path(), installed())
     component = component_name(name)
     for path in files:
-        typer.echo(f"{name}/{path.as_posix()}")
-    typer.echo("\nIt works as it stands; its README says what to replace. Next:\n")
+        tell(f"{name}/{path.as_posix()}")
+    tell("\nIt works as it stands; its README says what to replace. Next:\n")
     run = f"--plugins {component}" if kind == "architecture" else f"--track {component} --plugins dit"
     check = f"check {component}" if kind == "architecture" else f"track check {component}"
     for command in (f"pip install -e {name}", f"ditbench {check}", f"ditbench run {run} --budget smoke"):
-        typer.echo(f"  {command}")
+        tell(f"  {command}")

@@ -13,6 +13,7 @@ import typer
 
 from ..errors import BadValue
 from ..options import About, CampaignOptions, PlaceOptions, described
+from .output import apart
 
 
 def installed_architectures(incomplete: str) -> list[str]:
@@ -20,14 +21,16 @@ def installed_architectures(incomplete: str) -> list[str]:
     from ..registry import Registry
 
     before, comma, last = incomplete.rpartition(",")
-    return [before + comma + name for name in Registry.installed().architectures if name.startswith(last)]
+    with apart():
+        return [before + comma + name for name in Registry.installed().architectures if name.startswith(last)]
 
 
 def installed_tracks(incomplete: str) -> list[str]:
     """For the shell: the tracks whose names begin so."""
     from ..registry import Registry
 
-    return [name for name in Registry.installed().tracks if name.startswith(incomplete)]
+    with apart():
+        return [name for name in Registry.installed().tracks if name.startswith(incomplete)]
 
 
 Plugins = Annotated[

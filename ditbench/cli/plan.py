@@ -13,6 +13,7 @@ from ..errors import BadValue
 from ..options import CampaignOptions, RunOptions, only
 from .app import app, installed, show
 from .options import AsJson, Plugins, Seeds, TrackName, as_flags, offers, parse_seeds
+from .output import tell
 
 if TYPE_CHECKING:
     from ..components import DenoiserSpec
@@ -148,16 +149,16 @@ def _tell(
             "hours_on": [{"gpus": size, "hours": hours} for size, hours in until.items()],
             "warnings": warnings,
         }
-        typer.echo(json.dumps(whole, indent=1))
+        tell(json.dumps(whole, indent=1))
         return
-    typer.echo(f"{_of(len(found), 'run')} on {spec}; each has {machine.gpus} x {machine.device}")
+    tell(f"{_of(len(found), 'run')} on {spec}; each has {machine.gpus} x {machine.device}")
     show([*_rows(found, machine.gpus), _total_row(found)], False, *_HEADERS)
     for line in _footnotes(found, machine):
-        typer.echo(line)
+        tell(line)
     for size, hours in until.items():
         done = "not known" if hours is None else f"{_figures(hours)} h"
         at_once = _of(size // machine.gpus, "run")
-        typer.echo(f"On {_of(size, 'GPU')}, {at_once} at a time, the longest first: {done}")
+        tell(f"On {_of(size, 'GPU')}, {at_once} at a time, the longest first: {done}")
 
 
 def _until_done(found: Sequence[RunEstimate], gpus: int, cluster: int) -> float | None:

@@ -10,6 +10,7 @@ import typer
 
 from .app import EXIT_FAILED, EXIT_INTERRUPTED, app, installed
 from .options import Channels, Classes, Device, LearnVariance, Resolution, SpaceOption, as_flags, spec_changes
+from .output import tell
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -88,14 +89,14 @@ def _time(tasks: list[ProfileTask], profiles: list[Profile], out: Path, console:
     from .console import plain
 
     first = tasks[0]
-    typer.echo(f"{len(tasks)} to time on {first.setup.device}, in the order of --seed {first.turn.seed}")
+    tell(f"{len(tasks)} to time on {first.setup.device}, in the order of --seed {first.turn.seed}")
     running = run_profiles(tasks)
     for number, task in enumerate(tasks, start=1):
         with console.status(f"[{number}/{len(tasks)}] {plain(task.label)}"):
             found = next(running)
         path = write_profile(found, out)
         profiles.append(found)
-        typer.echo(f"[{number}/{len(tasks)}] {found.label}: {as_flags(found.reason) if found.reason else path}")
+        tell(f"[{number}/{len(tasks)}] {found.label}: {as_flags(found.reason) if found.reason else path}")
 
 
 def _show(profiles: list[Profile], out: Path, mode: str, console: Console) -> None:
@@ -116,4 +117,4 @@ def _show(profiles: list[Profile], out: Path, mode: str, console: Console) -> No
     page, plot = out / f"profile-{mode}.md", out / f"profile-{mode}.png"
     drawn = write_plot(everything, plot)
     write_page(everything, page, plot.name if drawn else None)
-    typer.echo(f"Tables in {page}" + (f", plot in {plot}" if drawn else ""))
+    tell(f"Tables in {page}" + (f", plot in {plot}" if drawn else ""))

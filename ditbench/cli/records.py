@@ -16,6 +16,7 @@ from ..errors import BadFile, BadValue
 from ..options import PlaceOptions
 from .app import EXIT_FAILED, app, fetch_weights, installed
 from .options import AsJson, offers
+from .output import Commands, tell
 
 if TYPE_CHECKING:
     from ..records.record import Record
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from ..records.verification import Verification
     from ..registry import Registry
 
-records_app = typer.Typer(no_args_is_help=True, help="Check, submit and verify records.")
+records_app = Commands(no_args_is_help=True, help="Check, submit and verify records.")
 app.add_typer(records_app, name="records")
 _NO_FAULT = "no fault. Seals and hashes hold, and so do the numbers that could be computed again."
 By = Annotated[str, typer.Option(help="Your name, or an account's.", show_default=False)]
@@ -41,10 +42,10 @@ def diff(
 
     found = differences(read_either(one), read_either(other))
     if as_json:
-        typer.echo(json.dumps([asdict(difference) for difference in found], indent=1, default=str))
+        tell(json.dumps([asdict(difference) for difference in found], indent=1, default=str))
         return
     if not found:
-        typer.echo("The two records name the same protocol.")
+        tell("The two records name the same protocol.")
         return
     table = make_table("field", plain(one), plain(other))
     for difference in found:
@@ -62,7 +63,7 @@ def schema() -> None:
     """Print the JSON Schema of a run's record."""
     from ..records.record import Record
 
-    typer.echo(json.dumps(Record.model_json_schema(), indent=2, sort_keys=True))
+    tell(json.dumps(Record.model_json_schema(), indent=2, sort_keys=True))
 
 
 @records_app.command(epilog="Example: ditbench records validate leaderboard/records")
@@ -79,7 +80,7 @@ def validate(
 
     checked = check(paths, installed())
     if as_json:
-        typer.echo(json.dumps([_checked(one) for one in checked], indent=1))
+        tell(json.dumps([_checked(one) for one in checked], indent=1))
     else:
         _tell_checked(checked)
     if any(one.faults for one in checked):
@@ -93,14 +94,14 @@ def _checked(one: CheckedFile) -> dict[str, object]:
 def _tell_checked(checked: list[CheckedFile]) -> None:
     """The faults of each file, what had to be left unchecked in any, and the sum of it."""
     for line in (line for one in checked for line in one.lines):
-        typer.echo(line)
+        tell(line)
     for note, number in Counter(note for one in checked for note in one.unchecked).items():
-        typer.echo(f"left unchecked: {note}{f' ({number} files)' if number > 1 else ''}")
+        tell(f"left unchecked: {note}{f' ({number} files)' if number > 1 else ''}")
     counts = Counter(one.kind for one in checked)
     files = ", ".join(f"{number} {kind}{'s' * (number != 1)}" for kind, number in sorted(counts.items()))
     faults, bad = sum(len(one.faults) for one in checked), sum(bool(one.faults) for one in checked)
     told = f"{faults} faults in {bad} of them." if bad else _NO_FAULT
-    typer.echo(f"{files} checked: {told}")
+    tell(f"{files} checked: {told}")
 
 
 @records_app.command(epilog="Example: ditbench records submit runs/digits --by NAME")
@@ -117,16 +118,16 @@ def submit(
 
     found = copy(run_dir, by, to, weights_url, registry=installed())
     for warning in (warning for one in found for warning in one.warnings):
-        typer.echo(f"Mind: {warning}.")
+        tell(f"Mind: {warning}.")
     records, page = str(to / "records"), str(to.parent / "README.md")  # the table in the README is made from them, too
-    typer.echo(f"{len(found)} record{'s' * (len(found) != 1)} in {records}. Next:")
+    tell(f"{len(found)} record{'s' * (len(found) != 1)} in {records}. Next:")
     for command in (
         ["ditbench", "records", "validate", records],
         ["ditbench", "leaderboard", "build", records, "--out", str(to), "--page", page],
         ["git", "add", str(to), page],
     ):
-        typer.echo(f"  {shlex.join(command)}")
-    typer.echo("then commit, and open a pull request.")
+        tell(f"  {shlex.join(command)}")
+    tell("then commit, and open a pull request.")
 
 
 @records_app.command(epilog="Example: ditbench records verify RECORD.json --weights ema.safetensors --by NAME")
@@ -162,8 +163,8 @@ def _tell(record: Record, found: Verification, path: Path) -> None:
     """Show what was found and where it was written; exit code 1 if it does not confirm the record."""
     _show(found)
     if record.submission is None:
-        typer.echo("Mind: this record is not submitted; once it is, its sha256 is another, and this is of no record.")
-    typer.echo(f"{found.tier}: {'confirmed' if found.confirmed else 'not confirmed'} -> {path}")
+        tell("Mind: this record is not submitted; once it is, its sha256 is another, and this is of no record.")
+    tell(f"{found.tier}: {'confirmed' if found.confirmed else 'not confirmed'} -> {path}")
     if not found.confirmed:
         raise typer.Exit(EXIT_FAILED)
 

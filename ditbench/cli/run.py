@@ -12,6 +12,7 @@ from ..errors import NoRecordsYet
 from ..options import CampaignOptions
 from .app import EXIT_FAILED, EXIT_INTERRUPTED, app
 from .options import Plugins, Seeds, TrackName, as_flags, offers, parse_seeds
+from .output import tell
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,7 +49,7 @@ def run(
         records = campaign.run(track, plugins.split(","), parse_seeds(seeds), listener=listener, **options)
     except NoRecordsYet as told:
         listener.close()
-        typer.echo(as_flags(str(told)))
+        tell(as_flags(str(told)))
         raise typer.Exit(EXIT_INTERRUPTED if told.interrupted else 0) from None
     except KeyboardInterrupt:
         listener.close()
@@ -69,6 +70,6 @@ def _tell(records: Sequence[Record], out: Path, console: Console) -> None:
 
     folder = out / records[0].track.name
     print_boards(console, on_the_boards_of(records, read_runs(folder)))
-    typer.echo(f"Records, grids and leaderboard.md in {folder}")
+    tell(f"Records, grids and leaderboard.md in {folder}")
     if any(record.status != "finished" for record in records):
         raise typer.Exit(EXIT_FAILED)

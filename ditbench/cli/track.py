@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .app import app, installed
+from .output import Commands, tell
 
 if TYPE_CHECKING:
     from ..tracks.budget import Budget
     from ..tracks.track import Track
 
-track_app = typer.Typer(no_args_is_help=True, help="Show and check tracks.")
+track_app = Commands(no_args_is_help=True, help="Show and check tracks.")
 app.add_typer(track_app, name="track")
 
 NAME_OR_FILE = "Name of an installed track, or a TOML file."
@@ -33,12 +34,12 @@ def show(
     track = resolve_track(installed(), name)
     resolved = track.model_dump(mode="json", exclude_none=True)
     if as_json:
-        typer.echo(json.dumps({**resolved, "hash": track.hash}, indent=2))
+        tell(json.dumps({**resolved, "hash": track.hash}, indent=2))
         return
     comments = [f"{track.name}, version {track.version}, hash {track.hash}", _default_budget(track)]
     comments += [f"--budget {name}: {_meaning(track, track.amount(name))}" for name in track.budgets]
     head = "".join(f"# {' '.join(comment.split())}\n" for comment in comments)
-    typer.echo(_printable(f"{head}\n{tomli_w.dumps(resolved)}"), nl=False)
+    tell(_printable(f"{head}\n{tomli_w.dumps(resolved)}"), nl=False)
 
 
 @track_app.command(epilog="Example: ditbench track check mine.toml")
@@ -55,7 +56,7 @@ def check(
     for name in names or registry.tracks:
         track = resolve_track(registry, name)
         standing = "as published" if open_track(registry, name).published else "in no ledger"
-        typer.echo(f"{track.name} {track.version} {track.hash} {standing}")
+        tell(f"{track.name} {track.version} {track.hash} {standing}")
 
 
 def _default_budget(track: Track) -> str:

@@ -10,6 +10,7 @@ import typer
 from ..errors import BadValue
 from .app import app, fetch_weights, installed
 from .options import Channels, Classes, LearnVariance, Resolution, SpaceOption, spec_changes
+from .output import tell
 
 
 @app.command(epilog="Example: ditbench fetch inception-v3-compat")
@@ -32,7 +33,7 @@ def fetch(
             adopt_weights(extractor, weights)
         path = fetch_weights(console, extractor, offline)
         check_weights(extractor, path)
-        typer.echo(f"{extractor.name}: {path}, sha256 {extractor.weights.sha256[:12]}...")
+        tell(f"{extractor.name}: {path}, sha256 {extractor.weights.sha256[:12]}...")
 
 
 @app.command(name="import", epilog="Example: ditbench import dit:XL/2 CHECKPOINT.pt --out dit-xl-2.safetensors")
@@ -57,4 +58,4 @@ def import_(
     spec = selection.spec(spec_changes(resolution, channels, classes, space, learn_variance))
     done = import_checkpoint(selection, spec, checkpoint, out, weights)
     stated = f"{done.weights} weights" if done.weights != "unstated" else "weights (EMA or raw: the file does not say)"
-    typer.echo(f"{selection.label}: {done.parameters:,} numbers, {stated} -> {out}")
+    tell(f"{selection.label}: {done.parameters:,} numbers, {stated} -> {out}")

@@ -1,0 +1,95 @@
+"""Standard output, which belongs to the command alone: what plugins and libraries print goes to standard error.
+
+A command writes by `tell`, or on a console of `console.py`. Both know the stream that the command was given. While it
+is at work, nobody else finds that: `sys.stdout` is standard error, and so is file descriptor 1, for what is no Python.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
+from typing import Any, TextIO
+
+import typer
+from typer.core import TyperCommand
+
+_given: list[TextIO] = []  # the stream of the command that is at work
+
+
+def output() -> TextIO:
+    """Where the command's own words go."""
+    return _given[-1] if _given else sys.stdout
+
+
+def tell(text: str = "", nl: bool = True) -> None:
+    """Say something on standard output, at once."""
+    typer.echo(text, file=output(), nl=nl)
+
+
+@contextmanager
+def apart() -> Iterator[None]:
+    """What is printed meanwhile, but by `tell` and our consoles, goes to standard error."""
+    _given.append(output())
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        _given.pop()
+
+
+class _Command(TyperCommand):
+    """A command that has standard output to itself; its help is written before, and as ever."""
+
+    def invoke(self, ctx: Any) -> Any:
+        with apart():
+            return super().invoke(ctx)
+
+
+class Commands(typer.Typer):
+    """A group of such commands."""
+
+    def command(self, *arguments: Any, **about: Any) -> Callable[[Any], Any]:
+        """See `typer.Typer.command`."""
+        return super().command(*arguments, **{"cls": _Command, **about})
+
+
+@contextmanager
+def own_standard_output() -> Iterator[None]:
+    """Around a whole process: file descriptor 1 is standard error, and `sys.stdout` a copy of what it was.
+
+    At the end `sys.stdout` is standard error, too, for what is printed while Python ends. Nothing changes where
+    `sys.stdout` is not file descriptor 1, as in a test.
+    """
+    _fill_closed()
+    if not _is_descriptor_1(sys.stdout):
+        yield
+        return
+    sys.stdout.flush()
+    copy = os.dup(1)
+    os.dup2(2, 1)
+    sys.stdout = os.fdopen(copy, "w", encoding=sys.stdout.encoding, errors=sys.stdout.errors)
+    try:
+        yield
+    finally:
+        sys.stdout = sys.stderr
+
+
+def _fill_closed() -> None:
+    """Let a stream that was closed when we were started lead nowhere: what is opened next would be taken for it."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free, this one
+            os.set_inheritable(nowhere, True)
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, "w" if number else "r", encoding="utf-8", closefd=False))
+
+
+def _is_descriptor_1(stream: TextIO) -> bool:
+    try:
+        return stream.fileno() == 1
+    except (OSError, ValueError):
+        return False
