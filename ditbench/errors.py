@@ -5,12 +5,22 @@ of such names, and into exit codes; anything else that is raised is a bug and ke
 """
 
 import difflib
+import re
 from collections.abc import Iterable
+
+_SHOWN = 100  # characters of either end of what is too long to show
+_ENDLESS = re.compile(r"'[^']{400,}'|\S{400,}")
 
 
 def one_line(error: object) -> str:
     """An error, or what a library says, as one line of text; empty if it says nothing."""
     return " ".join(str(error).split())
+
+
+def for_a_line(message: str) -> str:
+    """A message as it is shown: printable, in one line, and of a word that nobody can read its two ends."""
+    printable = "".join(c if c.isprintable() else "?" for c in one_line(message))
+    return _ENDLESS.sub(lambda found: f"{found[0][:_SHOWN]}...{found[0][-_SHOWN:]}", printable)
 
 
 class DitbenchError(Exception):

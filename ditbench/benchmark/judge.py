@@ -19,7 +19,8 @@ from ..runtime.fsdp import gather
 from ..runtime.progress import Diverged, Progress, Watch
 from ..sampling.pictures import write_grid
 from ..sampling.samples import Samples, draw
-from ..storage.files import write_text
+from ..storage.files import exists, write_text
+from ..storage.reading import read_bytes
 from ..storage.schema import first_fault
 from ..tracks.config import RunConfig
 from ..training.trainer import Trainer
@@ -80,10 +81,10 @@ class Judge:
     def milestones(self) -> list[Milestone]:
         """What has been measured on the way."""
         path = self.directory / MILESTONES_FILE
-        try:
-            return _Milestones.validate_json(path.read_bytes())
-        except FileNotFoundError:
+        if not exists(path):
             return []
+        try:
+            return _Milestones.validate_json(read_bytes(path, "file of milestones"))
         except pydantic.ValidationError as error:
             raise BadFile(f"{path.name!r} in {self.directory.name!r} is wrong: {first_fault(error)}.") from None
 

@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from ..errors import DitbenchError
+from ..errors import DitbenchError, for_a_line
 from . import run
 from . import plan
 from . import status
@@ -50,5 +50,5 @@ def main() -> None:
         try:
             app()
         except DitbenchError as error:
-            typer.echo(f"ditbench: {as_flags(str(error))}", err=True)
+            typer.echo(f"ditbench: {for_a_line(as_flags(str(error)))}", err=True)
             sys.exit(EXIT_BAD_INPUT)

@@ -43,6 +43,7 @@ def build(
     from ..leaderboard.build import PAGE_FILE, into_page, of_track, stale
     from ..leaderboard.build import build as write
     from ..storage.files import write_text
+    from ..storage.reading import read_text
 
     (found, verified), published = _found(records), _published(records, reported)
     found, published = of_track(found, published, track)
@@ -50,7 +51,7 @@ def build(
     text = into_page(page, shown, _samples(records)) if page else ""
     if check:
         faults = stale(shown, out, published)
-        if page and page.read_text(encoding="utf-8") != text:
+        if page and read_text(page, "page") != text:
             faults.append(f"{page} is stale")
         if not faults:
             tell(f"The leaderboard in {out} is current.")
@@ -130,9 +131,10 @@ def _read(folder: Path) -> tuple[list[Record], list[Verification]]:
 def _published(records: Path, given: Path | None) -> list[Setting]:
     """Published numbers from the file that was given, or from the one beside the records, if there is one."""
     from ..leaderboard.reported import FILE_NAME, read_reported
+    from ..storage.files import exists
 
     path = given or records.parent / FILE_NAME
-    return read_reported(path) if given or path.exists() else []
+    return read_reported(path) if given or exists(path) else []
 
 
 def _write_site(
@@ -161,5 +163,7 @@ def _write_site(
 
 def _samples(records: Path) -> Path | None:
     """The folder with grids of samples beside the records, if there is one."""
+    from ..storage.files import is_folder
+
     folder = records.parent / "samples"
-    return folder if folder.is_dir() else None
+    return folder if is_folder(folder) else None

@@ -30,10 +30,12 @@ from safetensors import SafetensorError, safe_open
 from ..errors import BadFile, one_line
 from ..runtime.progress import CountCallback
 from ..storage.files import cache_folder, exists, in_cache, sha256_of, write_text
+from ..storage.reading import Unreadable, check_file, read_bytes
 from ..storage.schema import Count, Frozen, Model, Positive, Sha256, digest, first_fault
 from .examples import AutoencoderFacts, Labels, check_labels
 
 MANIFEST, PLAN, AUTOENCODER, PARTS = "manifest.json", "plan.json", "autoencoder", "parts"
+_LARGEST = 2**28  # bytes of what tells of shards
 _CHUNK = 64  # rows whose statistics are summed at a time
 _logger = logging.getLogger(__name__)
 
@@ -221,9 +223,7 @@ def read_manifest(folder: Path) -> Manifest:
 def read_json(path: Path, model: type[Model]) -> Model:
     """A JSON file of a prepared folder, checked."""
     try:
-        return model.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise BadFile(f"{str(path)!r} can't be read ({error.strerror}).") from None
+        return model.model_validate_json(read_bytes(path, "file", _LARGEST))
     except pydantic.ValidationError as error:
         whole = path.name == PLAN  # without which nobody knows what the shards are of
         wrong = f"the whole folder {str(path.parent)!r}, if ditbench has made it," if whole else "it"
@@ -255,10 +255,10 @@ def mean_and_std(total: Sums, plan: PreparationPlan, count: int) -> tuple[tuple[
 def _map(path: Path, shard: Shard, plan: PreparationPlan) -> tuple[npt.NDArray[Any], Labels]:
     """Rows, memory-mapped, and labels. torch's mapping is lazy and holds no file open; that of numpy would."""
     try:
-        size = path.stat().st_size
+        size = check_file(path, "shard")
         with safe_open(path, "pt") as file:
             rows, labels = file.get_tensor("rows").numpy(), file.get_tensor("labels").numpy().copy()
-    except (OSError, SafetensorError, TypeError) as error:
+    except (OSError, SafetensorError, TypeError, Unreadable) as error:
         raise _unreadable(path, error) from None
     expected = (shard.count * plan.views, *plan.row_shape), np.float16 if plan.autoencoder else np.uint8
     if size != shard.bytes or (rows.shape, rows.dtype) != expected or labels.shape != (shard.count,):
@@ -270,15 +270,16 @@ def _map(path: Path, shard: Shard, plan: PreparationPlan) -> tuple[npt.NDArray[A
 def read_digests(path: Path) -> npt.NDArray[np.uint8]:
     """Hashes of the encoded images that a shard was made of, (n, 32); `BadFile` if it is damaged."""
     try:
+        check_file(path, "shard")
         with safe_open(path, "np") as file:
             digests: npt.NDArray[np.uint8] = file.get_tensor("digests")
-    except (OSError, SafetensorError, TypeError) as error:
+    except (OSError, SafetensorError, TypeError, Unreadable) as error:
         raise _unreadable(path, error) from None
     return digests
 
 
 def _unreadable(path: Path, error: Exception) -> BadFile:
-    reason = one_line(str(error).replace(str(path), path.name))
+    reason = error.reason if isinstance(error, Unreadable) else one_line(str(error).replace(str(path), path.name))
     return BadFile(f"The shard {str(path)!r} can't be read ({reason}). {_way_out(path)}")
 
 
@@ -312,8 +313,8 @@ def _stamp(path: Path, shard: Shard) -> list[int | str]:
 def _recall(memory: Path) -> dict[str, list[int | str]]:
     """Stamps of the files that were right; what can't be read is as good as nothing, and is found out anew."""
     try:
-        return _STAMPS.validate_json(memory.read_bytes())
-    except (OSError, pydantic.ValidationError):
+        return _STAMPS.validate_json(read_bytes(memory, "memory of checksums", _LARGEST))
+    except (BadFile, pydantic.ValidationError):
         return {}
 
 

@@ -19,7 +19,7 @@ from ..records.record import Record, identity, read_record, write_record
 from ..registry import Registry
 from ..runtime.progress import Diverged, Interrupted, Watch
 from ..storage.claims import CLAIMS, Claim, sole_writer
-from ..storage.files import cache_folder, sweep
+from ..storage.files import cache_folder, exists, sweep
 from ..tracks.config import RunConfig
 
 PROTOCOL = "ditbench.benchmark.run"  # what carries a run out, imported late
@@ -47,7 +47,7 @@ class Job:
     def settled(self) -> Record | None:
         """The record of a run that need not run again: it finished, or its divergence would only repeat."""
         path = self.directory / FILE_NAME
-        if self.fresh or not path.exists():
+        if self.fresh or not exists(path):
             return None
         record = read_record(path)
         return record if record.status in ("finished", "diverged") else None

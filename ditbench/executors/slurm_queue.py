@@ -20,7 +20,8 @@ from ..errors import DitbenchError, RunBusy, one_line
 from ..records.files import FILE_NAME
 from ..records.record import read_record
 from ..storage.claims import CLAIMS
-from ..storage.files import write_text
+from ..storage.files import exists, write_text
+from ..storage.reading import read_text
 from ..storage.schema import Frozen, Name, read_checked
 from .jobs import LOG_FILE, Job
 
@@ -124,7 +125,7 @@ def claim(folder: Path, run: str, cluster: Cluster, task: str) -> bool:
     Each claim on a run is a file of the next number, and a number is given once. What an ended task held is free.
     """
     claims = sorted(folder.glob(f"{run}.claim-*"), key=lambda path: int(path.name.rpartition("-")[2]))
-    holder = claims[-1].read_text(encoding="utf-8").strip() if claims else ""
+    holder = read_text(claims[-1], "claim").strip() if claims else ""
     if holder == task:
         return True
     if holder and is_alive(states(cluster, [holder]).get(holder)):
@@ -164,7 +165,7 @@ def _standings_of(folder: Path) -> list[Standing]:
 
 def _standing(folder: Path, run: str, task: str, state: str) -> Standing:
     path = folder / run / FILE_NAME
-    if path.exists():
+    if exists(path):
         record = read_record(path)
         return Standing(folder.absolute().name, run, task, state, record.status, record.reason or "")
     waits = not state or state in ENDED
@@ -172,7 +173,7 @@ def _standing(folder: Path, run: str, task: str, state: str) -> Standing:
 
 
 def _is_run(path: Path) -> bool:
-    return path.name != FOLDER and any((path / name).exists() for name in (FILE_NAME, LOG_FILE, CLAIMS))
+    return path.name != FOLDER and any(exists(path / name) for name in (FILE_NAME, LOG_FILE, CLAIMS))
 
 
 def _runs_here(process: int) -> bool:

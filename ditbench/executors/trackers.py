@@ -26,7 +26,8 @@ from ..records.files import FILE_NAME, GRID_FILE
 from ..records.record import Record, identity, read_record
 from ..registry import pick
 from ..runtime.progress import Progress
-from ..storage.files import write_text
+from ..storage.files import exists, write_text
+from ..storage.reading import read_text
 from ..tracks.config import RunConfig
 from .jobs import Job
 from .listeners import Silent
@@ -290,9 +291,9 @@ def _flat(facts: Mapping[str, Any], prefix: str = "") -> dict[str, bool | float 
 
 def _wandb_id(path: Path) -> str:
     """The id that the run's directory keeps, or a new one for it to keep; `BadFile` if it is none."""
-    if not path.exists():
+    if not exists(path):
         write_text(path, secrets.token_hex(8) + "\n")
-    found = path.read_text(encoding="utf-8").strip()
+    found = read_text(path, "id of a run at wandb").strip()
     if not re.fullmatch(r"[0-9a-f]{16}", found):
         raise BadFile(f"{str(path)!r} holds no run's id at wandb. Remove it to begin a new run there.")
     return found

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from ..errors import BadFile, UnknownName
 from ..records.record import Record
-from ..storage.files import make_writable, write_text
+from ..storage.files import exists, make_writable, write_text
+from ..storage.reading import read_bytes, read_text
 from .boards import Board, boards
 from .export import csv, curves, json_text
 from .latex import latex
@@ -51,9 +52,9 @@ def build(boards: Sequence[Board], out: Path, reported: Sequence[Setting] = ()) 
 def _is_ours(out: Path) -> bool:
     """Whether the folder was written before by `build`; `BadFile` if its page is somebody else's."""
     page = out / PAGE_FILE
-    if not page.exists():
+    if not exists(page):
         return False
-    if MARK not in page.read_text(encoding="utf-8", errors="replace"):
+    if MARK.encode() not in read_bytes(page, "page"):
         raise BadFile(f"{str(page)!r} was not generated from records and would be overwritten: choose another `out`.")
     return True
 
@@ -66,11 +67,11 @@ def stale(boards: Sequence[Board], out: Path, reported: Sequence[Setting] = ()) 
 
 
 def _fault(path: Path, content: str | None) -> str:
-    if not path.exists():
+    if not exists(path):
         return "missing" if content is not None else ""
     if content is None:
         return "superfluous"
-    return "" if path.read_bytes() == content.encode() else "stale"
+    return "" if read_bytes(path, "file") == content.encode() else "stale"
 
 
 def into_page(page: Path, boards: Sequence[Board], samples: Path | None = None) -> str:
@@ -78,10 +79,7 @@ def into_page(page: Path, boards: Sequence[Board], samples: Path | None = None) 
 
     `BadFile` if the page can't be read or has not both marks, each on a line of its own.
     """
-    try:
-        text = page.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadFile(f"The page {str(page)!r} can't be read: {error}.") from None
+    text = read_text(page, "page")
     before, start, rest = text.partition(f"{STARTS}\n")
     _, end, after = rest.partition(f"{ENDS}\n")
     if not start or not end:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import pydantic
 from pydantic import Field
 
 from ..errors import BadFile, BadValue
+from ..storage.reading import read_toml
 from ..storage.schema import Frozen, Name, first_fault
 from ..tracks.budget import Budget
 from ..tracks.config import Ruleset
@@ -79,9 +79,7 @@ class Reported:
 def read_reported(path: Path) -> list[Setting]:
     """Read and check a file of published numbers; `BadFile` names the file and the field."""
     try:
-        return _File.model_validate(tomllib.loads(path.read_text(encoding="utf-8"))).setting
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise BadFile(f"The published numbers {str(path)!r} can't be read: {error}.") from None
+        return _File.model_validate(read_toml(path, "file of published numbers")).setting
     except pydantic.ValidationError as error:
         raise BadFile(f"The published numbers {str(path)!r} are wrong: {first_fault(error)}.") from None
 

@@ -11,8 +11,10 @@ from pathlib import Path
 from ..components import Extractor, Weights
 from ..errors import BadFile
 from ..runtime.progress import CountCallback
-from ..storage.files import sha256_of, write_atomically, write_bytes
+from ..storage.files import is_file, sha256_of, write_atomically, write_bytes
+from ..storage.reading import read_bytes
 
+_LARGEST = 2**33  # bytes of a file of weights
 _CHUNK = 1 << 20  # bytes
 _TIMEOUT = 30.0  # seconds without an answer
 
@@ -24,9 +26,9 @@ def weights_path(extractor: Extractor, given: Path | None = None) -> Path:
     there is no such file; no other takes its place.
     """
     path = given or _place(extractor.weights)
-    if given is not None and not given.is_file():
+    if given is not None and not is_file(given):
         raise BadFile(f"`weights` {str(given)!r} is no file; {extractor.name!r} takes {extractor.weights.file}.")
-    if path is None or not path.is_file():
+    if path is None or not is_file(path):
         raise BadFile(_missing(extractor, path))
     return path
 
@@ -34,7 +36,7 @@ def weights_path(extractor: Extractor, given: Path | None = None) -> Path:
 def has_weights(extractor: Extractor) -> bool:
     """Whether the file is in its place; its content is checked when it is used."""
     path = _place(extractor.weights)
-    return path is not None and path.is_file()
+    return path is not None and is_file(path)
 
 
 def check_weights(extractor: Extractor, path: Path) -> None:
@@ -57,9 +59,9 @@ def require_weights(extractor: Extractor, offline: bool, report: CountCallback =
     A fetched file is kept only if its content is what was pinned.
     """
     path = _place(extractor.weights)
-    if path is None or (not path.is_file() and (offline or not extractor.weights.url)):
+    if path is None or (not is_file(path) and (offline or not extractor.weights.url)):
         raise BadFile(_missing(extractor, path))
-    if not path.is_file():
+    if not is_file(path):
         _download(extractor, path, report)
     return path
 
@@ -70,7 +72,7 @@ def adopt_weights(extractor: Extractor, given: Path) -> Path:
     path = _place(extractor.weights)
     if path is None or not extractor.weights.url:
         raise BadFile(f"The weights of {extractor.name!r} come with a package: {_way_out(extractor)}.")
-    content = given.read_bytes()
+    content = read_bytes(given, "file of weights", _LARGEST)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(path, content)

@@ -10,7 +10,7 @@ import pydantic
 from pydantic import Field
 
 from ..errors import BadFile
-from ..storage.files import write_text
+from ..storage.files import is_folder, write_text
 from ..storage.schema import Count, Frozen, Name, Sha256, digest, read_checked
 from ..tracks.architecture import ArchitectureFacts
 from ..tracks.config import Ruleset, RunConfig
@@ -162,7 +162,7 @@ def read_records(folder: Path) -> list[Record]:
 
     What `files.record_files` finds by its name, that is: a run that has no record yet is none.
     """
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise BadFile(f"The records folder {str(folder)!r} does not exist.")
     return [read_record(path) for path in record_files(folder)]
 

@@ -14,13 +14,14 @@ import pydantic
 
 from ..errors import BadFile, BadValue, DitbenchError
 from ..registry import Registry
-from ..storage.files import is_folder, whole_path, write_bytes
+from ..storage.files import exists, is_file, is_folder, whole_path, write_bytes
+from ..storage.reading import read_bytes
 from ..tracks.ledger import published
 from .files import FILE_NAME, GRID_FILE, record_files, run_files
 from .record import Record, Submission, read_record, write_record
 from .validation.faults import short
 from .validation.files import CheckedFile, check_file
-from .validation.folder import RECORDS, SAMPLES
+from .validation.folder import MAX_PICTURE, RECORDS, SAMPLES
 from .validation.privacy import betrayals
 from .validation.rows import missing_seeds, rows_of
 from .verification import check_name, verifications_of
@@ -92,7 +93,7 @@ def _submission(by: str, weights_url: str | None, today: date) -> Submission:
 
 def _records_of(folder: Path) -> list[Path]:
     """The record of a run's directory, or those of all runs in a folder."""
-    if (folder / FILE_NAME).is_file():
+    if is_file(folder / FILE_NAME):
         return [folder / FILE_NAME]
     found = run_files(folder)
     if not found:
@@ -141,7 +142,7 @@ def _user() -> str:
 
 def _grid(path: Path, record: Record) -> bytes | None:
     """The PNG, which has been checked with its record; None if the run left none."""
-    return path.read_bytes() if GRID_FILE in record.files and path.exists() else None
+    return read_bytes(path, "grid of samples", MAX_PICTURE) if GRID_FILE in record.files and exists(path) else None
 
 
 def _check_seeds(records: Sequence[Record], to: Path) -> None:
@@ -160,7 +161,7 @@ def _check_seeds(records: Sequence[Record], to: Path) -> None:
 def _is_there(one: Submitted) -> bool:
     """Whether the leaderboard has this very submission; `DitbenchError` if it has what must not be overwritten."""
     path, ours = one.record_path, one.record.submission
-    if not path.exists():
+    if not exists(path):
         return False
     there = read_record(path)
     free = {"submission": None, "sha256": None}

@@ -16,7 +16,7 @@ import pydantic
 from pydantic import Field
 
 from ..errors import BadFile, BadValue, DitbenchError
-from ..storage.files import write_text
+from ..storage.files import exists, write_text
 from ..storage.schema import Frozen, Name, Sha256, digest, read_checked
 from .facts import Environment, Measurement, Number, Person, SamplingFacts, TrainingFacts
 from .files import VERIFICATION_SUFFIXES, json_files
@@ -279,7 +279,7 @@ def write_verification(verification: Verification, folder: Path) -> Path:
     `DitbenchError` if it can't be written, or if another person's has its name.
     """
     path = folder / file_name(verification)
-    if path.exists() and _called((before := read_verification(path)).by) != _called(verification.by):
+    if exists(path) and _called((before := read_verification(path)).by) != _called(verification.by):
         raise DitbenchError(f"{path.name!r} is already there, by {before.by!r}; give another name by `by`.")
     sealed = verification.model_copy(update={"sha256": seal(verification.model_dump(mode="json"))})
     try:

@@ -18,11 +18,13 @@ from ..datasets.autoencoder import Autoencoder
 from ..datasets.examples import Labels
 from ..datasets.loading import Numbers
 from ..datasets.pixels import Bytes
+from ..errors import BadFile
 from ..records.derived import sampling_rate
 from ..records.facts import SamplingFacts
 from ..runtime.distributed import ALONE, World
 from ..runtime.progress import Diverged, Interrupted, Progress, Watch
 from ..storage.files import write_text
+from ..storage.reading import read_bytes
 from ..storage.schema import Frozen
 from .generate import SampledBatch, SamplingPlan, generate, labels_of, labels_sha256
 
@@ -186,8 +188,8 @@ def _open(path: Path, begun: int, shape: tuple[int, ...], world: World) -> Mappe
 def _read(progress: Path, images: Path, weights: str) -> _Done:
     """What an interrupted call left of the same weights; else nothing."""
     try:
-        done = _Done.model_validate_json(progress.read_bytes())
-    except (OSError, pydantic.ValidationError):
+        done = _Done.model_validate_json(read_bytes(progress, "progress of sampling"))
+    except (BadFile, pydantic.ValidationError):
         return _Done(weights=weights)
     return done if done.weights == weights and images.exists() else _Done(weights=weights)
 

@@ -25,11 +25,13 @@ from pathlib import Path
 import psutil
 
 from ..errors import DitbenchError, RunBusy
+from .reading import open_regular
 
 CLAIMS = ".claims"  # the folder of them in a run's directory
 BEAT = 5.0  # seconds between two signs of life
 STALE = 60.0  # seconds without one after which a holder on another machine has lost its claim
 POLL = 0.2  # seconds until a held claim is looked at again
+_LONGEST = 2**16  # bytes that are read of a claim
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS)
 _GONE = (errno.ENOENT, errno.ESTALE)  # ESTALE: NFS's word for a file that another machine has removed
 
@@ -207,7 +209,7 @@ class _Holder:
     def read(cls, text: str) -> _Holder:
         try:
             return cls(**json.loads(text))
-        except (ValueError, TypeError):  # whoever wrote it, it is believed as long as it changes
+        except (ValueError, TypeError, RecursionError):  # whoever wrote it, it is believed as long as it changes
             return cls(0, "", "", "unknown", "")
 
     @property
@@ -296,8 +298,9 @@ def _newest(folder: Path) -> int:
 def _look(path: Path) -> _Seen | None:
     """A claim as it is on the server: NFS asks for that when a file is opened, not when it is stat'ed."""
     try:
-        with path.open(encoding="utf-8", errors="replace") as file:
-            return _Seen(file.read(), os.fstat(file.fileno()).st_mtime_ns)
+        with open_regular(path) as file:
+            text = file.read(_LONGEST).decode("utf-8", errors="replace")
+            return _Seen(text, os.fstat(file.fileno()).st_mtime_ns)
     except OSError as error:
         if error.errno in _GONE:
             return None

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..errors import DitbenchError
+from .reading import open_regular
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
@@ -41,8 +42,8 @@ def _fill(path: Path, content: bytes) -> None:
 
 
 def sha256_of(path: Path) -> str:
-    """Hash of a file's content."""
-    with path.open("rb") as file:
+    """Hash of a file's content; `OSError` if it is none, as a pipe is."""
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -72,6 +73,11 @@ def exists(path: Path) -> bool:
 def is_folder(path: Path) -> bool:
     """Whether there is a folder, as far as can be seen."""
     return exists(path) and path.is_dir()
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is a file, as far as can be seen."""
+    return exists(path) and path.is_file()
 
 
 def in_cache(path: Path) -> bool:

@@ -16,6 +16,7 @@ from pydantic import ConfigDict, Field
 from pydantic_core import to_jsonable_python
 
 from ..errors import BadFile, one_line
+from .reading import read_json
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
@@ -69,11 +70,11 @@ def read_checked(
 ) -> Model:
     """Read and check a JSON file of one kind; `BadFile` names the kind, the model's name by default, file and field."""
     kind = kind or model.__name__.lower()
+    content = read_json(path, kind)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
         current = upgrade(content) if isinstance(content, dict) else content
         return model.model_validate_json(json.dumps(current))
     except pydantic.ValidationError as error:
         raise BadFile(f"The {kind} {str(path)!r} is wrong: {first_fault(error)}.") from None
-    except (OSError, ValueError, RecursionError) as error:  # also: no JSON, no UTF-8, too many digits
+    except ValueError as error:  # of the upgrade
         raise BadFile(f"The {kind} {str(path)!r} can't be read: {one_line(error)}.") from None

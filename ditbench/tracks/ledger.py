@@ -6,7 +6,6 @@ stand in one; a plugin's or a user's may. `data.toml` beside ditbench's own has 
 
 from __future__ import annotations
 
-import tomllib
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -15,6 +14,8 @@ import pydantic
 from pydantic import Field
 
 from ..errors import BadFile, BadValue
+from ..storage.files import exists
+from ..storage.reading import read_toml
 from ..storage.schema import Name, first_fault
 from .track import Track, load_track
 
@@ -47,12 +48,10 @@ def read_data_hashes(folder: Path) -> dict[str, dict[str, str]]:
 
 
 def _read(path: Path, form: pydantic.TypeAdapter[T], nothing: T) -> T:
-    if not path.exists():
+    if not exists(path):
         return nothing
     try:
-        return form.validate_python(tomllib.loads(path.read_text(encoding="utf-8")))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise BadFile(f"The ledger {str(path)!r} can't be read: {error}.") from None
+        return form.validate_python(read_toml(path, "ledger"))
     except pydantic.ValidationError as error:
         raise BadFile(f"The ledger {str(path)!r} is wrong: {first_fault(error)}.") from None
 
@@ -108,4 +107,4 @@ def _data_hashes() -> dict[str, dict[str, str]]:
 @lru_cache
 def _shipped(name: str) -> Track | None:
     path = _SHIPPED / f"{name}.toml"
-    return load_track(path) if path.exists() else None
+    return load_track(path) if exists(path) else None

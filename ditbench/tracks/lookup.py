@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from ..errors import BadValue
 from ..registry import Registry, pick
+from ..storage.files import is_file
 from .ledger import check_ledger
 from .track import Track, load_track
 
@@ -50,7 +51,7 @@ def open_track(registry: Registry, name: str) -> Opened:
 
 
 def _is_file(name: str) -> bool:
-    return name.endswith(".toml") or Path(name).name != name or Path(name).is_file()
+    return name.endswith(".toml") or Path(name).name != name or is_file(Path(name))
 
 
 def _open_file(registry: Registry, path: Path) -> Opened:

@@ -5,7 +5,6 @@ A track is a TOML file. Every field but the prose goes into its hash; whoever ch
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,6 +13,7 @@ from pydantic import Field
 
 from ..components import Space, Value
 from ..errors import BadFile
+from ..storage.reading import read_toml
 from ..storage.schema import Fraction, Frozen, Name, Positive, digest, first_fault
 from .budget import Budget
 from .guidance import Guidance
@@ -150,9 +150,7 @@ def without_memory(content: dict[str, Any]) -> dict[str, Any]:
 def load_track(path: Path) -> Track:
     """Read and check a track file; `BadFile` names the file and the field."""
     try:
-        track = Track.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise BadFile(f"The track file {str(path)!r} can't be read: {error}.") from None
+        track = Track.model_validate(read_toml(path, "track file"))
     except pydantic.ValidationError as error:
         raise BadFile(f"The track file {str(path)!r} is wrong: {first_fault(error)}.") from None
     for budget in (track.budget, *track.budgets):

@@ -27,12 +27,14 @@ from ..records.curve import Curve, StepTimes
 from ..records.facts import PeakMemory
 from ..runtime.distributed import ALONE, World
 from ..storage.files import flush, write_text
+from ..storage.reading import Unreadable, check_file, read_bytes
 from ..storage.schema import Frozen
 
 FOLDER = "checkpoints"  # in the run's directory; it holds one, and for a moment two
 FACTS_FILE = "state.json"
 PARTIAL = "*.partial.*"  # what `samples.py` writes while a run is sampled and measured
 LAYOUT = 3  # 3: a folder of safetensors
+_LARGEST = 2**28  # bytes of what is no tensor: a long run's curve
 _BEFORE_LAYOUT_3 = "checkpoint.pt"
 
 
@@ -61,8 +63,7 @@ class Saved:
     def __init__(self, folder: Path, facts: CheckpointFacts, world: World, group: Any) -> None:
         self.facts = facts
         self._folder, self._world, self._group = folder, world, group
-        found = self._guarded(lambda: HuggingFaceStorageReader(str(folder)).read_metadata().state_dict_metadata)
-        self.shapes: Mapping[str, TensorStorageMetadata] = found
+        self.shapes: Mapping[str, TensorStorageMetadata] = self._guarded(self._read_shapes)
 
     def read_into(self, tensors: dict[str, Tensor]) -> None:
         """Fill tensors, or this process's shards of them, by their names. `BadFile` if the checkpoint has others."""
@@ -78,6 +79,11 @@ class Saved:
                 no_dist=self._world.size == 1,
             )
         )
+
+    def _read_shapes(self) -> Any:
+        for path in self._folder.iterdir():
+            check_file(path, "checkpoint")  # the library would wait for a pipe
+        return HuggingFaceStorageReader(str(self._folder)).read_metadata().state_dict_metadata
 
     def _guarded(self, read: Any) -> Any:
         try:
@@ -162,13 +168,14 @@ class Checkpoints:
 
     def _facts(self, folder: Path) -> CheckpointFacts:
         try:
-            content = _Content.model_validate_json((folder / FACTS_FILE).read_bytes())
+            told = read_bytes(folder / FACTS_FILE, "checkpoint", _LARGEST)
+            content = _Content.model_validate_json(told)
             if content.run != self._run_hash:
                 raise BadFile(f"The checkpoint {str(folder)!r} belongs to another run. Start over with `force`.")
             if content.layout != LAYOUT:
                 raise _of_another_version(folder)
             return CheckpointFacts.model_validate(content.facts)
-        except (OSError, pydantic.ValidationError) as error:
+        except (Unreadable, pydantic.ValidationError) as error:
             raise _unreadable(folder, error) from None
 
 
@@ -201,6 +208,8 @@ def _in_words(error: BaseException) -> str:
         error = next(iter(error.failures.values()))[0]
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
+    if isinstance(error, Unreadable):
+        return error.reason
     return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 

@@ -191,7 +191,7 @@ def test_a_file_lies_where_its_run_belongs(tmp_path):
     assert "the folder's name is" in told(tmp_path / "runs")
     link = tmp_path / "runs" / f"{GOOD.run_id}.json"
     link.symlink_to(tmp_path / "runs" / "mine" / "record.json")
-    assert f"{link}: the whole can't be read: it is no file, but a link" in told(tmp_path / "runs")
+    assert f"{link}: the whole can't be read: it is a link, should be the file itself" in told(tmp_path / "runs")
 
 
 def test_the_grid_beside_is_the_records(tmp_path):

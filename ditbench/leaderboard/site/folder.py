@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
 from ...errors import BadFile, BadValue
-from ...storage.files import make_writable, write_bytes
+from ...storage.files import exists, is_file, make_writable, write_bytes
+from ...storage.reading import read_json
 
 MANIFEST = "ditbench-site.json"  # the names of our files: only these are ever replaced or removed
 Content = Callable[[], str | bytes]
@@ -20,7 +21,7 @@ def write_files(contents: Mapping[str, Content], folder: Path) -> list[Path]:
     """
     ours = _ours(folder)
     for name in sorted(contents):
-        if name not in ours and (folder / name).exists():
+        if name not in ours and exists(folder / name):
             raise BadValue(
                 f"The folder {str(folder)!r} has a file {name!r} that is not of a site of ours. Choose another folder."
             )
@@ -37,12 +38,12 @@ def write_files(contents: Mapping[str, Content], folder: Path) -> list[Path]:
 def _ours(folder: Path) -> set[str]:
     """The names that the manifest lists."""
     path = folder / MANIFEST
-    if not path.exists():
+    if not exists(path):
         return set()
     try:
-        names = json.loads(path.read_text(encoding="utf-8"))
+        names = read_json(path, "list")
         sound = isinstance(names, list) and all(isinstance(name, str) and _inside(name) for name in names)
-    except (OSError, ValueError):
+    except BadFile:
         sound = False
     if not sound:
         raise BadFile(f"{str(path)!r} is no list of a site's files. Remove it and the site, or choose another folder.")
@@ -61,7 +62,7 @@ def _write_manifest(folder: Path, names: Iterable[str]) -> None:
 def _write(path: Path, content: str | bytes) -> None:
     """Write what is not there already."""
     wanted = content.encode("utf-8") if isinstance(content, str) else content
-    if path.is_file() and path.read_bytes() == wanted:
+    if is_file(path) and path.stat().st_size == len(wanted) and path.read_bytes() == wanted:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(path, wanted)

@@ -17,7 +17,7 @@ import pydantic
 
 from ...errors import BadFile, one_line
 from ...registry import Registry
-from ...storage.files import exists, is_folder, sha256_of
+from ...storage.files import exists, is_file, is_folder, sha256_of
 from ...storage.schema import Model, digest
 from ..evaluation import Evaluation
 from ..files import (
@@ -94,7 +94,7 @@ def _find(paths: Sequence[Path]) -> list[Path]:
     for path in paths:
         if not exists(path):
             raise BadFile(f"There is no file or folder {str(path)!r}.")
-        found += _inside(path) if path.is_dir() else [path]
+        found += _inside(path) if is_folder(path) else [path]
     return list({file.absolute(): file for file in found}.values())
 
 
@@ -229,7 +229,7 @@ def _beside(path: Path, record: Record) -> Faults:
     if is_committed(path):
         places = {GRID_FILE: grid_of(path)}
     for name, place in places.items():
-        if place.is_symlink() or (exists(place) and not place.is_file()):
+        if place.is_symlink() or (exists(place) and not is_file(place)):
             yield f"files.{name}: {place.name} is no file, but a link or a folder"
         elif exists(place):
             yield from differs(f"files.{name}", record.files.get(name), _sha256(place), f"of {place.name} beside it")
@@ -269,7 +269,7 @@ def _check_verification(file: _File) -> None:
         file.tell(tells_no_path(found.model_dump(mode="json", exclude={"by"})))
     beside = path.with_name(f"{found.run_id}.json")
     try:
-        record = read_record(beside if beside.exists() else path.with_name(FILE_NAME))
+        record = read_record(beside if exists(beside) else path.with_name(FILE_NAME))
     except BadFile:
         file.checked.faults.append(f"run_id is {shown(found.run_id)}, but there is no such record beside it")
         return

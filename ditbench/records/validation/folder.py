@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from ...storage.files import is_folder
+from ...storage.reading import Unreadable, read_bytes
 from ...tracks.ledger import published
 from ..files import FILE_NAME, GRID_FILE, VERIFICATION_SUFFIXES, is_called_record
 from ..record import Record
@@ -48,10 +50,11 @@ def tells_no_path(content: dict[str, Any]) -> Faults:
 
 def picture_only(path: Path) -> Faults:
     """A fault if a grid of samples is no PNG, or more than a picture."""
-    if path.stat().st_size > MAX_PICTURE:
-        yield f"files.{GRID_FILE}: {path.name} has {path.stat().st_size} bytes, should have at most {MAX_PICTURE}"
+    try:
+        content = read_bytes(path, "grid of samples", MAX_PICTURE)
+    except Unreadable as error:
+        yield f"files.{GRID_FILE}: {path.name} can't be read: {error.reason}"
         return
-    content = path.read_bytes()
     if not content.startswith(BEGINNING):
         yield f"files.{GRID_FILE}: {path.name} is no PNG"
     elif (kind := beyond_a_picture(content)) is not None:
@@ -60,7 +63,7 @@ def picture_only(path: Path) -> Faults:
 
 def strays(paths: Sequence[Path]) -> Iterator[tuple[Path, str]]:
     """What lies in the leaderboards among folders, or below them, and belongs to no record there; and the fault."""
-    for board in dict.fromkeys(folder for path in paths if path.is_dir() for folder in _boards(path)):
+    for board in dict.fromkeys(folder for path in paths if is_folder(path) for folder in _boards(path)):
         yield from _among_records(board / RECORDS)
         yield from _among_samples(board)
 

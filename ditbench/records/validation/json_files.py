@@ -2,42 +2,29 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ...storage.reading import Unreadable, read_json
 from .faults import shown
 
-MAX_BYTES, MAX_DEPTH, MAX_WHOLE = 2**26, 50, 2**63  # of a file, of nesting in it, of a whole number
+MAX_WHOLE = 2**63  # of a whole number
 
 
 def read_object(path: Path) -> dict[str, Any]:
     """A file's JSON object; `ValueError` says why there is none that can be worked with."""
     try:
-        if path.is_symlink() or not path.is_file():
-            raise ValueError("it is no file, but a link or a folder")
-        if path.stat().st_size > MAX_BYTES:
-            raise ValueError(f"it has {path.stat().st_size} bytes, should have at most {MAX_BYTES}")
-        content = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_Object)
-    except (OSError, RecursionError) as error:
-        raise ValueError(str(error)) from None
+        content = read_json(path, "record", pairs=_Object)
+    except Unreadable as error:
+        raise ValueError(error.reason) from None
+    if path.is_symlink():
+        raise ValueError("it is a link, should be the file itself")
     if not isinstance(content, dict):
         raise ValueError(f"it is a {type(content).__name__}, should be an object")
-    if _depth(content) > MAX_DEPTH:
-        raise ValueError(f"it is nested more than {MAX_DEPTH} deep")
     return content
-
-
-def _depth(value: Any) -> int:
-    """How deep lists and objects are nested, without recursion."""
-    level, depth = [value], 0
-    while level:
-        level = [inner for one in level if isinstance(one, dict | list) for inner in _inside(one).values()]
-        depth += 1
-    return depth
 
 
 def _inside(value: Any) -> dict[str | int, Any]:
