@@ -144,13 +144,16 @@ class Registry:
         return self._items["ditbench_architectures"][architecture][1]
 
     def source_sha256(self, architecture: str) -> str:
-        """Hash of the Python files that make an architecture: its plugin's package and that of its `build`."""
+        """Hash of the Python files that make an architecture: its plugin's package and that of its `build`.
+
+        Line ends are hashed as LF, so that a checkout with others has the same hash.
+        """
         item, plugin = self._items["ditbench_architectures"][architecture]
         modules = {plugin.module, module_of(item.build)}
         content = hashlib.sha256()
         for name in sorted({module.partition(".")[0] for module in modules if module}):
             for path in _python_files(name):
-                content.update(path.name.encode() + b"\0" + path.read_bytes())
+                content.update(path.name.encode() + b"\0" + path.read_bytes().replace(b"\r\n", b"\n"))
         return content.hexdigest()
 
     def _named(self, hook: str) -> dict[str, Any]:

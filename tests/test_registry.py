@@ -1,5 +1,7 @@
 """Plugins come in by entry point; a faulty one is named and leaves the others working."""
 
+import hashlib
+
 import pytest
 
 from ditbench.errors import PluginFault, UnknownName
@@ -79,3 +81,13 @@ def test_a_name_twice_in_one_plugin_is_refused(install):
 def test_an_unknown_name_is_answered_with_the_near_miss():
     with pytest.raises(UnknownName, match=r"No architecture named 'dti'. Did you mean 'dit'\? Known: dit, uvit."):
         pick("architecture", "dti", {"uvit": 1, "dit": 2})
+
+
+def test_line_ends_of_a_checkout_are_no_part_of_the_hash(install, tmp_path):
+    source = GOOD.format(name="mine").replace("nowhere:net", "mine:net")
+    install("ditbench-mine", "mine", source)
+    hashes = []
+    for ends in ("\n", "\r\n"):
+        (tmp_path / "site" / "mine.py").write_bytes(source.replace("\n", ends).encode())
+        hashes.append(Registry.installed().source_sha256("mine"))
+    assert hashes == [hashlib.sha256(b"mine.py\0" + source.encode()).hexdigest()] * 2

@@ -71,7 +71,9 @@ def _fault(path: Path, content: str | None) -> str:
         return "missing" if content is not None else ""
     if content is None:
         return "superfluous"
-    return "" if read_bytes(path, "file") == content.encode() else "stale"
+    text = content.encode()
+    as_git_may_check_it_out = (text, text.replace(b"\n", b"\r\n"))
+    return "" if read_bytes(path, "file") in as_git_may_check_it_out else "stale"
 
 
 def into_page(page: Path, boards: Sequence[Board], samples: Path | None = None) -> str:

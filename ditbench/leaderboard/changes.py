@@ -18,6 +18,7 @@ from tempfile import TemporaryDirectory
 import pandas as pd
 
 from ..errors import BadFile, BadValue
+from ..records.checkout import ask_git
 from ..records.diff import fields
 from ..records.diff import rank as suspicion
 from ..records.record import Record
@@ -103,14 +104,13 @@ def _files_at(commit: str, folder: Path) -> Iterator[tuple[PurePosixPath, bytes]
 
 def _git(folder: Path, purpose: str, *arguments: str, stdin: bytes = b"") -> bytes:
     try:
-        done = subprocess.run(["git", "-C", str(folder), *arguments], input=stdin, capture_output=True, check=True)
+        return ask_git(folder, *arguments, stdin=stdin)
     except FileNotFoundError:
         raise BadValue(f"git is not installed, so it can't {purpose}.") from None
     except subprocess.CalledProcessError as error:
         said = error.stderr.decode(errors="replace").strip().partition("\n")[0]
         hint = said or "a shallow clone may lack it; git fetch gets it"
         raise BadValue(f"git can't {purpose} in {str(folder)!r}: {hint}.") from None
-    return done.stdout
 
 
 def _summary(before: Sequence[Record] | None, after: Sequence[Record], base: str) -> str:

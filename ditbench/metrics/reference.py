@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -120,10 +121,15 @@ def open_source(path: Path) -> ReferenceSource:
 def _key(images: ImageSet, content: str, extractor: Extractor, outputs: Sequence[Output], device: torch.device) -> str:
     """Hash of all that features depend on: the images, the network's weights and code, what runs it, what is kept."""
     code = importlib.util.find_spec(module_of(extractor.build))
-    source = sha256_of(Path(code.origin)) if code and code.origin else ""
+    source = _text_sha256(Path(code.origin)) if code and code.origin else ""
     versions = [version_or_none(library) or "" for library in ("torch", "torch-fidelity", "timm", "pillow")]
     network = [extractor.name, extractor.weights.sha256, extractor.resize, source, versions, device.type]
     return digest([_VERSION, content, images.count, KEPT, network, sorted(outputs)])
+
+
+def _text_sha256(path: Path) -> str:
+    """Hash of a text, one and the same for all line ends that a checkout may have."""
+    return hashlib.sha256(path.read_bytes().replace(b"\r\n", b"\n")).hexdigest()
 
 
 def _extract(

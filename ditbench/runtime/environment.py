@@ -12,6 +12,7 @@ import torch
 
 from ..discovery import version_or_none
 from ..errors import BadValue
+from ..records.checkout import ask_git
 from ..records.facts import Environment
 from .affinity import Slot, processors
 
@@ -67,19 +68,19 @@ def _git(*arguments: str) -> str | None:
     source = Path(__file__).resolve().parents[1]
     if not (source.parent / ".git").exists():
         return None
-    return _answer(["git", "-C", str(source), *arguments])
+    try:
+        return ask_git(source, *arguments, seconds=30).decode().strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
 
 
 def _driver() -> str | None:
-    answer = _answer(["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"])
-    return answer.splitlines()[0] if answer else None
-
-
-def _answer(command: list[str]) -> str | None:
+    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
     try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout.strip()
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return None
+    return answer.splitlines()[0] if answer else None
 
 
 def _cpu_model() -> str:

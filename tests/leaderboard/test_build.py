@@ -183,6 +183,9 @@ def test_the_command_builds_and_checks(folder, ditbench):
     records = str(folder / "records")
     assert f"{len(RECORDS)} records" in ditbench("leaderboard", "build", records, "--out", str(folder))
     assert "is current" in ditbench("leaderboard", "build", records, "--out", str(folder), "--check")
+    for name in FILES:  # as git checks text out on Windows
+        (folder / name).write_bytes((folder / name).read_bytes().replace(b"\n", b"\r\n"))
+    assert "is current" in ditbench("leaderboard", "build", records, "--out", str(folder), "--check")
     (folder / "leaderboard.csv").write_text("")
     told = ditbench("leaderboard", "build", records, "--out", str(folder), "--check", code=1)
     assert told.splitlines()[0] == f"{folder / 'leaderboard.csv'} is stale" and "without --check" in told

@@ -234,6 +234,14 @@ def test_a_commits_records_are_read_as_the_folders_are(repository, monkeypatch):
     assert records_at("HEAD^", Path("records")) == found == records_at("first", Path("records/digits"))
 
 
+def test_the_repository_is_the_folders_whatever_the_surroundings_name(repository, tmp_path_factory, monkeypatch):
+    other = tmp_path_factory.mktemp("other")
+    git(other, "init")
+    monkeypatch.setenv("GIT_DIR", str(other / ".git"))
+    monkeypatch.setenv("GIT_INDEX_FILE", str(other / "index"))
+    assert len(records_at("first", repository / "records")) == 2
+
+
 @pytest.mark.parametrize("ref", ["", "-x", "--output=pwned", "no such", "first:records", "HEAD^7"])
 def test_what_is_no_commit_is_refused(repository, ref):
     reason = "names no commit" if ref in ("", "-x", "--output=pwned") else "can't find the commit"

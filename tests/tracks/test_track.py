@@ -100,3 +100,9 @@ def edited(folder: Path, old: str, new: str):
     path = folder / "mine.toml"
     path.write_text(text.replace(old, new))
     return load_track(path)
+
+
+def test_line_ends_stay_out_of_the_hash(tmp_path):
+    path = tmp_path / "digits.toml"
+    path.write_bytes(DIGITS.read_bytes().replace(b"\n", b"\r\n"))
+    assert load_track(path).hash == load_track(DIGITS).hash
