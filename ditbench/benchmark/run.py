@@ -109,7 +109,8 @@ def _train(config: RunConfig, parts: Parts, judge: Judge) -> tuple[nn.Module, Co
     world, on_gpu = judge.world, device.type == "cuda"
     denoiser = build(parts, config)
     cost = cost_of(denoiser, parts.spec)
-    clock = BudgetClock(Budget.parse(config.budget), cost.training_flops_per_image, gpus=world.size if on_gpu else 0)
+    flops = cost.training_flops(config.flops_rule)
+    clock = BudgetClock(Budget.parse(config.budget), flops, gpus=world.size if on_gpu else 0)
     feed = Feed(parts.data, config.track.data, config.seed, device, world.rank, world.size)
     trainer = Trainer(
         denoiser, parts.spec, parts.objective, config.recipe, clock, feed, config.seed, device, world=world

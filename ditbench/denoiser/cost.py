@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..components import DenoiserSpec, Selection
@@ -65,28 +66,81 @@ def macs(denoiser: nn.Module, spec: DenoiserSpec) -> int:
 def training_macs(denoiser: nn.Module, spec: DenoiserSpec) -> tuple[int, int]:
     """Multiply-accumulates per training image, every forward of its own loss and the backward; how many forwards.
 
+    What checkpointing recomputes is left out. Where the loss draws how much it computes, as MDT v2's does, this is the
+    mean over the draws: the denoiser's own `training_cost` says how it is made of single passes.
+
     Attention is taken apart, so that the count is the same on every device: fused kernels compute the logits once
     more in the backward pass, and some of them say so.
     """
+    once, forwards = _pass_of(denoiser, spec), _forwards(denoiser)
+    own: Callable[[Callable[..., float]], float] | None = getattr(denoiser, "training_cost", None)
+    if own is None:
+        return _trained(lambda: loss_of(denoiser, once))[0], forwards
+    return round(own(lambda **extra: _trained(lambda: once(**extra))[0])), forwards
+
+
+def recomputed_macs(denoiser: nn.Module, spec: DenoiserSpec) -> int:
+    """Multiply-accumulates per training image that checkpointing adds, of one draw: no budget counts them."""
+    with _copied(denoiser) as one:
+        return _trained(lambda: loss_of(one, _pass_of(one, spec)))[1]
+
+
+def _pass_of(denoiser: nn.Module, spec: DenoiserSpec) -> Callable[..., torch.Tensor]:
+    """One forward pass of one image in training, with a stand-in for the objective's loss."""
     denoiser.train()
     x, t, y = _one_image(denoiser, spec)
-    forwards = 0
 
     def once(**extra: Any) -> torch.Tensor:
-        nonlocal forwards
-        forwards += 1
         return denoiser(x, t, y, **extra).square().mean()  # type: ignore[no-any-return]
 
+    return once
+
+
+def _forwards(denoiser: nn.Module) -> int:
+    """Forward passes that the denoiser's own loss takes of a training image."""
+    found = 0
+
+    def once(**extra: Any) -> torch.Tensor:
+        nonlocal found
+        found += 1
+        return torch.zeros((), device="cpu")
+
+    denoiser.train()
+    loss_of(denoiser, once)
+    return found
+
+
+def _trained(loss: Callable[[], torch.Tensor]) -> tuple[int, int]:
+    """Multiply-accumulates of a loss and its backward: those asked for once, and those of recomputing."""
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        loss_of(denoiser, once).backward()  # type: ignore[no-untyped-call]
-    return int(counter.get_total_flops()) // 2, forwards
+        value = loss()
+        with _Recomputing() as again:
+            value.backward()  # type: ignore[no-untyped-call]
+    return (int(counter.get_total_flops()) - again.flops) // 2, again.flops // 2
+
+
+class _Recomputing(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts what a backward pass does with gradients on: only a forward pass that is done again does that."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.flops = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """One operation."""
+        if not torch.is_grad_enabled():
+            return func(*args, **(kwargs or {}))
+        with FlopCounterMode(display=False) as counter:
+            found = func(*args, **(kwargs or {}))
+        self.flops += int(counter.get_total_flops())
+        return found
 
 
 @contextmanager
 def _copied(denoiser: nn.Module) -> Iterator[nn.Module]:
     """A copy to count, and random draws of its own meanwhile."""
     with torch.random.fork_rng(devices={p.device for p in denoiser.parameters() if p.device.type == "cuda"}):
-        torch.manual_seed(0)  # MDTv2 draws how much it masks
+        torch.manual_seed(0)
         yield copy.deepcopy(denoiser)
 
 

@@ -14,7 +14,7 @@ from ..records.facts import Measurement
 from ..records.record import Record, row_hash
 from ..records.verification import TIERS, Tier, Verification, doubts_of, is_of, tier_of
 from ..storage.schema import digest
-from ..tracks.budget import Budget
+from ..tracks.budget import FLOPS_RULE, Budget, is_of_flops
 from .intervals import MIN_SEEDS, Estimate, Pair, Values, compare, ranks
 
 _Checked = Mapping[str, list[Verification]]  # by run id
@@ -225,13 +225,14 @@ def on_the_boards_of(records: Iterable[Record], others: Iterable[Record]) -> lis
 
 def _protocol(record: Record) -> Protocol:
     timed = Budget.parse(record.budget).unit in ("seconds", "gpu_hours")
+    older = is_of_flops(record.budget) and record.flops_rule != FLOPS_RULE
     on_gpu = record.device.startswith("cuda")
     return Protocol(
         record.track.name,
         record.track.version,
         record.track_hash,
         record.ruleset,
-        record.budget,
+        f"{record.budget} by rule {record.flops_rule}" if older else record.budget,
         _hardware(record) if timed else "gpu" if on_gpu else "cpu",
         record.data_sha256,
         record.reference_sha256,

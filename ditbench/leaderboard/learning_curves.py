@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from ..records.facts import Measurement, Milestone, TrainingFacts
 from ..records.record import Record
 from .boards import Board, Row
+from .costs import flops
 from .intervals import Estimate
 
 
@@ -19,7 +20,7 @@ class Point:
     steps: int
     images: int
     seconds: float
-    flops: float | None  # None: not known
+    flops: float
     quality: dict[str, float]  # by protocol
 
 
@@ -30,7 +31,7 @@ class RowPoint:
     at: float
     images: Estimate
     seconds: Estimate
-    flops: Estimate | None
+    flops: Estimate
     quality: Estimate
 
 
@@ -67,16 +68,16 @@ class Reached:
 
     @property
     def flops(self) -> Estimate | None:
-        """Of training, or None if a run did not count them."""
-        return _all_known([point.flops for point in self.found]) if self.whole else None
+        """Of training."""
+        return Estimate(tuple(point.flops for point in self.found)) if self.whole else None
 
 
 def course(record: Record) -> list[Point]:
     """The milestones of a run and its end; empty if it was only measured at the end."""
     if record.status != "finished" or not record.milestones or record.training is None:
         return []
-    way = [_point(milestone.at, milestone, milestone.metrics) for milestone in record.milestones]
-    return [*sorted(way, key=lambda point: point.at), _point(1.0, record.training, record.metrics)]
+    way = [_point(record, milestone.at, milestone, milestone.metrics) for milestone in record.milestones]
+    return [*sorted(way, key=lambda point: point.at), _point(record, 1.0, record.training, record.metrics)]
 
 
 def row_course(row: Row, protocol: str) -> list[RowPoint]:
@@ -103,9 +104,9 @@ def reached(row: Row, board: Board) -> Reached | None:
     return Reached((*hits, *(None for _ in row.missed)))
 
 
-def _point(at: float, spent: Milestone | TrainingFacts, metrics: Sequence[Measurement]) -> Point:
+def _point(record: Record, at: float, spent: Milestone | TrainingFacts, metrics: Sequence[Measurement]) -> Point:
     quality = {measurement.protocol: measurement.value for measurement in metrics}
-    return Point(at, spent.steps, spent.images, spent.seconds, spent.flops or None, quality)
+    return Point(at, spent.steps, spent.images, spent.seconds, flops(record, spent.images), quality)
 
 
 def _row_point(at: float, points: Sequence[Point], protocol: str) -> RowPoint:
@@ -113,14 +114,9 @@ def _row_point(at: float, points: Sequence[Point], protocol: str) -> RowPoint:
         at,
         Estimate(tuple(float(point.images) for point in points)),
         Estimate(tuple(point.seconds for point in points)),
-        _all_known([point.flops for point in points]),
+        Estimate(tuple(point.flops for point in points)),
         Estimate(tuple(point.quality[protocol] for point in points)),
     )
-
-
-def _all_known(values: Sequence[float | None]) -> Estimate | None:
-    known = tuple(value for value in values if value is not None)
-    return Estimate(known) if known and len(known) == len(values) else None
 
 
 def _first_beyond(points: Sequence[Point], metric: Measurement, target: float) -> Point | None:

@@ -28,8 +28,8 @@ LEGEND = """\
 - **Tiers**: `self-reported` is what the record's author measured; `re-evaluated`, the metrics were computed again from
   the published weights; `re-trained`, the run was repeated.
 - **Time and FLOPs to a target** are those of the first measurement at the target or beyond. Nothing is interpolated, so
-  they are upper bounds. FLOPs are those that a FLOPs budget counts: two per multiply-accumulate, and three times the
-  forward passes of training.
+  they are upper bounds. FLOPs are those that a FLOPs budget counts: two per multiply-accumulate of training, that is
+  twice the train MACs for each training image.
 - **Parameters** leave out what only training uses. **MACs** are one forward pass for one image, attention included;
   train MACs are all that one training image costs, every forward and backward of the architecture's own loss.
 - **Images per second** are medians of raw step and batch times. **Peak memory** is that of training: the process's

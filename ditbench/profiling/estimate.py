@@ -54,6 +54,7 @@ class Workload:
 
     spec: DenoiserSpec
     cost: Cost
+    recomputed_macs: int  # per training image, by checkpointing; they take time, and no budget counts them
     evaluations: int  # of the denoiser per sampled image
     image_shape: tuple[int, int, int]  # (C, H, W) of what samples become
     decoder_macs: int | None  # to make an image of a latent; 0: there are none; None: not known
@@ -145,7 +146,7 @@ def estimate(
         images=images,
         training_gpu_hours=hours,
         sampling_gpu_hours=_sampling_hours(drawn, load, machine, speed),
-        training_flops=None if images is None else float(images * load.cost.training_flops_per_image),
+        training_flops=None if images is None else float(images * load.cost.training_flops(config.flops_rule)),
         sampling_flops=2.0 * drawn * (load.evaluations * load.cost.macs_per_image + (load.decoder_macs or 0)),
         disk=disk,
         kept=disk.weights + (disk.samples if config.keep_samples else 0),
@@ -195,7 +196,8 @@ def speed_of(load: Workload, machine: Machine, profile: Profile | None) -> Speed
         return Speed(None, None, "unknown", "no profile, and not in the table of peaks")
     usable = peak * machine.mfu / 2  # multiply-accumulates per second
     by = f"MFU {machine.mfu:.3g} of {peak / 1e12:g} TFLOP/s ({load.precision})"
-    return Speed(usable / load.cost.training_macs_per_image, usable / load.cost.macs_per_image, "estimated", by)
+    training = load.cost.training_macs_per_image + load.recomputed_macs
+    return Speed(usable / training, usable / load.cost.macs_per_image, "estimated", by)
 
 
 def memory_of(config: RunConfig, load: Workload, machine: Machine, profile: Profile | None) -> PeakEstimate:
@@ -307,7 +309,8 @@ def _training(config: RunConfig, load: Workload, machine: Machine, speed: Speed)
     if budget.unit in ("seconds", "gpu_hours"):
         hours = budget.amount if budget.unit == "gpu_hours" else budget.amount * machine.gpus / 3600
         return None if speed.training is None else math.ceil(hours * 3600 * speed.training / batch), hours
-    per_step = {"steps": 1, "images": batch, "flops": batch * load.cost.training_flops_per_image}[budget.unit]
+    flops = batch * load.cost.training_flops(config.flops_rule)
+    per_step = {"steps": 1, "images": batch, "flops": flops}[budget.unit]
     steps = math.ceil(budget.amount / per_step)  # the step that reaches it is the last
     return steps, None if speed.training is None else steps * batch / speed.training / 3600
 

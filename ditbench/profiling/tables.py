@@ -27,9 +27,9 @@ Throughputs are medians (first to third quartile) of synchronised steps. Warm-up
 not included. Resident memory is the process's, its libraries included. Allocated and reserved are the peaks of torch's
 allocator; device-wide is all that was in use on the GPU after any step, whoever used it. Energy is the GPU's, by NVML's
 counter, which needs a second of timed steps. One MAC is two FLOPs, both are per image, attention included; training
-counts every forward and backward pass of a step, recomputed ones of checkpointing included. A training step is forward
-and backward of the network's own loss on noise, and AdamW: no data and no EMA, whose copy of the weights a run has
-besides.
+counts every forward and backward pass of a step on the tokens that it sees, as a budget of FLOPs does: not what
+checkpointing computes again, and the mean of what is drawn. A training step is forward and backward of the network's
+own loss on noise, and AdamW: no data and no EMA, whose copy of the weights a run has besides.
 """
 
 
@@ -111,7 +111,7 @@ def _count_row(profile: Profile) -> dict[str, str]:
         "without train-only (M)": f"{(cost.parameters - cost.train_only_parameters) / 1e6:.2f}",
         "GMACs": _figures(cost.macs_per_image / 1e9),
         "GFLOPs": _figures(2 * cost.macs_per_image / 1e9),
-        "training GFLOPs": _figures(2 * cost.training_macs_per_image / 1e9),
+        "training GFLOPs": _figures(cost.training_flops() / 1e9),
     }
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..components import DenoiserSpec, load
-from ..denoiser.cost import cost_of
+from ..denoiser.cost import cost_of, recomputed_macs
 from ..registry import Registry, pick
 from ..runtime import precision
 from ..sampling import generate as sampling
@@ -41,12 +41,15 @@ def _count(config: RunConfig, registry: Registry, on_gpu: bool) -> Workload:
     spec = spec_of(track.model_copy(update={"objective": config.objective}), registry)
     build = load(registry.architectures[config.architecture].build)
     with torch.device("meta"):
-        cost = cost_of(build(spec, **config.build_settings), spec)
+        network = build(spec, **config.build_settings)
+        cost = cost_of(network, spec)
+        recomputed = recomputed_macs(network, spec) if recipe.checkpointing else 0
     latent = spec.space == "latent"
     side = track.data.resolution
     return Workload(
         spec=spec,
         cost=cost,
+        recomputed_macs=recomputed,
         evaluations=_evaluations(config, spec, registry),
         image_shape=(3 if latent else spec.channels, side, side),
         decoder_macs=DECODERS.get(track.data.autoencoder or "", {}).get(spec.resolution) if latent else 0,

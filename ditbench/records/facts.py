@@ -10,6 +10,7 @@ from pydantic import Field
 
 from ..components import Value
 from ..storage.schema import Count, Frozen, Positive
+from ..tracks.budget import FLOPS_RULE, FlopsRule
 from .derived import RawKey, sample_error
 
 Status = Literal["finished", "failed", "diverged", "interrupted"]
@@ -65,13 +66,18 @@ class Cost(Frozen):
     trainable_parameters: Count
     train_only_parameters: Count  # of the above, never used by inference
     macs_per_image: Count  # forward pass at batch 1; 1 multiply-accumulate = 1, attention included
-    training_macs_per_image: Count  # all forwards and backwards of one training image, recomputation included
+    training_macs_per_image: Count  # all forwards and backwards of one training image, without what is recomputed
     training_forwards: Annotated[int, Field(ge=1)] = 1  # that the architecture's own loss takes of an image
 
-    @property
-    def training_flops_per_image(self) -> int:
-        """What a FLOPs budget counts: 3 x forward, as the DiT paper does; masked tokens are counted as processed."""
-        return 3 * 2 * self.macs_per_image * self.training_forwards
+    def training_flops(self, rule: FlopsRule = FLOPS_RULE) -> int:
+        """FLOPs of one training image, as a budget of FLOPs counts them.
+
+        Rule 2: two for each multiply-accumulate of training. Rule 1, of records from before it: three forwards for each
+        forward of the architecture's loss, as the DiT paper estimates it, masked tokens counted as processed.
+        """
+        if rule == 1:
+            return 3 * 2 * self.macs_per_image * self.training_forwards
+        return 2 * self.training_macs_per_image
 
 
 class CurvePoint(Frozen):

@@ -113,11 +113,11 @@ class Profile(Frozen):
     def utilisation(self) -> float | None:
         """MFU: the FLOPs of training over the device's dense peak; None where that is not known.
 
-        With checkpointing the recomputed FLOPs count, too. MDT v2's are those of one drawn mask ratio.
+        These are the FLOPs that a budget counts: what checkpointing computes again is no use of the device.
         """
         if self.training is None or self.cost is None or self.peak_flops is None:
             return None
-        flops = 2 * self.cost.training_macs_per_image * self.setup.batch_size
+        flops = self.cost.training_flops() * self.setup.batch_size
         return flops / median(self.training.step_seconds) / self.peak_flops
 
 

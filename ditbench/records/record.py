@@ -11,8 +11,9 @@ from pydantic import Field
 
 from ..errors import BadFile
 from ..storage.files import is_folder, write_text
-from ..storage.schema import Count, Frozen, Name, Sha256, digest, read_checked
+from ..storage.schema import Count, Frozen, Name, Sha256, digest, later, read_checked
 from ..tracks.architecture import ArchitectureFacts
+from ..tracks.budget import FlopsRule
 from ..tracks.config import Ruleset, RunConfig
 from ..tracks.track import ObjectiveChoice, Recipe, Track
 from .facts import (
@@ -57,6 +58,7 @@ class Record(Frozen):
     objective: ObjectiveChoice
     deviations: list[str] = []  # why the run is not ranked: what is not as its track says
     budget: str
+    flops_rule: FlopsRule = later(1)  # by which its FLOPs are counted
     data_sha256: str  # of the examples, their labels and the classes' names
     reference_sha256: str  # of what samples are compared with; empty: with nothing
     seed: Count
@@ -104,7 +106,8 @@ class Record(Frozen):
 
 
 OF_THE_RUN = (  # what a config and its record both say, by one name
-    "track", "ruleset", "recipe", "objective", "budget", "seed", "device", "data_sha256", "reference_sha256",
+    "track", "ruleset", "recipe", "objective", "budget", "flops_rule", "seed", "device", "data_sha256",
+    "reference_sha256",
 )  # fmt: skip
 
 

@@ -13,6 +13,8 @@ from typing import Literal, get_args
 from ..errors import BadValue
 
 Unit = Literal["steps", "images", "seconds", "gpu_hours", "flops"]
+FlopsRule = Literal[1, 2]  # how FLOPs of training are counted, as `records.facts.Cost.training_flops` has both
+FLOPS_RULE: FlopsRule = 2  # of new runs
 
 EXAMPLES = "400k-steps, 50k-images, 90s, 10min, 2h, 2gpu-hours or 1e17-flops"
 
@@ -29,7 +31,8 @@ class Budget:
     """An amount of training.
 
     Optimiser steps, training images, seconds of training, hours of training times GPUs, or FLOPs of training: two for
-    each multiply-accumulate of its forward and backward passes, masked tokens counted as the network processes them.
+    each multiply-accumulate of its forward and backward passes. A token that a pass never sees is not counted, nor is
+    what checkpointing computes again; of what is drawn at random, the mean.
     """
 
     amount: float
@@ -67,6 +70,11 @@ class Budget:
             return cls(float(amount), _UNIT.get(spelled, spelled))  # type: ignore[arg-type]
         except BadValue:
             raise BadValue(f"{text!r} is no budget: it must be above 0, and finite. Write {EXAMPLES}.") from None
+
+
+def is_of_flops(text: str) -> bool:
+    """Whether this is a budget of FLOPs; what is no budget at all, as a record may have it, is none of them."""
+    return _FLOPS.fullmatch(text) is not None
 
 
 def _names_like(text: str, named: Mapping[str, str]) -> str:

@@ -8,8 +8,9 @@ from pydantic import Field
 
 from ..components import Value, label
 from ..errors import BadValue
-from ..storage.schema import Fraction, Frozen, digest
+from ..storage.schema import Fraction, Frozen, digest, later
 from .architecture import ArchitectureFacts
+from .budget import FlopsRule, is_of_flops
 from .track import ObjectiveChoice, Recipe, Track, without_memory
 
 Ruleset = Literal["matched", "native"]  # everybody's recipe; or that of the architecture's own paper
@@ -37,6 +38,7 @@ class RunConfig(Frozen):
     recipe: Recipe  # the track's, or with what the architecture's paper changes
     objective: ObjectiveChoice
     budget: str
+    flops_rule: FlopsRule = later(1)  # how its FLOPs are counted; in the hash of a budget of FLOPs alone
     seed: Annotated[int, Field(ge=0, lt=2**32)]
     device: str  # "cpu", "cuda", "cuda:1"
     hardware: str = ""  # the class of it, known once the machine has been looked at
@@ -72,7 +74,8 @@ class RunConfig(Frozen):
     def hash(self) -> str:
         """Identity of the run: whatever may change its result. Prose and what is merely kept stay out."""
         kind = self.device.partition(":")[0]
-        content = without_memory(self.model_dump(mode="json", exclude=set(NOT_HASHED)))
+        counted = () if is_of_flops(self.budget) else ("flops_rule",)
+        content = without_memory(self.model_dump(mode="json", exclude={*NOT_HASHED, *counted}))
         return digest([content, self.track.hash, kind], 12)
 
     @property

@@ -16,7 +16,7 @@ from ..options import RunOptions, takes
 from ..registry import Registry, pick, select
 from ..storage.schema import first_fault
 from .architecture import facts_of
-from .budget import Budget
+from .budget import FLOPS_RULE, Budget
 from .config import Ruleset, RunConfig, check_seeds
 from .deviation import Deviation
 from .lookup import resolve_track
@@ -45,6 +45,7 @@ def make_plan(
         **{name: value for name, value in options.items() if name in RunConfig.model_fields},
         "track": chosen,
         "budget": str(budget),
+        "flops_rule": FLOPS_RULE,
         "eval_at": check_shares(options["eval_at"]),
         "deviations": tuple(map(str, deviations)),
     }

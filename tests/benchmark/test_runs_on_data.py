@@ -140,7 +140,7 @@ def test_milestones_are_measured_on_the_way_and_change_nothing(tmp_path):
     (record,) = run("tiny", tmp_path / "curve", budget="8-steps", eval_at=[0.25, 0.5])
     assert [(m.at, m.steps, m.images) for m in record.milestones] == [(0.25, 2, 32), (0.5, 4, 64)]
     assert record.milestones[0].metrics[0].value != record.milestones[1].metrics[0].value
-    assert record.milestones[0].flops == 32 * record.cost.training_flops_per_image
+    assert record.milestones[0].flops == 32 * 2 * record.cost.training_macs_per_image
     assert record.training.evaluation_seconds > 0 == plain.training.evaluation_seconds
     assert [m.value for m in record.metrics] == [m.value for m in plain.metrics]
     folder = tmp_path / "curve" / "tiny" / record.run_id
@@ -159,7 +159,7 @@ def test_other_samples_or_features_than_the_tracks_are_not_ranked(tmp_path):
 
 def test_flops_are_a_budget(tmp_path):
     (record,) = run("tiny", tmp_path, budget="1e9-flops")
-    per_step = 16 * record.cost.training_flops_per_image
+    per_step = 16 * 2 * record.cost.training_macs_per_image
     assert record.training.flops == record.training.steps * per_step
     assert record.training.flops >= 1e9 > record.training.flops - per_step
     assert record.budget == "1e9-flops" and torch.isfinite(torch.tensor(record.training.final_loss))

@@ -9,10 +9,10 @@ from torch.nn import functional as F
 
 from ditbench import Architecture, DenoiserSpec
 from ditbench.components import load
-from ditbench.denoiser.cost import cost_of, macs, training_macs
+from ditbench.denoiser.cost import cost_of, macs, recomputed_macs, training_macs
 from ditbench.denoiser.interface import DIGITS_SPEC, build_denoiser
 from ditbench.registry import Registry
-from ditbench.testing import parameters_and_macs
+from ditbench.testing import latent_spec, parameters_and_macs
 
 ARCHITECTURES = Registry.installed().architectures
 MAIN_JOB = ("dit", "uvit", "mdt", "diffit")
@@ -155,3 +155,30 @@ def test_training_costs_the_same_on_every_device(name):
 def test_the_four_nano_models_cost_the_same_within_ten_percent():
     counts = {name: macs(build(ARCHITECTURES[name], DIGITS_SPEC, "nano"), DIGITS_SPEC) for name in MAIN_JOB}
     assert max(counts.values()) <= 1.10 * min(counts.values()), counts
+
+
+@pytest.mark.parametrize("name", MAIN_JOB)
+def test_what_checkpointing_computes_again_is_no_training_macs(name):
+    plain = build_denoiser(ARCHITECTURES[name])
+    again = build_denoiser(ARCHITECTURES[name], checkpointing=True)
+    assert cost_of(again, DIGITS_SPEC) == cost_of(plain, DIGITS_SPEC)
+    assert recomputed_macs(plain, DIGITS_SPEC) == 0
+    forward = macs(plain, DIGITS_SPEC) * (2 if name == "mdt" else 1)
+    assert 0.5 * forward < recomputed_macs(again, DIGITS_SPEC) <= 1.1 * forward
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "spec", "before"),
+    [
+        ("mdt", "XL/2", latent_spec(), 1.143),
+        ("mdtv2", "XL/2", latent_spec(), 1.186),
+        ("mdt", "nano", DIGITS_SPEC, 0.956),
+        ("dit", "nano", DIGITS_SPEC, 1.001),
+    ],
+    ids=str,
+)
+def test_flops_are_twice_the_macs_of_training_and_no_longer_three_forwards(name, size, spec, before):
+    cost = cost_of(build(ARCHITECTURES[name], spec, size), spec)
+    assert cost.training_flops() == cost.training_flops(2) == 2 * cost.training_macs_per_image
+    assert cost.training_flops(1) == 6 * cost.macs_per_image * cost.training_forwards
+    assert cost.training_flops(1) / cost.training_flops() == pytest.approx(before, abs=5e-4)

@@ -42,17 +42,22 @@ def read(text):
     return pd.read_csv(io.StringIO(text))
 
 
-def on_the_way(record, *fids, flops=1e12):
+def on_the_way(record, *fids):
     """With milestones at equal shares of the budget, of 100 images and 1 s each, and a target of 2."""
     way = [
         Milestone(
-            at=place / (len(fids) + 1), steps=place, images=100 * place, seconds=float(place), flops=flops * place,
+            at=place / (len(fids) + 1), steps=place, images=100 * place, seconds=float(place), flops=1.0 * place,
             metrics=[measurement("fid", fid)],
         )
         for place, fid in enumerate(fids, start=1)
     ]  # fmt: skip
     track = TRACK.model_copy(update={"target": 2.0})
-    return part(record.model_copy(update={"milestones": way, "track": track}), "training", flops=4e12)
+    return counting(record.model_copy(update={"milestones": way, "track": track}), 1e10)
+
+
+def counting(record, flops):
+    """The record, of a network that takes so many FLOPs for a training image."""
+    return part(record, "cost", training_macs_per_image=round(flops / 2))
 
 
 def test_rows_stand_by_rank_and_what_did_not_finish_says_why():
@@ -105,11 +110,20 @@ def test_numbers_have_four_digits_and_no_exponent():
 
 def test_what_an_old_record_does_not_know_is_missing_and_not_zero():
     plain = finished()
-    assert plain.training.flops == 0 and "TFLOPs" not in table(only([plain]))
-    frame = table(only([part(plain, "training", flops=2.5e12), finished("a:b", 2.0)]))
-    assert frame["TFLOPs"].tolist() == ["2.500", ""]
     blank = plain.model_copy(update={"memory": plain.memory.model_copy(update={"training": PeakMemory()})})
     assert "peak MiB" not in table(only([blank]))
+
+
+def test_flops_are_by_one_rule_whichever_the_records_were_counted_by():
+    old, new = finished("a:b", 1.0), finished("c:d", 2.0, flops_rule=2)
+    frame = table(only([part(counting(run, 1e10), "training", flops=7.0) for run in (old, new)]))
+    assert frame["TFLOPs"].tolist() == ["3.000", "3.000"]  # of 300 images
+
+
+def test_runs_whose_budgets_of_flops_were_counted_by_two_rules_share_no_board():
+    first, second = (finished(budget="1e12-flops", flops_rule=rule) for rule in (1, 2))
+    assert {board.protocol.budget for board in boards([first, second])} == {"1e12-flops by rule 1", "1e12-flops"}
+    assert len(boards([finished(flops_rule=rule, seed=rule) for rule in (1, 2)])) == 1, "of steps, they do"
 
 
 @pytest.mark.parametrize(
@@ -121,13 +135,13 @@ def test_what_an_old_record_does_not_know_is_missing_and_not_zero():
     ],
 )
 def test_a_board_has_one_unit_and_its_header_names_it(flops, seconds, headers):
-    frame = table(only([part(finished(), "training", flops=flops, seconds=seconds)]))
+    frame = table(only([part(counting(finished(), flops / 300), "training", seconds=seconds)]))
     assert set(headers) <= set(frame.columns)
 
 
 def test_two_classes_of_hardware_never_share_a_column_of_time_speed_or_memory():
-    here = [part(run, "training", flops=1e12) for run in seeds("a:b", *GOOD)]
-    there = [part(run, "training", flops=1e12) for run in seeds("a:b", *BAD, environment=OTHER_MACHINE)]
+    here = seeds("a:b", *GOOD)
+    there = seeds("a:b", *BAD, environment=OTHER_MACHINE)
     frame = table(only([*here, *there]))
     assert frame["hardware"].tolist() == ["A processor, 2 threads", "Another processor, 2 threads"]
     for header in ("train s", "train img/s", "sample img/s", "peak MiB"):
@@ -238,7 +252,7 @@ def test_names_can_not_break_the_page():
 def test_milestones_and_the_end_are_the_course_of_a_run():
     record = on_the_way(finished(fid=1.0), 9.0, 3.0)
     assert [(point.at, point.images, point.flops) for point in course(record)] == [
-        (pytest.approx(1 / 3), 100, 1e12), (pytest.approx(2 / 3), 200, 2e12), (1.0, 300, 4e12),
+        (pytest.approx(1 / 3), 100, 1e12), (pytest.approx(2 / 3), 200, 2e12), (1.0, 300, 3e12),
     ]  # fmt: skip
     assert [point.quality[FID] for point in course(record)] == [9.0, 3.0, 1.0]
     assert course(finished()) == course(unfinished()) == []
@@ -252,7 +266,7 @@ def test_a_rows_curve_is_over_seeds_where_all_have_it():
     one, two = on_the_way(finished(fid=1.0), 9.0), on_the_way(finished(fid=2.0, seed=1), 5.0)
     half, end = row_course(only([one, two]).rows[0], FID)
     assert (half.at, half.quality.mean, half.quality.values, half.images.mean) == (0.5, 7.0, (9.0, 5.0), 100.0)
-    assert (end.at, end.quality.mean, end.flops.mean) == (1.0, 1.5, 4e12)
+    assert (end.at, end.quality.mean, end.flops.mean) == (1.0, 1.5, 3e12)
     other_shares = on_the_way(finished(fid=2.0, seed=1), 5.0, 4.0)
     assert [point.at for point in row_course(only([one, other_shares]).rows[0], FID)] == [1.0]
     assert row_course(only([one, finished(seed=1)]).rows[0], FID) == []
@@ -333,7 +347,7 @@ def test_json_has_rows_and_pairs_in_plain_units():
     assert first["cost"]["parameters"]["mean"] == 1_500_000 and first["cost"]["peak_memory_bytes"]["mean"] == 2**30
     assert (
         first["run_ids"] == [f"a-b-seed{seed}-0123abcd" for seed in range(3)]
-        and first["cost"]["training_flops"] is None
+        and first["cost"]["training_flops"]["mean"] == 300 * 2 * 22_000_000
     )
     assert third["quality"] == {} and third["provisional"] == "1 of 3 seeds" and third["rank"] is None
     (pair,) = told["pairs"]
@@ -350,7 +364,7 @@ def shown(records, width):
 
 @pytest.mark.parametrize("width", [80, 120])
 def test_the_terminal_shows_whole_numbers_at_any_width(width):
-    way = [part(run, "training", flops=1e12) for run in [*seeds("diffit:nano", *GOOD), *seeds("uvit:nano", *BAD)]]
+    way = [*seeds("diffit:nano", *GOOD), *seeds("uvit:nano", *BAD)]
     for records in (way, [way[0], way[3]], [*way, *seeds("mdt:nano", *SAME, environment=OTHER_MACHINE)]):
         text = shown(records, width)
         table_lines = text.partition("Real images")[0].splitlines()

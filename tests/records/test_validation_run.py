@@ -22,7 +22,7 @@ from ditbench.tracks.budget import Budget, BudgetClock
 from ditbench.tracks.guidance import Guidance
 
 GOOD = sound()
-FLOPS, BATCH = GOOD.cost.training_flops_per_image, GOOD.recipe.batch_size
+FLOPS, BATCH = GOOD.cost.training_flops(1), GOOD.recipe.batch_size
 
 
 def run(budget, draw, shares=(), device="cpu"):
@@ -92,6 +92,14 @@ def test_a_long_run_that_was_tampered_with_is_found(budget, change, words):
             update={"curve": [*facts.curve[:-1], facts.curve[-1].model_copy(update={"seconds": facts.seconds})]}
         )
     assert words in told(record.model_copy(update={"training": facts}))
+
+
+def test_flops_are_checked_by_the_rule_that_the_record_names():
+    by_old = run("1e13-flops", lambda: 0.1)
+    newer = by_old.model_copy(update={"flops_rule": 2})
+    assert told(by_old) == "" and "(2 x training MACs x images)" in told(newer)
+    cost = by_old.cost.model_copy(update={"training_macs_per_image": FLOPS // 2})
+    assert told(newer.model_copy(update={"cost": cost})) == "", "the budget, too, is held against that rule"
 
 
 def test_where_the_last_step_was_not_kept_the_curve_bounds_it():

@@ -128,7 +128,7 @@ def sound(label="dit:nano", fid=1.25, seed=0, **changes):
         computed("knn", {"counts": [900.0, 1000.0]}, **pixels, neighbours=3),
     ]
     floor = computed("kid", {"values": [0.001, 0.002] * 50}, **reals, samples=256, subsets=100, subset_size=256)
-    flops = record.cost.training_flops_per_image
+    flops = record.cost.training_flops(record.flops_rule)
     curve = [CurvePoint(step=i, images=64 * i, seconds=s, loss=1 / i) for i, s in ((1, 0.1), (2, 0.3), (3, 0.3 + slow))]
     milestone = Milestone(at=0.5, steps=2, images=128, seconds=0.3, flops=128.0 * flops, metrics=metrics)
     training = TrainingFacts(

@@ -104,6 +104,10 @@ def test_the_run_id_changes_with_whatever_changes_the_result(registry):
         *plan(registry, "toy", offline=True, skip_bad=True),
     ]
     assert {run.hash for run in same} == {base.hash}
+    before = {"flops_rule": 1}  # how FLOPs are counted matters where they are the budget, and only there
+    assert base.flops_rule == 2 and base.model_copy(update=before).hash == base.hash
+    (flops,) = plan(registry, "toy", budget="1e12-flops")
+    assert flops.model_copy(update=before).hash != flops.hash
     assert "/" not in plan(registry, "toy:big/2")[0].run_id
 
 

@@ -215,7 +215,7 @@ def _loss(run: Run) -> Chart | None:
     x: dict[str, list[Any]] = {
         "images": images,
         _seconds_key(run.board, run.row.hardware): [compact(point.seconds, 4) for point in training.curve],
-        "flops": [compact(count * cost.training_flops_per_image, 4) for count in images],
+        "flops": [compact(count * cost.training_flops(), 4) for count in images],
     }
     loss = [compact(point.loss, 4) for point in training.curve]
     return {"note": f"seed {run.record.seed}", "x": x, "y": {"loss": loss}}

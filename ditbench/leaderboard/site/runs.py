@@ -12,7 +12,7 @@ from ...records.diff import fields, rank
 from ...records.facts import Measurement, PeakMemory, TrainingFacts
 from ...records.record import Record
 from ...records.verification import Verification, confirms, is_of
-from ..costs import SAMPLING_RATE_PER_DEVICE, TRAINING_RATE_PER_DEVICE, Fact
+from ..costs import SAMPLING_RATE_PER_DEVICE, TRAINING_RATE_PER_DEVICE, Fact, flops
 from ..learning_curves import course
 from ..tables import number, quality_header
 from .contents import Contents, Run
@@ -140,7 +140,7 @@ def _way(record: Record) -> Way:
             f"{point.steps:,}",
             f"{point.images:,}",
             number(point.seconds),
-            "—" if point.flops is None else number(point.flops / 1e12),
+            number(point.flops / 1e12),
             *(number(point.quality[protocol]) if protocol in point.quality else "—" for protocol in protocols),
         ]
         for point in course(record)
@@ -166,8 +166,7 @@ def _costs(record: Record) -> Iterator[tuple[str, str]]:
         yield "steps", f"{training.steps:,}"
         yield "training images", f"{training.images:,}"
         yield "seconds of training", number(training.seconds)
-        if training.flops:
-            yield "training TFLOPs", number(training.flops / 1e12)
+        yield "training TFLOPs", number(flops(record, training.images) / 1e12)
         yield "training images/s", number(training.images_per_second)
         yield from _each("training images/s per device", TRAINING_RATE_PER_DEVICE, record)
         yield "compiling, seconds", number(training.compile_seconds)

@@ -9,7 +9,7 @@ from statistics import fmean
 from typing import NamedTuple
 
 from ...errors import DitbenchError
-from ...tracks.budget import Budget, BudgetClock
+from ...tracks.budget import Budget, BudgetClock, FlopsRule
 from ..curve import CURVE_POINTS, MAX_STEP_TIMES
 from ..derived import training_rate
 from ..facts import TrainingFacts
@@ -21,6 +21,8 @@ ENOUGH = MAX_STEP_TIMES // 2  # step times that stand for all: a run that is too
 PLAUSIBLE = 1.25  # by which factor they may miss the time of all steps
 USUAL = 2.0  # by which factor the median step may miss the mean one: hiccups are long, and few
 
+_COUNTED: dict[FlopsRule, str] = {1: "6 x MACs x forwards x images", 2: "2 x training MACs x images"}
+
 
 def _training(record: Record) -> Faults:
     """Steps, images and FLOPs agree, and so do step times, throughput and the clock."""
@@ -30,8 +32,8 @@ def _training(record: Record) -> Faults:
     yield from differs("training.batch_size", facts.batch_size, record.recipe.batch_size, "its recipe's")
     yield from differs("training.images", facts.images, facts.steps * facts.batch_size, "steps x batch_size")
     if record.cost:
-        flops = float(record.cost.training_flops_per_image * facts.images)
-        yield from differs("training.flops", facts.flops, flops, "6 x MACs x forwards x images")
+        flops = float(record.cost.training_flops(record.flops_rule) * facts.images)
+        yield from differs("training.flops", facts.flops, flops, _COUNTED[record.flops_rule])
     yield from positive("training.step_seconds", facts.step_seconds)
     parts = ("loading_seconds", "compile_seconds", "checkpoint_seconds", "evaluation_seconds")
     yield from not_negative("training", {name: getattr(facts, name) for name in parts})
@@ -126,7 +128,7 @@ class _Clock:
     """The budget's clock at any moment of a run."""
 
     def __init__(self, record: Record, budget: Budget) -> None:
-        flops = record.cost.training_flops_per_image if record.cost else 0
+        flops = record.cost.training_flops(record.flops_rule) if record.cost else 0
         processes = record.environment.processes if record.environment else 1
         self.setting = (budget, flops or 1, processes if record.device.startswith("cuda") else 0)
         self(0, 0, 0.0)  # `BadValue` if the budget does not suit the device
@@ -228,8 +230,8 @@ def _milestones(record: Record) -> Faults:
         return  # `_budget` has told
     for i, mark in enumerate(record.milestones):
         if record.cost:
-            flops = float(record.cost.training_flops_per_image * mark.images)
-            yield from differs(f"milestones.{i}.flops", mark.flops, flops, "6 x MACs x forwards x images")
+            flops = float(record.cost.training_flops(record.flops_rule) * mark.images)
+            yield from differs(f"milestones.{i}.flops", mark.flops, flops, _COUNTED[record.flops_rule])
         now = at(mark.steps, mark.images, mark.seconds)
         before = at(mark.steps - 1, mark.images - facts.batch_size, mark.seconds)
         early = now.progress < mark.at

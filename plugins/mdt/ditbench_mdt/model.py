@@ -9,6 +9,7 @@ Letters in shapes: N images, T tokens, K kept tokens, D width, H heads, C channe
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
@@ -30,8 +31,6 @@ from ditbench.layers import (
     tokens_per_side,
     unpatchify,
 )
-
-LENGTHS = 32  # a drawn number of kept tokens is rounded to a multiple of T / 32
 
 
 class MDTBlock(AdaLNZeroBlock):
@@ -168,19 +167,17 @@ class MaskedDiT(nn.Module, ABC):
         """A whole and a masked pass, with the same times and fresh noise."""
         return loss() + loss(keep=self.draw_kept()) if self.mask else loss()
 
-    def draw_kept(self) -> int:
-        """How many tokens the masked pass keeps: v1 always the same, v2 by a ratio drawn at every step.
+    def training_cost(self, cost: Callable[..., float]) -> float:
+        """What `training_loss` costs of an image, on average over the ratios; `cost(**keywords)` is one pass's."""
+        if not self.mask:
+            return cost()
+        return cost() + mean_over_lengths(lambda keep: cost(keep=keep), len(self.index), *self.mask_ratios)
 
-        Drawn numbers are rounded to few lengths, so that compiled networks and kernels see few shapes.
-        """
+    def draw_kept(self) -> int:
+        """How many of T tokens the masked pass keeps: int(T (1 - r)), v2's r drawn uniformly at every step."""
         low, high = self.mask_ratios
-        count = len(self.index)
-        most, fewest = int((1 - low) * count), int((1 - high) * count)
-        if low == high:
-            return most
-        ratio = low + (high - low) * torch.rand((), device="cpu").item()
-        step = max(1, count // LENGTHS)
-        return min(max(round((1 - ratio) * count / step) * step, fewest), most)
+        ratio = low if low == high else low + (high - low) * torch.rand((), device="cpu").item()
+        return int(len(self.index) * (1 - ratio))
 
     def run(self, block: nn.Module, *inputs: Tensor) -> Tensor:
         """One block, its activations kept or recomputed."""
@@ -236,11 +233,38 @@ class MDTv2(MaskedDiT):
         return x
 
 
+def chances_of_lengths(tokens: int, low: float, high: float) -> dict[int, float]:
+    """Each number of kept tokens and its probability, for a mask ratio that is uniform from `low` to `high`."""
+    fewest, most = tokens * (1 - high), tokens * (1 - low)
+    if low == high:
+        return {int(most): 1.0}
+    shares = {keep: min(most, keep + 1) - max(fewest, keep) for keep in range(int(fewest), math.ceil(most))}
+    return {keep: share / (most - fewest) for keep, share in shares.items()}
+
+
+def mean_over_lengths(cost: Callable[[int], float], tokens: int, low: float, high: float) -> float:
+    """The mean of a pass's cost over the drawn numbers of kept tokens.
+
+    Attention makes it a polynomial of degree two in that number, so that three of them tell it exactly.
+    """
+    chances = chances_of_lengths(tokens, low, high)
+    lengths = list(chances)
+    known = sorted({lengths[0], lengths[len(lengths) // 2], lengths[-1]})
+
+    def weight(of: int) -> float:
+        """The mean of Lagrange's polynomial that is 1 at `of` and 0 at the other known lengths."""
+        others = [other for other in known if other != of]
+        basis = ((p, math.prod((keep - o) / (of - o) for o in others)) for keep, p in chances.items())
+        return math.fsum(p * value for p, value in basis)
+
+    return math.fsum(weight(keep) * cost(keep) for keep in known)
+
+
 def check_masking(name: str, mask: bool, side: bool, low: float, high: float, tokens: int) -> None:
     """Refuse mask ratios that make no sense or leave no token, and to leave out a side block that nothing uses."""
     if not 0 < low <= high < 1:
         raise BadValue(f"{name}: mask ratios from {low} to {high}; choose 0 < mask_ratio <= mask_ratio_max < 1.")
-    if int((1 - high) * tokens) < 1:
+    if int(tokens * (1 - high)) < 1:
         raise BadValue(f"{name}: mask ratio {high} leaves none of {tokens} tokens; choose a smaller one.")
     if not (mask or side):
         raise BadValue(f"{name}: mask=off has no side block anyway; leave out side=off.")

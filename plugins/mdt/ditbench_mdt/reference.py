@@ -42,6 +42,7 @@ DEFAULTS: dict[str, Any] = {
     "decode_layer": None,
 }
 DECODER = {"mdt": 2, "mdtv2": 4}  # where the settings don't name it
+RANGE = 0.2  # how far above the given mask ratio the published v2 may draw it
 
 
 def convert_mdt(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -81,9 +82,10 @@ def _our_block(blocks: str, number: str, name: str) -> str:
 def from_reference_config(config: Mapping[str, Any], name: str) -> tuple[DenoiserSpec, dict[str, Any]]:
     """The published constructor's arguments as a spec and settings of `MDT` or `MDTv2`.
 
-    The published network always holds the mask token and the side block, whether it masks or not. v2 halves
-    the encoder's depth rounding down. Without label dropout the published label table has no row for the
-    null label, so the last class takes its place.
+    The published network always holds the mask token and the side block, whether it masks or not, as for sampling:
+    without a ratio it gets the paper's. v2 draws it from the one given to 0.2 above. v2 halves the encoder's depth
+    rounding down. Without label dropout the published label table has no row for the null label, so the last class
+    takes its place.
     """
     unknown = config.keys() - DEFAULTS.keys()
     if unknown:
@@ -98,6 +100,7 @@ def from_reference_config(config: Mapping[str, Any], name: str) -> tuple[Denoise
         space="latent" if given["in_channels"] == 4 else "pixel",
         learn_variance=given["learn_sigma"],
     )
+    ratio = 0.3 if given["mask_ratio"] is None else float(given["mask_ratio"])
     settings: dict[str, Any] = {
         "depth": given["depth"] - odd,
         "width": given["hidden_size"],
@@ -105,5 +108,6 @@ def from_reference_config(config: Mapping[str, Any], name: str) -> tuple[Denoise
         "patch_size": given["patch_size"],
         "mlp_ratio": given["mlp_ratio"],
         "decoder": decoder,
+        "mask_ratio": ratio,
     }
-    return spec, settings
+    return spec, settings if name == "mdt" else {**settings, "mask_ratio_max": ratio + RANGE}

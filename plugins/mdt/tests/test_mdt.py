@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch._dynamo.testing import CompileCounter
 
+import ditbench
 from ditbench import BadValue, DenoiserSpec
 from ditbench.testing import (
     DIGITS_SPEC,
@@ -24,6 +25,7 @@ from ditbench.testing import (
     training_loss,
 )
 from ditbench_mdt import MDT, MDT_V2
+from ditbench_mdt.model import MDTv2, chances_of_lengths
 from ditbench_mdt.reference import convert_mdt, convert_mdtv2, from_reference_config
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
@@ -168,12 +170,33 @@ def test_number_of_kept_tokens():
     with torch.device("meta"):
         v2 = build_denoiser(MDT_V2, "S/2", LATENT)
     lengths = [v2.draw_kept() for _ in range(2000)]
-    assert set(lengths) == {128, 136, 144, 152, 160, 168, 176}
+    assert set(lengths) == set(range(128, 180))  # every int(256 (1 - r)), r from 0.3 to 0.5
     assert sum(lengths) / 2000 == pytest.approx(0.6 * 256, rel=0.01)
-    odd = DenoiserSpec(channels=4, resolution=28, classes=0, space="latent")  # 196 tokens: 98 to 137 are kept
+
+
+@pytest.mark.parametrize(("tokens", "mean"), [(16, 0.570), (64, 0.592), (256, 0.598)])
+def test_chances_of_lengths_are_those_of_the_published_rule(tokens, mean):
+    chances = chances_of_lengths(tokens, 0.3, 0.5)
+    assert sum(chances.values()) == pytest.approx(1)
+    assert sum(keep * p for keep, p in chances.items()) / tokens == pytest.approx(mean, abs=5e-4)
+    drawn = (tokens * (1 - torch.linspace(0.3, 0.5, 200_001, dtype=torch.float64))).int()
+    for keep, p in chances.items():
+        assert (drawn == keep).double().mean().item() == pytest.approx(p, abs=1e-4)
+    assert chances_of_lengths(256, 0.3, 0.3) == {179: 1.0}
+
+
+@pytest.mark.parametrize("options", [{}, {"mask_ratio": 0.4}, {"mask_ratio": 0.5}], ids=str)
+def test_training_cost_is_the_mean_over_all_lengths(options):
     with torch.device("meta"):
-        v2 = build_denoiser(MDT_V2, "S/2", odd)
-    assert {v2.draw_kept() for _ in range(2000)} == {98, *range(102, 138, 6), 137}
+        net = build_denoiser(MDT_V2, **options)
+
+    def one_of(keep):
+        net.training_cost = lambda cost: cost() + cost(keep=keep)
+        return ditbench.cost_of(net, DIGITS_SPEC).training_macs_per_image
+
+    exact = sum(p * one_of(keep) for keep, p in chances_of_lengths(16, *net.mask_ratios).items())
+    del net.training_cost
+    assert ditbench.cost_of(net, DIGITS_SPEC).training_macs_per_image == round(exact)
 
 
 @BOTH
@@ -312,7 +335,12 @@ def test_masked_pass_compiles_for_all_lengths(architecture):
 def test_published_settings():
     spec, settings = from_reference_config({"mask_ratio": 0.3, "decode_layer": 4}, "mdtv2")
     assert spec == LATENT
-    assert settings == {**MDT_V2.sizes["XL/2"], "mlp_ratio": 4.0}
+    assert settings == {**MDT_V2.sizes["XL/2"], "mlp_ratio": 4.0, "mask_ratio": 0.3, "mask_ratio_max": 0.5}
+    assert from_reference_config({"mask_ratio": 0.1}, "mdtv2")[1]["mask_ratio_max"] == pytest.approx(0.3)
+    for_sampling = from_reference_config({"depth": 4, "hidden_size": 96, "num_heads": 4}, "mdtv2")
+    assert MDTv2(for_sampling[0], **for_sampling[1]).mask_ratios == (0.3, 0.5)
+    v1 = from_reference_config({"mask_ratio": 0.4}, "mdt")[1]
+    assert v1["mask_ratio"] == 0.4 and "mask_ratio_max" not in v1
     assert from_reference_config({"depth": 5, "decode_layer": 2}, "mdtv2")[1]["depth"] == 4
     with pytest.raises(BadValue, match="'width' is no argument of the published mdt"):
         from_reference_config({"width": 3}, "mdt")
