@@ -14,7 +14,12 @@ _ENDLESS = re.compile(r"'[^']{400,}'|\S{400,}")
 
 def one_line(error: object) -> str:
     """An error, or what a library says, as one line of text; empty if it says nothing."""
-    return " ".join(str(error).split())
+    return printable(" ".join(str(error).split()))
+
+
+def printable(text: str) -> str:
+    """The text with what would break its line, or command a terminal, as Python spells it: \\n, \\x1b."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def for_a_line(message: str) -> str:
@@ -24,7 +29,10 @@ def for_a_line(message: str) -> str:
 
 
 class DitbenchError(Exception):
-    """A user's mistake or a condition of their machine; never a bug."""
+    """A user's mistake or a condition of their machine; never a bug. Whatever it quotes, it is one line."""
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class UnknownName(DitbenchError):
@@ -65,3 +73,6 @@ class NoRecordsYet(DitbenchError):
     def __init__(self, text: str, *, interrupted: bool = False) -> None:
         self.interrupted = interrupted  # by Ctrl-C, while it waited
         super().__init__(text)
+
+    def __str__(self) -> str:
+        return Exception.__str__(self)  # it may be a script

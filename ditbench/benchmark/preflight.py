@@ -16,6 +16,7 @@ from ..tracks.config import RunConfig
 from ..tracks.deviation import Deviation
 from ..tracks.plan import find_dataset
 from .deviations import deviations, other_images
+from .making import make_components_of
 from .setup import build, open_data, resolve
 
 
@@ -48,6 +49,8 @@ def check(
     _check_processes(configs, device, processes)
     _check_parallel(device, processes, parallel)
     torch.set_num_threads(max(1, torch.get_num_threads() // parallel))
+    for config in configs:
+        make_components_of(config, registry)
     data = open_data(first, registry, report)
     for config in configs:
         parts = resolve(config, registry, data)

@@ -48,13 +48,17 @@ def check(
 ) -> None:
     """Check tracks: form, components, and that none has changed under a version that was published.
 
-    All that are installed, unless some are named. Exit code 2 at the first fault.
+    All that are installed, unless some are named. Every component is made, without data. Exit code 2 at the first
+    fault.
     """
-    from ..tracks.lookup import open_track, resolve_track
+    from ..benchmark.making import make_components
+    from ..tracks.lookup import check_size, open_track, resolve_track
 
     registry = installed()
     for name in names or registry.tracks:
         track = resolve_track(registry, name)
+        check_size(registry, track)
+        make_components(track, registry)
         standing = "as published" if open_track(registry, name).published else "in no ledger"
         tell(f"{track.name} {track.version} {track.hash} {standing}")
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -95,6 +96,15 @@ def moments_of(batches: Iterable[Tensor]) -> Moments:
     return running.moments()
 
 
+def builder_of(extractor: Extractor) -> Callable[..., Any]:
+    """What makes the extractor's network of its weights; `BadValue` if its library is not installed."""
+    try:
+        return load(extractor.build)
+    except ModuleNotFoundError as error:
+        extra = f"pip install 'ditbench[{extractor.extra}]'" if extractor.extra else f"pip install {error.name}"
+        raise BadValue(f"Feature extractor {extractor.name!r} needs {error.name!r}: {extra}.") from None
+
+
 def load_extractor(extractor: Extractor, given: Path | None = None, device: torch.device | None = None) -> nn.Module:
     """The network with its pinned weights, from `given` or from where they belong.
 
@@ -102,11 +112,7 @@ def load_extractor(extractor: Extractor, given: Path | None = None, device: torc
     """
     path = weights_path(extractor, given)
     check_weights(extractor, path)
-    try:
-        build = load(extractor.build)
-    except ModuleNotFoundError as error:
-        extra = f"pip install 'ditbench[{extractor.extra}]'" if extractor.extra else f"pip install {error.name}"
-        raise BadValue(f"Feature extractor {extractor.name!r} needs {error.name!r}: {extra}.") from None
+    build = builder_of(extractor)
     content = path.read_bytes()
     if path.suffix == ".safetensors":
         weights = safetensors.torch.load(content)

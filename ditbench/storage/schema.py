@@ -5,11 +5,13 @@ Whatever a file holds, reading it ends in a `BadFile` at worst.
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
-from collections.abc import Callable
+import reprlib
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args
 
 import pydantic
 from pydantic import ConfigDict, Field
@@ -24,9 +26,14 @@ Count = Annotated[int, Field(ge=0, le=10**30)]  # sums and products of some stil
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=200)]  # names files: no separators
 
+_UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
+
 
 class Frozen(pydantic.BaseModel):
-    """Unknown fields are refused and nothing changes after validation. What is hashed grows by `later` alone."""
+    """Unknown fields are refused and nothing changes after validation. What is hashed grows by `later` alone.
+
+    What people write is read strictly, by ``class Name(Frozen, strict=True)``: true is no number, "3" no version.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -52,11 +59,41 @@ def digest(content: object, length: int = 64) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:length]
 
 
-def first_fault(error: pydantic.ValidationError) -> str:
-    """Field and fault of the first of a validation's errors, in one line."""
-    fault = error.errors()[0]
-    place = ".".join(str(part) for part in fault["loc"]) or "the whole"
-    return f"{place}: {one_line(fault['msg'])}"
+def first_fault(error: pydantic.ValidationError, known: object = None) -> str:
+    """Field and fault of the first of a validation's errors, in one line.
+
+    With `known`, the model or the names of its fields, one that there is not comes first, and with its nearest.
+    """
+    faults = error.errors(include_url=False)
+    unknown = [fault for fault in faults if fault["type"] in _UNKNOWN]
+    fault = unknown[0] if unknown and known else faults[0]
+    *above, last = fault["loc"] or ("the whole",)
+    place = ".".join(map(str, (*above, last)))
+    if fault["type"] in _UNKNOWN:
+        return f"{place}: {_not_among(str(last), _fields(known, above))}"
+    culprit = fault["input"]
+    shown = f", not {reprlib.repr(culprit)}" if isinstance(culprit, (str, int, float)) else ""
+    return f"{place}: {one_line(fault['msg']).removeprefix('Value error, ')}{shown}"
+
+
+def _not_among(name: str, known: Collection[str]) -> str:
+    """That there is no field of this name; the nearest, or all there are."""
+    near = " or ".join(map(repr, difflib.get_close_matches(name, known, n=2)))
+    hint = f"; did you mean {near}?" if near else f"; known: {', '.join(known)}" if known else ""
+    return f"there is nothing of this name{hint}"
+
+
+def _fields(known: object, above: Iterable[int | str]) -> Collection[str]:
+    """The fields of the model that stands at a place of another; nothing where none does."""
+    for part in above:
+        fields = getattr(known, "model_fields", {})
+        known = _model_of(fields[part].annotation) if part in fields else None
+    return known if isinstance(known, (tuple, list)) else tuple(getattr(known, "model_fields", ()))
+
+
+def _model_of(annotation: Any) -> object:
+    """The model that an annotation names, by itself or beside None."""
+    return next((kind for kind in (annotation, *get_args(annotation)) if hasattr(kind, "model_fields")), None)
 
 
 Model = TypeVar("Model", bound=Frozen)

@@ -23,6 +23,7 @@ _COUNT = re.compile(_NUMBER + r"(?P<scale>[kM]?)-?(?P<unit>steps|images)")
 _TIME = re.compile(_NUMBER + r"-?(?P<unit>s|min|h|gpu-hours)")
 _FLOPS = re.compile(r"(?P<number>\d+(?:\.\d+)?(?:e\+?\d{1,3})?)-?(?P<unit>flops)")
 _FACTOR = {"k": 1_000, "M": 1_000_000, "min": 60, "h": 3600}
+_MOST: Mapping[Unit, float] = {"steps": 1e12, "images": 1e15, "seconds": 1e10, "gpu_hours": 1e9, "flops": 1e30}
 _UNIT: Mapping[str, Unit] = {"s": "seconds", "min": "seconds", "h": "seconds", "gpu-hours": "gpu_hours"}
 
 
@@ -41,6 +42,8 @@ class Budget:
     def __post_init__(self) -> None:
         if self.unit not in get_args(Unit) or not 0 < self.amount < math.inf:
             raise BadValue(f"{self.amount!r} {self.unit} is no budget. Write {EXAMPLES}.")
+        if self.amount > _MOST[self.unit]:  # nobody means it, and no clock would get there
+            raise BadValue(f"{self.amount!r} {self.unit} is no budget: at most {_MOST[self.unit]:g}.")
 
     def __str__(self) -> str:
         """One spelling for equal budgets, which `parse` reads back."""
@@ -66,10 +69,10 @@ class Budget:
         amount = Decimal(found["number"]) * factor  # decimal: 1.1h is 3960s, not 3960.0000000000005s
         if spelled in ("steps", "images") and not float(amount).is_integer():
             raise BadValue(f"{text!r} is no whole number of {spelled}.")
-        try:
-            return cls(float(amount), _UNIT.get(spelled, spelled))  # type: ignore[arg-type]
-        except BadValue:
-            raise BadValue(f"{text!r} is no budget: it must be above 0, and finite. Write {EXAMPLES}.") from None
+        unit: Unit = _UNIT.get(spelled, spelled)  # type: ignore[arg-type]
+        if not 0 < float(amount) <= _MOST[unit]:
+            raise BadValue(f"{text!r} is no budget: it must be above 0, and at most {_MOST[unit]:g} {unit}.")
+        return cls(float(amount), unit)
 
 
 def is_of_flops(text: str) -> bool:

@@ -17,14 +17,14 @@ from ..storage.schema import Frozen
 T = 1000.0  # the end of time, where all is noise
 
 
-class Guidance(Frozen):
+class Guidance(Frozen, strict=True):
     """How samples are guided. Part of a track and of its hash."""
 
-    scale: float
+    scale: Annotated[float, Field(ge=0, le=1000)]
     formula: Literal["u + w(c - u)", "c + s(c - u)"] = "u + w(c - u)"  # what `scale` is: w, or s = w - 1
     schedule: Literal["constant", "power-cosine", "interval"] = "constant"
-    power: Annotated[float, Field(gt=0)] = 4.0  # of power-cosine
-    interval: tuple[float, float] = (0.0, T)  # of interval: the times t, ends included, at which to guide
+    power: Annotated[float, Field(gt=0, le=1000)] = 4.0  # of power-cosine
+    interval: Annotated[tuple[float, float], Field(strict=False)] = (0.0, T)  # the times t, ends included, to guide at
     channels: Annotated[int, Field(gt=0)] | None = None  # guide only so many, the first; None: all
 
     @pydantic.model_validator(mode="after")

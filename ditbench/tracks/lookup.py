@@ -19,7 +19,9 @@ def resolve_track(registry: Registry, name: str) -> Track:
     the name of an installed track.
     """
     track = open_track(registry, name).track
-    pick("dataset", track.data.dataset.partition(":")[0], registry.datasets)
+    dataset, _, place = track.data.dataset.partition(":")
+    if pick("dataset", dataset, registry.datasets).place == "none" and place:
+        raise BadValue(f"Track {track.name!r}: the data set {dataset!r} is always at hand; leave out {place!r}.")
     _check_sampler(registry, track)
     choices = track.evaluation.choices
     for metric, extractor in choices:
@@ -30,6 +32,13 @@ def resolve_track(registry: Registry, name: str) -> Track:
     if len(set(choices)) < len(choices):
         raise BadValue(f"Track {track.name!r} names a metric twice: {', '.join(track.evaluation.metrics)}.")
     return track
+
+
+def check_size(registry: Registry, track: Track) -> None:
+    """`BadValue` if no installed architecture has the track's default size; where none is installed, nobody knows."""
+    known = {size for architecture in registry.architectures.values() for size in architecture.sizes}
+    if known:
+        pick("size", track.size, dict.fromkeys(known))
 
 
 class Opened(NamedTuple):
@@ -82,6 +91,8 @@ def _check_sampler(registry: Registry, track: Track) -> None:
         raise BadValue(f"{where} has at most {sampler.max_steps} steps.")
     if track.sampler.guidance is not None and track.recipe.label_dropout == 0:
         raise BadValue(f"Track {track.name!r}: guidance needs a label_dropout above 0, or no null label is trained.")
+    if track.sampler.guidance is not None and track.data.classes == 0:
+        raise BadValue(f"Track {track.name!r}: guidance is by classes, and its data has none.")
     guided = track.sampler.guidance.channels if track.sampler.guidance else None
     if guided and track.data.channels and guided > track.data.channels:
         raise BadValue(f"Track {track.name!r}: guidance on {guided} channels, of data that has {track.data.channels}.")

@@ -12,58 +12,69 @@ import pydantic
 from pydantic import Field
 
 from ..components import Space, Value
-from ..errors import BadFile
+from ..errors import BadFile, BadValue
 from ..storage.reading import read_toml
-from ..storage.schema import Fraction, Frozen, Name, Positive, digest, first_fault
+from ..storage.schema import Fraction, Frozen, Name, digest, first_fault
 from .budget import Budget
 from .guidance import Guidance
 
 FOR_MEMORY = ("micro_batch", "checkpointing")  # of a recipe
 
+# Ranges end where nobody means it any more, and long before a machine would hang on it.
+Share = Annotated[float, Field(ge=0, lt=1)]  # 1 would leave nothing
+Images = Annotated[int, Field(gt=0, le=1_000_000)]  # in one batch
+Side = Annotated[int, Field(gt=0, le=16_384)]  # pixels
+Channels = Annotated[int, Field(gt=0, le=65_536)]
+MetricName = Annotated[str, Field(pattern=r"^[^/]+(/[^/]+)?$")]
 
-class ObjectiveChoice(Frozen):
+
+class ObjectiveChoice(Frozen, strict=True):
     """An objective by name, and its settings."""
 
     name: str
     settings: dict[str, Value] = {}
 
 
-class DataChoice(Frozen):
+class DataChoice(Frozen, strict=True):
     """What every architecture of the track is trained on.
 
     What is known of the data beforehand (`channels` to `autoencoder`) is what a ranked run must find: with other
     data a run is carried out all the same, and marked.
     """
 
-    dataset: str  # its name, or "hf:NAME"
-    resolution: Positive  # of the images, in pixels, before any autoencoder
+    dataset: Annotated[str, Field(pattern="^[^:]+(:.+)?$")]  # its name, or "hf:NAME"
+    resolution: Side  # of the images, in pixels, before any autoencoder
     flip: bool = False  # half of the visits to an image see it mirrored
     posterior: Literal["sample", "mean"] = "sample"  # latents: drawn anew at each visit, or their mean
-    channels: Positive | None = None  # of what the denoiser sees
-    images: Positive | None = None  # in the training split
-    classes: Annotated[int, Field(ge=0)] | None = None
-    downsampling: Positive = 1  # pixels per latent cell, each way
-    autoencoder: str | None = None  # the one whose latents are meant, by its name on the Hugging Face hub
+    channels: Channels | None = None  # of what the denoiser sees
+    images: Annotated[int, Field(gt=0, le=10**12)] | None = None  # in the training split
+    classes: Annotated[int, Field(ge=0, le=10**7)] | None = None
+    downsampling: Annotated[int, Field(gt=0, le=256)] = 1  # pixels per latent cell, each way
+    autoencoder: Annotated[str, Field(min_length=1)] | None = None  # whose latents are meant: its name on the hub
+
+    @pydantic.model_validator(mode="after")
+    def _divides(self) -> DataChoice:
+        if self.resolution % self.downsampling:
+            raise ValueError(f"resolution {self.resolution} is no multiple of downsampling {self.downsampling}")
+        return self
 
 
-class Recipe(Frozen):
+class Recipe(Frozen, strict=True):
     """How every architecture of the track is trained."""
 
     optimizer: Literal["adamw", "adan"]
-    learning_rate: Annotated[float, Field(gt=0)]
-    betas: Annotated[tuple[Fraction, ...], Field(min_length=2, max_length=3)]  # Adan has three
-    weight_decay: Annotated[float, Field(ge=0)]
-    batch_size: Positive
-    micro_batch: Positive | None = (
-        None  # images in one pass; the gradients of several make a batch. None: all at once *
-    )
+    learning_rate: Annotated[float, Field(ge=1e-12, le=1)]
+    betas: Annotated[tuple[Share, ...], Field(strict=False, min_length=2, max_length=3)]  # Adan has three
+    weight_decay: Annotated[float, Field(ge=0, le=100)]
+    batch_size: Images
+    micro_batch: Images | None = None  # images in one pass; the gradients of several make a batch. None: all at once *
     warmup: Fraction = 0.0  # share of the budget over which the learning rate rises from 0
-    warmup_steps: Annotated[int, Field(ge=0)] = 0  # or the number of steps
+    warmup_steps: Annotated[int, Field(ge=0, le=10**9)] = 0  # or the number of steps
     decay: Literal["constant", "cosine"] = "constant"  # after that, down to 0 at the end of the budget
-    clip_norm: Annotated[float, Field(gt=0)] | None = None  # largest norm of the gradient
-    label_dropout: Fraction = 0.0  # probability that a training label becomes the null label
+    clip_norm: Annotated[float, Field(ge=1e-9, le=1e6)] | None = None  # largest norm of the gradient
+    label_dropout: Share = 0.0  # probability that a training label becomes the null label
     ema_half_life: Fraction | None = None  # share of the budget after which a weight has lost half its say in the EMA
-    ema_decay: Annotated[float, Field(ge=0, lt=1)] | None = None  # or what a step leaves of the EMA; exactly one
+    ema_decay: Share | None = None  # or what a step leaves of the EMA; exactly one
     precision: Literal["float32", "tf32", "bfloat16", "auto"] = "float32"  # auto: bfloat16 on CUDA, float32 on a CPU
     compile: Literal["on", "off", "auto"] = "off"  # auto: on CUDA alone
     checkpointing: bool = False  # recompute activations in the backward pass, by the architecture's option *
@@ -80,6 +91,8 @@ class Recipe(Frozen):
             raise ValueError("give either ema_half_life or ema_decay")
         if self.warmup and self.warmup_steps:
             raise ValueError("give either warmup or warmup_steps")
+        if self.learning_rate * self.weight_decay >= 1:
+            raise ValueError(f"a weight_decay of {self.weight_decay:g} takes all of a weight in one step")
         if len(self.betas) != {"adamw": 2, "adan": 3}[self.optimizer]:
             raise ValueError(f"{self.optimizer} has not {len(self.betas)} betas")
         if self.micro_batch and self.batch_size % self.micro_batch:
@@ -87,22 +100,24 @@ class Recipe(Frozen):
         return self
 
 
-class SamplerChoice(Frozen):
+class SamplerChoice(Frozen, strict=True):
     """How images are sampled for evaluation."""
 
     name: str
-    steps: Positive
-    batch_size: Positive
+    steps: Annotated[int, Field(gt=0, le=100_000)]
+    batch_size: Images
     guidance: Guidance | None = None
 
 
-class EvaluationChoice(Frozen):
+class EvaluationChoice(Frozen, strict=True):
     """What is measured on the samples."""
 
-    samples: Annotated[int, Field(ge=20)]
+    samples: Annotated[int, Field(ge=20, le=10_000_000)]
     labels: Literal["balanced", "random"] = "balanced"  # image i has class i mod classes; or drawn from the seed
     features: str  # the feature extractor of all metrics that name none
-    metrics: Annotated[tuple[str, ...], Field(min_length=1)]  # "fid" or "fd/dinov2-vit-l-14"; the first one ranks
+    metrics: Annotated[
+        tuple[MetricName, ...], Field(strict=False, min_length=1)
+    ]  # "fid" or "fd/dinov2-vit-l-14"; the first one ranks
 
     @property
     def choices(self) -> list[tuple[str, str]]:
@@ -111,22 +126,37 @@ class EvaluationChoice(Frozen):
         return [(name, extractor or self.features) for name, _, extractor in split]
 
 
-class Track(Frozen):
+class Track(Frozen, strict=True):
     """A versioned, hashed protocol."""
 
     name: Name
-    version: Positive
+    version: Annotated[int, Field(gt=0, le=1_000_000)]
     description: str = ""
     space: Space
-    size: str  # the architectures' default size
+    size: Annotated[str, Field(min_length=1)]  # the architectures' default size
     budget: str  # the default budget, or the name of one
-    budgets: dict[str, str] = {}  # by name: smoke, short, standard, paper
+    budgets: dict[Name, str] = {}  # by name: smoke, short, standard, paper
     data: DataChoice
     objective: ObjectiveChoice
     recipe: Recipe
     sampler: SamplerChoice
     evaluation: EvaluationChoice
-    target: float | None = None  # a value of the first metric: boards tell when training got there
+    target: Annotated[float, Field(ge=-1e6, le=1e6)] | None = (
+        None  # a value of the first metric: boards tell when training got there
+    )
+
+    @pydantic.model_validator(mode="after")
+    def _consistent(self) -> Track:
+        for budget in (self.budget, *self.budgets):
+            try:
+                self.amount(budget)
+            except BadValue as fault:
+                raise ValueError(f"budget {budget!r}: {fault}") from None
+        if self.space == "pixel" and (self.data.downsampling > 1 or self.data.autoencoder):
+            raise ValueError("downsampling and autoencoder are of latents, and the space is pixel")
+        if self.space == "pixel" and self.data.posterior != "sample":
+            raise ValueError("posterior is of latents, and the space is pixel")
+        return self
 
     @property
     def hash(self) -> str:
@@ -137,7 +167,7 @@ class Track(Frozen):
 
     def amount(self, budget: str | None) -> Budget:
         """The budget of that name, or that is spelled so; by default the track's."""
-        spelled = budget or self.budget
+        spelled = self.budget if budget is None else budget
         return Budget.parse(self.budgets.get(spelled, spelled), self.budgets)
 
 
@@ -150,9 +180,6 @@ def without_memory(content: dict[str, Any]) -> dict[str, Any]:
 def load_track(path: Path) -> Track:
     """Read and check a track file; `BadFile` names the file and the field."""
     try:
-        track = Track.model_validate(read_toml(path, "track file"))
+        return Track.model_validate(read_toml(path, "track file"))
     except pydantic.ValidationError as error:
-        raise BadFile(f"The track file {str(path)!r} is wrong: {first_fault(error)}.") from None
-    for budget in (track.budget, *track.budgets):
-        track.amount(budget)
-    return track
+        raise BadFile(f"The track file {str(path)!r} is wrong: {first_fault(error, Track)}.") from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..components import DenoiserSpec, load
 from ..errors import BadValue
 from ..registry import Registry, pick
+from ..tracks.settings import checked
 from ..tracks.track import ObjectiveChoice, Track
 from .objectives import DiffusionObjective
 
@@ -24,9 +25,10 @@ def spec_of(track: Track, registry: Registry) -> DenoiserSpec:
 
 
 def make_objective(chosen: ObjectiveChoice, track: str, registry: Registry) -> DiffusionObjective:
-    """The objective with its settings; `BadValue` if it has not these."""
+    """The objective with its settings; `BadValue` if it has not these, or not such values."""
     objective = pick("objective", chosen.name, registry.objectives)
+    make = load(objective.make)
     try:
-        return load(objective.make)(**{**objective.settings, **chosen.settings})  # type: ignore[no-any-return]
-    except (TypeError, BadValue) as error:
+        return make(**checked(make, {**objective.settings, **chosen.settings}))  # type: ignore[no-any-return]
+    except BadValue as error:
         raise BadValue(f"Objective {chosen.name!r} of track {track!r}: {str(error).rstrip('.')}.") from None

@@ -41,8 +41,8 @@ def test_a_budget_parses(text, budget):
         (("1e17-flops", "10e16-flops", "1e+17-flops"), "1e17-flops"),
         (("2.5e18-flops",), "2.5e18-flops"),
         (("5-flops",), "5e0-flops"),
-        (("123456789012s",), "123456789012s"),
-        (("1" + 30 * "0" + "-images",), "1" + 30 * "0" + "-images"),
+        (("1234567890s",), "1234567890s"),
+        (("123456789012345-images",), "123456789012345-images"),
     ],
 )
 def test_equal_budgets_have_one_spelling_that_parses(texts, canonical):
@@ -53,7 +53,8 @@ def test_equal_budgets_have_one_spelling_that_parses(texts, canonical):
 @pytest.mark.parametrize(
     "text",
     ["", "2000", "0-steps", "-5s", "1e3-steps", "2000 steps", "90seconds", "1.5-steps", "kM-images", "0gpu-hours",
-     "2gpu", "1e-17-flops", "nan-flops", "1e999-flops", "9" * 400 + "s", "²s"],
+     "2gpu", "1e-17-flops", "nan-flops", "1e999-flops", "9" * 400 + "s", "²s",
+     "1e300-flops", "1000000000001-steps", "99999999999999999999-images"],
 )  # fmt: skip
 def test_what_is_no_budget_is_refused(text):
     with pytest.raises(BadValue, match=r"is no (budget|whole number)"):

@@ -79,7 +79,7 @@ def test_prose_and_what_a_run_overrides_stay_out_of_the_hash(tmp_path, old, new)
     ("old", "new", "fault"),
     [
         ("batch_size = 64", "batch_size = 0", "recipe.batch_size"),
-        ("batch_size = 64", "batchsize = 128", "recipe.batch_size"),
+        ("batch_size = 64", "batchsize = 128", "recipe.batchsize: there is nothing of this name; .*'batch_size'"),
         ("warmup = 0.05", "warmup = 1.5", "recipe.warmup"),
         ("learning_rate = 2e-3", "learning_rate = nan", "recipe.learning_rate"),
         ('space = "pixel"', 'space = "fourier"', "space"),

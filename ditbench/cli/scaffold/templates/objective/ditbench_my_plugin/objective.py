@@ -8,25 +8,22 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from ditbench import BadValue, Walk
+from ditbench import Walk
 
 QUARTER = math.pi / 2
 
 
 @dataclass(frozen=True)
 class Trigonometric:
-    """What training asks of an objective; all of it is here. `BadValue` if `time` is neither of the two."""
+    """What training asks of an objective; all of it is here. A track's settings are checked by the annotations."""
 
-    time: str = "uniform"
+    time: Literal["uniform", "logit-normal"] = "uniform"
     learn_variance: bool = field(default=False, init=False)  # the denoiser puts out C channels, not 2 C
-
-    def __post_init__(self) -> None:
-        if self.time not in ("uniform", "logit-normal"):
-            raise BadValue(f"time {self.time!r} is neither uniform nor logit-normal.")
 
     def sample_time(self, count: int, generator: torch.Generator) -> Tensor:
         """Training times in [0, 1000], on the generator's device: (N,)."""

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ditbench import BadValue, Walk
+from ditbench import Walk
 from ditbench_my_plugin import times
 from ditbench_my_plugin.objective import QUARTER, Trigonometric, sample
 
@@ -36,8 +36,3 @@ def test_the_sampler_follows_the_true_velocity_to_the_image():
     found = sample(Walk(denoise=velocity, objective=None, noise=NOISE, steps=5, streams=list))
     torch.testing.assert_close(found, X0, atol=1e-5, rtol=0)
     assert asked == pytest.approx(times(5))
-
-
-def test_another_way_to_draw_times_is_refused():
-    with pytest.raises(BadValue, match="'cosine' is neither"):
-        Trigonometric(time="cosine")

@@ -1,0 +1,44 @@
+"""Settings by the signature that takes them: a factory's annotations are the form that its settings must have."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pydantic
+
+from ..components import Value
+from ..errors import BadValue
+from ..storage.schema import first_fault
+
+_STRICT = pydantic.ConfigDict(strict=True, allow_inf_nan=False)
+_UNNAMED = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.VAR_POSITIONAL)
+
+
+def checked(factory: Callable[..., Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings, with the defaults of the others; `BadValue` names the first that the factory does not take.
+
+    Names, types and ranges are those of its signature, as pydantic reads them in its strict mode: True is no number,
+    "false" no bool, and 5 may stand for 5.0. A setting without an annotation has the type of its default.
+    """
+    signature = inspect.signature(factory, eval_str=True)
+    named = [one for one in signature.parameters.values() if one.kind not in _UNNAMED]
+
+    def take(**given: Any) -> dict[str, Any]:
+        return given
+
+    parameters = [_by_name(one) for one in named]
+    take.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    take.__annotations__ = {one.name: one.annotation for one in parameters}
+    try:
+        return pydantic.validate_call(config=_STRICT)(take)(**settings)
+    except pydantic.ValidationError as error:
+        raise BadValue(first_fault(error, [one.name for one in named])) from None
+
+
+def _by_name(one: inspect.Parameter) -> inspect.Parameter:
+    """A parameter that is given by its name, and has a type."""
+    kind = one.kind if one.kind is one.VAR_KEYWORD else one.KEYWORD_ONLY
+    of_default = type(one.default) if isinstance(one.default, Value) else Any
+    return one.replace(kind=kind, annotation=of_default if one.annotation is one.empty else one.annotation)
