@@ -64,6 +64,7 @@ def prepare(
     console = make_console()
     with _interruptible("the same command resumes"):
         from ..datasets.autoencoder import load_autoencoder
+        from ..datasets.entries import told
         from ..datasets.prepare import check_apart, list_source
         from ..datasets.prepare import prepare as make
         from ..runtime.environment import find_device
@@ -72,6 +73,8 @@ def prepare(
         source, out = _whole(source), whole_path(out)
         check_apart(source, out)
         raw = list_source(source, skip_bad, offline)
+        if others := told(raw.left_out):
+            _say(console, others)
         autoencoder = load_autoencoder(vae, offline, find_device(device)) if vae else None
         with _progress(console) as report:
             manifest = make(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,14 +10,14 @@ from functools import cache
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from ..errors import BadFile, one_line
+from ..errors import BadFile
+from .decoding import decode
 from .image_sets import ImageSet, ahead
 from .pixels import Bytes
 from .raw import TRAINED, RawImages
 
-_DEEP = ("I", "I;16", "I;16B", "I;16L", "F")  # Pillow's modes of more than 8 bits, which it would clip to white
 _LONGEST = 64  # times the shorter side; what is longer would take more memory than its crop is worth
 _AT_ONCE = 1024  # files between two looks at the results
 
@@ -40,30 +39,12 @@ def centre_crop(image: Image.Image, size: int) -> Bytes:
     return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
-def decode(content: bytes, title: str) -> Image.Image:
-    """The RGB image in an encoded file, of several frames the first. `BadFile` names it by its title if it is none."""
-    try:
-        return _decode(content, title)
-    except BadFile:
-        raise
-    except UnidentifiedImageError:
-        raise BadFile(f"{title!r} is no image.") from None
-    except Image.DecompressionBombError:
-        raise BadFile(f"{title!r} has more pixels than an image should.") from None
-    except Exception as error:  # damage can fail in many ways
-        reason = one_line(error) or type(error).__name__
-        raise BadFile(f"{title!r} is damaged ({reason}).") from None
-
-
-def _decode(content: bytes, title: str) -> Image.Image:
-    image: Image.Image = Image.open(io.BytesIO(content))
+def crop_of(content: bytes, title: str, size: int) -> Bytes:
+    """The `centre_crop` of an encoded file, decoded by the rule of `decoding`. `BadFile` names it by its title."""
+    image = decode(content, title)
     if max(image.size) > _LONGEST * min(image.size):
         raise BadFile(f"{title!r} has {image.width} x {image.height} pixels, and sides of more than {_LONGEST} to 1.")
-    image.load()
-    if image.mode in _DEEP:
-        raise BadFile(f"{title!r} has mode {image.mode}; images have 8 bits a channel.")
-    image.info.pop("transparency", None)  # RGB has none, which Pillow would warn of
-    return image if image.mode == "RGB" else image.convert("RGB")
+    return centre_crop(image, size)
 
 
 def cropped(raw: RawImages, resolution: int, keep: npt.NDArray[np.int64] | None = None, sha256: str = "") -> ImageSet:
@@ -76,7 +57,7 @@ def cropped(raw: RawImages, resolution: int, keep: npt.NDArray[np.int64] | None 
 
     def crop(number: int) -> Bytes:
         try:
-            return centre_crop(decode(raw.read(number), raw.title(number)), resolution)
+            return crop_of(raw.read(number), raw.title(number), resolution)
         except BadFile as error:
             if raw.split == TRAINED:
                 raise

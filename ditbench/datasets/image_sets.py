@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import zipfile
 import zlib
@@ -15,16 +16,18 @@ from pathlib import Path
 from typing import IO, TypeVar
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from ..errors import BadFile, one_line
 from ..storage.files import sha256_of
+from .decoding import SUFFIXES, Channels, channels_of, decode, open_header
+from .entries import check_place, look_through, read_image, told
 from .pixels import Bytes
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".pgm", ".webp", ".gif", ".tif", ".tiff")  # what may be images
 _LOSSLESS, _LOSSY = ("PNG", "BMP", "PPM"), ("JPEG", "MPO")  # Pillow's names of the formats that are read
 DAMAGED = (OSError, SyntaxError, ValueError, EOFError, RuntimeError, zlib.error, zipfile.BadZipFile)  # of the readers
-_CHANNELS = {"L": 1, "RGB": 3}
+_PLAIN = ("L", "RGB")  # Pillow's modes of which nothing is dropped or converted
+_CHANNELS = (1, 3)
+_logger = logging.getLogger(__name__)
 Batches = Callable[[int], Iterator[Bytes]]
 Item = TypeVar("Item")
 
@@ -44,8 +47,8 @@ class ImageSet:
 def open_images(path: Path) -> ImageSet:
     """A folder, searched through and through, or an ``.npz`` with ``arr_0`` (N, H, W, C) uint8.
 
-    Raises `BadFile`, naming the file, for what is no image, has no plain 8-bit grey or RGB, or another size than
-    the first.
+    Files are found and read by the rules of `entries` and `decoding`; what is left out or converted is logged. Raises
+    `BadFile`, naming the file, for what is no image, or has another size than the first.
     """
     if path.is_dir():
         return _folder(path)
@@ -67,16 +70,21 @@ def in_memory(name: str, pixels: Bytes, sha256: str) -> ImageSet:
 
 
 def _folder(folder: Path) -> ImageSet:
-    paths = sorted(_images_below(folder))
-    if not paths:
-        raise BadFile(f"The folder {str(folder)!r} holds no images ({', '.join(SUFFIXES)}).")
-    first, lossy = _header(paths[0])[0], ""
+    paths = _images_below(folder)
+    first, lossy, converted = _header(paths[0])[0], "", []
     for path in paths:
-        shape, kind = _header(path)
+        shape, kind, mode = _header(path)
         if shape != first:
             raise BadFile(f"{str(path)!r} is {_size(shape)}, but {str(paths[0])!r} is {_size(first)}.")
-        if kind in _LOSSY and not lossy:
-            lossy = str(path)
+        lossy = lossy or (str(path) if kind in _LOSSY else "")
+        converted += [(path, mode)] if mode not in _PLAIN else []
+    if converted:
+        path, mode = converted[0]
+        _logger.warning(
+            "%d images are not plain grey or RGB and are converted, e.g. %r (%s)",
+            len(converted),
+            *map(str, (path, mode)),
+        )
 
     def batches(size: int) -> Iterator[Bytes]:
         chunks = (paths[start : start + size] for start in range(0, len(paths), size))
@@ -85,17 +93,16 @@ def _folder(folder: Path) -> ImageSet:
     return ImageSet(_name(folder), len(paths), first, batches, lambda: _hash_of(paths), lossy)
 
 
-def _images_below(folder: Path) -> Iterator[Path]:
-    """Every image file of a folder and its folders; what would be left out silently is a `BadFile`."""
-
-    def refuse(error: OSError) -> None:
-        raise BadFile(f"The folder {str(error.filename)!r} can't be read ({error.strerror}).") from None
-
-    for place, folders, files in os.walk(folder, onerror=refuse):
-        links = [name for name in folders if (Path(place) / name).is_symlink()]
-        if links:
-            raise BadFile(f"{str(Path(place) / links[0])!r} is a link to a folder; put the images themselves there.")
-        yield from (Path(place) / name for name in files if Path(name).suffix.lower() in SUFFIXES)
+def _images_below(folder: Path) -> list[Path]:
+    """Every image file of a folder and its folders."""
+    check_place(folder)
+    found = list(look_through(folder))
+    paths = sorted(place / image.name for place, entries in found for image in entries.images)
+    if not paths:
+        raise BadFile(f"The folder {str(folder)!r} holds no images ({', '.join(SUFFIXES)}).")
+    if others := told(sorted(str(place / name) for place, entries in found for name in entries.others)):
+        _logger.warning("%s", others)
+    return paths
 
 
 def _name(path: Path) -> str:
@@ -103,29 +110,21 @@ def _name(path: Path) -> str:
     return path.resolve().name.encode("utf-8", "replace").decode()
 
 
-def _header(path: Path) -> tuple[tuple[int, int, int], str]:
-    """Shape and format of an image file, without decoding it."""
+def _header(path: Path) -> tuple[tuple[Channels, int, int], str, str]:
+    """Shape, format and mode of an image file, without decoding it."""
     try:
-        with Image.open(path) as image:
-            mode, (width, height), kind = image.mode, image.size, image.format or ""
-            deep, frames = "16" in str([tile[3] for tile in image.tile]), getattr(image, "n_frames", 1)
-    except (*DAMAGED, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise BadFile(f"{str(path)!r} is no readable image ({_reason(error, path)}).") from None
+        with path.open("rb") as stream, open_header(stream, str(path)) as image:
+            (width, height), kind, mode = image.size, image.format or "", image.mode
+            channels = channels_of(image)
+    except OSError as error:
+        raise BadFile(f"{str(path)!r} can't be read ({error.strerror}).") from None
     if kind not in _LOSSLESS + _LOSSY:
         raise BadFile(f"{str(path)!r} is a {kind}; give {' or '.join(_LOSSLESS)}.")
-    if mode not in _CHANNELS or deep:
-        raise BadFile(f"{str(path)!r} has mode {mode}{' of 16 bits' * deep}; metrics take 8-bit grey (L) or RGB alone.")
-    if frames > 1 and kind != "MPO":
-        raise BadFile(f"{str(path)!r} has {frames} frames; give one image a file.")
-    return (_CHANNELS[mode], height, width), kind
+    return (channels, height, width), kind, mode
 
 
-def _pixels(path: Path, shape: tuple[int, int, int]) -> Bytes:
-    try:
-        with Image.open(path) as image:
-            pixels = np.asarray(image)
-    except DAMAGED as error:
-        raise BadFile(f"{str(path)!r} is damaged ({_reason(error, path)}).") from None
+def _pixels(path: Path, shape: tuple[Channels, int, int]) -> Bytes:
+    pixels = np.asarray(decode(read_image(path), str(path), shape[0]))
     return pixels.reshape(*shape[1:], shape[0]).transpose(2, 0, 1)
 
 
@@ -149,7 +148,7 @@ def _npz(path: Path) -> ImageSet:
         count, height, width, channels = shape
     if not min(height, width):
         raise BadFile(f"{str(path)!r}: arr_0 has images of {width}x{height} pixels.")
-    if channels not in _CHANNELS.values():
+    if channels not in _CHANNELS:
         raise BadFile(f"{str(path)!r}: arr_0 has {channels} channels, not 1 or 3 (the last axis).")
 
     def batches(size: int) -> Iterator[Bytes]:
@@ -195,7 +194,7 @@ def _hash_of(paths: Iterable[Path]) -> str:
     """sha256 over the files' own hashes, in the order of their names."""
     content = hashlib.sha256()
     for path in paths:
-        content.update(bytes.fromhex(sha256_of(path)))
+        content.update(hashlib.sha256(read_image(path)).digest())
     return content.hexdigest()
 
 

@@ -81,7 +81,7 @@ def list_source(place: str, skip_bad: bool = False, offline: bool = False) -> Ra
     """The images of a folder, or of ``hf:NAME``, before any is read."""
     if place.partition(":")[0] in SCHEMES:
         return list_hub(place, skip_bad, offline)
-    return list_folder(Path(place), skip_bad)
+    return list_folder(Path(place))
 
 
 def check_apart(place: str, folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from ..storage.files import cache_folder, whole_path
 from ..storage.schema import digest
 from .autoencoder import load_autoencoder
 from .crop import cropped
+from .entries import told
 from .examples import Data, Examples, Request, Rows
 from .image_sets import ImageSet
 from .pixels import Bytes
@@ -23,6 +25,7 @@ from .shards import AUTOENCODER, MANIFEST, Manifest, Prepared, again, is_prepare
 
 _FORMAT = 1  # of the cache
 _CHUNK = 1024  # rows read at a time
+_logger = logging.getLogger(__name__)
 
 
 def load_latents(request: Request) -> Data:
@@ -61,7 +64,10 @@ def load_folder(request: Request) -> Data:
     if is_prepared(folder):
         prepared = open_prepared(folder)
         return _pixels(prepared, _source(prepared.manifest, request.offline)[0], request)
-    return _prepared_once(list_source(str(folder), request.skip_bad), request)
+    raw = list_source(str(folder), request.skip_bad)
+    if others := told(raw.left_out):
+        _logger.warning("%s", others)
+    return _prepared_once(raw, request)
 
 
 def load_hub(request: Request) -> Data:

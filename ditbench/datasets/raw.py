@@ -24,9 +24,8 @@ class RawImages:
     listing: str  # hash of what was listed, without reading it: names and sizes
     read: Callable[[int], bytes]  # the encoded image of this number; `BadFile` if it can't be read
     title: Callable[[int], str]  # the file, as a message names it
-    stamp: str = (
-        ""  # tells more than the listing, without reading: times of the last change, or where from; "": nothing
-    )
+    stamp: str = ""  # tells all that can be told without reading: as long as it stays, so do the images; "": nothing
+    left_out: tuple[str, ...] = ()  # paths of files that are no images by their names
     held_out: RawImages | None = None
 
     def __len__(self) -> int:

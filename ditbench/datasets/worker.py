@@ -28,7 +28,7 @@ from ..storage.claims import Claim, Contender
 from ..storage.files import write_bytes, write_text
 from ..storage.schema import Frozen
 from .autoencoder import PART, Autoencoder
-from .crop import centre_crop, decode, digests
+from .crop import crop_of, digests
 from .pixels import Bytes
 from .raw import RawImages
 from .shards import PARTS, PreparationPlan, Shard, Skipped, again, read_digests, read_json, shard_path, sums
@@ -145,7 +145,7 @@ class ShardWorker:
         title = self.raw.title(image)
         try:
             content = self.raw.read(image)
-            rows = centre_crop(decode(content, title), self.plan.resolution)[None]
+            rows = crop_of(content, title, self.plan.resolution)[None]
         except BadFile as error:
             if not self.plan.skip_bad:
                 raise BadFile(f"{error} Mend it, remove it, or leave it out with `skip_bad`.") from None

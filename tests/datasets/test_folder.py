@@ -69,9 +69,9 @@ def test_a_class_may_be_named_train(tmp_path):
     [
         (["train/a/1.png", "val/b/1.png"], r"val' has not the classes of 'train': 'a' is in one of them only"),
         (["train/1.png", "val/b/1.png"], r"val' has not the classes of 'train': 'b' is in one of them only"),
-        (["a/1.png", "readme.txt"], r"readme\.txt' is a file beside the classes' folders"),
-        (["a/1.png", "b/notes.txt"], r"b/notes\.txt' is no image by its name; .* `skip_bad`"),
-        (["1.png", "notes"], r"notes' is no image by its name; .* `skip_bad`"),
+        (["a/1.png", "2.png"], r"2\.png' is an image beside folders of images"),
+        (["train/1.png", "val/1.png", "2.png"], r"2\.png' is an image beside folders of images"),
+        (["a/1.png", "b/notes.txt"], r"The folder '.*b' holds no images"),
         (["a/1.png", "b/.keep"], r"The folder '.*b' holds no images"),
         ([".keep"], r"The folder '.*' holds no images"),
         (["train/1.png", "val/1.png", "extra/1.png"], r"extra' is neither 'train' nor a held-out split"),
@@ -107,13 +107,6 @@ def test_what_no_file_system_bears_is_one_line(tmp_path):
         list_folder(tmp_path / ("x" * 300))
 
 
-@pytest.mark.parametrize("file", [b"a/\xff.png", b"\xff/1.png", b"\xff.png"])
-def test_names_that_are_no_text_are_refused(tmp_path, file):
-    with pytest.raises(BadFile, match=r"udcff.*has a name that is not UTF-8; rename it") as error:
-        list_folder(fill(tmp_path, os.fsdecode(file)))
-    str(error.value).encode()
-
-
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_a_closed_folder_is_named(tmp_path):
     fill(tmp_path, "a/1.png", "b/1.png")
@@ -123,11 +116,11 @@ def test_a_closed_folder_is_named(tmp_path):
     (tmp_path / "b").chmod(0o700)
 
 
-def test_skip_bad_leaves_strange_files_to_the_reader(tmp_path):
-    raw = list_folder(fill(tmp_path, "a/1.png", "a/notes.txt"), skip_bad=True)
-    assert [title.rpartition("/")[2] for title in titles(raw)] == ["1.png", "notes.txt"]
-    with pytest.raises(BadFile, match="beside the classes' folders"):
-        list_folder(fill(tmp_path, "readme.txt"), skip_bad=True)
+def test_files_that_are_no_images_by_name_are_left_out_and_told(tmp_path):
+    files = ["notes.txt", "train/synsets.txt", "train/a/1.png", "train/a/1.txt", "val/a/2.png", "val/a/2.txt"]
+    raw = list_folder(fill(tmp_path, *files))
+    assert titles(raw) == [str(tmp_path / "train/a/1.png")]
+    assert sorted(raw.left_out) == sorted(str(tmp_path / file) for file in files if file.endswith("txt"))
 
 
 def test_the_stamp_sees_times(tmp_path):

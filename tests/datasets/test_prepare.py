@@ -13,7 +13,7 @@ import torch
 from pictures import prepare_slowly, write_autoencoder, write_pictures
 
 from ditbench.datasets.autoencoder import load_autoencoder
-from ditbench.datasets.crop import centre_crop, decode, hash_images
+from ditbench.datasets.crop import crop_of, hash_images
 from ditbench.datasets.folder import list_folder
 from ditbench.datasets.prepare import prepare
 from ditbench.datasets.shards import AUTOENCODER, MANIFEST, PARTS, PLAN, PreparationPlan, open_prepared
@@ -55,7 +55,7 @@ def pictures(home, tmp_path):
 
 
 def crops(raw):
-    return np.stack([centre_crop(decode(raw.read(n), raw.title(n)), SIDE) for n in range(len(raw))])
+    return np.stack([crop_of(raw.read(n), raw.title(n), SIDE) for n in range(len(raw))])
 
 
 def contents(folder):

@@ -8,7 +8,7 @@ from pictures import CLASSES, write_autoencoder, write_pictures
 
 from ditbench.datasets import prepared
 from ditbench.datasets.autoencoder import load_autoencoder
-from ditbench.datasets.crop import centre_crop, decode
+from ditbench.datasets.crop import crop_of
 from ditbench.datasets.examples import Request
 from ditbench.datasets.folder import list_folder
 from ditbench.datasets.prepare import prepare
@@ -42,7 +42,7 @@ def ask(place, resolution=SIDE, **more):
 
 def crops(pictures):
     raw = list_folder(pictures)
-    return np.stack([centre_crop(decode(raw.read(n), raw.title(n)), SIDE) for n in range(len(raw))])
+    return np.stack([crop_of(raw.read(n), raw.title(n), SIDE) for n in range(len(raw))])
 
 
 def all_of(images, size=5):
@@ -101,10 +101,10 @@ def test_what_is_said_of_the_cache_does_not_name_out(pictures, tmp_path, monkeyp
         load_folder(ask(pictures))
 
 
-def test_a_manifest_of_others_is_not_ours(tmp_path):
+def test_a_manifest_of_others_is_left_out_and_told(tmp_path, caplog):
     (write_pictures(tmp_path / "pictures", 2) / MANIFEST).write_text("{}")
-    with pytest.raises(BadFile, match=r"manifest\.json' is a file beside"):
-        load_folder(ask(tmp_path / "pictures"))
+    assert len(load_folder(ask(tmp_path / "pictures")).examples) == 6
+    assert [MANIFEST in said for said in caplog.messages] == [True]
 
 
 def test_images_are_prepared_once_wherever_they_lie(pictures, tmp_path, monkeypatch):
@@ -114,7 +114,7 @@ def test_images_are_prepared_once_wherever_they_lie(pictures, tmp_path, monkeypa
     np.testing.assert_array_equal(all_of(data.images), crops(pictures))
     assert (data.space, data.examples.shape, len(data.examples), data.held_out.count) == ("pixel", (3, 16, 16), 12, 6)
     pictures.rename(tmp_path / "moved")
-    monkeypatch.setattr("ditbench.datasets.worker.decode", None)
+    monkeypatch.setattr("ditbench.datasets.worker.crop_of", None)
     again = load_folder(ask(tmp_path / "moved"))
     assert (again.sha256, again.images.hash()) == (data.sha256, data.images.hash())
     assert again.name == "moved"
@@ -140,7 +140,7 @@ def test_bad_images_are_counted(pictures, tmp_path, vae):
     with pytest.raises(BadFile, match=r"005\.png"):
         load_folder(ask(pictures))
     assert (data.skipped, len(data.examples), data.images.count) == (1, 11, 11)
-    prepare(list_folder(pictures, skip_bad=True), tmp_path / "latents", SIDE, vae, skip_bad=True)
+    prepare(list_folder(pictures), tmp_path / "latents", SIDE, vae, skip_bad=True)
     data = load_latents(ask(tmp_path / "latents"))
     assert (data.skipped, len(data.examples)) == (1, 11)
     assert len(all_of(data.images)) == 11

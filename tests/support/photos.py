@@ -1,5 +1,7 @@
 """Small natural images for tests: crops of the two photographs that ship with scikit-learn."""
 
+import io
+
 import numpy as np
 from PIL import Image
 from sklearn.datasets import load_sample_images
@@ -23,3 +25,10 @@ def write_folder(folder, images, suffix=".png"):
     for index, image in enumerate(images):
         Image.fromarray(image).save(folder / f"{index:05d}{suffix}")
     return folder
+
+
+def encoded(image, kind="PNG", **options):
+    """The file that Pillow makes of an image, as bytes."""
+    content = io.BytesIO()
+    image.save(content, kind, **options)
+    return content.getvalue()

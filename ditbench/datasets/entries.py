@@ -1,0 +1,133 @@
+"""What a folder of images holds, by one rule for training and for metrics.
+
+The rule, as docs/data.md has it: hidden entries don't count. Images are known by the ends of their names, whatever
+their case; other files are left out, and whoever reads the folder says so. Links count as what they lead to. An image
+must be a file, and its name UTF-8.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from ..errors import BadFile
+from ..storage.files import whole_path
+from .decoding import SUFFIXES
+
+_KINDS = {stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
+
+
+class Trace(NamedTuple):
+    """What tells a file from another without reading it. Times of content can be set; that of the state can not."""
+
+    size: int
+    changed: int  # its content, in ns; as archives and rsync set it
+    inode: int
+    state: int  # the last change of state, in ns
+
+
+class Found(NamedTuple):
+    """An image in a folder."""
+
+    name: str
+    trace: Trace
+
+
+@dataclass(frozen=True)
+class Entries:
+    """What a folder holds, but for hidden entries; each sorted by name."""
+
+    images: tuple[Found, ...]
+    folders: tuple[str, ...]
+    others: tuple[str, ...]  # files that are no images by their names
+
+
+def look_into(folder: Path) -> Entries:
+    """What a folder holds; no file is opened. `BadFile` names what can't be read, or can't be what it is called."""
+    images, folders, others = [], [], []
+    for entry in _visible(folder):
+        if _is_folder(entry):
+            check_name(entry.path)
+            folders.append(entry.name)
+        elif entry.name.lower().endswith(SUFFIXES):
+            check_name(entry.path)
+            images.append(Found(entry.name, trace_of(Path(entry.path))))
+        else:
+            others.append(entry.name)
+    return Entries(tuple(sorted(images)), tuple(sorted(folders)), tuple(sorted(others)))
+
+
+def look_through(folder: Path) -> Iterator[tuple[Path, Entries]]:
+    """A folder and all below it, links included; `BadFile` names a link that leads back to where it lies."""
+    waiting: list[tuple[Path, frozenset[tuple[int, int]]]] = [(folder, frozenset())]  # with what they lie in
+    while waiting:
+        here, above = waiting.pop()
+        entries = look_into(here)
+        seen = here.stat()
+        place = (seen.st_dev, seen.st_ino)
+        if place in above:
+            raise BadFile(f"{str(here)!r} is a link to a folder that it lies in; remove it.")
+        yield here, entries
+        waiting += [(here / name, above | {place}) for name in entries.folders]
+
+
+def trace_of(path: Path) -> Trace:
+    """What is known of a file without reading it; `BadFile` if it can't be read, or is none, such as a pipe."""
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise BadFile(f"{str(path)!r} can't be read ({error.strerror}).") from None
+    if not stat.S_ISREG(found.st_mode):
+        kind = _KINDS.get(stat.S_IFMT(found.st_mode), "a folder")
+        raise BadFile(f"{str(path)!r} is {kind}, not an image; move it away.")
+    return Trace(found.st_size, found.st_mtime_ns, found.st_ino, found.st_ctime_ns)
+
+
+def read_image(path: Path) -> bytes:
+    """The encoded image in a file; `BadFile` if that is none, or can't be read. It never waits for a pipe."""
+    trace_of(path)
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BadFile(f"{str(path)!r} can't be read ({error.strerror}).") from None
+
+
+def check_name(path: str) -> None:
+    """`BadFile` if a path can't be written down, as records and manifests do."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        raise BadFile(f"{path!r} has a name that is not UTF-8; rename it.") from None
+
+
+def check_place(folder: Path) -> None:
+    """The same of a folder and the way to it."""
+    check_name(str(whole_path(folder)))
+
+
+def told(others: Sequence[str]) -> str:
+    """A line about the files of those paths, which were left out; empty if there are none."""
+    if not others:
+        return ""
+    are = "1 file is left out: it is" if len(others) == 1 else f"{len(others):,} files are left out: they are"
+    return f"{are} no image by name ({', '.join(SUFFIXES)}), e.g. {others[0]!r}"
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError as error:  # links in a circle
+        raise BadFile(f"{entry.path!r} can't be read ({error.strerror}).") from None
+
+
+def _visible(folder: Path) -> list[os.DirEntry[str]]:
+    """What a folder holds, in no order, without hidden entries."""
+    try:
+        with os.scandir(folder) as entries:
+            return [entry for entry in entries if not entry.name.startswith(".")]
+    except OSError as error:
+        raise BadFile(f"The folder {str(folder)!r} can't be read ({error.strerror}).") from None
