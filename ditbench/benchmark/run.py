@@ -17,6 +17,7 @@ from ..records.facts import Cost, DataFacts, Environment, Memory, PeakMemory, Ra
 from ..records.files import GRID_FILE, RAW_WEIGHTS_FILE, SAMPLES_FILE, WEIGHTS_FILE
 from ..records.record import Record, identity
 from ..registry import Registry
+from ..runtime.clock import RUNNING
 from ..runtime.distributed import ALONE, World
 from ..runtime.memory import peak_memory, reset_peak, resident
 from ..runtime.progress import Watch
@@ -33,6 +34,7 @@ from .setup import Parts, build, load_denoiser, resolve
 NOTHING_TO_SAY = "the quality of samples says nothing after training on synthetic noise"
 
 
+@RUNNING.watched()
 def run(
     config: RunConfig,
     directory: Path,
@@ -75,6 +77,7 @@ def run(
     )
 
 
+@RUNNING.watched()
 def supplement(
     config: RunConfig, directory: Path, environment: Environment, record: Record, registry: Registry, watch: Watch
 ) -> Record:

@@ -138,10 +138,17 @@ class Row:
         return f"{self.missing}: {self.unfinished[0].reason}" if self.unfinished else ""
 
     @property
+    def paused(self) -> str:
+        """How long and how often its training was stopped from outside, which is in none of its times; empty: never."""
+        facts = [record.training for record in self.finished if record.training and record.training.pauses]
+        times, seconds = (sum(getattr(one, name) for one in facts) for name in ("pauses", "paused_seconds"))
+        return f"paused {seconds:,.0f} s in {times} {'pause' if times == 1 else 'pauses'}" if facts else ""
+
+    @property
     def status(self) -> str:
-        """What a reader must know of the row: runs that did not finish, too few seeds."""
+        """What a reader must know of the row: runs that did not finish, too few seeds, pauses."""
         provisional = self.provisional and f"provisional: {self.provisional}"
-        return "; ".join(filter(None, (self.misses, provisional))) or "finished"
+        return "; ".join(filter(None, (self.misses, provisional, self.paused))) or "finished"
 
 
 @dataclass(frozen=True)

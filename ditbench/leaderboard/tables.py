@@ -171,7 +171,9 @@ def _over(of: Estimate | None, scale: float) -> Estimate | None:
 
 
 def _status(board: Board) -> Callable[[Row], str]:
-    return lambda row: row.status if board.ranked else row.misses or "finished"
+    if board.ranked:
+        return lambda row: row.status
+    return lambda row: "; ".join(filter(None, (row.misses, row.paused))) or "finished"
 
 
 def measurements(board: Board) -> Sequence[Measurement]:

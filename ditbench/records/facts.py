@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from ..components import Value
-from ..storage.schema import Count, Frozen, Positive
+from ..storage.schema import Count, Frozen, Positive, later
 from ..tracks.budget import FLOPS_RULE, FlopsRule
 from .derived import RawKey, sample_error
 
@@ -18,6 +18,7 @@ Person = Annotated[str, Field(pattern=r"^[^\x00-\x1f/\\]{1,100}$")]  # a name or
 Number = Annotated[float, Field(ge=-1e30, le=1e30)]  # statistics of several can't overflow
 
 
+SHORTEST_PAUSE = 5.0  # seconds: a process that was stopped for less was merely slow
 _THREADS = " threads"  # ends the name of a processor and its threads
 
 
@@ -110,6 +111,8 @@ class TrainingFacts(Frozen):
     compile_seconds: Number = 0.0  # these three are not part of `seconds`
     checkpoint_seconds: Number = 0.0
     evaluation_seconds: Number = 0.0
+    pauses: Count = later(0)  # times that the process was stopped from outside, or its machine suspended
+    paused_seconds: Number = later(0.0)  # by them, in all; no part of any other time here
 
 
 class SamplingFacts(Frozen):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 from ..components import DenoiserSpec
 from ..datasets.examples import Labels
 from ..datasets.pixels import Bytes, to_bytes
+from ..runtime.clock import RUNNING
 from ..runtime.precision import Precision, autocast, products
 from ..runtime.progress import Diverged
 from ..tracks.guidance import Guidance
@@ -113,17 +113,17 @@ def generate(
     for start in range(0, len(images), batch_size):
         batch = images[start : start + batch_size]
         labels = labels_of(plan, batch, spec.classes)
-        began = time.perf_counter()
+        began = RUNNING()
         noise = initial_noise(plan.seed, batch, shape).to(device)
         guided = GuidedDenoiser(denoiser, spec, torch.from_numpy(labels).to(device), plan.guidance, plan.precision)
         with torch.inference_mode(), products(plan.precision):
             x = plan.sample(Walk(guided, plan.objective, noise, plan.steps, partial(streams, plan.seed, batch)))
         if not bool(x.isfinite().all()):
             raise Diverged("a sample became infinite or NaN")
-        made = time.perf_counter()  # the check has waited for the device
+        made = RUNNING()  # the check has waited for the device
         with torch.inference_mode():
             pixels = to_bytes(plan.decode(x)).cpu().numpy()  # the copy to the host waits for it, too
-        yield SampledBatch(pixels, labels, made - began, time.perf_counter() - made, guided.evaluations)
+        yield SampledBatch(pixels, labels, made - began, RUNNING() - made, guided.evaluations)
 
 
 def labels_of(plan: SamplingPlan, indices: npt.NDArray[np.int64], classes: int) -> Labels:

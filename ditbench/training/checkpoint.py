@@ -48,6 +48,8 @@ class CheckpointFacts(Frozen):
     seconds: dict[str, float]  # of what is not training
     peak: PeakMemory
     resumed: int
+    pauses: int = 0
+    paused_seconds: float = 0.0
     groups: list[dict[str, Any]]  # of the optimiser's parameters: its settings, and steps if it counts them there
 
 

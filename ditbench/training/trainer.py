@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import copy
 import math
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from itertools import count
@@ -27,6 +26,7 @@ from ..denoiser.interface import loss_of
 from ..records.curve import Curve, StepTimes
 from ..records.derived import training_rate
 from ..records.facts import CurvePoint, PeakMemory, TrainingFacts
+from ..runtime.clock import RUNNING, Pauses
 from ..runtime.distributed import ALONE, World, share
 from ..runtime.memory import peak_memory, reset_peak
 from ..runtime.precision import CompileWatch, autocast, compiles, products, resolve
@@ -51,7 +51,7 @@ class Trainer:
         feed: Feed,
         seed: int,
         device: torch.device,
-        timer: Callable[[], float] = time.perf_counter,
+        timer: Callable[[], float] = RUNNING,
         world: World = ALONE,
     ) -> None:
         average = copy.deepcopy(denoiser).eval().requires_grad_(False)
@@ -72,6 +72,7 @@ class Trainer:
         self.times, self.curve, self.resumed = StepTimes(), Curve(), 0
         self.compiling = CompileWatch(timer)
         self.loading_seconds = self.checkpoint_seconds = self.evaluation_seconds = 0.0
+        self._paused = Pauses() - RUNNING.pauses  # and all since then are training's
         self.before = 0.0  # progress before the last step
         self._peaks: list[PeakMemory] = []
         self._peak_is_mine = True  # until an evaluation on a CPU, where a peak can't be reset
@@ -105,6 +106,11 @@ class Trainer:
         usual = min([seconds - compiling, *self.times.seconds[-1:]])
         self.compiling.seconds += seconds - compiling - usual
         return usual
+
+    @property
+    def paused(self) -> Pauses:
+        """Times that training was stopped from outside, by this process; no clock here has counted them."""
+        return RUNNING.pauses + self._paused
 
     def note_peak(self) -> None:
         """Remember the peaks so far, while they are those of training."""
@@ -210,7 +216,7 @@ class Trainer:
     def facts(self) -> TrainingFacts:
         """What training did, for the record."""
         step_seconds = [round(seconds, 6) for seconds in self.times.seconds]
-        known = CurvePoint.model_fields
+        known, paused = CurvePoint.model_fields, self.paused
         return TrainingFacts(
             batch_size=self.recipe.batch_size,
             steps=self.clock.steps,
@@ -230,6 +236,8 @@ class Trainer:
             compile_seconds=self.compiling.seconds,
             checkpoint_seconds=self.checkpoint_seconds,
             evaluation_seconds=self.evaluation_seconds,
+            pauses=paused.count,
+            paused_seconds=round(paused.seconds, 3),
         )
 
     def tensors(self) -> dict[str, Tensor]:
@@ -254,6 +262,8 @@ class Trainer:
                 "checkpoint": self.checkpoint_seconds,
                 "evaluation": self.evaluation_seconds,
             },
+            pauses=self.paused.count,
+            paused_seconds=self.paused.seconds,
             peak=self.peak,
             resumed=self.resumed,
             groups=[
@@ -278,6 +288,7 @@ class Trainer:
         self.before, self._peaks, seconds = facts.before, [facts.peak], facts.seconds
         self.loading_seconds, self.compiling.seconds = seconds["loading"], seconds["compiling"]
         self.checkpoint_seconds, self.evaluation_seconds = seconds["checkpoint"], seconds["evaluation"]
+        self._paused += Pauses(facts.pauses, facts.paused_seconds)
 
 
 def lr_factor(recipe: Recipe, progress: float, step: int) -> float:

@@ -132,6 +132,11 @@ TAMPERED = {
     "another stride": (to("training.step_stride", 2), "training.step_stride is 2, should be 1"),
     "a step that took no time": (to("training.step_seconds.0", 0.0), "training.step_seconds.0 is 0.0, should be above"),
     "time that ran backwards": (to("training.compile_seconds", -1.0), "training.compile_seconds is -1.0, should not"),
+    "a pause that is too short": (
+        to("training.pauses", 2),
+        "training.paused_seconds is 0.0, should be at least 10.0: 2",
+    ),
+    "a time without a pause": (to("training.paused_seconds", 7.5), "training.paused_seconds is 7.5, should be 0.0"),
     "loading beyond the clock": (to("training.loading_seconds", 11.0), "training.loading_seconds is 11.0"),
     "sampling throughput": (to("sampling.images_per_second", 500.0), "should be 375.0 (of the median batch)"),
     "faster batches": (

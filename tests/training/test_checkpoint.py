@@ -4,6 +4,7 @@ import json
 import pickle
 from concurrent.futures import Future
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from trainers import SPEC, Hand, changed, go, latents_feed, stop_after, trainer
 from ditbench.components import load
 from ditbench.errors import BadFile, DitbenchError
 from ditbench.registry import Registry
+from ditbench.runtime.clock import EVERY, RunningClock
 from ditbench.runtime.progress import Interrupted
 from ditbench.training import checkpoint
 from ditbench.training.checkpoint import Checkpoints
@@ -119,6 +121,29 @@ def test_milestones_are_offered_with_the_state_saved_and_again_after_a_resume(tm
     go(second, tmp_path, milestones=(0.25, 0.5, 0.75), evaluate=partial(measure, second))
     assert seen == [(0.25, False, 6, 6), (0.5, True, 6, 6), (0.75, True, 9, 9)]
     same_state(go(trainer(), tmp_path / "whole"), second)
+
+
+def test_a_pause_is_on_no_clock_and_is_told_also_after_a_resume(tmp_path, monkeypatch):
+    times = SimpleNamespace(now=0.0)
+    clock = RunningClock(lambda: times.now, lambda: 0.0, lambda: 0.0)
+    monkeypatch.setattr("ditbench.training.trainer.RUNNING", clock)
+    monkeypatch.setattr(RunningClock, "_keep_looking", lambda self, over: None)
+
+    class Paused(Toy):
+        def forward(self, x, t, y):
+            times.now += 60.0 if times.now == 3 * 1.5 else 1.5  # stopped in the midst of the fourth step
+            return super().forward(x, t, y)
+
+    with clock.watched():
+        first = trainer(Paused(SPEC, width=8), "10s", timer=clock)
+        with pytest.raises(Interrupted):
+            go(first, tmp_path, stop_after(5, first))
+        second = go(trainer(Paused(SPEC, width=8), "10s", timer=clock), tmp_path)
+    facts = second.facts()
+    assert facts.steps == 8 and facts.step_seconds == pytest.approx([1.5] * 3 + [EVERY] + [1.5] * 4)
+    assert facts.seconds == pytest.approx(7 * 1.5 + EVERY)
+    assert (facts.pauses, facts.paused_seconds) == (1, pytest.approx(60 - EVERY))
+    assert facts.images_per_second == pytest.approx(16 / 1.5)
 
 
 def test_a_time_budget_counts_on_after_an_interruption(tmp_path):

@@ -12,7 +12,7 @@ from ...errors import DitbenchError
 from ...tracks.budget import Budget, BudgetClock, FlopsRule
 from ..curve import CURVE_POINTS, MAX_STEP_TIMES
 from ..derived import training_rate
-from ..facts import TrainingFacts
+from ..facts import SHORTEST_PAUSE, TrainingFacts
 from ..record import Record
 from .faults import Faults, differs, not_negative, positive, shown
 
@@ -37,12 +37,23 @@ def _training(record: Record) -> Faults:
     yield from positive("training.step_seconds", facts.step_seconds)
     parts = ("loading_seconds", "compile_seconds", "checkpoint_seconds", "evaluation_seconds")
     yield from not_negative("training", {name: getattr(facts, name) for name in parts})
+    yield from _paused(facts)
     if facts.loading_seconds > facts.seconds:
         yield f"training.loading_seconds is {facts.loading_seconds}, should be part of the {facts.seconds} of training"
     if min(facts.step_seconds) > 0:
         rate = training_rate(facts.batch_size, facts.step_seconds)
         yield from differs("training.images_per_second", facts.images_per_second, rate, "at the median step")
     yield from _step_times(facts)
+
+
+def _paused(facts: TrainingFacts) -> Faults:
+    """Pauses are as many as their time says."""
+    if facts.pauses:
+        least, says = facts.pauses * SHORTEST_PAUSE, facts.paused_seconds
+        if says < least:
+            yield f"training.paused_seconds is {says}, should be at least {least}: {facts.pauses} pauses"
+    else:
+        yield from differs("training.paused_seconds", facts.paused_seconds, 0.0, "there was no pause")
 
 
 def _arithmetic(record: Record) -> Faults:
