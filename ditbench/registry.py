@@ -47,8 +47,9 @@ _HOOKS: Mapping[str, type] = {  # hook -> what it must return
 }
 _Item = TypeVar("_Item")
 
-Trouble = Literal["", "too new", "broken at import", "misregistered", "name taken"]
+Trouble = Literal["", "unreadable", "too new", "broken at import", "misregistered", "name taken"]
 WAY_OUT: Mapping[Trouble, str] = {
+    "unreadable": "remove {place}, and pip install --force-reinstall {distribution} if it is wanted",
     "too new": "pip install --upgrade ditbench, or install a version of {distribution} that was made for this one",
     "broken at import": "python -c 'import {module}' shows the traceback; mend it, or pip uninstall {distribution}",
     "misregistered": "mend the hook in {module}: @ditbench.hookimpl, returning records of its kind, each name once",
@@ -79,7 +80,8 @@ class Plugin:
     def way_out(self) -> str:
         """What mends the fault; empty: there is none."""
         module = self.module or self.name
-        return WAY_OUT[self.trouble].format(distribution=self.distribution, module=module) if self.trouble else ""
+        known = {"distribution": self.distribution, "module": module, "place": self.place}
+        return WAY_OUT[self.trouble].format(**known) if self.trouble else ""
 
 
 class Registry:
@@ -162,8 +164,11 @@ class Registry:
     def _add(self, source: PluginSource) -> Plugin:
         """Load one plugin; all of its components come in, or none."""
         about = (source.name, source.distribution, source.version, source.module)
-        trouble: Trouble = "too new"
+        trouble: Trouble = "unreadable"
         try:
+            if source.unreadable:
+                raise PluginFault(source.unreadable)
+            trouble = "too new"
             if source.too_new:
                 raise PluginFault(f"it needs {source.too_new}")
             trouble = "broken at import"
@@ -220,7 +225,7 @@ def _python_files(package: str) -> list[Path]:
     files = [path for folder in folders for path in folder.rglob("*.py")]
     if not folders and spec.origin:
         files = [Path(spec.origin)]
-    return sorted(files)
+    return sorted(path for path in files if path.is_file())  # an editor's lock may be a link to nothing
 
 
 def _refuse_twice(found: Sequence[tuple[str, str, Any]]) -> None:

@@ -42,20 +42,27 @@ def plugins(
 @plugins_app.command(epilog="Example: ditbench plugins doctor --json")
 def doctor(as_json: AsJson = False) -> None:
     """Tell what is wrong with each plugin, where it came from, and the way out. Exit code 1: a plugin is faulty."""
-    from ..discovery import left_out
+    from ..discovery import damaged, left_out
     from ..registry import Registry
 
     registry, others = Registry.installed(), left_out()
+    known = {plugin.place for plugin in registry.faults}
+    strays = [vars(stray) for stray in damaged() if stray.place not in known]
     rows = [{**_row(plugin), "from": plugin.place} for plugin in registry.plugins]
     if as_json:
-        tell(json.dumps({"plugins": rows, "not loaded": others}, indent=1))
+        tell(json.dumps({"plugins": rows, "not loaded": others, "damaged": strays}, indent=1))
     else:
         show(({**row, "state": row["trouble"] or "ok"} for row in rows), False, *_DOCTOR)
         _advise(registry.plugins, others)
+        for stray in strays:
+            _say(f"{stray['distribution']} at {stray['place']}: {stray['why']}.", _NO_PLUGIN)
+        if not strays and not any(plugin.fault or plugin.unmet for plugin in registry.plugins):
+            _say("No fault found.")
     if registry.faults:
         raise typer.Exit(EXIT_FAILED)
 
 
+_NO_PLUGIN = "No plugin is known to be missing by that. Way out: remove it; if it is wanted, install it again."
 _DOCTOR = ("plugin", "distribution", "version", "state", "from")
 
 
@@ -80,8 +87,6 @@ def _advise(plugins: list[Plugin], others: list[str]) -> None:
             _say(f"{plugin.label} asks for what is not here: {'; '.join(plugin.unmet)}.", "It may fail when it runs.")
     if others:
         _say(f"Not loaded, because DITBENCH_PLUGINS names others: {', '.join(others)}.")
-    if not any(plugin.fault or plugin.unmet for plugin in plugins):
-        _say("No fault found.")
 
 
 def _say(*lines: str) -> None:

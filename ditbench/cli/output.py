@@ -43,6 +43,9 @@ class _Command(TyperCommand):
     """A command that has standard output to itself; its help is written before, and as ever."""
 
     def invoke(self, ctx: Any) -> Any:
+        from ..discovery import spare_libraries
+
+        spare_libraries()
         with apart():
             return super().invoke(ctx)
 

@@ -7,7 +7,6 @@ every process is a `ShardWorker`, and whoever finds all shards finished writes t
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import multiprocessing
 import multiprocessing.forkserver
 import shutil
@@ -24,6 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..discovery import version
 from ..errors import BadFile, BadValue, DitbenchError
 from ..runtime.processes import end_with_parent, ignoring_ctrl_c
 from ..runtime.progress import CountCallback
@@ -353,7 +353,7 @@ def _finish(raw: RawImages, folder: Path, plan: PreparationPlan) -> Manifest:
         source_sha256=_source_sha256(folder, plan),
         mean=mean,
         std=std,
-        ditbench=importlib.metadata.version("ditbench"),
+        ditbench=version("ditbench"),
     )
     with _sole_planner(folder):
         path = folder / MANIFEST

@@ -6,7 +6,6 @@ installed here.
 
 from __future__ import annotations
 
-import importlib.metadata
 import importlib.util
 import logging
 import os
@@ -24,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from ..components import module_of
-from ..discovery import GROUP
+from ..discovery import metadata_text, owners, plugin_distributions
 from ..errors import BadValue, DitbenchError, one_line
 from ..registry import Registry
 from ..runtime.affinity import processors
@@ -119,13 +118,12 @@ def _knock(address: str) -> None:
 
 def stage(folder: Path) -> None:
     """Lay ditbench and the plugins out as an installation has them: modules, and what names them as plugins."""
-    plugins = {entry.dist.name: entry.dist for entry in importlib.metadata.entry_points(group=GROUP) if entry.dist}
-    ours = {**plugins, "ditbench": importlib.metadata.distribution("ditbench")}
+    ours = plugin_distributions()
     for name, distribution in ours.items():
         info = folder / f"{name.replace('-', '_')}-{distribution.version}.dist-info"
         info.mkdir()
-        for file in ("METADATA", "entry_points.txt"):
-            (info / file).write_text(distribution.read_text(file) or "", encoding="utf-8")
+        (info / "METADATA").write_text(metadata_text(distribution), encoding="utf-8")
+        (info / "entry_points.txt").write_text(distribution.read_text("entry_points.txt") or "", encoding="utf-8")
     for module in _modules(ours.keys()):
         _copy(module, folder)
 
@@ -135,10 +133,10 @@ def _modules(distributions: AbstractSet[str]) -> list[str]:
 
     One in development lists no files, so its plugins and what they refer to tell.
     """
-    owners = importlib.metadata.packages_distributions()
-    listed = {module for module, names in owners.items() if distributions & set(names)}
+    brought = owners()
+    listed = {module for module, names in brought.items() if distributions & names}
     named = {"ditbench", *_named()}
-    return sorted(listed | {module for module in named if distributions & {*owners.get(module, distributions)}})
+    return sorted(listed | {module for module in named if distributions & {*brought.get(module, distributions)}})
 
 
 def _named() -> set[str]:

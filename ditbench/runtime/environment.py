@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import platform
 import subprocess
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import psutil
 import torch
 
-from ..discovery import version_or_none
+from ..discovery import version, version_or_none
 from ..errors import BadValue
 from ..records.checkout import ask_git
 from ..records.facts import Environment
@@ -34,19 +33,19 @@ def describe(device: torch.device, parallel: int = 1) -> Environment:
     on_gpu = device.type == "cuda"
     cores = processors() if on_gpu else Slot(of=parallel).cores(processors())
     return Environment(
-        ditbench=importlib.metadata.version("ditbench"),
+        ditbench=version("ditbench"),
         git_commit=_git("rev-parse", "HEAD"),
         git_dirty=_dirty(),
         python=platform.python_version(),
         platform=f"{platform.system()} {platform.machine()}",
         torch=torch.__version__,
-        diffusers=importlib.metadata.version("diffusers"),
-        torchmetrics=importlib.metadata.version("torchmetrics"),
-        torch_fidelity=importlib.metadata.version("torch-fidelity"),
-        scikit_learn=importlib.metadata.version("scikit-learn"),
-        numpy=importlib.metadata.version("numpy"),
-        torchvision=importlib.metadata.version("torchvision"),
-        pillow=importlib.metadata.version("pillow"),
+        diffusers=version("diffusers"),
+        torchmetrics=version("torchmetrics"),
+        torch_fidelity=version("torch-fidelity"),
+        scikit_learn=version("scikit-learn"),
+        numpy=version("numpy"),
+        torchvision=version("torchvision"),
+        pillow=version("pillow"),
         timm=version_or_none("timm"),
         cuda=torch.version.cuda if on_gpu else None,
         gpu=torch.cuda.get_device_name(device) if on_gpu else None,

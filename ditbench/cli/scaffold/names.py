@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from importlib import metadata
 from typing import TYPE_CHECKING, Literal, get_args
 
-from ...discovery import GROUP
+from ...discovery import left_out, version_or_none
 from ...errors import BadValue
 
 if TYPE_CHECKING:
@@ -57,10 +56,7 @@ def _holder(name: str, registry: Registry) -> str:
     for kind in KINDS:
         if wanted in getattr(registry, f"{kind}s"):
             return f"{kind.capitalize()} {wanted!r}"
-    known = {plugin.name for plugin in registry.plugins} | metadata.entry_points(group=GROUP).names
-    if wanted in known:
+    if wanted in {plugin.name for plugin in registry.plugins} | set(left_out()):
         return f"Plugin {wanted!r}"
-    try:
-        return f"Package {metadata.distribution(distribution_name(name)).name!r}"
-    except metadata.PackageNotFoundError:
-        return ""
+    package = distribution_name(name)
+    return f"Package {package!r}" if version_or_none(package) is not None else ""

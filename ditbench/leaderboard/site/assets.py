@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from functools import partial
-from importlib.metadata import distribution
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 
 from plotly.offline import get_plotlyjs
@@ -28,7 +28,10 @@ def datatables() -> str:
 
     `BadFile` if the installed itables bundles it in a way unknown here.
     """
-    path = Path(str(distribution("itables").locate_file("itables/html/dt_bundle.js")))  # its import takes a second
+    package = find_spec("itables")  # its import takes a second
+    if package is None or package.origin is None:
+        raise BadFile("itables, which has the site's tables, is not installed. Install itables 2.9.1.")
+    path = Path(package.origin).parent / "html" / "dt_bundle.js"
     bundle = path.read_text(encoding="utf-8")
     exports = list(_EXPORTS.finditer(bundle))
     names = dict(pair.split(" as ")[::-1] for pair in exports[0][1].split(",")) if len(exports) == 1 else {}
