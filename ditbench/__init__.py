@@ -4,6 +4,11 @@ All that a plugin, a notebook or a script uses has its name here, or in `ditbenc
 `ditbench.testing` (the contract) or `ditbench.errors`. Importing this package does no work and imports no torch.
 """
 
+import sys
+
+if sys.argv[:1] == ["-m"] and not sys.flags.safe_path and "-m ditbench " in f"{' '.join(sys.orig_argv)} ":
+    del sys.path[0]  # the working directory: a module there must not stand in for a library's
+
 import pkgutil
 from typing import TYPE_CHECKING, Any
 

@@ -40,7 +40,7 @@ def run(
     record that says so. Raises `DitbenchError` for any mistake in the arguments, before training, and
     `ditbench.errors.NoRecordsYet` where runs are submitted to Slurm and nobody waits for them.
     Under torchrun, the processes other than rank 0's carry out what it says, and get no records.
-    A script that calls this needs the ``if __name__ == "__main__":`` guard, since runs are processes.
+    Runs are processes of their own, which do not run the script that calls this: it needs no ``__main__`` guard.
 
     Args:
         track: name of the track, e.g. ``"digits"``, or its file.

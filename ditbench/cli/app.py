@@ -22,7 +22,7 @@ app = Commands(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Benchmark diffusion transformers that plug in.",
-    epilog="Exit codes: 0 fine, 1 a run or a check failed, 2 wrong input, 130 stopped by Ctrl-C.",
+    epilog="Exit codes: 0 fine, 1 a run or a check failed, 2 wrong input, 130 stopped by Ctrl-C, 128 + N by signal N.",
 )
 
 EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130

@@ -49,7 +49,7 @@ def _in_its_own_process(name: str, size: str) -> Report:
 
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "report.json"
-        command = [sys.executable, "-m", "ditbench.denoiser.conformance.suite", name, size, str(target)]
+        command = [sys.executable, "-P", "-m", "ditbench.denoiser.conformance.suite", name, size, str(target)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         text = target.read_text(encoding="utf-8") if target.exists() else ""
     report = Report.model_validate_json(text) if text else Report(label=name, spec="its own input", findings=[])

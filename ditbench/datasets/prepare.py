@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import multiprocessing
-import multiprocessing.forkserver
 import shutil
 import signal
 from collections.abc import Callable, Iterable, Iterator
@@ -25,7 +24,8 @@ import torch
 
 from ..discovery import version
 from ..errors import BadFile, BadValue, DitbenchError
-from ..runtime.processes import end_with_parent, ignoring_ctrl_c
+from ..runtime.inheritance import apart_from_the_program
+from ..runtime.processes import begin, end_with_parent, start_server
 from ..runtime.progress import CountCallback
 from ..storage.claims import Claim, waiting_for
 from ..storage.files import exists, in_cache, is_folder, make_writable, whole_path, write_text
@@ -265,14 +265,14 @@ def _in_processes(count: int, task: _Task, hear: Hear) -> None:
     """Let clean processes work, and pass on what they say. Whatever ends this ends them; they have nothing to save."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
-    with ignoring_ctrl_c():
-        multiprocessing.forkserver.ensure_running()
+    start_server()
     workers: dict[Any, BaseProcess] = {}  # by the end of the pipe that is heard here
     try:
         for _ in range(count):
             inbox, outbox = context.Pipe(duplex=False)
-            workers[inbox] = context.Process(target=_serve, args=(outbox, task), daemon=True)
-            workers[inbox].start()
+            workers[inbox] = context.Process(target=begin, args=(_serve, outbox, task), daemon=True)
+            with apart_from_the_program():
+                workers[inbox].start()
             outbox.close()
         talking: list[Any] = list(workers)
         while talking:

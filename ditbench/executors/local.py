@@ -21,7 +21,7 @@ from ..records.files import FILE_NAME
 from ..records.record import Record, read_record, write_record
 from ..registry import Registry
 from ..runtime.affinity import Slot
-from ..runtime.processes import WorkerProcess, answer_of, end_with_parent, ended, on_ctrl_c
+from ..runtime.processes import ENDINGS, WorkerProcess, answer_of, end_with_parent, ended, on_ctrl_c
 from ..runtime.progress import Progress, ProgressCallback, Watch
 from ..storage.claims import sole_writer
 from ..tracks.config import RunConfig
@@ -115,13 +115,10 @@ def preflight(
 
     Raises the first `DitbenchError`. It also starts the server, so the imports are paid here.
     """
-    checked = answer_of(_serve_preflight, (configs, processes, parallel), hear, preload=PRELOAD)
-    known = {name: getattr(checked, name) for name in ("device", "data_sha256", "reference_sha256")}
-    known["hardware"] = checked.environment.hardware
-    told = tuple(map(str, checked.deviations))
+    known, told, environment = answer_of(_serve_preflight, (configs, processes, parallel), hear, preload=PRELOAD)
     return [
         config.model_copy(update={**known, "deviations": (*config.deviations, *told)}) for config in configs
-    ], checked.environment.model_copy(update={"processes": processes, "parallel": parallel})
+    ], environment.model_copy(update={"processes": processes, "parallel": parallel})
 
 
 def outcome(job: Job, worker: WorkerProcess, faults: list[DitbenchError]) -> Record:
@@ -176,14 +173,21 @@ def reporter(outbox: Connection, stopping: list[int]) -> ProgressCallback:
 
 
 def _serve_preflight(outbox: Connection, asked: tuple[Sequence[RunConfig], int, int]) -> None:
-    """In a forked process: check everything, answer with device and environment or with the user's mistake."""
+    """In a forked process: check everything, answer with what is known now of all runs or with the user's mistake.
+
+    What is answered needs no torch where it is read.
+    """
     end_with_parent()
     check = pkgutil.resolve_name("ditbench.benchmark.preflight:check")
     try:
         configs, processes, parallel = asked
-        outbox.send(check(configs, Registry.installed(), outbox.send, processes, parallel))
+        checked = check(configs, Registry.installed(), outbox.send, processes, parallel)
     except DitbenchError as error:
         outbox.send(error)
+        return
+    known = {name: getattr(checked, name) for name in ("device", "data_sha256", "reference_sha256")}
+    known["hardware"] = checked.environment.hardware
+    outbox.send((known, tuple(map(str, checked.deviations)), checked.environment))
 
 
 def stop_on_signals() -> list[int]:
@@ -193,16 +197,17 @@ def stop_on_signals() -> list[int]:
     def note(number: int, frame: FrameType | None) -> None:
         received.append(number)
 
-    for wish in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for wish in (signal.SIGINT, *ENDINGS):
         signal.signal(wish, note)
     return received
 
 
 def redirect_output(path: Path) -> None:
     """Send stdout and stderr to a file, so that a library's words don't break the live display."""
-    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    sys.stdout.flush()
-    sys.stderr.flush()
+    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:  # nobody listens, as where a service starts programs
+            stream.flush()
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.close(log)

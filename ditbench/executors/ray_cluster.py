@@ -15,9 +15,8 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from ..discovery import metadata_text, owners, plugin_distributions
 from ..errors import BadValue, DitbenchError, one_line
 from ..registry import Registry
 from ..runtime.affinity import processors
+from ..runtime.inheritance import environment
 from .remote import library_of
 
 OBJECTS = 100 * 2**20  # bytes of Ray's store on this machine; what goes through it is small
@@ -80,7 +80,7 @@ def library() -> Any:
 
 def start_here() -> None:
     """A Ray on this machine, that no other can reach."""
-    with _environment(_ALONE | {"RAY_AUTH_TOKEN": os.environ.get("RAY_AUTH_TOKEN", secrets.token_hex(32))}):
+    with environment(_ALONE | {"RAY_AUTH_TOKEN": os.environ.get("RAY_AUTH_TOKEN", secrets.token_hex(32))}):
         options = {"num_cpus": len(processors()), "object_store_memory": OBJECTS, "include_dashboard": False}
         library().init(address="local", **options, **QUIET)
 
@@ -109,7 +109,8 @@ def _knock(address: str) -> None:
         socket.create_connection((host, int(port)), ANSWER).close()
     except (OSError, OverflowError) as error:
         raise DitbenchError(f"Nobody answers at {address!r} ({error}). Is that where the cluster's head is?") from None
-    check = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--skip-version-check", "--address", address]
+    client = [sys.executable, "-P", "-m", "ray.scripts.scripts"]
+    check = [*client, "health-check", "--skip-version-check", "--address", address]
     try:
         subprocess.run(check, capture_output=True, timeout=HEALTHY, check=True)
     except subprocess.SubprocessError:
@@ -182,17 +183,3 @@ def share_of(nodes: Sequence[Mapping[str, float]], share: Share, runs: int) -> S
 def have_gpus(nodes: Sequence[Mapping[str, float]]) -> bool:
     """Whether any node has a GPU."""
     return any(node.get("GPU", 0) >= 1 for node in nodes)
-
-
-@contextmanager
-def _environment(more: Mapping[str, str]) -> Iterator[None]:
-    """These variables, for what is imported and started meanwhile."""
-    before = {name: os.environ.get(name) for name in more}
-    os.environ.update(more)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name)
-            if value is not None:
-                os.environ[name] = value

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -94,7 +93,7 @@ def answer_preflight(
     """`executors.preflight` as a task; a mistake is an answer, too."""
     told = Telling(mailbox)
     try:
-        with _open_to_ctrl_c(), _without_a_script():
+        with _open_to_ctrl_c():
             place.enter()
             return preflight(configs, lambda progress: told.hear("", progress), processes)
     except DitbenchError as error:
@@ -108,7 +107,7 @@ def carry_out(place: Place, job: Job, again: bool, mailbox: Any) -> Record | Dit
     """
     record = unfinished(job, "interrupted", "stopped before it began")
     try:
-        with _open_to_ctrl_c(), _without_a_script():
+        with _open_to_ctrl_c():
             place.enter()
             if again:  # the process of a task that was killed notices that, saves and ends by itself
                 with waiting_for(job.directory / CLAIMS, PATIENCE):
@@ -137,15 +136,3 @@ def _open_to_ctrl_c() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-@contextmanager
-def _without_a_script() -> Iterator[None]:
-    """multiprocessing runs the script of this process in all that it forks: that of Ray's would import Ray there."""
-    main = sys.modules["__main__"]
-    script = main.__dict__.pop("__file__", None)
-    try:
-        yield
-    finally:
-        if script is not None:
-            main.__file__ = script

@@ -9,18 +9,24 @@ from __future__ import annotations
 import gc
 import multiprocessing
 import multiprocessing.forkserver
+import multiprocessing.resource_tracker
 import os
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from multiprocessing.connection import wait
+from functools import partial
+from multiprocessing.connection import Connection, wait
 from types import FrameType
 from typing import Any, TypeVar
 
 from ..errors import DitbenchError
+from .inheritance import apart_from_the_program, environment
 from .progress import Progress, ProgressCallback
 
+ENDINGS = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)  # what asks a process to end, beside Ctrl-C
+_ASK_NVML = "PYTORCH_NVML_BASED_CUDA_CHECK"  # see torch's note on fork poisoning: who asks CUDA can't fork users of it
+_WAY_OUT = "`ditbench plugins doctor` looks at each plugin; DITBENCH_PLUGINS=NAME loads no other."
 ASK_AGAIN = 1.0  # seconds until a process that was asked to stop is asked again
 
 
@@ -51,9 +57,15 @@ class WorkerProcess:
 
     def start(self) -> None:
         """Fork it; the first time, that takes as long as the server's imports."""
-        with ignoring_ctrl_c(), _cuda_fit_for_forks():
-            multiprocessing.forkserver.ensure_running()
-        self._process.start()
+        start_server()
+        try:
+            with apart_from_the_program():
+                self._process.start()
+        except (ConnectionError, EOFError):  # nobody answers at its socket
+            raise DitbenchError(
+                "The server that forks ditbench's processes has died while it loaded the libraries; what it printed "
+                f"stands above. {_WAY_OUT}"
+            ) from None
         self._outbox.close()
 
     @property
@@ -95,10 +107,24 @@ class WorkerProcess:
 def begin(serve: Callable[..., None], *task: Any) -> None:
     """What a forked process does first: leave out what the server imported wherever it looks for garbage.
 
-    Looking there takes 0.3 s a time, and writes to every page, which it would no longer share with the server.
+    Looking there takes 0.3 s a time, and writes to every page, which it would no longer share with the server. Then it
+    hears the signals to which the server is deaf.
     """
     gc.freeze()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDINGS)
     serve(*task)
+
+
+class _Bug:
+    """What an expendable process says last, if it raises."""
+
+
+def _telling_of_a_bug(serve: Callable[..., None], outbox: Connection, task: Any) -> None:
+    try:
+        serve(outbox, task)
+    except Exception:
+        outbox.send(_Bug())
+        raise
 
 
 class Expendable(WorkerProcess):
@@ -115,12 +141,26 @@ class Expendable(WorkerProcess):
         *,
         preload: Sequence[str],
     ) -> None:
-        super().__init__(serve, task, self._take, preload=preload)
+        super().__init__(partial(_telling_of_a_bug, serve), task, self._take, preload=preload)
         self._hear_progress = hear
         self.answers: list[Any] = []
+        self.bug = False  # it raised what is no user's mistake; it has printed the traceback
+
+    @property
+    def death(self) -> Exception:
+        """Why there is no answer."""
+        if self.bug:
+            return RuntimeError("a forked process raised an error, whose traceback stands above")
+        memory = "The system may have run out of memory. " if self.exitcode == -signal.SIGKILL else ""
+        return DitbenchError(
+            f"The process that loads the libraries and checks what was asked has died: {self.how_it_ended}. "
+            f"{memory}{_WAY_OUT}"
+        )
 
     def _take(self, said: Any) -> None:
-        if isinstance(said, Progress):
+        if isinstance(said, _Bug):
+            self.bug = True
+        elif isinstance(said, Progress):
             self._hear_progress(said)
         else:
             self.answers.append(said)
@@ -213,6 +253,30 @@ def on_ctrl_c(react: Callable[[int], None]) -> Iterator[list[int]]:
         signal.signal(signal.SIGINT, before)
 
 
+def start_server() -> None:
+    """Have the server from which processes are forked; the first time, its imports begin.
+
+    It outlives the signals that end a command, since whoever is forked from it may have something to save.
+    """
+    try:
+        with ignoring_ctrl_c(), apart_from_the_program(), environment({_ASK_NVML: "1"}):
+            multiprocessing.resource_tracker.ensure_running()  # which would end the server's deafness
+            with _deaf():
+                multiprocessing.forkserver.ensure_running()
+    except OSError as error:  # of the folder for its socket, whose name must not be long either
+        raise DitbenchError(f"There is no temporary folder to work in: {error}. Give a short one by TMPDIR.") from None
+
+
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """What starts here does not hear the signals of `ENDINGS`; those that come meanwhile are heard afterwards."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDINGS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 @contextmanager
 def ignoring_ctrl_c() -> Iterator[None]:
     """What starts here ignores Ctrl-C until it says otherwise: the server must not die while it imports."""
@@ -224,23 +288,6 @@ def ignoring_ctrl_c() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-@contextmanager
-def _cuda_fit_for_forks() -> Iterator[None]:
-    """A server that starts here asks NVML whether there is a GPU: what asks CUDA can't fork processes that use it.
-
-    diffusers asks, while it is imported. See torch's note on fork poisoning, whose variable this is.
-    """
-    name = "PYTORCH_NVML_BASED_CUDA_CHECK"
-    before = os.environ.get(name)
-    os.environ[name] = "1"
-    try:
-        yield
-    finally:
-        os.environ.pop(name)
-        if before is not None:
-            os.environ[name] = before
 
 
 def answer_of(
@@ -255,5 +302,5 @@ def answer_of(
     if worker.fault is not None:
         raise worker.fault
     if not worker.answers:
-        raise RuntimeError(f"a forked process gave no answer: {worker.how_it_ended}")
+        raise worker.death
     return worker.answers[0]

@@ -31,7 +31,7 @@ DITBENCH = [sys.executable, "-m", "ditbench"]
 
 
 def test_the_whole_tiny_run_of_the_four_architectures(toy, ditbench, tmp_path, monkeypatch):
-    """In this process, whose server has the libraries; test_ctrl_c_saves_and_says_how_to_resume has a whole command."""
+    """In this process, whose server has the libraries; test_a_signal_saves_and_says_how_to_resume has a whole one."""
     monkeypatch.chdir(tmp_path)
     arguments = ("run", "--plugins", "dit,uvit,mdt,diffit", "--track", "tiny", "--budget", "3-steps", "--keep-samples")
     out = ditbench(*arguments, "--device", "cpu")
@@ -101,7 +101,9 @@ def test_a_failing_run_ends_with_code_1_and_a_row(toy, ditbench, tmp_path):
     assert "toy:nano+fault=raise: 1 of 1 failed: RuntimeError: the toy broke, as ordered" in out
 
 
-def test_ctrl_c_saves_and_says_how_to_resume(toy, tmp_path):
+@pytest.mark.parametrize(("wish", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_a_signal_saves_and_says_how_to_resume(toy, tmp_path, wish, code):
+    """Ctrl-C in a terminal, and `timeout`, send theirs to the whole group."""
     arguments = ["run", "--plugins", "toy+fault=slow", "--track", "tiny", "--out", str(tmp_path), "--device", "cpu"]
     command = subprocess.Popen(
         [*DITBENCH, *arguments, "--budget", "4000-steps"],
@@ -110,11 +112,18 @@ def test_ctrl_c_saves_and_says_how_to_resume(toy, tmp_path):
     deadline = time.monotonic() + 120
     while not any(path.stat().st_size for path in tmp_path.glob("tiny/*/curve.jsonl")) and time.monotonic() < deadline:
         time.sleep(0.1)
-    os.killpg(command.pid, signal.SIGINT)  # what a terminal does
+    os.killpg(command.pid, signal.Signals[wish])
     _, errors = command.communicate(timeout=60)
-    assert command.returncode == 130 and errors == "Interrupted. The same command again resumes where it stopped.\n"
+    told = "Interrupted. The same command again resumes where it stopped.\n"
+    assert command.returncode == code and errors == told + f"ditbench: ended by {wish}.\n" * (wish != "SIGINT")
     (record,) = tmp_path.glob("tiny/*/record.json")
-    assert json.loads(record.read_text())["status"] == "interrupted"
+    found = json.loads(record.read_text())
+    assert (found["status"], found["reason"]) == ("interrupted", "stopped on request")
+    assert (tmp_path / "tiny" / "leaderboard.md").exists()
+    with pytest.raises(ProcessLookupError):  # nothing of it is left, after a moment
+        for _ in range(200):
+            os.killpg(command.pid, 0)
+            time.sleep(0.1)
     assert any(record.parent.glob("checkpoints/[0-9]*"))
 
 

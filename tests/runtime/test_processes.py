@@ -1,5 +1,6 @@
 """Processes forked from the server that has imported everything: heard together, each with its end, fit for a GPU."""
 
+import multiprocessing.forkserver
 import os
 import signal
 import struct
@@ -9,35 +10,41 @@ import time
 
 import pytest
 
-from ditbench.errors import BadValue
+from ditbench.errors import BadValue, DitbenchError
 from ditbench.executors.jobs import PRELOAD
-from ditbench.runtime.processes import Expendable, ended
+from ditbench.runtime.processes import ENDINGS, Expendable, answer_of, ended
 
+SERVING = """
+import sys
+def serve(outbox, task):
+    import torch
+    outbox.send((torch.cuda._is_in_bad_fork(), sys.path))
+"""
 PROBE = """
-import os
+import os, sys
+from serving import serve
 from ditbench.executors.jobs import PRELOAD
 from ditbench.runtime.processes import answer_of
 
-def serve(outbox, task):
-    import torch
-    outbox.send(torch.cuda._is_in_bad_fork())
-
-if __name__ == "__main__":
-    print("bad fork:", answer_of(serve, None, preload=PRELOAD), os.environ.get("PYTORCH_NVML_BASED_CUDA_CHECK"))
+bad, path = answer_of(serve, None, preload=PRELOAD)
+print("bad fork:", bad, os.environ.get("PYTORCH_NVML_BASED_CUDA_CHECK"), "here on the path:", os.getcwd() in path)
 """
 
 
 @pytest.mark.parametrize("of_the_user", [None, pytest.param("0", marks=pytest.mark.slow)])
 def test_importing_does_not_bar_forked_processes_from_cuda(tmp_path, of_the_user):
-    (tmp_path / "probe.py").write_text(PROBE)
+    """Nor does what lies beside the script take a library's place; and the script, without a guard, runs but once."""
+    for folder, name, text in (("here", "probe", PROBE), ("there", "serving", SERVING), ("here", "profile", "1 / 0")):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        (tmp_path / folder / f"{name}.py").write_text(text)
     # without NVML torch asks CUDA after all; it need not ask either if no device may be seen
-    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": f"{tmp_path / 'there'}:"}
     environment.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
     if of_the_user is not None:
         environment["PYTORCH_NVML_BASED_CUDA_CHECK"] = of_the_user
     command = [sys.executable, "probe.py"]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, check=False, capture_output=True, text=True)
-    assert done.stdout == f"bad fork: False {of_the_user}\n", done.stdout + done.stderr
+    done = subprocess.run(command, cwd=tmp_path / "here", env=environment, check=False, capture_output=True, text=True)
+    assert done.stdout == f"bad fork: False {of_the_user} here on the path: False\n", done.stdout + done.stderr
 
 
 def _serve_meeting(outbox, task):
@@ -88,6 +95,39 @@ def test_an_end_is_its_processes_alone():
     }
     assert str(workers["refused"].fault) == "no such thing" and workers["well"].fault is None
     assert [workers[how].answers for how in ends] == [[], [], [], ["well"]]
+
+
+def _serve_raising(outbox, task):
+    raise ZeroDivisionError
+
+
+def test_a_death_is_one_line_and_a_bug_keeps_its_traceback():
+    with pytest.raises(
+        DitbenchError, match=r"has died: its process ended with exit code 3\. `ditbench plugins doctor`"
+    ):
+        answer_of(_serve_ends, "broken", preload=PRELOAD)
+    with pytest.raises(DitbenchError, match=r"has died: killed by SIGKILL\. The system may have run out of memory"):
+        answer_of(_serve_ends, "killed in the middle of a word", preload=PRELOAD)
+    with pytest.raises(RuntimeError, match="whose traceback stands above"):
+        answer_of(_serve_raising, None, preload=PRELOAD)
+
+
+def test_no_temporary_folder_is_one_line(monkeypatch):
+    def no_room():
+        raise OSError("AF_UNIX path too long")
+
+    monkeypatch.setattr(multiprocessing.forkserver, "ensure_running", no_room)
+    with pytest.raises(DitbenchError, match=r"no temporary folder to work in: AF_UNIX path too long\. .* by TMPDIR"):
+        answer_of(_serve_ends, "well", preload=PRELOAD)
+
+
+def test_the_server_outlives_the_signals_that_end_a_command():
+    answer_of(_serve_ends, "well", preload=PRELOAD)
+    server = multiprocessing.forkserver._forkserver._forkserver_pid
+    for wish in ENDINGS:
+        os.kill(server, wish)
+    assert answer_of(_serve_ends, "well", preload=PRELOAD) == "well"
+    assert multiprocessing.forkserver._forkserver._forkserver_pid == server
 
 
 def test_ctrl_c_while_nothing_is_at_work_is_raised_at_once():

@@ -48,7 +48,7 @@ _CAP = 1.15  # times the reference
 def _registers_lightly(subject: Subject) -> str:
     if not subject.module:
         raise NotHere("the architecture comes from no installed plugin")
-    command = [sys.executable, "-c", _PROBE, subject.module, *HEAVY]
+    command = [sys.executable, "-P", "-c", _PROBE, subject.module, *HEAVY]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     if done.returncode:
         raise Broken((done.stderr.strip().splitlines() or ["it ended without a word"])[-1])
