@@ -6,8 +6,9 @@ All that a plugin, a notebook or a script uses has its name here, or in `ditbenc
 
 import sys
 
-if sys.argv[:1] == ["-m"] and not sys.flags.safe_path and "-m ditbench " in f"{' '.join(sys.orig_argv)} ":
-    del sys.path[0]  # the working directory: a module there must not stand in for a library's
+# ruff: noqa: E402  (``python -m ditbench`` searches the working directory first, where a module may pose as a library's)
+_BY_NAME = sys.argv[:1] == ["-m"] and " -m ditbench " in f"{' '.join(sys.orig_argv)} "
+del sys.path[: int(_BY_NAME and not sys.flags.safe_path)]
 
 import pkgutil
 from typing import TYPE_CHECKING, Any

@@ -1,9 +1,74 @@
 """The command line, which alone prints, exits or imports late."""
 
+# ruff: noqa: I001  (commands stand in --help as they are imported here)
 import signal
 import sys
 
 import typer
 
-from ..errors import DitbenchError
+from ..errors import DitbenchError, for_a_line
 from ..runtime.inheritance import clean
+from . import run
+from . import plan
+from . import status
+from . import inspect
+from . import new
+from . import check
+from . import doctor
+from . import track
+from . import data
+from . import evaluate
+from . import profile
+from . import weights
+from . import records
+from . import leaderboard
+from .app import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED, app
+from .options import as_flags
+from .output import own_standard_output
+from .signals import as_ctrl_c
+from .streams import forgiving, reader_is_gone
+
+__all__ = [
+    "app",
+    "check",
+    "data",
+    "doctor",
+    "evaluate",
+    "inspect",
+    "leaderboard",
+    "main",
+    "new",
+    "plan",
+    "profile",
+    "records",
+    "run",
+    "status",
+    "track",
+    "weights",
+]
+
+
+def main() -> None:
+    """Entry point: a user's mistake is one line and exit code 2; a bug keeps its traceback."""
+    with own_standard_output(), clean(), forgiving() as faults, as_ctrl_c() as received:
+        code = _code_of_app()
+        if received and code == EXIT_INTERRUPTED:
+            code = 128 + received[0]
+            typer.echo(f"ditbench: ended by {signal.Signals(received[0]).name}.", err=True)
+        sys.stdout.flush()
+        if faults and not reader_is_gone(faults[0]):
+            code = code or EXIT_FAILED
+            why = faults[0].strerror
+            typer.echo(f"ditbench: standard output can't be written ({why}); all else is done.", err=True)
+    sys.exit(code)
+
+
+def _code_of_app() -> str | int | None:
+    try:
+        app()
+    except DitbenchError as error:
+        typer.echo(f"ditbench: {for_a_line(as_flags(str(error)))}", err=True)
+        return EXIT_BAD_INPUT
+    except SystemExit as ended:
+        return ended.code
+    return 0

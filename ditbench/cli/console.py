@@ -10,21 +10,16 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from .streams import in_signs_of
-
 from .output import output
+from .streams import in_signs_of
 
 _FILE_WIDTH = 160  # columns when the output is no terminal, so that nothing wraps
 
 
 def make_console() -> Console:
     """A console as wide as the terminal, or wide enough for any table."""
-<<<<<<< HEAD
-    console = Console(file=output())
-    return console if console.is_terminal else Console(file=output(), width=_FILE_WIDTH)
-=======
-    console = _Console()
-    return console if console.is_terminal else _Console(width=_FILE_WIDTH)
+    console = _Console(file=output())
+    return console if console.is_terminal else _Console(file=output(), width=_FILE_WIDTH)
 
 
 class _Console(Console):
@@ -32,7 +27,6 @@ class _Console(Console):
 
     def render_str(self, text: str, **how: Any) -> Text:
         return super().render_str(in_signs_of(self.encoding, text), **how)
->>>>>>> 4ba5da6 (What surrounds a command no longer ends it or takes part in it)
 
 
 def make_table(*headers: str, title: str | None = None) -> Table:

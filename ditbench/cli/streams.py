@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-SIGNS = "ditbench.signs"  # the error handler that gives other signs
+SIGNS = "ditbench-signs"  # the error handler that gives other signs
 _OTHER = {
     "↑": "^", "↓": "v", "→": "->", "←": "<-", "±": "+-", "≤": "<=", "≥": ">=", "×": "x", "−": "-", "–": "-", "—": "-",
     "…": "...", "¦": "|", "•": "*", "·": "*", "“": '"', "”": '"', "‘": "'", "’": "'", "✓": "+", "✔": "+", "✗": "x",
