@@ -108,11 +108,14 @@ def plugin_distributions() -> dict[str, Distribution]:
 
 
 def damaged() -> list[Damaged]:
-    """Everything else that is installed and can't be read, with what hides behind another of its name."""
+    """Everything that is installed and can't be read, or that lies beside another of its name.
+
+    One that hides another in a folder further down the path is no fault: environments overlay each other so.
+    """
     faults = [(dist, _why_not(dist) or _breaks_libraries(dist)) for dist in _all()]
-    times = Counter(_key(dist) for dist, why in faults if not why)
-    twice = "it is installed more than once, and the first that Python finds is taken"
-    told = ((dist, why or (twice if times[_key(dist)] > 1 else "")) for dist, why in faults)
+    times = Counter((_key(dist), _folder(dist)) for dist, why in faults if not why)
+    twice = "it is installed more than once in one folder, and the first that Python finds is taken"
+    told = ((dist, why or (twice if times[_key(dist), _folder(dist)] > 1 else "")) for dist, why in faults)
     return [Damaged(_stem(dist), _path(dist), why) for dist, why in told if why]
 
 
@@ -170,7 +173,8 @@ def owners() -> dict[str, set[str]]:
 
 
 def _all() -> list[Distribution]:
-    return list(importlib.metadata.distributions())
+    """Once each, though a folder may stand on the path twice."""
+    return list({_path(dist): dist for dist in importlib.metadata.distributions()}.values())
 
 
 def _distributions() -> list[Distribution]:
@@ -284,9 +288,14 @@ def _why_not(dist: Distribution) -> str:
     return ""
 
 
+def _folder(dist: Distribution) -> str:
+    """The one that holds the installed files."""
+    return str(dist.locate_file(""))
+
+
 def _path(dist: Distribution) -> str:
     """Where its metadata lies; where its modules lie if that is not said."""
-    return str(getattr(dist, "_path", dist.locate_file("")))
+    return str(getattr(dist, "_path", _folder(dist)))
 
 
 def _stem(dist: Distribution) -> str:
@@ -300,7 +309,7 @@ def _key(dist: Distribution) -> str:
 
 def _place(dist: Distribution) -> str:
     """The folder of an editable installation's sources (PEP 610), or the one that holds the installed files."""
-    folder = str(dist.locate_file(""))
+    folder = _folder(dist)
     try:
         origin = json.loads(_text(dist, _ORIGIN) or "{}")
         if origin.get("dir_info", {}).get("editable"):

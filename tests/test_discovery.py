@@ -125,8 +125,16 @@ def test_an_installation_that_is_a_leftover_alone_is_told_as_what_it_is(odd, tmp
 def test_two_distributions_of_one_name_are_told(odd, tmp_path):
     for number in ("1.0", "2.0"):
         distribution(tmp_path / "site", f"twin-{number}.dist-info", "twin", number)
-    assert [stray.why.split(",")[0] for stray in damaged()] == ["it is installed more than once"] * 2
+    assert [stray.why.split(",")[0] for stray in damaged()] == ["it is installed more than once in one folder"] * 2
     assert version("twin") in ("1.0", "2.0")
+
+
+def test_what_hides_another_further_down_the_path_is_no_fault(odd, tmp_path, monkeypatch):
+    (tmp_path / "below").mkdir()
+    monkeypatch.setattr(sys, "path", [*sys.path, *2 * [str(tmp_path / "below")]])
+    for place, number in (("site", "2.0"), ("below", "1.0")):
+        distribution(tmp_path / place, f"twin-{number}.dist-info", "twin", number)
+    assert version("twin") == "2.0" and not damaged()
 
 
 def test_a_plugin_twice_is_loaded_once(odd, tmp_path):
