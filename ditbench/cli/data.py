@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .app import EXIT_INTERRUPTED, app
-from .options import Device, Offline
+from .options import Device, Offline, as_flags
 from .output import Commands, tell
 
 if TYPE_CHECKING:
@@ -119,6 +119,30 @@ def stats(
     if manifest.plan.class_names:
         _say(console, f"{counts[0]:,} to {counts[-1]:,} images of a class")
     _say(console, f"verified: the checksums of {len(manifest.shards):,} shards, their labels, the statistics")
+
+
+@data.command(epilog="Example: ditbench data verify LATENTS")
+def verify(
+    folder: Annotated[Path, typer.Argument(help="What `ditbench data prepare` has made, or a folder of images.")],
+    offline: Offline = False,
+) -> None:
+    """Read prepared data through, and all images that they were made of: nothing that is remembered is believed.
+
+    Of a folder of images: what a run has prepared of it, in the cache.
+    """
+    from .console import make_console
+
+    console = make_console()
+    with _interruptible("nothing was changed"):
+        from ..datasets.prepared import compare_source, made_of
+        from ..datasets.prepared import verify as read_through
+
+        with _progress(console) as report:
+            prepared = read_through(made_of(str(folder)), report)
+        with _progress(console) as report:
+            compared = compare_source(prepared, offline, report)
+    _say(console, f"{prepared.folder}: verified, {len(prepared.manifest.shards):,} shards")
+    _say(console, as_flags(compared))
 
 
 def _whole(source: str) -> str:

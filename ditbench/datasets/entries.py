@@ -16,9 +16,8 @@ from typing import NamedTuple
 
 from ..errors import BadFile
 from ..storage.files import whole_path
+from ..storage.reading import open_regular
 from .decoding import SUFFIXES
-
-_KINDS = {stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
 
 
 class Trace(NamedTuple):
@@ -82,16 +81,15 @@ def trace_of(path: Path) -> Trace:
     except OSError as error:
         raise BadFile(f"{str(path)!r} can't be read ({error.strerror}).") from None
     if not stat.S_ISREG(found.st_mode):
-        kind = _KINDS.get(stat.S_IFMT(found.st_mode), "a folder")
-        raise BadFile(f"{str(path)!r} is {kind}, not an image; move it away.")
+        raise BadFile(f"{str(path)!r} is no file, but a pipe, a device or the like; move it away.")
     return Trace(found.st_size, found.st_mtime_ns, found.st_ino, found.st_ctime_ns)
 
 
 def read_image(path: Path) -> bytes:
     """The encoded image in a file; `BadFile` if that is none, or can't be read. It never waits for a pipe."""
-    trace_of(path)
     try:
-        return path.read_bytes()
+        with open_regular(path) as file:
+            return file.read()
     except OSError as error:
         raise BadFile(f"{str(path)!r} can't be read ({error.strerror}).") from None
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import os
 import re
 import threading
 from collections import deque
@@ -22,7 +23,11 @@ import numpy as np
 
 from ..errors import BadFile, BadValue, DitbenchError, one_line
 from ..storage.files import is_folder, whole_path
+from ..storage.reading import open_regular
+from ..storage.schema import digest
+from .entries import Trace, trace_of
 from .examples import Labels, check_labels
+from .known import is_known, note
 from .raw import HELD_OUT, TRAINED, UNKNOWN, RawImages
 
 SCHEMES = ("hf", "hf-stream")
@@ -132,7 +137,18 @@ def _load(library: Any, source: _Source, **options: Any) -> Mapping[str, Any]:
             found = library.load_from_disk(source.path)
             return found if isinstance(found, dict) else {TRAINED: found}
         where = {"revision": source.revision, "streaming": source.streamed}
+        if source.local and not source.streamed:
+            return _load_local(library, source, where)
         return library.load_dataset(source.path, source.config, **where, **options)  # type: ignore[no-any-return]
+
+
+def _load_local(library: Any, source: _Source, where: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The library knows files by the time of their change, which can be kept: what may have changed, it reads anew."""
+    seen = (source.path, source.config, digest(_traces(source)))
+    mode = "reuse_dataset_if_exists" if is_known("loaded", *seen) else "force_redownload"
+    found: Mapping[str, Any] = library.load_dataset(source.path, source.config, **where, download_mode=mode)
+    note("loaded", *seen)
+    return found
 
 
 def _is_saved(source: _Source) -> bool:
@@ -188,14 +204,26 @@ def _list(library: Any, source: _Source, splits: Mapping[str, Any], split: str, 
 
 
 def _identity(library: Any, source: _Source, rows: Any, split: str) -> object:
-    """What tells a split from others of the same shape, as the library knows it, and its files' last change."""
+    """What tells a split from others of the same shape: as the library knows it, and what is known of local files."""
+    local = _traces(source) if source.local else []
     if not source.streamed:
-        files = [Path(file["filename"]) for file in rows.cache_files] if _is_saved(source) else []  # else: of others
-        return rows._fingerprint, [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+        return rows._fingerprint, local
     with _in_one_line(source):
         builder = library.load_dataset_builder(source.path, source.config, revision=source.revision)
     files = (builder.config.data_files or {}).get(split, [])
-    return list(files), getattr(files, "origin_metadata", None)  # times, or the hub's commit
+    return list(files), getattr(files, "origin_metadata", None), local  # times, or the hub's commit
+
+
+def _traces(source: _Source) -> list[tuple[str, Trace]]:
+    """What is known, without reading, of all files of a local data set."""
+    found, seen = [], set()
+    for place, folders, files in os.walk(source.path, followlinks=True):
+        if (real := os.path.realpath(place)) in seen:  # a link that leads back
+            folders.clear()
+            continue
+        seen.add(real)
+        found += [path for path in (Path(place) / file for file in files) if path.is_file()]
+    return [(os.path.relpath(path, source.path), trace_of(path)) for path in sorted(found)]
 
 
 def _unreadable_without_class(raw: RawImages) -> RawImages:
@@ -290,7 +318,8 @@ def _content(row: Callable[[int], Any], number: int, column: str, title: str) ->
     if not image.get("path"):
         raise BadFile(f"{title} is empty.")
     try:
-        return Path(image["path"]).read_bytes()
+        with open_regular(Path(image["path"])) as file:
+            return file.read()
     except OSError as error:
         raise BadFile(f"{title} can't be read ({_reason(error)}).") from None
 

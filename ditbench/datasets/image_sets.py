@@ -19,6 +19,7 @@ import numpy as np
 
 from ..errors import BadFile, one_line
 from ..storage.files import sha256_of
+from ..storage.reading import open_regular
 from .decoding import SUFFIXES, Channels, channels_of, decode, open_header
 from .entries import check_place, look_through, read_image, told
 from .pixels import Bytes
@@ -113,7 +114,7 @@ def _name(path: Path) -> str:
 def _header(path: Path) -> tuple[tuple[Channels, int, int], str, str]:
     """Shape, format and mode of an image file, without decoding it."""
     try:
-        with path.open("rb") as stream, open_header(stream, str(path)) as image:
+        with open_regular(path) as stream, open_header(stream, str(path)) as image:
             (width, height), kind, mode = image.size, image.format or "", image.mode
             channels = channels_of(image)
     except OSError as error:

@@ -33,6 +33,7 @@ from .autoencoder import Autoencoder, load_autoencoder
 from .examples import check_labels
 from .folder import list_folder
 from .hub import SCHEMES, list_hub
+from .known import is_known, note
 from .raw import RawImages
 from .shards import (
     AUTOENCODER,
@@ -51,6 +52,7 @@ from .shards import (
 )
 from .worker import Hear, ShardWorker, check_unchanged, is_finished, read_notes
 
+SAME_IMAGES = "images"  # a note: prepared data of this hash were made of the images of this stamp
 SHARD_SIZE = 1024  # images: 34 MB of latents of 256 pixels
 _PATIENCE = 300.0  # seconds for another process to agree on the plan
 _MAY_DIFFER = {"source": {"name", "place", "stamp"}, "autoencoder": {"name"}}  # from machine to machine
@@ -130,7 +132,9 @@ def prepare(
             threads = max(1, multiprocessing.cpu_count() // processes)
             task = _Task(folder, raw.place, raw.stamp, skip_bad, offline, device, batch_size, threads)
             _in_processes(processes, task, hear)
-        return _finish(raw, folder, plan)
+        manifest = _finish(raw, folder, plan)
+        note(SAME_IMAGES, manifest.sha256, raw.stamp)
+        return manifest
 
 
 def _counting(done: dict[int, int], report: Callable[[int], None]) -> Hear:
@@ -179,9 +183,19 @@ def _agree(raw: RawImages, folder: Path, plan: PreparationPlan, autoencoder: Aut
         if autoencoder is not None and not exists(folder / AUTOENCODER):
             _save(autoencoder, folder)
     if there.source.stamp != plan.source.stamp:  # copied, or changed; others may go on meanwhile
-        check_unchanged(raw, folder, there)
+        _check_images(raw, folder, there)
     with _sole_planner(folder):
         _note(folder, plan)
+
+
+def _check_images(raw: RawImages, folder: Path, there: PreparationPlan) -> None:
+    """`BadFile` if images are not those that the folder was made of so far; of a finished one, that is noted."""
+    manifest = read_json(folder / MANIFEST, Manifest) if exists(folder / MANIFEST) else None
+    if manifest and is_known(SAME_IMAGES, manifest.sha256, raw.stamp):
+        return
+    check_unchanged(raw, folder, there)
+    if manifest:
+        note(SAME_IMAGES, manifest.sha256, raw.stamp)
 
 
 def _check_empty(folder: Path) -> None:

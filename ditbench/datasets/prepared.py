@@ -11,19 +11,32 @@ import numpy as np
 
 from ..errors import BadFile, DitbenchError
 from ..runtime.progress import CountCallback
-from ..storage.files import cache_folder, whole_path
+from ..storage.files import cache_folder, exists, is_folder, whole_path
 from ..storage.schema import digest
 from .autoencoder import load_autoencoder
 from .crop import cropped
 from .entries import told
 from .examples import Data, Examples, Request, Rows
 from .image_sets import ImageSet
+from .known import is_known, note
 from .pixels import Bytes
-from .prepare import list_source, prepare
+from .prepare import SAME_IMAGES, list_source, prepare
 from .raw import RawImages
-from .shards import AUTOENCODER, MANIFEST, Manifest, Prepared, again, is_prepared, mean_and_std, open_prepared, sums
+from .shards import (
+    AUTOENCODER,
+    MANIFEST,
+    Manifest,
+    Prepared,
+    again,
+    is_prepared,
+    mean_and_std,
+    open_prepared,
+    read_manifest,
+    sums,
+)
+from .worker import first_changed
 
-_FORMAT = 1  # of the cache
+_FORMAT = 2  # of the cache
 _CHUNK = 1024  # rows read at a time
 _logger = logging.getLogger(__name__)
 
@@ -31,8 +44,8 @@ _logger = logging.getLogger(__name__)
 def load_latents(request: Request) -> Data:
     """What `ditbench data prepare --vae` has made, in the folder `request.place`.
 
-    The real images are cropped anew from the source if it is where it was and lists the same files; if their times are
-    others, they are read once more to tell their hash. Raises `BadFile` if the folder holds something else.
+    The real images are cropped anew from the source if it is where it was and lists the same files; if their stamp is
+    another, they are read once more to tell their hash. Raises `BadFile` if the folder holds something else.
     """
     folder = whole_path(request.place)
     command = f"`ditbench data prepare SOURCE --vae NAME --resolution {request.resolution} --out DIR`"
@@ -101,10 +114,39 @@ def verify(folder: Path, report: CountCallback = lambda done, of: None) -> Prepa
     return prepared
 
 
+def made_of(place: str) -> Path:
+    """The folder that a run would read for a place: prepared data, or what the cache has of a folder of images."""
+    folder = whole_path(place)
+    if is_prepared(folder) or not is_folder(folder):
+        return folder
+    raw = list_source(str(folder))
+    for manifest in sorted((cache_folder() / "data").glob(f"*/{MANIFEST}")):
+        source = read_manifest(manifest.parent).plan.source
+        if (source.listing, source.stamp) == (raw.listing, raw.stamp):
+            return manifest.parent
+    raise BadFile(f"Nothing is prepared of {str(folder)!r} as it is now: a run does that, or `ditbench data prepare`.")
+
+
+def compare_source(prepared: Prepared, offline: bool = False, report: CountCallback = lambda done, of: None) -> str:
+    """Read all images that prepared data were made of; a line of what was found. `BadFile` names one that changed.
+
+    report: hears of the images that were read.
+    """
+    raw, gone = _source(prepared.manifest, offline)
+    if raw is None:
+        return f"the images are not compared: {gone}"
+    changed = first_changed(raw, prepared.folder, prepared.manifest.plan, report)
+    if changed is not None:
+        raise BadFile(
+            f"{raw.title(changed)!r} is no longer the image that {str(prepared.folder)!r} was made of: prepare them "
+            "anew, in another folder."
+        )
+    return f"compared: the {prepared.manifest.count:,} images in {raw.place!r} are those that were prepared"
+
+
 def _prepared_once(raw: RawImages, request: Request) -> Data:
-    """Pixels in the cache, under what they are of: names, sizes and times tell a source from another."""
-    key = digest([_FORMAT, raw.listing, raw.stamp, raw.class_names, request.resolution], 32)
-    folder = cache_folder() / "data" / key
+    """Pixels in the cache, of these images."""
+    folder = _folder_in_cache(raw, request.resolution)
     prepare(
         raw,
         folder,
@@ -114,6 +156,35 @@ def _prepared_once(raw: RawImages, request: Request) -> Data:
         report=request.report,
     )
     return _pixels(open_prepared(folder), raw, request)
+
+
+def _folder_in_cache(raw: RawImages, resolution: int) -> Path:
+    """Where these images are prepared already, or else may be.
+
+    Folders of images of the same names and sizes have one beginning, and then the stamp. A stamp that is new may be of
+    a copy, or of other images: they are read once to know which.
+    """
+    of, cached = digest([_FORMAT, raw.listing, raw.class_names, resolution], 32), cache_folder() / "data"
+    own = cached / f"{of}-{digest(raw.stamp, 16)}"
+    if exists(own):
+        return own
+    others = [folder for folder in sorted(cached.glob(f"{of}-*")) if exists(folder / MANIFEST)]
+    known = (folder for folder in others if is_known(SAME_IMAGES, read_manifest(folder).sha256, raw.stamp))
+    return next(known, None) or next((folder for folder in others if _is_of(raw, folder)), own)
+
+
+def _is_of(raw: RawImages, folder: Path) -> bool:
+    """Whether a finished folder was made of these very images, which are read to know it."""
+    manifest = read_manifest(folder)
+    if manifest.skipped:  # nobody knows what these were like
+        return False
+    try:
+        same = first_changed(raw, folder, manifest.plan) is None
+    except BadFile:  # images or shards that can't be read: the images are prepared anew, which says what is wrong
+        return False
+    if same:
+        note(SAME_IMAGES, manifest.sha256, raw.stamp)
+    return same
 
 
 def _pixels(prepared: Prepared, raw: RawImages | None, request: Request) -> Data:
@@ -163,7 +234,7 @@ def _cropped_again(raw: RawImages, prepared: Prepared) -> ImageSet:
     source, resolution = manifest.plan.source, manifest.plan.resolution
     keep = np.delete(np.arange(len(raw)), [one.index for one in manifest.skipped])
     as_prepared = cropped(raw, resolution, keep, manifest.source_sha256)
-    if raw.stamp == source.stamp:
+    if raw.stamp == source.stamp or is_known(SAME_IMAGES, manifest.sha256, raw.stamp):
         return as_prepared
     now = cropped(raw, resolution, keep)
 
@@ -173,6 +244,7 @@ def _cropped_again(raw: RawImages, prepared: Prepared) -> ImageSet:
                 f"The images in {source.place!r} changed since {str(prepared.folder)!r} was prepared of them: prepare "
                 "them anew, in another folder, or give real images by `reference`."
             )
+        note(SAME_IMAGES, manifest.sha256, raw.stamp)
         return now.hash()
 
     return replace(now, hash=content)

@@ -32,6 +32,7 @@ from ..runtime.progress import CountCallback
 from ..storage.files import cache_folder, exists, in_cache, sha256_of, write_text
 from ..storage.reading import Unreadable, check_file, read_bytes
 from ..storage.schema import Count, Frozen, Model, Positive, Sha256, digest, first_fault
+from .entries import trace_of
 from .examples import AutoencoderFacts, Labels, check_labels
 
 MANIFEST, PLAN, AUTOENCODER, PARTS = "manifest.json", "plan.json", "autoencoder", "parts"
@@ -306,8 +307,7 @@ def _check_sums(folder: Path, paths: Sequence[Path], manifest: Manifest, remembe
 
 def _stamp(path: Path, shard: Shard) -> list[int | str]:
     """As long as this stays the same, so does the file."""
-    seen = path.stat()
-    return [seen.st_size, seen.st_mtime_ns, seen.st_ino, shard.sha256]
+    return [*trace_of(path), shard.sha256]
 
 
 def _recall(memory: Path) -> dict[str, list[int | str]]:

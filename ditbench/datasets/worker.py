@@ -24,6 +24,7 @@ from pydantic import Field
 from safetensors.numpy import save
 
 from ..errors import BadFile, RunBusy
+from ..runtime.progress import CountCallback
 from ..storage.claims import Claim, Contender
 from ..storage.files import write_bytes, write_text
 from ..storage.schema import Frozen
@@ -196,6 +197,19 @@ def read_notes(folder: Path, shard: int) -> Notes:
 
 def check_unchanged(raw: RawImages, folder: Path, plan: PreparationPlan) -> None:
     """`BadFile` if an image is no longer the one that a finished shard was made of. Reads the images of all of them."""
+    changed = first_changed(raw, folder, plan)
+    if changed is not None:
+        raise BadFile(f"{raw.title(changed)!r} has changed since {str(folder)!r} was begun: remove that folder.")
+
+
+def first_changed(
+    raw: RawImages, folder: Path, plan: PreparationPlan, report: CountCallback = lambda done, of: None
+) -> int | None:
+    """The first image that is not the one that a finished shard was made of; None if all are. Reads them up to that.
+
+    report: hears of the images that were read. Raises `BadFile` if one, or a shard, can't be read.
+    """
+    done = 0
     for shard in filter(lambda shard: is_finished(folder, shard), range(plan.shards)):
         skipped = {one.index for one in read_notes(folder, shard).skipped}
         numbers = np.array([number for number in plan.images_of(shard) if number not in skipped], np.int64)
@@ -205,7 +219,10 @@ def check_unchanged(raw: RawImages, folder: Path, plan: PreparationPlan) -> None
             raise BadFile(f"The shard {str(path)!r} is not what its notes say. Remove it and {again(folder)}.")
         for number, one, other in zip(numbers.tolist(), before, digests(raw, numbers), strict=True):
             if one != other:
-                raise BadFile(f"{raw.title(number)!r} has changed since {str(folder)!r} was begun: remove that folder.")
+                return int(number)
+        done += len(numbers)
+        report(done, len(raw))
+    return None
 
 
 def is_finished(folder: Path, shard: int) -> bool:

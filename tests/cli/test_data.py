@@ -35,6 +35,16 @@ def test_pixels(pictures, ditbench, tmp_path):
     assert "pixels of 12 images" in out
 
 
+def test_verify_reads_the_images_too(pictures, ditbench, tmp_path):
+    (pictures / "notes.txt").write_text("no image")
+    said = ditbench("data", "prepare", str(pictures), "--resolution", "16", "--out", str(tmp_path / "out"))
+    assert "1 file is left out" in said and "notes.txt" in said
+    assert "the 12 images in" in ditbench("data", "verify", str(tmp_path / "out"))
+    path = pictures / "fish" / "000.png"
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    assert "000.png' is no longer the image" in ditbench("data", "verify", str(tmp_path / "out"), code=2)
+
+
 def test_shards_among_the_images_are_refused_before_any_work(pictures, ditbench):
     for out in (pictures, pictures / "deep" / "out"):
         errors = ditbench("data", "prepare", str(pictures), "--resolution", "16", "--out", str(out), code=2)

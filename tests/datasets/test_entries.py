@@ -82,10 +82,10 @@ def broken(path):
 @pytest.mark.parametrize(
     ("make", "name", "message"),
     [
-        (pipe, "00007.png", r"00007\.png' is a named pipe, not an image; move it away"),
-        (linked_pipe, "00007.png", r"00007\.png' is a named pipe"),
-        (plug, "00007.png", r"00007\.png' is a socket"),
-        (device, "00007.png", r"00007\.png' is a device"),
+        (pipe, "00007.png", r"00007\.png' is no file, but a pipe, a device or the like; move it away"),
+        (linked_pipe, "00007.png", r"00007\.png' is no file"),
+        (plug, "00007.png", r"00007\.png' is no file"),
+        (device, "00007.png", r"00007\.png' is no file"),
         (broken, "00007.png", r"00007\.png' can't be read \(No such file"),
         (lambda path: path.symlink_to(path.name), "loop", r"loop' can't be read \(Too many levels"),
         (
@@ -140,7 +140,7 @@ def test_an_image_that_vanished_is_named(folder):
 
 def test_an_image_that_became_a_pipe_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "a.png")
-    with pytest.raises(BadFile, match="is a named pipe"):
+    with pytest.raises(BadFile, match=r"can't be read \(it is a pipe, no file"):
         read_image(tmp_path / "a.png")
 
 

@@ -103,6 +103,24 @@ def test_data_of_the_same_shape_are_told_apart_and_known_again(tmp_path, kind):
     assert list_hub(f"{scheme}:{tmp_path / 'one'}").stamp != one.stamp
 
 
+@pytest.mark.parametrize("kind", ["hf", "hf-stream", "saved"])
+def test_local_files_that_changed_and_kept_their_times_are_read_anew(tmp_path, kind):
+    scheme, folder = "hf" if kind == "saved" else kind, tmp_path / "pets"
+    one = rows(4)
+    for place, made in (("pets", one), ("others", one.select([3, 2, 1, 0]))):
+        made.save_to_disk(tmp_path / place) if kind == "saved" else parquet(tmp_path / place, train=made)
+        for file in (tmp_path / place).iterdir():
+            os.utime(file, (1, 1))
+    before = list_hub(f"{scheme}:{folder}")
+    first = before.read(0)
+    for file in (tmp_path / "others").iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+        os.utime(folder / file.name, (1, 1))
+    after = list_hub(f"{scheme}:{folder}")
+    assert after.stamp != before.stamp
+    assert after.read(3) == first != after.read(0)
+
+
 def test_a_place_is_found_again_from_elsewhere(tmp_path, monkeypatch):
     parquet(tmp_path / "pets", train=rows(2))
     monkeypatch.chdir(tmp_path)

@@ -4,15 +4,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from pictures import CLASSES, write_autoencoder, write_pictures
+from pictures import CLASSES, picture, write_autoencoder, write_pictures
 
 from ditbench.datasets import prepared
 from ditbench.datasets.autoencoder import load_autoencoder
-from ditbench.datasets.crop import crop_of
+from ditbench.datasets.crop import crop_of, hash_images
 from ditbench.datasets.examples import Request
 from ditbench.datasets.folder import list_folder
 from ditbench.datasets.prepare import prepare
-from ditbench.datasets.prepared import load_folder, load_hub, load_latents, load_stream, verify
+from ditbench.datasets.prepared import compare_source, load_folder, load_hub, load_latents, load_stream, made_of, verify
 from ditbench.datasets.shards import AUTOENCODER, MANIFEST
 from ditbench.errors import BadFile, DitbenchError
 
@@ -192,3 +192,84 @@ def test_verifying_finds_other_statistics_and_another_autoencoder(latents, tmp_p
     write_autoencoder(latents / AUTOENCODER, seed=1)
     with pytest.raises(BadFile, match="not the autoencoder"):
         verify(latents)
+
+
+def swap_classes(train):
+    for old, new in (("fish", "x"), ("fowl", "fish"), ("x", "fowl")):
+        (train / old).rename(train / new)
+
+
+def swap_files(train):
+    for old, new in (("fish/000", "x"), ("fish/001", "fish/000"), ("x", "fish/001")):
+        (train / f"{old}.bmp").rename(train / f"{new}.bmp")
+
+
+def write_over(train):
+    (train / "fish" / "000.bmp").write_bytes((train / "fish" / "001.bmp").read_bytes())
+    os.utime(train / "fish" / "000.bmp", (1, 1))
+
+
+@pytest.fixture
+def alike(tmp_path, monkeypatch):
+    """Pictures of one size in bytes, with one time, and of the same names in each class; the cache knows none."""
+    monkeypatch.setenv("DITBENCH_CACHE", str(tmp_path / "cache"))
+    for label, name in enumerate(CLASSES):
+        (tmp_path / "alike" / "train" / name).mkdir(parents=True)
+        for number in range(2):
+            path = tmp_path / "alike" / "train" / name / f"{number:03d}.bmp"
+            picture(10 * label + number).save(path)
+            os.utime(path, (1, 1))
+    return tmp_path / "alike"
+
+
+@pytest.mark.parametrize("change", [swap_classes, swap_files, write_over])
+def test_images_that_changed_and_kept_size_and_time_are_other_data(alike, change):
+    before, listed = load_folder(ask(alike)), list_folder(alike)
+    change(alike / "train")
+    after, again = load_folder(ask(alike)), list_folder(alike)
+    assert again.listing == listed.listing
+    assert after.sha256 != before.sha256
+    np.testing.assert_array_equal(all_of(after.images), crops(alike))
+
+
+def test_a_copy_is_read_once_and_known_again(alike, tmp_path, monkeypatch):
+    before = load_folder(ask(alike))
+    shutil.copytree(alike, tmp_path / "copy")
+    assert list_folder(tmp_path / "copy").stamp != list_folder(alike).stamp
+    monkeypatch.setattr("ditbench.datasets.worker.crop_of", None)
+    assert load_folder(ask(tmp_path / "copy")).sha256 == before.sha256
+    monkeypatch.setattr("ditbench.datasets.worker.digests", None)
+    for place in (alike, tmp_path / "copy", alike):
+        assert load_folder(ask(place)).sha256 == before.sha256
+
+
+def test_images_of_latents_are_read_once_where_they_may_have_changed(alike, vae, tmp_path, monkeypatch):
+    prepare(list_folder(alike), tmp_path / "latents", SIDE, vae)
+    before = load_latents(ask(tmp_path / "latents")).images.hash()
+    os.utime(alike / "train" / "fish" / "000.bmp", (2, 2))
+    assert load_latents(ask(tmp_path / "latents")).images.hash() == before
+    monkeypatch.setattr("ditbench.datasets.crop.hash_images", None)
+    assert load_latents(ask(tmp_path / "latents")).images.hash() == before
+    monkeypatch.setattr("ditbench.datasets.crop.hash_images", hash_images)
+    swap_classes(alike / "train")
+    with pytest.raises(BadFile, match=r"changed since .*latents' was prepared"):
+        load_latents(ask(tmp_path / "latents")).images.hash()
+
+
+def test_data_are_called_by_the_same_hash_as_ever(alike):
+    """Published runs have it in theirs."""
+    assert load_folder(ask(alike)).sha256 == "4bd84785d41cffd5fe043640c1ec9c9f45b3249ce02dd6f8a52255024a465a22"
+
+
+def test_comparing_reads_all_images(alike, tmp_path):
+    load_folder(ask(alike))
+    prepare(list_folder(alike), tmp_path / "pixels", SIDE)
+    for place in (made_of(str(alike)), tmp_path / "pixels"):
+        assert "the 6 images in" in compare_source(verify(place))
+    write_over(alike / "train")
+    with pytest.raises(BadFile, match=r"000\.bmp' is no longer the image that"):
+        compare_source(verify(tmp_path / "pixels"))
+    with pytest.raises(BadFile, match=r"Nothing is prepared of .*alike' as it is now"):
+        made_of(str(alike))
+    shutil.rmtree(alike)
+    assert "not compared: The folder" in compare_source(verify(tmp_path / "pixels"))
