@@ -76,7 +76,7 @@ def _prepare(
     options: CampaignOptions,
 ) -> list[Job]:
     """The runs as jobs that nothing keeps from starting, or a `DitbenchError`."""
-    make_writable(folder)
+    make_writable(folder, claimed=True)
     read_runs(folder)  # a damaged record is found now, not after hours of training
     rehearsal = find_dataset(registry, plan[0].track, options["data"])[0].name == "synthetic"  # nothing is measured
     _fetch_weights([] if rehearsal else plan[0].track.evaluation.choices, registry, options["offline"], listener)

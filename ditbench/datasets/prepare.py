@@ -28,7 +28,7 @@ from ..runtime.inheritance import apart_from_the_program
 from ..runtime.processes import begin, end_with_parent, start_server
 from ..runtime.progress import CountCallback
 from ..storage.claims import Claim, waiting_for
-from ..storage.files import exists, in_cache, is_folder, make_writable, whole_path, write_text
+from ..storage.files import as_the_umask_says, exists, in_cache, is_folder, make_writable, whole_path, write_text
 from .autoencoder import Autoencoder, load_autoencoder
 from .examples import check_labels
 from .folder import list_folder
@@ -172,7 +172,7 @@ def _plan(
 
 def _agree(raw: RawImages, folder: Path, plan: PreparationPlan, autoencoder: Autoencoder | None) -> None:
     """Write the plan down, unless it is there; with it, all that it names is ours, and without it, nothing."""
-    make_writable(folder)
+    make_writable(folder, claimed=True)
     with _sole_planner(folder):
         if not exists(folder / PLAN):
             _check_empty(folder)
@@ -257,6 +257,7 @@ def _save(autoencoder: Autoencoder, folder: Path) -> None:
     temporary = folder / f".{AUTOENCODER}.tmp"
     shutil.rmtree(temporary, ignore_errors=True)  # a killed process left it
     autoencoder.save(temporary)
+    as_the_umask_says(temporary)
     temporary.rename(folder / AUTOENCODER)
 
 

@@ -19,7 +19,7 @@ from ..records.record import Record, identity, read_record, write_record
 from ..registry import Registry
 from ..runtime.progress import Diverged, Interrupted, Watch
 from ..storage.claims import CLAIMS, Claim, sole_writer
-from ..storage.files import cache_folder, exists, sweep
+from ..storage.files import cache_folder, exists, sweep, whole_path
 from ..tracks.config import RunConfig
 
 PROTOCOL = "ditbench.benchmark.run"  # what carries a run out, imported late
@@ -133,7 +133,7 @@ def _ending(error: BaseException, job: Job) -> tuple[Status, str]:
     text = one_line(error)
     known = (str(job.directory), job.config.data, job.config.reference, str(cache_folder()))
     for place in filter(None, known):
-        whole = Path(place).expanduser().resolve()
+        whole = whole_path(place)
         for spelled in (str(whole), place if "/" in place else str(whole)):  # "." stands in many a sentence
             text = text.replace(spelled, whole.name)
     if isinstance(error, Diverged):

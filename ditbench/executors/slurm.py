@@ -105,7 +105,7 @@ def execute_on_slurm(jobs: Sequence[Job], listener: Listener, settings: Settings
     library()
     if settings.dry_run:
         raise NoRecordsYet(script(_not_among(in_queue(settings.folder), jobs), settings))
-    make_writable(settings.folder)
+    make_writable(settings.folder, claimed=True)
     with sole_writer(settings.folder):
         queued = in_queue(settings.folder)
         new = _not_among(queued, jobs)
@@ -141,7 +141,7 @@ def preflight_on_slurm(
 
     It is waited for, however long the queue is.
     """
-    make_writable(settings.folder)
+    make_writable(settings.folder, claimed=True)
     with _outside_of_a_job(), _told_in_one_line():
         task = _executor(configs[0].track.name, settings).submit(answer_preflight, configs, processes)
     for _, state in _ends([task.job_id], settings):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 from ..components import Extractor, Weights
 from ..errors import BadFile
 from ..runtime.progress import CountCallback
-from ..storage.files import is_file, sha256_of, write_atomically, write_bytes
+from ..storage.files import folder_of, is_file, sha256_of, user_cache, write_atomically, write_bytes
 from ..storage.reading import read_bytes
 
 _LARGEST = 2**33  # bytes of a file of weights
@@ -83,9 +82,7 @@ def adopt_weights(extractor: Extractor, given: Path) -> Path:
 
 def torch_cache() -> Path:
     """Where torch keeps what it downloads; `TORCH_HOME` or `XDG_CACHE_HOME` move it."""
-    home = os.environ.get("TORCH_HOME")
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
-    return (Path(home).expanduser() if home else cache / "torch") / "hub" / "checkpoints"
+    return (folder_of("TORCH_HOME") or user_cache() / "torch") / "hub" / "checkpoints"
 
 
 def _place(weights: Weights) -> Path | None:

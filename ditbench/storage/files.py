@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import shutil
+import stat
+import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from ..errors import DitbenchError
 from .reading import open_regular
+
+_NO_FLUSHING = (
+    errno.EINVAL,
+    errno.ENOTSUP,
+    errno.ENOSYS,
+)  # of file systems that know none, above all of folders
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
@@ -18,13 +29,45 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
+        mode = _made(temporary)
         write(temporary)
-        temporary.chmod(0o644)  # safetensors leaves 0600
+        _set_mode(temporary, mode)
         flush(temporary)
         temporary.replace(path)
         flush(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def as_the_umask_says(folder: Path) -> None:
+    """Give all files below the mode that a new file has here: a library may have made them private."""
+    probe = folder / ".mode.tmp"
+    mode = _made(probe)
+    probe.unlink()
+    for file in folder.rglob("*"):
+        if file.is_file():
+            _set_mode(file, mode)
+
+
+def _made(path: Path) -> int:
+    """Make a file, as `open` does; the mode that this gave it."""
+    with path.open("wb") as file:
+        return stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+
+
+def _set_mode(path: Path, mode: int) -> None:
+    """Safetensors leaves 0600. A file system that refuses chmod gets a copy, which is made as any file is."""
+    if stat.S_IMODE(path.stat().st_mode) == mode:
+        return
+    try:
+        path.chmod(mode)
+    except OSError:
+        copy = path.with_name(f".{path.name}.copy.tmp")
+        try:
+            shutil.copyfile(path, copy)
+            copy.replace(path)
+        finally:
+            copy.unlink(missing_ok=True)
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -48,9 +91,33 @@ def sha256_of(path: Path) -> str:
 
 
 def cache_folder() -> Path:
-    """`DITBENCH_CACHE`, or ``ditbench`` in the user's cache."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "ditbench"
-    return Path(os.environ.get("DITBENCH_CACHE") or cache).expanduser()
+    """`DITBENCH_CACHE`, or ``ditbench`` in the user's cache; `DitbenchError` if that leads nowhere."""
+    return folder_of("DITBENCH_CACHE") or user_cache() / "ditbench"
+
+
+def user_cache() -> Path:
+    """`XDG_CACHE_HOME`, or ``.cache`` at home; of a user without a home, as in many containers, among temporary files.
+
+    `DitbenchError` if that is somebody else's, who could have put anything there.
+    """
+    try:
+        return folder_of("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
+    except RuntimeError:
+        folder = Path(tempfile.gettempdir()) / f"cache-of-{os.getuid()}"
+    if exists(folder) and folder.stat().st_uid != os.getuid():
+        raise DitbenchError(
+            f"This user has no home, and {str(folder)!r} is somebody else's: set HOME or DITBENCH_CACHE."
+        )
+    return folder
+
+
+def folder_of(variable: str) -> Path | None:
+    """The folder that a variable of the environment names, with ``~`` followed; None: it is not set."""
+    named = os.environ.get(variable)
+    try:
+        return Path(named).expanduser() if named else None
+    except RuntimeError:
+        raise DitbenchError(f"{variable} is {named!r}, and there is no such home folder: give a whole path.") from None
 
 
 def whole_path(path: str | Path) -> Path:
@@ -92,23 +159,40 @@ def sweep(directory: Path) -> None:
 
 
 def flush(path: Path) -> None:
+    """To the disk, as far as the file system knows of that."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_FLUSHING:
+            raise
     finally:
         os.close(descriptor)
 
 
-def make_writable(directory: Path) -> None:
-    """Create `directory` if need be and prove that files can be written there."""
-    probe = directory / f".probe.{os.getpid()}.tmp"
+def make_writable(directory: Path, *, claimed: bool = False) -> None:
+    """Create `directory` if need be and try there all that will be done; `DitbenchError` names what can't be.
+
+    claimed: commands keep each other apart there, by hard links.
+    """
+    probe = directory / f".probe.{os.getpid()}"
+    link = probe.with_name(f"{probe.name}.link")
+    trying = ""
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        probe.write_bytes(b"")
-        probe.unlink()
+        write_bytes(probe, b"old")
+        trying = "replacing a file: "
+        write_bytes(probe, b"new")
+        if claimed:
+            trying = "hard links, by which ditbench keeps two commands apart: "
+            os.link(probe, link)
     except OSError as error:
         cached = in_cache(directory)
         kind, way_out = ("cache", "DITBENCH_CACHE names another") if cached else ("output", "Choose another with `out`")
         raise DitbenchError(
-            f"The {kind} folder {str(directory)!r} can't be written ({error.strerror}). {way_out}."
+            f"The {kind} folder {str(directory)!r} can't be written ({trying}{error.strerror or error}). {way_out}."
         ) from None
+    finally:
+        for left in (probe, link):
+            with suppress(OSError):
+                left.unlink()

@@ -1,14 +1,29 @@
 """Files are whole or absent, also after kill -9."""
 
+import errno
+import os
 import stat
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 import pytest
 
 from ditbench.errors import DitbenchError
-from ditbench.storage.files import exists, is_folder, make_writable, sweep, whole_path, write_atomically, write_text
+from ditbench.storage.files import (
+    as_the_umask_says,
+    cache_folder,
+    exists,
+    in_cache,
+    is_folder,
+    make_writable,
+    sweep,
+    whole_path,
+    write_atomically,
+    write_text,
+)
 
 
 def test_paths_that_lead_nowhere_are_no_errors(tmp_path, monkeypatch):
@@ -31,7 +46,94 @@ def test_a_failed_write_leaves_the_old_file_and_no_stray(tmp_path):
     with pytest.raises(RuntimeError):
         write_atomically(path, fail)
     assert path.read_text() == "old" and [p.name for p in tmp_path.iterdir()] == ["file.txt"]
-    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+
+
+@pytest.mark.parametrize("mask", [0o077, 0o027, 0o002])
+@pytest.mark.parametrize("chmod", ["allowed", "refused"])
+def test_the_umask_decides_who_reads_a_file_however_it_was_written(tmp_path, monkeypatch, mask, chmod):
+    """Safetensors makes its files private. Some file systems refuse chmod: that loses nothing either."""
+
+    def refuse(path, mode):
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    def privately(path):
+        path.unlink()
+        os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
+        with path.open("w") as file:
+            file.write("weights")
+
+    if chmod == "refused":
+        monkeypatch.setattr(Path, "chmod", refuse)
+    before = os.umask(mask)
+    try:
+        make_writable(tmp_path / "runs", claimed=True)
+        write_text(tmp_path / "runs" / "record.json", "{}")
+        write_atomically(tmp_path / "runs" / "weights", privately)
+        (tmp_path / "autoencoder").mkdir()
+        privately_made = tmp_path / "autoencoder" / "weights"
+        privately_made.touch()
+        privately(privately_made)
+        as_the_umask_says(tmp_path / "autoencoder")
+    finally:
+        os.umask(before)
+    for path in (tmp_path / "runs" / "record.json", tmp_path / "runs" / "weights", privately_made):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~mask
+    assert (tmp_path / "runs" / "weights").read_text() == "weights"
+    assert {p.name for p in (tmp_path / "runs").iterdir()} == {"record.json", "weights"}
+
+
+@pytest.mark.parametrize(
+    ("operation", "told"),
+    [
+        ("replace", "can't be written (replacing a file: Operation not supported). Choose another with `out`."),
+        ("link", "(hard links, by which ditbench keeps two commands apart: Operation not supported). Choose"),
+        ("fsync", "can't be written (Input/output error). Choose another with `out`."),
+    ],
+)
+def test_what_a_file_system_cannot_do_is_said_beforehand(tmp_path, monkeypatch, operation, told):
+    def fail(*arguments, **others):
+        if operation != "replace" or Path(arguments[-1]).exists():
+            number = errno.EIO if operation == "fsync" else errno.ENOTSUP
+            raise OSError(number, os.strerror(number))
+        original(*arguments, **others)
+
+    original = getattr(os, operation)
+    monkeypatch.setattr(os, operation, fail)
+    with pytest.raises(DitbenchError) as refused:
+        make_writable(tmp_path / "runs", claimed=True)
+    assert told in str(refused.value) and list((tmp_path / "runs").iterdir()) == []
+
+
+def test_a_file_system_that_knows_no_flushing_is_taken_as_it_is(tmp_path, monkeypatch):
+    def no_flushing(descriptor):
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr(os, "fsync", no_flushing)
+    make_writable(tmp_path)
+    write_text(tmp_path / "file", "whole")
+    assert (tmp_path / "file").read_text() == "whole"
+
+
+def test_a_user_without_a_home_has_a_cache_that_nobody_else_has(tmp_path, monkeypatch):
+    def nobody(path):
+        raise RuntimeError("Could not determine home directory.")
+
+    for variable in ("DITBENCH_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(Path, "expanduser", nobody)
+    folder = tmp_path / f"cache-of-{os.getuid()}"
+    assert cache_folder() == folder / "ditbench" and not in_cache(tmp_path / "runs")
+    folder.mkdir()
+    assert cache_folder() == folder / "ditbench"
+    user = os.getuid()
+    folder.rename(tmp_path / f"cache-of-{user + 1}")
+    monkeypatch.setattr(os, "getuid", lambda: user + 1)
+    with pytest.raises(DitbenchError, match="somebody else's: set HOME or DITBENCH_CACHE"):
+        cache_folder()
+    monkeypatch.setenv("DITBENCH_CACHE", "~nobody-here/cache")
+    with pytest.raises(DitbenchError, match="DITBENCH_CACHE is '~nobody-here/cache', and there is no such home"):
+        cache_folder()
 
 
 WRITER = """
