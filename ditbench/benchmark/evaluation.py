@@ -30,6 +30,7 @@ from ..records.metric_constants import FLOOR_SPLITS
 from ..registry import Registry, pick
 from ..runtime.environment import describe, find_device
 from ..runtime.memory import peak_memory, reset_peak
+from ..storage.files import exists
 
 MINIMUM = 20  # images, of either side, below which no metric means anything
 StageCallback = Callable[[str, int, int], None]  # stage, images done, images in all
@@ -101,7 +102,7 @@ def _open_reference(request: EvaluationRequest, registry: Registry) -> Reference
     """A data set of that name, or else the file or folder: `./digits` is a folder whatever data sets there are."""
     if isinstance(request.reference, ReferenceSource):
         return request.reference
-    if request.reference not in registry.datasets and Path(request.reference).exists():
+    if request.reference not in registry.datasets and exists(Path(request.reference)):
         return open_source(Path(request.reference))
     dataset = pick("file, folder or data set", request.reference, registry.datasets)
     data: Data = load(dataset.load)(Request(resolution=request.samples.shape[-1], offline=request.offline))

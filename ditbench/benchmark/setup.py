@@ -24,6 +24,7 @@ from ..runtime.progress import Progress, ProgressCallback
 from ..sampling.generate import Decode, SamplingPlan
 from ..sampling.samplers import Sample
 from ..sampling.samples import Drawing
+from ..storage.reading import check_file
 from ..tracks.config import RunConfig
 from ..tracks.plan import find_dataset
 from ..training.objectives import DiffusionObjective
@@ -206,8 +207,7 @@ def drawing_of(config: RunConfig, parts: Parts) -> Drawing:
 def load_denoiser(config: RunConfig, parts: Parts, weights: Path) -> nn.Module:
     """The run's denoiser with the weights of a safetensors file; `BadFile` if they are not its own."""
     denoiser = build(parts, config).to(parts.device)
-    if weights.is_dir():
-        raise BadFile(f"The weights {str(weights)!r} are a folder; give the safetensors file.")
+    check_file(weights, "file of weights")  # the library would wait for a pipe
     try:
         denoiser.load_state_dict(load_file(weights))
     except (OSError, SafetensorError) as error:

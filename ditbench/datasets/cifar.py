@@ -13,6 +13,7 @@ from torchvision.datasets.utils import check_integrity
 from ..errors import BadFile, BadValue, one_line
 from ..storage.claims import CLAIMS, waiting_for
 from ..storage.files import cache_folder
+from ..storage.reading import read_bytes
 from .examples import Data, Labels, Request, check_labels, from_arrays
 from .pixels import Bytes
 
@@ -22,6 +23,7 @@ RECORD = 1 + 3 * SIZE * SIZE  # bytes in the binary version: the label, then the
 _BINARY, _PYTHON = "cifar-10-batches-bin", "cifar-10-batches-py"
 _TRAINED = tuple(f"data_batch_{number}.bin" for number in range(1, 6))
 _HELD_OUT = ("test_batch.bin",)
+_LARGEST = 2**28  # bytes of a file: nine times what they have
 _PATIENCE = 3600.0  # seconds for another process to fetch it
 
 
@@ -79,10 +81,7 @@ def _read_binary(folder: Path, trained: bool) -> tuple[Bytes, Labels]:
 
 
 def _records(path: Path) -> Bytes:
-    try:
-        content = np.frombuffer(path.read_bytes(), np.uint8)
-    except OSError as error:
-        raise BadFile(f"{str(path)!r} can't be read ({error.strerror}).") from None
+    content = np.frombuffer(read_bytes(path, "file", _LARGEST), np.uint8)
     if not len(content) or len(content) % RECORD:
         raise BadFile(f"{str(path)!r} is cut off: {len(content)} bytes are no multiple of {RECORD}.")
     records = content.reshape(-1, RECORD)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import os
 import zlib
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import BadFile, BadValue, one_line
+from ..storage.reading import read_bytes
 from .examples import Data, Labels, Request, check_labels, from_arrays
 from .pixels import Bytes
 
@@ -19,6 +21,7 @@ CLASSES = (
 SIZE = 28  # of the images as published
 _DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 _TORCHVISION = Path("FashionMNIST/raw")
+_LARGEST = 2**27  # bytes of a file, unpacked: more than twice the largest
 _TRAINED, _HELD_OUT = "train", "t10k"
 
 
@@ -94,8 +97,11 @@ def _read(folder: Path, name: str, shape: tuple[int, ...]) -> tuple[Bytes, Path]
 
 
 def _content(path: Path) -> bytes:
+    content = read_bytes(path, "file", _LARGEST)
+    if path.suffix != ".gz":
+        return content
     try:
-        content = path.read_bytes()
-        return gzip.decompress(content) if path.suffix == ".gz" else content
+        with gzip.open(io.BytesIO(content)) as file:
+            return file.read(_LARGEST)
     except (OSError, EOFError, zlib.error) as error:  # gzip's own error is an OSError
         raise BadFile(f"{str(path)!r} is damaged or can't be read ({one_line(error)}).") from None

@@ -5,27 +5,25 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import zipfile
-import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
-from ..errors import BadFile, one_line
-from ..storage.files import sha256_of
+from ..errors import BadFile
+from ..storage.files import is_file, is_folder, sha256_of
 from ..storage.reading import open_regular
-from .decoding import SUFFIXES, Channels, channels_of, decode, open_header
+from .decoding import MOST_PIXELS, SUFFIXES, Channels, channels_of, decode, open_header
 from .entries import check_place, look_through, read_image, told
+from .npz import Header, is_npz, open_array, read_part
 from .pixels import Bytes
 
 _LOSSLESS, _LOSSY = ("PNG", "BMP", "PPM"), ("JPEG", "MPO")  # Pillow's names of the formats that are read
-DAMAGED = (OSError, SyntaxError, ValueError, EOFError, RuntimeError, zlib.error, zipfile.BadZipFile)  # of the readers
+_ARRAY = "arr_0"  # of an .npz: its images
 _PLAIN = ("L", "RGB")  # Pillow's modes of which nothing is dropped or converted
 _CHANNELS = (1, 3)
 _logger = logging.getLogger(__name__)
@@ -51,11 +49,11 @@ def open_images(path: Path) -> ImageSet:
     Files are found and read by the rules of `entries` and `decoding`; what is left out or converted is logged. Raises
     `BadFile`, naming the file, for what is no image, or has another size than the first.
     """
-    if path.is_dir():
+    if is_folder(path):
         return _folder(path)
-    if not path.is_file():
+    if not is_file(path):
         raise BadFile(f"There is no folder and no file {str(path)!r}.")
-    if path.suffix != ".npz":
+    if not is_npz(path):
         raise BadFile(f"{str(path)!r} is no set of images: give a folder of PNGs or an .npz with arr_0.")
     return _npz(path)
 
@@ -145,50 +143,31 @@ def ahead(chunks: Iterable[list[Item]], read: Callable[[Item], Bytes]) -> Iterat
 
 
 def _npz(path: Path) -> ImageSet:
-    with _member(path, "arr_0") as (_, shape):
-        count, height, width, channels = shape
-    if not min(height, width):
-        raise BadFile(f"{str(path)!r}: arr_0 has images of {width}x{height} pixels.")
-    if channels not in _CHANNELS:
-        raise BadFile(f"{str(path)!r}: arr_0 has {channels} channels, not 1 or 3 (the last axis).")
+    with open_array(path, _ARRAY) as (_, header):
+        count, height, width, channels = _npz_shape(path, header)
 
     def batches(size: int) -> Iterator[Bytes]:
-        with _member(path, "arr_0") as (stream, _):
+        with open_array(path, _ARRAY) as (stream, _):
             for start in range(0, count, size):
                 n = min(size, count - start)
-                content = _read(stream, n * height * width * channels, path)
+                content = read_part(path, _ARRAY, stream, n * height * width * channels)
                 yield np.frombuffer(content, np.uint8).reshape(n, height, width, channels).transpose(0, 3, 1, 2).copy()
 
     return ImageSet(_name(path), count, (channels, height, width), batches, lambda: sha256_of(path))
 
 
-@contextmanager
-def _member(path: Path, name: str) -> Iterator[tuple[IO[bytes], tuple[int, int, int, int]]]:
-    """The bytes of an array inside an ``.npz``, as a stream, and its shape. Nothing is unpickled."""
-    with ExitStack() as stack:
-        try:
-            file = stack.enter_context(zipfile.ZipFile(path))
-            stream = stack.enter_context(file.open(f"{name}.npy"))
-            version = np.lib.format.read_magic(stream)
-            read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-            shape, fortran, dtype = read[version](stream)
-        except Exception as error:  # a damaged header can fail in many ways
-            raise BadFile(f"{str(path)!r} holds no readable {name} ({_reason(error, path)}).") from None
-        if fortran:
-            raise BadFile(f"{str(path)!r}: {name} is in Fortran's order; save np.ascontiguousarray of it.")
-        if len(shape) != 4 or dtype != np.uint8:
-            raise BadFile(f"{str(path)!r}: {name} is {dtype} {shape}, not uint8 (N, H, W, C).")
-        yield stream, shape
-
-
-def _read(stream: IO[bytes], size: int, path: Path) -> bytes:
-    try:
-        content = stream.read(size)
-    except DAMAGED as error:
-        raise BadFile(f"{str(path)!r} is damaged ({_reason(error, path)}).") from None
-    if len(content) < size:
-        raise BadFile(f"{str(path)!r} is cut off: arr_0 has fewer bytes than its shape asks for.")
-    return content
+def _npz_shape(path: Path, header: Header) -> tuple[int, int, int, int]:
+    """(N, H, W, C) of images in an array, by its header; `BadFile` if it can't be images."""
+    if header.fortran:
+        raise BadFile(f"{str(path)!r}: {_ARRAY} is in Fortran's order; save np.ascontiguousarray of it.")
+    if len(header.shape) != 4 or header.dtype != np.uint8:
+        raise BadFile(f"{str(path)!r}: {_ARRAY} is {header}, not uint8 (N, H, W, C).")
+    count, height, width, channels = header.shape
+    if not 0 < height * width <= MOST_PIXELS:
+        raise BadFile(f"{str(path)!r}: {_ARRAY} has images of {width}x{height} pixels, not of 1 to {MOST_PIXELS:,}.")
+    if channels not in _CHANNELS:
+        raise BadFile(f"{str(path)!r}: {_ARRAY} has {channels} channels, not 1 or 3 (the last axis).")
+    return count, height, width, channels
 
 
 def _hash_of(paths: Iterable[Path]) -> str:
@@ -201,7 +180,3 @@ def _hash_of(paths: Iterable[Path]) -> str:
 
 def _size(shape: tuple[int, int, int]) -> str:
     return f"{shape[2]}x{shape[1]} with {shape[0]} channels"
-
-
-def _reason(error: Exception, path: Path) -> str:
-    return one_line(str(error).replace(str(path), path.name)) or type(error).__name__

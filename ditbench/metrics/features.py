@@ -114,7 +114,7 @@ def load_extractor(extractor: Extractor, given: Path | None = None, device: torc
     check_weights(extractor, path)
     build = builder_of(extractor)
     content = path.read_bytes()
-    if path.suffix == ".safetensors":
+    if path.suffix.lower() == ".safetensors":
         weights = safetensors.torch.load(content)
     else:
         weights = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)

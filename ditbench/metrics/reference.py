@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -18,17 +17,18 @@ from torch import Tensor, nn
 
 from ..components import Extractor, Metric, Output, module_of
 from ..datasets.image_sets import ImageSet, open_images
+from ..datasets.npz import described, is_npz, names_in
 from ..discovery import version_or_none
-from ..errors import BadFile, BadValue, one_line
+from ..errors import BadFile, BadValue
 from ..records.metric_constants import KEPT
-from ..storage.files import cache_folder, sha256_of, write_atomically
+from ..storage.files import cache_folder, is_file, sha256_of, write_atomically
 from ..storage.schema import digest
 from .features import BATCH_SIZE, Features, ImagesCallback, Moments, extract
+from .moments import moments_in
 from .quality import outputs_for
 
 _DRAW = 0x0D17
 _VERSION = 1  # of the cache: what is computed or how it is written
-_IN_FILES: dict[Output, tuple[str, str]] = {"features": ("mu", "sigma"), "spatial": ("mu_s", "sigma_s")}
 _logger = logging.getLogger(__name__)
 
 
@@ -110,12 +110,14 @@ def open_source(path: Path) -> ReferenceSource:
 
     Raises `BadFile`, naming the file, for anything else.
     """
-    if path.suffix != ".npz" or not path.is_file():
+    if not is_npz(path) or not is_file(path):
         return source_of(open_images(path))
-    moments, names = _moments(path)
-    if moments and "arr_0" not in names:
-        return ReferenceSource(path.name, lambda: sha256_of(path), None, moments)
-    return replace(source_of(open_images(path)), moments=moments)
+    moments = moments_in(path)
+    if "arr_0" in names_in(path):
+        return replace(source_of(open_images(path)), moments=moments)
+    if not moments:
+        raise BadFile(f"{str(path)!r} holds {described(path)}; give images as arr_0, or moments as mu and sigma.")
+    return ReferenceSource(path.name, lambda: sha256_of(path), None, moments)
 
 
 def _key(images: ImageSet, content: str, extractor: Extractor, outputs: Sequence[Output], device: torch.device) -> str:
@@ -144,30 +146,6 @@ def _extract(
     if images.count > KEPT:
         keep = np.sort(np.random.default_rng(_DRAW).permutation(images.count)[:KEPT])
     return extract(network, images.batches(batch_size), outputs, keep, device, report)
-
-
-def _moments(path: Path) -> tuple[dict[Output, Moments], list[str]]:
-    """The moments in a file: ``mu``, ``sigma`` and sFID's ``mu_s``, ``sigma_s``; and the names of all it holds."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            names = list(file.files)
-            found = {
-                output: (np.asarray(file[mean], np.float64), np.asarray(file[covariance], np.float64))
-                for output, (mean, covariance) in _IN_FILES.items()
-                if mean in names and covariance in names
-            }
-    except Exception as error:  # a damaged zip or header can fail in many ways
-        raise BadFile(f"The reference {str(path)!r} can't be read ({one_line(error)}).") from None
-    return {output: _checked(path, output, *pair) for output, pair in found.items()}, names
-
-
-def _checked(path: Path, output: Output, mean: npt.NDArray[np.float64], covariance: npt.NDArray[np.float64]) -> Moments:
-    names = " and ".join(_IN_FILES[output])
-    if mean.ndim != 1 or covariance.shape != (len(mean), len(mean)):
-        raise BadFile(f"The reference {str(path)!r}: {names} have shapes {mean.shape} and {covariance.shape}.")
-    if not (np.isfinite(mean).all() and np.isfinite(covariance).all()):
-        raise BadFile(f"The reference {str(path)!r}: {names} are not finite.")
-    return Moments(0, torch.from_numpy(mean), torch.from_numpy(covariance))
 
 
 def _write(path: Path, features: Features) -> None:

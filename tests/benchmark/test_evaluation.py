@@ -176,14 +176,41 @@ def test_moments_of_a_file_give_what_its_images_give(folders, tiny, tmp_path):
     ("arrays", "message"),
     [
         ({"mu": np.zeros(3), "sigma": np.zeros((2, 2))}, r"mu and sigma have shapes \(3,\) and \(2, 2\)"),
-        ({"mu": np.array([np.nan]), "sigma": np.zeros((1, 1))}, "mu and sigma are not finite"),
-        ({"mu": np.array([{}]), "sigma": np.zeros((1, 1))}, "can't be read"),
+        ({"mu": np.zeros(0), "sigma": np.zeros((0, 0))}, "with F from 1 to 16,384"),
+        ({"mu": np.zeros(2**14 + 1), "sigma": np.broadcast_to(np.float32(0), 9)}, "with F from 1 to 16,384"),
+        ({"mu": np.array([np.nan]), "sigma": np.eye(1)}, "mu and sigma are not finite"),
+        ({"mu": np.zeros(2), "sigma": np.full((2, 2), np.inf)}, "mu and sigma are not finite"),
+        ({"mu": np.array([{}]), "sigma": np.eye(1)}, "mu is object .* Python objects, which are not read"),
+        ({"mu": np.zeros(2, int), "sigma": np.eye(2)}, "mu and sigma hold int64; moments are float64"),
+        ({"mu": np.zeros(2), "sigma": np.eye(2, dtype=bool)}, "mu and sigma hold bool"),
+        ({"mu": np.zeros(2), "sigma": np.eye(2) + 0j}, "mu and sigma hold complex128"),
+        ({"mu": np.zeros(2), "sigma": np.eye(2, dtype=np.float16)}, "mu and sigma hold float16"),
+        ({"mu": np.zeros(2), "sigma": -np.eye(2)}, "a variance below 0"),
+        ({"mu": np.zeros(2), "sigma": np.zeros((2, 2))}, "no variance above 0"),
+        ({"mu": np.zeros(2), "sigma": np.array([[1, 0.5], [0, 1]])}, "the covariance is not symmetric"),
+        ({"mu": np.zeros(2), "sigma": np.array([[1, 2.0], [2, 1]])}, "the covariance has an eigenvalue below 0"),
+        ({"mu": np.zeros(2), "sigma": 1e300 * np.eye(2)}, r"numbers above 1e\+12, which no network puts out"),
+        ({"mu": np.zeros(2)}, "has mu alone; moments are mu and sigma"),
+        ({"arr_0": np.zeros((9, 8, 8, 3), np.uint8), "sigma_s": np.eye(2)}, "has sigma_s alone; moments are mu_s and"),
+        (
+            {"images": np.zeros((9, 8, 8, 3), np.uint8), "y": np.zeros(9)},
+            r"'images' \(uint8 \(9, 8, 8, 3\)\), 'y",
+        ),
     ],
 )
 def test_bad_moments_are_refused(tmp_path, arrays, message):
-    np.savez(tmp_path / "bad.npz", **arrays)
-    with pytest.raises(BadFile, match=message):
-        open_source(tmp_path / "bad.npz")
+    np.savez(tmp_path / "bad.NPZ", **arrays)
+    with pytest.raises(BadFile, match=message) as fault:
+        open_source((tmp_path / "bad.NPZ.npz").rename(tmp_path / "bad.NPZ"))
+    assert "\n" not in str(fault.value)
+
+
+def test_moments_in_float32_are_taken(tmp_path):
+    features = np.random.default_rng(0).normal(size=(30, 64)).astype(np.float32)  # fewer images than features
+    np.savez(tmp_path / "it.npz", mu=features.mean(0), sigma=np.cov(features.T).astype(np.float32))
+    moments = open_source(tmp_path / "it.npz").moments["features"]
+    assert moments.mean.dtype == moments.covariance.dtype == torch.float64
+    np.testing.assert_allclose(moments.covariance, np.cov(features.T), atol=1e-6)
 
 
 def test_the_reference_is_computed_once(folders, tiny, monkeypatch, tmp_path):

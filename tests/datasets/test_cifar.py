@@ -92,7 +92,7 @@ def test_a_pickle_with_another_checksum_stays_shut(python, tmp_path):
         (b"", r"data_batch_4\.bin' is cut off: 0 bytes"),
         (bytes(3073 * 20 - 1), r"data_batch_4\.bin' is cut off: 61459 bytes are no multiple of 3073"),
         (b"\x0a" + bytes(3072), r"data_batch_4\.bin': label 10 is out of range"),
-        (None, r"data_batch_4\.bin' can't be read \(No such file"),
+        (None, r"data_batch_4\.bin' can't be read: No such file"),
     ],
 )
 def test_a_damaged_file_is_named(binary, content, message):

@@ -110,13 +110,13 @@ def test_what_is_no_set_of_images_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"mu": np.zeros(3)}, "holds no readable arr_0"),
+        ({"mu": np.zeros(3)}, r"holds 'mu' \(float64 \(3,\)\), and no arr_0"),
         ({"arr_0": IMAGES.astype(np.float32)}, r"arr_0 is float32 \(25, 16, 16, 3\), not uint8"),
         ({"arr_0": IMAGES[0]}, r"arr_0 is uint8 \(16, 16, 3\), not uint8 \(N, H, W, C\)"),
         ({"arr_0": IMAGES[..., :2]}, "arr_0 has 2 channels"),
         ({"arr_0": np.asfortranarray(IMAGES)}, r"arr_0 is in Fortran's order; save np\.ascontiguousarray"),
         ({"arr_0": IMAGES[:, :0]}, "arr_0 has images of 16x0 pixels"),
-        ({"arr_0": np.array([{}], dtype=object)}, "holds no readable arr_0|arr_0 is object"),
+        ({"arr_0": np.array([{}], dtype=object)}, r"arr_0 is object \(1,\): Python objects, which are not read"),
     ],
 )
 def test_a_bad_npz_is_refused(tmp_path, arrays, message):
@@ -130,16 +130,16 @@ def test_a_damaged_npz_is_refused(tmp_path):
     np.savez(path, IMAGES)
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(BadFile, match=r"cut\.npz' holds no readable arr_0"):
+    with pytest.raises(BadFile, match=r"cut\.npz' is no whole \.npz"):
         open_images(path)
     flipped = bytearray(whole)
     flipped[len(flipped) // 2] ^= 255
     path.write_bytes(flipped)
-    with pytest.raises(BadFile, match=r"cut\.npz' is damaged \(Bad CRC"):
+    with pytest.raises(BadFile, match=r"cut\.npz' .* \(Bad CRC"):
         joined(open_images(path), 10)
     np.savez_compressed(path, IMAGES)
     packed = path.read_bytes()
     for place in range(200, len(packed) - 400, len(packed) // 40):
         path.write_bytes(packed[:place] + bytes([packed[place] ^ 255]) + packed[place + 1 :])
-        with pytest.raises(BadFile, match=r"cut\.npz' is damaged|cut\.npz' holds no readable"):
+        with pytest.raises(BadFile, match=r"cut\.npz' is damaged|cut\.npz' holds|cut\.npz': arr_0 is"):
             joined(open_images(path), 10)
