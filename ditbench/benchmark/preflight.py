@@ -17,6 +17,7 @@ from ..tracks.deviation import Deviation
 from ..tracks.plan import find_dataset
 from .deviations import deviations, other_images
 from .making import make_components_of
+from .rehearsal import rehearse
 from .setup import build, open_data, resolve
 
 
@@ -38,7 +39,9 @@ def check(
     processes: int = 1,
     parallel: int = 1,
 ) -> CheckedPlan:
-    """Open the data, read the reference, and build every network without memory; or a `DitbenchError`.
+    """Open the data, read the reference, build every network without memory, and try what a run ends with.
+
+    Raises a `DitbenchError` for all that would not do.
 
     What takes long (images to prepare, features of the real images) lands in the cache, so the runs find it there. A
     network that breaks in any other way is left to its own run, which will fail for itself. This process keeps as many
@@ -62,8 +65,8 @@ def check(
         except Exception:
             continue
     scoring = parts.scoring
-    if scoring is not None:
-        scoring.read(scoring.load_networks(device), device, report)
+    networks = scoring.load_networks(device) if scoring else {}
+    rehearse(config, parts, networks, scoring.read(networks, device, report) if scoring else {})
     dataset, _ = find_dataset(registry, first.track, first.data)
     reference = scoring.source.hash() if scoring else ""
     return CheckedPlan(

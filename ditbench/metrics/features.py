@@ -49,8 +49,9 @@ class Features:
     labels: npt.NDArray[np.int64] | None = None  # (N,)
 
     def __len__(self) -> int:
-        """Images whose own outputs are here; 0 if only their moments are."""
-        return next((len(output) for output in self.outputs.values()), 0)
+        """Images whose own outputs, or else pixels, are here; 0 if only their moments are."""
+        pixels = 0 if self.pixels is None else len(self.pixels)
+        return next((len(output) for output in self.outputs.values()), pixels)
 
     def subset(self, index: npt.NDArray[np.int64]) -> Features:
         """The images at these places."""

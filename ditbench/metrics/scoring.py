@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -131,12 +131,26 @@ class Scoring:
     def _floors(self, real: Real, extractor: Extractor, metrics: list[Metric]) -> list[Measurement]:
         reference, aside = real.reference, real.held_out
         if aside is None:
-            return floors(metrics, reference.features, extractor, reference.sha256) if self.source.images else []
+            return list(self._floors_by_halves(reference, extractor, metrics))
         possible = [metric for metric in metrics if metric.sees != "pixels" or aside.pixels is not None]
         return [
             floor.model_copy(update={"settings": {**floor.settings, "held_out": True}})
             for floor in measure_all(possible, aside, reference.features, extractor, reference.sha256)
         ]
+
+    def _floors_by_halves(
+        self, reference: Reference, extractor: Extractor, metrics: list[Metric]
+    ) -> Iterator[Measurement]:
+        """Between random halves: of the real images, or for metrics of pixels, of the training images."""
+        features = reference.features
+        by_pixels = Features(len(self.data.examples), {}, pixels=features.pixels, labels=features.labels)
+        seeing = [metric for metric in metrics if metric.sees != "pixels"] if self.source.images else []
+        found = iter(floors(seeing, features, extractor, reference.sha256) if seeing else [])
+        for metric in metrics:
+            if metric.sees == "pixels":
+                yield from floors([metric], by_pixels, extractor, self.data.sha256)
+            elif seeing:
+                yield next(found)
 
     def _by_extractor(self) -> dict[str, tuple[Extractor, list[Metric]]]:
         """The track's metrics, those of an extractor together."""

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from ..datasets.pixels import Bytes
+from ..errors import one_line
 from ..storage.files import write_atomically
 
 _CELL, _GAP, _WIDTH = 64, 4, 2048  # pixels of the grid: a small image's side, between images, at most
@@ -50,7 +51,7 @@ def _rows(
         return [("", row) for row in np.array_split(shown, range(columns, len(shown), columns))]
     present = np.unique(labels)
     some = present[np.linspace(0, len(present) - 1, min(_ROWS, len(present))).round().astype(int)]
-    return [(class_names[c], np.flatnonzero(labels == c)) for c in some.tolist()]
+    return [(one_line(class_names[c]), np.flatnonzero(labels == c)) for c in some.tolist()]
 
 
 def _picture(pixels: Bytes) -> Image.Image:

