@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-from .errors import BadValue
+from .errors import BadValue, DitbenchError, PluginFault, one_line
 
 ObjectReference = str | Callable[..., Any]
 Value = str | int | float | bool
@@ -26,17 +26,38 @@ NATIVE_FIELDS = ("optimizer", "learning_rate", "betas", "weight_decay", "warmup_
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 _PLUSSED = re.compile(_NAME.pattern + r"\+*")  # samplers: dpm-solver++
 _SIZE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]*")
+_REFERENCES = ("build", "convert_reference", "native", "load", "make", "sample", "times", "measure")  # fields
 _REFERENCE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
 def load(reference: ObjectReference) -> Callable[..., Any]:
-    """The callable that a reference stands for, importing its module if need be."""
+    """The callable that a reference stands for, importing its module if need be.
+
+    `PluginFault` if that is not ours and can't be imported, whatever it raises.
+    """
     if not isinstance(reference, str):
         return reference
-    target = pkgutil.resolve_name(reference)
+    try:
+        target = pkgutil.resolve_name(reference)
+    except DitbenchError:
+        raise
+    except (Exception, SystemExit) as error:
+        module = module_of(reference)
+        if module.partition(".")[0] == __package__:  # a bug
+            raise
+        raise PluginFault(
+            f"{reference!r} can't be loaded: {type(error).__name__}: {one_line(error)}. "
+            f"python -c 'import {module}' shows the traceback; mend it, or uninstall its package."
+        ) from error
     if not callable(target):
         raise BadValue(f"{reference!r} is not callable.")
     return target  # type: ignore[no-any-return]
+
+
+def references(component: object) -> dict[str, ObjectReference]:
+    """By field: what a component names or holds that is imported on first use."""
+    found = {name: getattr(component, name, None) for name in _REFERENCES}
+    return {name: reference for name, reference in found.items() if reference is not None}
 
 
 def module_of(reference: ObjectReference) -> str:

@@ -1,12 +1,15 @@
 """The mistakes a user can make. Each message names the thing, the culprit and the way out, in one line.
 
 What a caller can set is named as Python names it, in backticks. Only `cli` turns these into text, with flags in place
-of such names, and into exit codes; anything else that is raised is a bug and keeps its traceback.
+of such names, and into exit codes; anything else that is raised is a bug and keeps its traceback. Backticks of others,
+of a plugin or a library, mean something else: they become quotation marks where the error is made, or comes in.
 """
 
 import difflib
 import re
+import sys
 from collections.abc import Iterable
+from typing import Any
 
 _SHOWN = 100  # characters of either end of what is too long to show
 _ENDLESS = re.compile(r"'[^']{400,}'|\S{400,}")
@@ -14,7 +17,12 @@ _ENDLESS = re.compile(r"'[^']{400,}'|\S{400,}")
 
 def one_line(error: object) -> str:
     """An error, or what a library says, as one line of text; empty if it says nothing."""
-    return printable(" ".join(str(error).split()))
+    others = isinstance(error, BaseException) and not isinstance(error, DitbenchError)
+    return printable(" ".join((_without_backticks(str(error)) if others else str(error)).split()))
+
+
+def _without_backticks(text: str) -> str:
+    return re.sub(r"`([^`]*)`", r"'\1'", text)
 
 
 def printable(text: str) -> str:
@@ -31,8 +39,22 @@ def for_a_line(message: str) -> str:
 class DitbenchError(Exception):
     """A user's mistake or a condition of their machine; never a bug. Whatever it quotes, it is one line."""
 
+    def __init__(self, text: str = "") -> None:
+        ours = (sys._getframe(1).f_globals.get("__package__") or "").partition(".")[0] == __package__
+        super().__init__(text if ours else _without_backticks(text))
+
     def __str__(self) -> str:
         return printable(super().__str__())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _again, (type(self), self.args, vars(self))  # not by its class, which would ask again who made it
+
+
+def _again(kind: type[DitbenchError], arguments: tuple[Any, ...], attributes: dict[str, Any]) -> DitbenchError:
+    """An error that another process has raised."""
+    error = kind.__new__(kind, *arguments)
+    vars(error).update(attributes)
+    return error
 
 
 class UnknownName(DitbenchError):
@@ -43,9 +65,6 @@ class UnknownName(DitbenchError):
         near = " or ".join(map(repr, difflib.get_close_matches(name, self.known, n=2)))
         hint = f" Did you mean {near}?" if near else ""
         super().__init__(f"No {kind} named {name!r}.{hint} Known: {', '.join(self.known) or 'none'}.")
-
-    def __reduce__(self) -> tuple[type["UnknownName"], tuple[str, str, list[str]]]:
-        return UnknownName, (self.kind, self.name, self.known)
 
 
 class BadValue(DitbenchError):

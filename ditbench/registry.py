@@ -30,10 +30,12 @@ from .components import (
     Sampler,
     Selection,
     Value,
+    load,
     module_of,
+    references,
 )
 from .discovery import GROUP, PluginSource, installed_sources
-from .errors import BadValue, PluginFault, UnknownName, one_line
+from .errors import BadValue, DitbenchError, PluginFault, UnknownName, one_line
 
 _HOOKS: Mapping[str, type] = {  # hook -> what it must return
     "ditbench_architectures": Architecture,
@@ -141,6 +143,14 @@ class Registry:
         """The plugins that were left out."""
         return [plugin for plugin in self.plugins if plugin.fault]
 
+    def unloadable(self, plugin: Plugin) -> list[str]:
+        """What the components of a plugin name and can't be imported, a line each. Imports all of it, torch with it."""
+        found = []
+        for hook, items in self._items.items():
+            for name in (name for name, (_, owner) in items.items() if owner is plugin):
+                found += [f"{_kind(hook)} {name}: {fault}" for fault in _late_faults(items[name][0])]
+        return found
+
     def provider(self, architecture: str) -> Plugin:
         """The plugin that registered an architecture."""
         return self._items["ditbench_architectures"][architecture][1]
@@ -232,6 +242,16 @@ def _refuse_twice(found: Sequence[tuple[str, str, Any]]) -> None:
     for (hook, name), count in Counter((hook, name) for hook, name, _ in found).items():
         if count > 1:
             raise PluginFault(f"it registers the {_kind(hook)} {name!r} twice")
+
+
+def _late_faults(component: object) -> list[str]:
+    faults: dict[str, None] = {}
+    for reference in references(component).values():
+        try:
+            load(reference)
+        except DitbenchError as fault:
+            faults[str(fault)] = None
+    return list(faults)
 
 
 def _kind(hook: str) -> str:

@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import pickle
 import re
 from dataclasses import fields
 from pathlib import Path
@@ -18,7 +19,7 @@ from ditbench.cli import app
 from ditbench.cli.display import verdict
 from ditbench.cli.options import FLAGS, as_flags, flag
 from ditbench.cli.plan import OPTIONS as PLANNED
-from ditbench.errors import BadValue
+from ditbench.errors import BadValue, NoRecordsYet, UnknownName, one_line
 from ditbench.executors.engine import Wishes
 from ditbench.options import CampaignOptions, EngineOptions, PlaceOptions, RunOptions, described, only, takes
 from ditbench.tracks.config import RunConfig
@@ -120,6 +121,30 @@ def test_nothing_but_options_in_backticks_become_flags():
     assert as_flags("more `gpus`, no `raw_weights`: `architectures`") == "more --gpus, no --raw: --plugins"
     as_it_is = "`ditbench fetch data`, data, `Data`, `depth`, 'out', `out"
     assert as_flags(as_it_is) == as_it_is
+
+
+def test_backticks_of_others_become_no_flags(install, ditbench):
+    error = ditbench("run", "--plugins", "`data`", code=2)
+    assert "'`data`'" in error and "--data" not in error
+    assert as_flags("the run's `out`, not '`out`' or \"it's `out`\": `force`") == (
+        "the run's --out, not '`out`' or \"it's `out`\": --force"
+    )
+    source = "import ditbench\ndef make(wishes): raise ditbench.BadValue('give `data` and `by`')\n" + (
+        "@ditbench.hookimpl\ndef ditbench_executors(): return [ditbench.Executor(name='odd', make=make)]\n"
+    )
+    install("ditbench-odd", "odd", source)
+    assert ditbench("run", "--plugins", "dit", "--executor", "odd", code=2) == "ditbench: give 'data' and 'by'\n"
+    assert one_line(ValueError("no `data` here")) == "no 'data' here" and one_line(BadValue("`data`")) == "'data'"
+
+
+def test_who_made_an_error_is_known_in_another_process_too():
+    with pytest.raises(BadValue) as raised:
+        campaign.run("digits", ["dit"], micro_batch=48)
+    again = pickle.loads(pickle.dumps(raised.value))
+    assert type(again) is BadValue and str(again) == str(raised.value) and "`micro_batch`" in str(again)
+    for error in (UnknownName("track", "tny", {"tiny"}), NoRecordsYet("later", interrupted=True)):
+        again = pickle.loads(pickle.dumps(error))
+        assert (type(again), str(again), vars(again)) == (type(error), str(error), vars(error))
 
 
 def options_of(command):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ..errors import BadValue, DitbenchError
+from ..errors import BadValue, DitbenchError, PluginFault
 from ..records.facts import Environment
 from ..registry import Registry
 from ..runtime.environment import describe, find_device
@@ -60,10 +60,9 @@ def check(
         try:
             with torch.device("meta"):
                 build(parts, config)
-        except DitbenchError:
-            raise
-        except Exception:
-            continue
+        except Exception as error:
+            if isinstance(error, DitbenchError) and not isinstance(error, PluginFault):
+                raise
     scoring = parts.scoring
     networks = scoring.load_networks(device) if scoring else {}
     rehearse(config, parts, networks, scoring.read(networks, device, report) if scoring else {})

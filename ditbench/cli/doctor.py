@@ -12,7 +12,7 @@ from .options import AsJson
 from .output import Commands, apart, tell
 
 if TYPE_CHECKING:
-    from ..registry import Plugin
+    from ..registry import Plugin, Registry
 
 plugins_app = Commands(invoke_without_command=True, help="Show installed plugins and what is wrong with them.")
 app.add_typer(plugins_app, name="plugins")
@@ -48,17 +48,21 @@ def doctor(as_json: AsJson = False) -> None:
     registry, others = Registry.installed(), left_out()
     known = {plugin.place for plugin in registry.faults}
     strays = [vars(stray) for stray in damaged() if stray.place not in known]
-    rows = [{**_row(plugin), "from": plugin.place} for plugin in registry.plugins]
+    rows = [_examined(registry, plugin) for plugin in registry.plugins]
+    late = [line for row in rows for line in row["unloadable"]]
     if as_json:
         tell(json.dumps({"plugins": rows, "not loaded": others, "damaged": strays}, indent=1))
     else:
-        show(({**row, "state": row["trouble"] or "ok"} for row in rows), False, *_DOCTOR)
+        states = (row["trouble"] or ("broken when used" if row["unloadable"] else "ok") for row in rows)
+        show(({**row, "state": state} for row, state in zip(rows, states, strict=True)), False, *_DOCTOR)
         _advise(registry.plugins, others)
         for stray in strays:
             _say(f"{stray['distribution']} at {stray['place']}: {stray['why']}.", _NO_PLUGIN)
-        if not strays and not any(plugin.fault or plugin.unmet for plugin in registry.plugins):
+        for line in late:
+            _say(f"Broken when used: {line}")
+        if not strays and not late and not any(plugin.fault or plugin.unmet for plugin in registry.plugins):
             _say("No fault found.")
-    if registry.faults:
+    if registry.faults or late:
         raise typer.Exit(EXIT_FAILED)
 
 
@@ -77,6 +81,12 @@ def _row(plugin: Plugin) -> dict[str, Any]:
         "unmet": list(plugin.unmet),
         "provides": list(plugin.provides),
     }
+
+
+def _examined(registry: Registry, plugin: Plugin) -> dict[str, Any]:
+    """A row, with what others' plugins name that can't be imported."""
+    late = registry.unloadable(plugin) if plugin.module else []  # our own has none
+    return {**_row(plugin), "from": plugin.place, "unloadable": late}
 
 
 def _advise(plugins: list[Plugin], others: list[str]) -> None:

@@ -132,11 +132,15 @@ _OTHERS = (  # what messages name, too: what other commands are told, as Python 
     "resolution", "to", "weights", "weights_url",
 )  # fmt: skip
 FLAGS = {name: flag(name) for name in (*described(CampaignOptions), *_OTHERS)}
-_NAMED = re.compile(r"`([a-z_]+)`")
+# An option in backticks; what stands in quotation marks, as Python writes text, is somebody's value, and stays.
+_NAMED = re.compile(r"""`([a-z_]+)`|(?<!\w)(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")(?!\w)""")
 
 
 def as_flags(message: str) -> str:
-    """What the library says, for a terminal: an option of a command that it names in backticks becomes the flag."""
+    """What the library says, for a terminal: an option of a command that it names in backticks becomes the flag.
+
+    Others' backticks are none any more (`ditbench.errors`), and what is quoted stays as it was given.
+    """
     return _NAMED.sub(lambda found: FLAGS.get(found[1], found[0]), message)
 
 

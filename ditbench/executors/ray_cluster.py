@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..components import module_of
+from ..components import module_of, references
 from ..discovery import metadata_text, owners, plugin_distributions
 from ..errors import BadValue, DitbenchError, one_line
 from ..registry import Registry
@@ -32,7 +32,6 @@ from .remote import library_of
 OBJECTS = 100 * 2**20  # bytes of Ray's store on this machine; what goes through it is small
 ANSWER = 5.0  # seconds in which an address must answer,
 HEALTHY = 30.0  # and in which what answers must turn out to be Ray
-_REFERENCES = ("build", "convert_reference", "native", "load", "make", "sample", "measure")  # fields of components
 QUIET: Mapping[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
 _ALONE = {  # what a Ray of this machine's own is started with
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -145,8 +144,7 @@ def _named() -> set[str]:
     registry = Registry.installed()
     kinds = (registry.architectures, registry.datasets, registry.objectives, registry.samplers, registry.metrics)
     items = [item for kind in (*kinds, registry.extractors, registry.executors) for item in kind.values()]
-    references = [getattr(item, name, None) for item in items for name in _REFERENCES]
-    modules = {module_of(reference) for reference in references if reference is not None}
+    modules = {module_of(reference) for item in items for reference in references(item).values()}
     return {module.partition(".")[0] for module in modules | {plugin.module for plugin in registry.plugins} if module}
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import pkgutil
 from collections.abc import Callable, Iterable
 
 from torch import Tensor
 from torch.optim import AdamW, Optimizer
 
-from ..components import load
 from ..errors import BadValue
 from ..tracks.track import Recipe
 
@@ -23,6 +23,6 @@ def make_optimizer(recipe: Recipe, parameters: Iterable[Tensor]) -> Optimizer:
 
 def _adan() -> Callable[..., Optimizer]:
     try:
-        return load("timm.optim:Adan")
+        return pkgutil.resolve_name("timm.optim:Adan")  # type: ignore[no-any-return]
     except ModuleNotFoundError as error:
         raise BadValue(f"The optimizer 'adan' needs {error.name!r}: pip install 'ditbench[adan]'.") from None

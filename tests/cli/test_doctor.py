@@ -41,6 +41,31 @@ def test_the_doctor_tells_faults_apart(four_faults, ditbench):
     assert unmet.startswith("numpy<1, and here is ") and found["fine"]["state"] == "ok"
 
 
+LATE = """
+import ditbench
+@ditbench.hookimpl
+def ditbench_metrics():
+    return [ditbench.Metric(name="late", measure="late_part:measure", higher_is_better=True, sees="features")]
+"""
+
+
+def test_what_breaks_only_when_it_is_used_is_told_by_the_doctor_and_in_one_line_by_a_run(install, tmp_path, ditbench):
+    install("ditbench-late", "late", LATE)
+    (tmp_path / "site" / "late_part.py").write_text("from ditbench.quality import Score\n")  # where it was once
+    rows = json.loads(ditbench("plugins", "doctor", "--json", code=1))["plugins"]
+    (told,) = (line for row in rows for line in row["unloadable"])
+    assert told.startswith("metric late: 'late_part:measure' can't be loaded: ModuleNotFoundError: No module named")
+    assert "python -c 'import late_part' shows the traceback" in told
+    out = " ".join(ditbench("plugins", "doctor", code=1).split())
+    assert "broken when used" in out and "Broken when used: metric late" in out and "No fault found." not in out
+    track = tmp_path / "mine.toml"
+    track.write_text(ditbench("track", "show", "digits").replace('name = "digits"', 'name = "mine"'))
+    track.write_text(track.read_text().replace('"kid"', '"late"'))
+    error = ditbench("run", "--track", str(track), "--plugins", "dit", "--out", str(tmp_path / "runs"), code=2)
+    assert error.splitlines()[-1].startswith("ditbench: 'late_part:measure' can't be loaded: ModuleNotFoundError")
+    assert "Traceback" not in error
+
+
 def test_the_doctor_shows_the_way_out(four_faults, ditbench):
     out = " ".join(ditbench("plugins", "doctor", code=1).split())
     assert "plugin 'newer' of ditbench-x-new 0.1, too new: it needs ditbench>=99" in out
@@ -59,7 +84,9 @@ def test_only_the_plugins_asked_for_are_loaded(install, monkeypatch, ditbench):
     registry = Registry.installed(strict=True)
     assert registry.architectures.keys() == {"dit", "uvit"}
     assert registry.provider("dit").name == "second" and "digits" in registry.tracks
-    assert "Not loaded, because DITBENCH_PLUGINS names others: diffit, dit, mdt." in ditbench("plugins", "doctor")
+    assert "Not loaded, because DITBENCH_PLUGINS names others: diffit, dit, mdt." in ditbench(
+        "plugins", "doctor", code=1
+    )
     assert json.loads(ditbench("env", "--json"))["DITBENCH_PLUGINS"] == "second,uvit"
 
 
