@@ -309,7 +309,7 @@ def test_a_broken_network_fails_alone(tmp_path, install):
     install("ditbench-hollow", "hollow", plugin)
     records = run(tmp_path, "hollow", "toy", budget="3-steps")
     assert [record.status for record in records] == ["failed", "finished"]
-    assert records[0].reason == "ModuleNotFoundError: No module named 'no_such_module'"
+    assert "can't be loaded: ModuleNotFoundError: No module named 'no_such_module'. " in records[0].reason
 
 
 def test_the_second_command_on_a_run_directory_is_told(tmp_path):
