@@ -132,6 +132,13 @@ SAMPLERS = (
         description="DPM-Solver++, multistep of order 2",
     ),
     Sampler(
+        name="dpm-solver-fast",
+        sample="ditbench.sampling.samplers:dpm_solver_fast",
+        objectives=_DISCRETE,
+        max_steps=1000,
+        description="DPM-Solver-fast, single steps of order 3, 2 and 1: one evaluation for each of the steps",
+    ),
+    Sampler(
         name="edm-heun",
         sample="ditbench.sampling.samplers:edm_heun",
         objectives=("edm",),

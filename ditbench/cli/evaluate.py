@@ -132,6 +132,7 @@ def _show(console: Console, found: Evaluation) -> None:
         table.add_row(*map(plain, (*cells, _floor(floors.get(metric.metric)))))
     console.print(table)
     notes = [f"not measured: {as_flags(reason)}" for reason in found.left_out]
+    notes += [metric.remark for metric in found.metrics if metric.remark]
     if found.samples.jpeg:
         notes.append("the samples were compressed with loss: these numbers compare with nothing else")
     seconds = ", ".join(f"{part} {value:.1f} s" for part, value in found.seconds.items())

@@ -35,7 +35,8 @@ _HEADS = (
     "track", "track_version", "track_hash", "ruleset", "budget", "deviations", "data_sha256", "reference_sha256",
     "hardware", "tier", "architecture", "seed", "run_id", "status", "reason",
 )  # fmt: skip
-_NOISES = ("training noise", "sample noise")  # of the metric that ranks: over the row's seeds, over this run's samples
+# Of the metric that ranks: all of it, over the row's seeds; and what of it this run's samples leave open.
+_NOISES = ("noise over seeds", "part of the samples in it")
 
 
 def _run(record: Record, row: Row, board: Board) -> dict[str, dict[str, Any]]:

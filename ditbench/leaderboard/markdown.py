@@ -11,7 +11,7 @@ import pandas as pd
 
 from .boards import Board
 from .reported import Reported, remarks, reported_tables
-from .tables import checked, columns, floor, measurements, noise, provisional, table, target, ties, unranked
+from .tables import checked, columns, floor, measurements, noise, of_values, provisional, table, target, ties, unranked
 
 MARK = "Generated from the records by `ditbench leaderboard build`. Do not edit."
 
@@ -23,8 +23,8 @@ LEGEND = """\
 - **Ranks** go by the first metric. Rows that a paired t-test over the seeds does not tell apart at 5 % share one, as do
   all rows between them. Runs that failed or diverged count: their row ranks after all whole ones.
 - **Provisional** rows have fewer than three seeds, or a gap in them, and no rank.
-- **Noise**: that of training is the standard deviation over seeds, in which sampling has its part; that of samples is
-  what the samples of one run leave open.
+- **Noise**: all of it is the standard deviation over seeds, of training and sampling together; the samples' part is
+  what the samples of one run leave open. Both are estimates, so that a part may come out larger than the whole.
 - **Tiers**: `self-reported` is what the record's author measured; `re-evaluated`, the metrics were computed again from
   the published weights; `re-trained`, the run was repeated.
 - **Time and FLOPs to a target** are those of the first measurement at the target or beyond. Nothing is interpolated, so
@@ -83,7 +83,8 @@ def _board(board: Board) -> list[str]:
         f"Track hash `{of.track_hash}`; data `{of.data[:12]}`, compared with `{of.reference[:12]}`; "
         f"{len(board.records)} runs; code at {code}; {_machines(board)}."
     )
-    notes = (unranked(board), *ties(board), provisional(board), *checked(board), *_target(board), noise(board))
+    ranking = (unranked(board), *ties(board), provisional(board), *checked(board), *_target(board))
+    notes = (*ranking, *of_values(board), noise(board))
     said = [escape(note) for note in (*notes, floor(board)) if note]
     return [f"## {escape(board.title)}", _table(table(board)), *said, facts]
 

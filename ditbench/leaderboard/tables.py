@@ -263,12 +263,25 @@ def _what(one: Verification) -> str:
     return ", ".join(f"{of.protocol} {number(of.found)}, recorded {number(of.recorded)}" for of in one.compared)
 
 
+def of_values(board: Board) -> list[str]:
+    """What must be known of single values, and whose they are, a line each."""
+    found: dict[str, list[str]] = {}
+    for row in board.rows:
+        for remark in dict.fromkeys(of.remark for run in row.finished for of in run.metrics if of.remark):
+            found.setdefault(remark, []).append(name(row, board))
+    return [f"{', '.join(names)}: {remark}." for remark, names in found.items()]
+
+
 def noise(board: Board) -> str:
-    """How much the metric that ranks varies over seeds, and over the samples of one run; empty if neither is known."""
+    """How much the metric that ranks varies over seeds, which is all of its noise, and the samples' part of that.
+
+    Empty if neither is known.
+    """
     of = measurements(board)
     told = [_noise(row, of[0].protocol, name(row, board)) for row in board.rows if of and row.measurements]
     parts = ", ".join(filter(None, told))
-    return f"Noise of {of[0].protocol} (training / sample): {parts}." if parts else ""
+    what = "all of it, over seeds / of that, what the samples of one run leave open"
+    return f"Noise of {of[0].protocol} ({what}): {parts}." if parts else ""
 
 
 def _noise(row: Row, protocol: str, label: str) -> str:

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_statistics_to_metric
 
 from ..components import Output
+from ..records.facts import BELOW_ZERO
 from ..records.metric_constants import JACKKNIFE_PARTS, MIN_JACKKNIFED, SEED
 from .features import Features, Moments
 from .quality import Score
@@ -93,10 +94,15 @@ def frechet_infinity(fake: Features, real: Features) -> Score:
 
     Over random subsets of the samples against all real images, whose number stays finite. Their sizes are equally
     spaced from a tenth of the samples, or twice the features' width if that is more, but at most half, to all.
+
+    No distance is below 0, but the end of such a line may be, where its noise is larger than what is left. The value
+    stays, since means over seeds must not be biased, and its settings say so.
     """
     width, count = fake.outputs["features"].shape[1], len(fake)
     sizes = np.linspace(min(max(count / 10, 2 * width), count / 2), count, INFINITY_SIZES).round().astype(int)
     draw = np.random.default_rng(SEED)
     found = [_frechet("features", fake.subset(draw.permutation(count)[:size]), real) for size in sizes]
     line = np.polynomial.Polynomial.fit(1 / sizes, found, 1).convert()
-    return Score(float(line.coef[0]), settings={"sizes": INFINITY_SIZES, "smallest": int(sizes[0])})
+    value = float(line.coef[0])
+    below = {BELOW_ZERO: "the noise of the line: no distance is negative"} if value < 0 else {}
+    return Score(value, settings={"sizes": INFINITY_SIZES, "smallest": int(sizes[0]), **below})

@@ -19,6 +19,7 @@ Number = Annotated[float, Field(ge=-1e30, le=1e30)]  # statistics of several can
 
 
 SHORTEST_PAUSE = 5.0  # seconds: a process that was stopped for less was merely slow
+BELOW_ZERO = "below_zero"  # in a measurement's settings: its value can't be, but is, and why
 _THREADS = " threads"  # ends the name of a processor and its threads
 
 
@@ -169,6 +170,12 @@ class Measurement(Frozen):
     features_sha256: str | None = None  # of the extractor's weights
     settings: dict[str, Value] = {}
     raw: dict[RawKey, list[Number]] = {}  # what value and spread follow from, as `derived.of_raw` has it
+
+    @property
+    def remark(self) -> str:
+        """What a reader must know of the value, in words; empty: nothing."""
+        why = self.settings.get(BELOW_ZERO)
+        return f"{self.protocol} is below 0 by {why}; read it as about 0" if why and self.value < 0 else ""
 
     @property
     def sample_error(self) -> float | None:

@@ -9,6 +9,8 @@ from records import ENVIRONMENT, TRACK, finished, measurement, unfinished
 from verifications import checked, sealed
 
 from ditbench.leaderboard.boards import boards, on_the_boards_of
+from ditbench.leaderboard.markdown import markdown
+from ditbench.leaderboard.tables import of_values, table
 from ditbench.records.facts import Measurement
 from ditbench.records.record import Record
 
@@ -268,3 +270,34 @@ def test_a_command_shows_the_boards_it_ran_on():
         finished("dit:nano", budget="1k-images"),
     )
     assert on_the_boards_of([mine], [elsewhere, other, mine]) == [mine, other]
+
+
+def test_a_row_says_how_long_it_was_paused():
+    def paused(run, times):
+        facts = run.training.model_copy(update={"pauses": times, "paused_seconds": 1000.6 * times})
+        return run.model_copy(update={"training": facts})
+
+    runs = seeds("a:b", 1.0, 1.1, 1.2)
+    told = [only([paused(runs[0], 1), *runs[1:]]), only([paused(run, 2) for run in runs])]
+    words = ["paused 1,001 s in 1 pause", "paused 6,004 s in 6 pauses"]
+    assert [table(board)["status"].item() for board in told] == words
+    apart = finished(deviations=["synthetic noise in place of data"])
+    assert table(only([paused(apart, 1)]))["status"].item() == words[0]
+
+
+def test_runs_whose_budgets_of_flops_were_counted_by_two_rules_share_no_board():
+    first, second = (finished(budget="1e12-flops", flops_rule=rule) for rule in (1, 2))
+    assert {board.protocol.budget for board in boards([first, second])} == {"1e12-flops by rule 1", "1e12-flops"}
+    assert len(boards([finished(flops_rule=rule, seed=rule) for rule in (1, 2)])) == 1, "of steps, they do"
+
+
+def test_a_value_that_can_not_be_is_told_in_words():
+    def drawn_on(run):
+        (first, *others) = run.metrics
+        return run.model_copy(
+            update={"metrics": [first.model_copy(update={"settings": {"below_zero": "noise"}}), *others]}
+        )
+
+    board = only([drawn_on(run) for run in (*seeds("a:b", 1.0, -1.0), *seeds("c:d", 1.0))])
+    (line,) = of_values(board)
+    assert line == "a:b: fid1k/digits-cnn is below 0 by noise; read it as about 0." and line in markdown([board])

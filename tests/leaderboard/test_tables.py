@@ -120,25 +120,6 @@ def test_flops_are_by_one_rule_whichever_the_records_were_counted_by():
     assert frame["TFLOPs"].tolist() == ["3.000", "3.000"]  # of 300 images
 
 
-def test_a_row_says_how_long_it_was_paused():
-    once, twice = ({"pauses": times, "paused_seconds": 1000.6 * times} for times in (1, 2))
-    runs = seeds("a:b", *GOOD)
-    told = [
-        only([part(runs[0], "training", **once), *runs[1:]]),
-        only([part(run, "training", **twice) for run in runs]),
-    ]
-    words = ["paused 1,001 s in 1 pause", "paused 6,004 s in 6 pauses"]
-    assert [table(board)["status"].tolist() for board in told] == [[word] for word in words]
-    apart = finished(deviations=["synthetic noise in place of data"])
-    assert table(only([part(apart, "training", **once)]))["status"].tolist() == words[:1]
-
-
-def test_runs_whose_budgets_of_flops_were_counted_by_two_rules_share_no_board():
-    first, second = (finished(budget="1e12-flops", flops_rule=rule) for rule in (1, 2))
-    assert {board.protocol.budget for board in boards([first, second])} == {"1e12-flops by rule 1", "1e12-flops"}
-    assert len(boards([finished(flops_rule=rule, seed=rule) for rule in (1, 2)])) == 1, "of steps, they do"
-
-
 @pytest.mark.parametrize(
     ("flops", "seconds", "headers"),
     [
@@ -235,11 +216,10 @@ def test_both_noises_are_kept():
         return run.model_copy(update={"metrics": metrics})
 
     board = only([*(known(run) for run in seeds("a:b", 1.0, 2.0, 3.0)), finished("c:d")])
-    assert noise(board) == f"Noise of {FID} (training / sample): a:b 1.000 / 0.2500." and noise(board) in markdown(
-        [board]
-    )
-    frame = read(csv([board]))
-    assert frame["training noise"].tolist()[:3] == [1.0] * 3 and frame["sample noise"].tolist()[:3] == [0.25] * 3
+    words = "all of it, over seeds / of that, what the samples of one run leave open"
+    assert noise(board) == f"Noise of {FID} ({words}): a:b 1.000 / 0.2500." and noise(board) in markdown([board])
+    frame = read(csv([board]))[["noise over seeds", "part of the samples in it"]]
+    assert frame.values.tolist()[:3] == [[1.0, 0.25]] * 3
     told = json.loads(json_text([board]))["boards"][0]["rows"][0]["quality"][FID]
     assert (told["sd"], told["sample_noise"]) == (1.0, 0.25) and noise(only([finished()])) == ""
 

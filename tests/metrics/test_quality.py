@@ -66,6 +66,19 @@ def test_fid_of_infinitely_many_samples_has_no_bias():
     assert frechet_infinity(samples, reference) == infinite
 
 
+def test_a_line_that_ends_below_zero_says_so():
+    drawn = [torch.randn(60, 8, generator=torch.Generator().manual_seed(i), dtype=torch.float64) for i in range(13)]
+    real = given(torch.cat(drawn[1:]))
+    found = [one(METRICS["fid-infinity"], given(some), real) for some in drawn]
+    below = [of for of in found if of.value < 0]
+    assert 0 < len(below) < len(found)
+    for of in found:
+        assert ("below_zero" in of.settings) == bool(of.remark) == (of.value < 0)
+    assert below[0].remark == (
+        "fid-infinity60/digits-cnn is below 0 by the noise of the line: no distance is negative; read it as about 0"
+    )
+
+
 @pytest.mark.parametrize("count", [599, 30], ids=["more", "fewer"])
 def test_the_jackknife_leaves_out_each_tenth_of_the_samples(halves, count):
     """The short ways, with more samples than features and with fewer, give what starting over gives."""

@@ -4,6 +4,7 @@
 """
 
 import multiprocessing
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ from ditbench.sampling.generate import (
     labels_sha256,
     streams,
 )
-from ditbench.sampling.samplers import Walk, ddim, ddpm, dpm_solver, edm_heun, euler, heun
+from ditbench.sampling.samplers import Walk, ddim, ddpm, dpm_solver, dpm_solver_fast, edm_heun, euler, fast_orders, heun
 from ditbench.tracks.guidance import Guidance
 from ditbench.training.objectives import EDM, Flow, Noise
 
@@ -126,6 +127,66 @@ def test_dpm_solver_reaches_the_image_of_ddim_in_fewer_steps():
     assert far(ddim(walk(analytic, noise, 50, IDDPM)), target) > 3e-3
 
 
+def level_of(objective, t):
+    """log(alpha / sigma) at a fraction of the times, log alpha linear in between."""
+    log_alpha = np.interp(float(t), np.arange(1000), 0.5 * objective.alpha_bars.log().numpy())
+    return float(log_alpha - 0.5 * np.log(-np.expm1(2 * log_alpha)))
+
+
+def spread_at(level, spread=0.5):
+    """Standard deviation of x where log(alpha / sigma) is `level`, of normal data of this one; and sigma there."""
+    alpha, sigma = (1 + np.exp(-2 * level)) ** -0.5, (1 + np.exp(2 * level)) ** -0.5
+    return float(np.hypot(alpha * spread, sigma)), float(sigma)
+
+
+def error_of_fast(objective, steps):
+    """How far it ends from the exact solution of the ODE of normal data: x grows as its standard deviation does."""
+    asked = []
+
+    def denoise(x, t):
+        asked.append(float(t))
+        deviation, sigma = spread_at(level_of(objective, t))
+        return sigma / deviation**2 * x
+
+    noise = torch.randn(2, 1, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    found = dpm_solver_fast(walk(denoise, noise, steps, objective))
+    ends = [spread_at(level_of(objective, t))[0] for t in (0, 999)]
+    assert len(asked) == steps and asked[0] == 999 and asked == sorted(asked, reverse=True) and asked[-1] >= 0
+    return far(found, ends[0] / ends[1] * noise)
+
+
+@pytest.mark.parametrize("objective", [Noise(), Noise("scaled-linear")], ids=["linear", "scaled-linear"])
+def test_dpm_solver_fast_follows_an_exact_solution_with_order_three(objective):
+    errors = [error_of_fast(objective, steps) for steps in (71, 143, 287)]  # 24, 48 and 96 steps, the last of order 2
+    assert errors[2] < 2e-6 and [one / other for one, other in pairwise(errors)] == pytest.approx([8, 8], rel=0.2)
+    assert error_of_fast(objective, 50) < 5e-4 < error_of_fast(objective, 20) < 1e-2
+
+
+def test_the_orders_of_dpm_solver_fast_are_those_of_the_paper():
+    found = {steps: fast_orders(steps) for steps in range(1, 101)}
+    assert (found[1], found[2], found[3], found[4]) == ([1], [2], [2, 1], [3, 1])
+    assert found[20] == [3] * 6 + [2] and found[21] == [3] * 6 + [2, 1] and found[50] == [3] * 16 + [2]
+    assert all(sum(orders) == steps and len(orders) == steps // 3 + 1 for steps, orders in found.items())
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_a_single_step_of_dpm_solver_is_the_papers(order):
+    """Of order 1 it is DDIM's. Of order 2, as the paper writes it with r = 1/2."""
+    noise, bars = torch.randn(1, 1, 3, 3, dtype=torch.float64), IDDPM.alpha_bars
+    (a, b), (s, e) = bars[[999, 0]].sqrt(), (1 - bars[[999, 0]]).sqrt()
+    first = analytic(noise, torch.tensor(999))[:, :1]
+    if order == 1:
+        expected = b * (noise - s * first) / a + e * first
+    else:
+        low, high = (a / s).log(), (b / e).log()
+        middle = (low + high) / 2
+        alpha, sigma = torch.sigmoid(2 * middle).sqrt(), torch.sigmoid(-2 * middle).sqrt()
+        t = np.interp(float(alpha.log()), bars.log().numpy()[::-1] / 2, np.arange(1000)[::-1])
+        u = alpha / a * noise - sigma * torch.expm1(middle - low) * first
+        expected = b / a * noise - e * torch.expm1(high - low) * analytic(u, t)[:, :1]
+    assert far(dpm_solver_fast(walk(analytic, noise, order, IDDPM)), expected) < 1e-9
+
+
 @pytest.mark.parametrize("sampler", [s for s in ditbench_samplers() if s.max_steps], ids=lambda sampler: sampler.name)
 def test_all_the_steps_that_a_sampler_allows(sampler):
     noise = torch.randn(1, 1, 2, 2, generator=torch.Generator().manual_seed(0))
@@ -158,6 +219,7 @@ SAMPLERS = [
     (ddpm, IDDPM, LEARNED),
     (ddim, IDDPM, LEARNED),
     (dpm_solver, Noise("scaled-linear"), SPEC),
+    (dpm_solver_fast, Noise("scaled-linear"), SPEC),
     (edm_heun, EDM(), SPEC),
 ]
 

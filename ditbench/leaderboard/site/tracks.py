@@ -19,6 +19,7 @@ from ..tables import (
     name,
     noise,
     number,
+    of_values,
     provisional,
     target,
     ties,
@@ -164,7 +165,7 @@ def _notes(board: Board) -> Iterator[str]:
             f"Target: {goal}. What it took is told of rows all of whose runs were measured on the way, by the first "
             "measurement that reached it."
         )
-    yield from filter(None, (floor(board), noise(board)))
+    yield from filter(None, (floor(board), *of_values(board), noise(board)))
     if len(board.hardware) > 1:
         yield "Several classes of hardware: their speeds and memory do not compare, so each has columns of its own."
 
