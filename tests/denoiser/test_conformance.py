@@ -142,6 +142,13 @@ class Upcasting(Toy):
             return super().forward(x.float(), t, y)
 
 
+class WithGamma(Toy):
+    """Its float32 is in no matrix product: once the letters mm in an operation's name made it one."""
+
+    def forward(self, x, t, y):
+        return super().forward(x, t, y) + 0 * torch.lgamma(2 + t.float()).mean()
+
+
 class Reading(Toy):
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
@@ -359,3 +366,8 @@ def test_the_report_escapes_what_a_plugin_says():
     page = Report(label="mine:nano", spec="8x8x1 pixel", findings=[finding]).markdown
     assert "<script" not in page and "\\|" in page and "\\[x\\]" in page
     assert page.count("\n| ") == 2
+
+
+def test_the_letters_of_an_operation_make_it_no_matrix_product():
+    (finding,) = examine(subject_of(broken(WithGamma), "nano", DIGITS_SPEC, None), ["autocast-bfloat16"]).findings
+    assert finding.status == "passed", finding.seen

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from ...errors import one_line
 from ..interface import training_loss
@@ -38,7 +39,7 @@ def _fault(gradient: Tensor | None) -> str:
 
 
 class _Products(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Notes the type of every matrix product and convolution."""
+    """Notes the type of every matrix product, convolution and attention: what torch counts FLOPs of."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -47,7 +48,7 @@ class _Products(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(
         self, func: Callable[..., Any], types: Sequence[Any], args: Any = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        if any(part in str(func) for part in ("mm", "conv", "attention")):
+        if getattr(func, "overloadpacket", None) in flop_registry:
             self.types |= {arg.dtype for arg in args if isinstance(arg, Tensor)}
         return func(*args, **(kwargs or {}))
 
