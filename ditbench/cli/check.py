@@ -27,10 +27,12 @@ def check(
 ) -> None:
     """Check that an architecture keeps the denoiser's contract, in a clean process. Exit code 1: a check failed."""
     from ..registry import select
-    from ..storage.files import write_text
+    from ..storage.files import check_target, write_text
     from .console import make_console, plain
 
     select(installed(), name, size)  # a wrong name is told before torch is imported
+    if report is not None:
+        check_target(report)
     with make_console().status(f"Checking {plain(name)}"):
         found = _in_its_own_process(name, size)
     if as_json:

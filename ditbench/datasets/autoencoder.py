@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ..errors import BadFile, BadValue, one_line
 from ..runtime.precision import products
-from ..storage.files import whole_path
+from ..storage.files import is_folder, whole_path
 from .examples import AutoencoderFacts
 from .pixels import from_bytes
 
@@ -104,7 +104,7 @@ def load_autoencoder(name_or_path: str, offline: bool = False, device: torch.dev
     network = network.eval().requires_grad_(False)
     folder = Path(name_or_path)
     facts = AutoencoderFacts(
-        name=folder.resolve().name if folder.is_dir() else name_or_path,
+        name=folder.resolve().name if is_folder(folder) else name_or_path,
         sha256=_identity(network),
         scale=float(config["scaling_factor"]),
         factor=1 << (len(config["block_out_channels"]) - 1),
@@ -114,7 +114,7 @@ def load_autoencoder(name_or_path: str, offline: bool = False, device: torch.dev
 
 
 def _read(name_or_path: str, offline: bool) -> Any:
-    here = Path(name_or_path).is_dir()
+    here = is_folder(Path(name_or_path))
     if not here and (name_or_path.count("/") != 1 or name_or_path[0] in "./~"):
         raise BadFile(f"There is no folder {name_or_path!r}, and the hub's names look like 'owner/name'.")
     how = {"use_safetensors": True, "local_files_only": offline or here}

@@ -12,7 +12,7 @@ from torchvision.datasets.utils import check_integrity
 
 from ..errors import BadFile, BadValue, one_line
 from ..storage.claims import CLAIMS, waiting_for
-from ..storage.files import cache_folder
+from ..storage.files import cache_folder, is_folder
 from ..storage.reading import read_bytes
 from .examples import Data, Labels, Request, check_labels, from_arrays
 from .pixels import Bytes
@@ -52,7 +52,7 @@ def _find(place: str) -> Path | None:
     """The folder of one of the versions; the binary one needs no unpickling, so it comes first."""
     for root in _places(place):
         for folder in (root.absolute(), root / _BINARY, root / _PYTHON):
-            if folder.name in (_BINARY, _PYTHON) and folder.is_dir():
+            if folder.name in (_BINARY, _PYTHON) and is_folder(folder):
                 return folder
     return None
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import BadFile, BadValue, one_line
+from ..storage.files import is_file
 from ..storage.reading import read_bytes
 from .examples import Data, Labels, Request, check_labels, from_arrays
 from .pixels import Bytes
@@ -64,7 +65,7 @@ def _images(split: str) -> str:
 
 def _file(folder: Path, name: str) -> Path | None:
     """The file, plain or packed; None if there is neither."""
-    return next((path for path in (folder / name, folder / f"{name}.gz") if path.is_file()), None)
+    return next((path for path in (folder / name, folder / f"{name}.gz") if is_file(path)), None)
 
 
 def _split(folder: Path, split: str, border: int) -> tuple[Bytes, Labels]:

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import BadFile, BadValue, DitbenchError, one_line
-from ..storage.files import is_folder, whole_path
+from ..storage.files import is_file, is_folder, whole_path
 from ..storage.reading import open_regular
 from ..storage.schema import digest
 from .entries import Trace, trace_of
@@ -152,7 +152,7 @@ def _load_local(library: Any, source: _Source, where: Mapping[str, Any]) -> Mapp
 
 
 def _is_saved(source: _Source) -> bool:
-    return source.local and any((Path(source.path) / file).is_file() for file in _SAVED)
+    return source.local and any(is_file(Path(source.path) / file) for file in _SAVED)
 
 
 @contextmanager
@@ -222,7 +222,7 @@ def _traces(source: _Source) -> list[tuple[str, Trace]]:
             folders.clear()
             continue
         seen.add(real)
-        found += [path for path in (Path(place) / file for file in files) if path.is_file()]
+        found += [path for path in (Path(place) / file for file in files) if is_file(path)]
     return [(os.path.relpath(path, source.path), trace_of(path)) for path in sorted(found)]
 
 

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ..components import DenoiserSpec, Selection, load
 from ..errors import BadFile, BadValue, one_line
-from ..storage.files import exists, make_writable, sha256_of, write_atomically
+from ..storage.files import check_target, exists, is_taken, make_writable, sha256_of, write_atomically
 from ..storage.reading import open_file
 from .unwrapping import WeightsChoice, candidates, find_weights, groups, is_ema
 
@@ -86,8 +86,10 @@ def import_checkpoint(
     """
     if selection.architecture.convert_reference is None:
         raise BadValue(f"{selection.architecture.name} can't import: its plugin names no convert_reference.")
-    if exists(out):
+    if is_taken(out):
         raise BadValue(f"{str(out)!r} exists; choose another file with `out`.")
+    if exists(out.parent):
+        check_target(out)
     published, stated = read_published(checkpoint, weights)
     with torch.device("meta"):
         expected = selection.build(spec).state_dict()

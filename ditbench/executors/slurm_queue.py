@@ -20,7 +20,7 @@ from ..errors import DitbenchError, RunBusy, one_line
 from ..records.files import FILE_NAME
 from ..records.record import read_record
 from ..storage.claims import CLAIMS
-from ..storage.files import exists, write_text
+from ..storage.files import check_folder, exists, write_text
 from ..storage.reading import read_text
 from ..storage.schema import Frozen, Name, read_checked
 from .jobs import LOG_FILE, Job
@@ -143,6 +143,7 @@ def claim(folder: Path, run: str, cluster: Cluster, task: str) -> bool:
 
 def standings(folder: Path) -> list[Standing]:
     """Every run of a track's folder, or of a folder of such. `DitbenchError` if there is none."""
+    check_folder(folder)
     folders = [folder, *sorted(path for path in folder.glob("*") if path.is_dir())]
     found = [standing for each in folders for standing in _standings_of(each)]
     if not found:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..errors import BadFile, UnknownName
 from ..records.record import Record
-from ..storage.files import exists, make_writable, write_text
+from ..storage.files import check_folder, check_target, exists, make_writable, write_text
 from ..storage.reading import read_bytes, read_text
 from .boards import Board, boards
 from .export import csv, curves, json_text
@@ -43,6 +43,8 @@ def build(boards: Sequence[Board], out: Path, reported: Sequence[Setting] = ()) 
     files = outputs(boards, reported)
     again = _is_ours(out)
     make_writable(out)
+    for name in files:
+        check_target(out / name)
     for name, content in files.items():
         write_text(out / name, content)
     for name in set(FILES) - set(files) if again else ():
@@ -61,6 +63,7 @@ def _is_ours(out: Path) -> bool:
 
 def stale(boards: Sequence[Board], out: Path, reported: Sequence[Setting] = ()) -> list[str]:
     """What `build` would change in `out`, a line per file: stale, missing or superfluous. Nothing is written."""
+    check_folder(out)
     files = outputs(boards, reported)
     found = {name: fault for name in FILES if (fault := _fault(out / name, files.get(name)))}
     return [f"{out / name} is {fault}" for name, fault in found.items()]

@@ -18,6 +18,7 @@ from ..records.facts import Cost, is_processor
 from ..records.files import PROFILE_SUFFIX
 from ..records.profile import Phase, Profile, read_profile
 from ..records.record import Record
+from ..storage.files import is_folder
 from ..tracks.budget import Budget
 from ..tracks.config import RunConfig
 from ..tracks.track import Recipe
@@ -164,7 +165,7 @@ def read_all(folder: Path) -> list[Profile]:
 
 def check_profiles(folder: Path | None) -> list[Profile]:
     """Those of the folder that was named, which must be there, or of ``profiles``, which need not."""
-    if folder is not None and not folder.is_dir():
+    if folder is not None and not is_folder(folder):
         raise BadFile(f"The profiles folder {str(folder)!r} does not exist. `ditbench profile` makes one.")
     return read_all(folder or Path("profiles"))
 

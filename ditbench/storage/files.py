@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..errors import DitbenchError
-from .reading import open_regular
+from .reading import open_regular, reason_of
 
 _NO_FLUSHING = (
     errno.EINVAL,
@@ -25,8 +25,10 @@ _NO_FLUSHING = (
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     """Let `write` fill a temporary file beside `path`, flush it to the disk, then rename it into place.
 
-    After a ``kill -9`` at any moment `path` holds the old content or the new, never a part.
+    After a ``kill -9`` at any moment `path` holds the old content or the new, never a part. `DitbenchError` if no file
+    can have that name, `OSError` if the disk can't hold it.
     """
+    check_target(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         mode = _made(temporary)
@@ -37,6 +39,20 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
         flush(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def check_target(path: Path) -> None:
+    """`DitbenchError` if no file can be written under a name: there is a folder, or no folder that it could be in."""
+    try:
+        folder = stat.S_ISDIR(path.parent.stat().st_mode)
+        with suppress(FileNotFoundError):
+            path.with_name(f".{path.name}.{os.getpid()}.tmp").stat()  # the name that it has first, which is longer
+        fault = "there is a folder of that name" if is_folder(path) else "" if folder else "what it is in is no folder"
+    except (OSError, ValueError) as error:  # ValueError: a NUL, or no name at all
+        missing = isinstance(error, FileNotFoundError)
+        fault = "there is no such folder" if missing else getattr(error, "strerror", None) or "it is no name"
+    if fault:
+        raise DitbenchError(f"The file {str(path)!r} can't be written: {fault}. Choose another name.")
 
 
 def as_the_umask_says(folder: Path) -> None:
@@ -142,6 +158,27 @@ def is_folder(path: Path) -> bool:
     return exists(path) and path.is_dir()
 
 
+def is_taken(path: Path) -> bool:
+    """Whether there is something of that name, as far as can be seen; a link that leads nowhere, too."""
+    try:
+        path.lstat()
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def check_folder(path: Path) -> None:
+    """`DitbenchError` if there is something else than a folder, or none can have that name; there may be nothing."""
+    try:
+        fault = "" if stat.S_ISDIR(path.stat().st_mode) else "it is no folder"
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError) as error:
+        fault = reason_of(error)
+    if fault:
+        raise DitbenchError(f"The folder {str(path)!r} can't be read: {fault}. Choose another.")
+
+
 def is_file(path: Path) -> bool:
     """Whether there is a file, as far as can be seen."""
     return exists(path) and path.is_file()
@@ -186,13 +223,13 @@ def make_writable(directory: Path, *, claimed: bool = False) -> None:
         if claimed:
             trying = "hard links, by which ditbench keeps two commands apart: "
             os.link(probe, link)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         cached = in_cache(directory)
         kind, way_out = ("cache", "DITBENCH_CACHE names another") if cached else ("output", "Choose another with `out`")
         raise DitbenchError(
-            f"The {kind} folder {str(directory)!r} can't be written ({trying}{error.strerror or error}). {way_out}."
+            f"The {kind} folder {str(directory)!r} can't be written ({trying}{reason_of(error)}). {way_out}."
         ) from None
     finally:
         for left in (probe, link):
-            with suppress(OSError):
+            with suppress(OSError, ValueError):
                 left.unlink()

@@ -1,6 +1,7 @@
 """Fashion-MNIST's files as they are: found where they lie, and refused by name if they are damaged."""
 
 import gzip
+import os
 
 import numpy as np
 import pytest
@@ -127,3 +128,10 @@ def test_a_missing_file_is_named(tmp_path):
     (write(tmp_path) / NAMES["held-out labels"]).unlink()
     with pytest.raises(BadFile, match=rf"lacks {NAMES['held-out labels']}\[\.gz\]"):
         load(tmp_path)
+
+
+def test_no_place_is_too_odd(tmp_path):
+    os.mkfifo(tmp_path / NAMES["images"])
+    for place in (tmp_path, tmp_path / ("n" * 5000), tmp_path / "a\0b"):
+        with pytest.raises(BadFile):
+            load_fashion_mnist(Request(resolution=28, place=str(place)))

@@ -20,7 +20,7 @@ from ditbench import BadValue
 from ditbench.components import Selection
 from ditbench.denoiser.interface import DIGITS_SPEC, build_denoiser, example_batch, perturb
 from ditbench.denoiser.pretrained import import_checkpoint, read_published
-from ditbench.errors import BadFile
+from ditbench.errors import BadFile, DitbenchError
 from ditbench.registry import Registry, select
 
 REGISTRY = Registry.installed()
@@ -316,6 +316,10 @@ def test_a_file_that_exists_is_not_overwritten(net, tmp_path):
     with pytest.raises(BadValue, match=r"out.safetensors' exists; choose another file with `out`"):
         bring_in(path)
     assert (tmp_path / "out.safetensors").read_text() == "precious"
+    (tmp_path / "link").symlink_to("nowhere")
+    for name, fault in {"link": "exists", "n" * 5000: "File name too long", "n" * 5000 + "/x": "can't be"}.items():
+        with pytest.raises(DitbenchError, match=fault):
+            import_checkpoint(DIT, DIGITS_SPEC, path, tmp_path / name)
 
 
 def test_an_architecture_without_a_converter(net, tmp_path):

@@ -241,3 +241,22 @@ def test_a_page_has_the_ranked_boards_between_its_marks(tmp_path):
     page.write_text("# Nothing here")
     with pytest.raises(BadFile, match="has no place for the boards"):
         into_page(page, boards(ranked))
+
+
+@pytest.mark.parametrize("check", [(), ("--check",)])
+@pytest.mark.parametrize("name", ["README.md", "leaderboard.csv"])
+def test_a_folder_where_a_file_is_to_be_written_is_named(folder, ditbench, tmp_path, name, check):
+    (tmp_path / "out" / name).mkdir(parents=True)
+    arguments = ("leaderboard", "build", str(folder / "records"), "--out")
+    told = ditbench(*arguments, str(tmp_path / "out"), *check, code=2)
+    assert f"out/{name}'" in told and "folder" in told and told.count("\n") == 1
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [name]
+
+
+@pytest.mark.parametrize("check", [(), ("--check",)])
+def test_what_can_be_no_folder_is_named(folder, ditbench, tmp_path, check):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "loop").symlink_to("loop")
+    for name in ("n" * 5000, "file", "loop"):
+        told = ditbench("leaderboard", "build", str(folder / "records"), "--out", str(tmp_path / name), *check, code=2)
+        assert told.count("\n") == 1 and len(told) < 700, told

@@ -15,6 +15,8 @@ from ditbench.errors import DitbenchError
 from ditbench.storage.files import (
     as_the_umask_says,
     cache_folder,
+    check_folder,
+    check_target,
     exists,
     in_cache,
     is_folder,
@@ -167,3 +169,38 @@ def test_an_unwritable_folder_is_one_clear_line(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(DitbenchError, match=r"can't be written .* Choose another with `out`"):
         make_writable(tmp_path / "file" / "below")
+
+
+@pytest.mark.parametrize(
+    ("name", "fault"),
+    [
+        ("folder", "there is a folder of that name"),
+        ("nowhere/x.md", "there is no such folder"),
+        ("file/x.md", "what it is in is no folder|Not a directory"),
+        ("n" * 5000, "File name too long"),
+        ("n" * 250, "File name too long"),  # with what it is called first
+        ("a\0b", "it is no name"),
+        ("loop/x", "Too many levels of symbolic links"),
+    ],
+)
+def test_where_no_file_can_be_written_is_told_beforehand(tmp_path, name, fault):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("")
+    (tmp_path / "loop").symlink_to("loop")
+    before = sorted(tmp_path.iterdir())
+    for write in (check_target, lambda path: write_text(path, "new")):
+        with pytest.raises(DitbenchError, match=f"can't be written: ({fault}). Choose another name"):
+            write(tmp_path / name)
+    assert sorted(tmp_path.iterdir()) == before
+    check_target(tmp_path / "new")
+
+
+def test_what_can_be_no_folder_is_told(tmp_path):
+    (tmp_path / "file").write_text("")
+    for name, fault in {"file": "it is no folder", "n" * 5000: "File name too long", "a\0b": "null byte"}.items():
+        with pytest.raises(DitbenchError, match=fault):
+            check_folder(tmp_path / name)
+    check_folder(tmp_path / "nothing")
+    check_folder(tmp_path)
+    with pytest.raises(DitbenchError, match="can't be written"):
+        make_writable(tmp_path / "a\0b")
