@@ -32,8 +32,7 @@ def printable(text: str) -> str:
 
 def for_a_line(message: str) -> str:
     """A message as it is shown: printable, in one line, and of a word that nobody can read its two ends."""
-    printable = "".join(c if c.isprintable() else "?" for c in one_line(message))
-    return _ENDLESS.sub(lambda found: f"{found[0][:_SHOWN]}...{found[0][-_SHOWN:]}", printable)
+    return _ENDLESS.sub(lambda found: f"{found[0][:_SHOWN]}...{found[0][-_SHOWN:]}", one_line(message))
 
 
 class DitbenchError(Exception):
