@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import csv
 import email.parser
-import importlib.metadata
 import inspect
 import json
 import os
@@ -23,6 +22,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import Distribution, EntryPoint
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from packaging.markers import UndefinedComparison, UndefinedEnvironmentName
@@ -43,7 +43,6 @@ _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?", re.ASCII)
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+!_-]{0,63}", re.ASCII)
 _PLUGIN = re.compile(r"[\w.-]+", re.ASCII)
 _LEFTOVER = "it is what an interrupted pip left of another"
-_FOR_LIBRARIES = {"PYDANTIC_DISABLE_PLUGINS": "__all__", "TORCH_DEVICE_BACKEND_AUTOLOAD": "0"}
 
 
 class Unreadable(Exception):
@@ -129,7 +128,7 @@ def version(distribution: str) -> str:
     found = version_or_none(distribution)
     if found is not None:
         return found
-    leftovers = [f"{_path(dist)!r}: {_why_not(dist)}" for dist in importlib.metadata.distributions(name=distribution)]
+    leftovers = [f"{_path(dist)!r}: {_why_not(dist)}" for dist in _discover(name=distribution)]
     why = f" ({'; '.join(leftovers)})" if leftovers else ""
     raise DitbenchError(
         f"The version of {distribution} that is installed can't be told{why}, and records name it. "
@@ -138,17 +137,26 @@ def version(distribution: str) -> str:
 
 
 def spare_libraries() -> None:
-    """Let pydantic and torch look for no extensions, in this process and its children, where looking would fail.
+    """From here on, libraries of this process do not see distributions that would break them.
 
-    They ask all distributions at once, and one that is damaged would end in a traceback of theirs, or never.
+    pydantic, torch and triton ask all distributions at once, while they are imported, and one that is damaged would end
+    in a traceback of theirs, or never.
     """
     if any(map(_breaks_libraries, _all())):
-        for name, value in _FOR_LIBRARIES.items():
-            os.environ.setdefault(name, value)
+        Distribution.discover = _harmless  # type: ignore[method-assign]
+
+
+_discover = Distribution.discover  # as it is, whatever libraries are shown
+
+
+def _harmless(**asked: Any) -> Iterator[Distribution]:
+    return (dist for dist in _discover(**asked) if not _breaks_libraries(dist))
 
 
 def _breaks_libraries(dist: Distribution) -> str:
     """What ends `importlib.metadata.entry_points` for all who call it; empty: nothing."""
+    if _stem(dist) == "?" and (why := _why_not(dist)):
+        return why
     try:
         _text(dist, _ENTRY_POINTS)
         tuple(dist.entry_points)
@@ -174,7 +182,7 @@ def owners() -> dict[str, set[str]]:
 
 def _all() -> list[Distribution]:
     """Once each, though a folder may stand on the path twice."""
-    return list({_path(dist): dist for dist in importlib.metadata.distributions()}.values())
+    return list({_path(dist): dist for dist in _discover()}.values())
 
 
 def _distributions() -> list[Distribution]:
@@ -188,7 +196,7 @@ def _distributions() -> list[Distribution]:
 
 def _readable(name: str) -> Iterator[Distribution]:
     """The distributions of a name that can be read, as Python finds them."""
-    for dist in importlib.metadata.distributions(name=name):
+    for dist in _discover(name=name):
         if not _why_not(dist):
             yield dist
 

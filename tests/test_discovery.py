@@ -2,7 +2,6 @@
 
 import importlib.metadata
 import json
-import os
 import subprocess
 import sys
 
@@ -10,7 +9,6 @@ import pytest
 from broken_metadata import KINDS, LEFT_OUT, LOADED, NO_PLUGIN, NOTED, lay
 from test_registry import GOOD
 
-from ditbench import discovery
 from ditbench.discovery import damaged, spare_libraries, version, version_or_none
 from ditbench.errors import DitbenchError
 from ditbench.registry import Registry
@@ -21,9 +19,7 @@ REFERENCE = {"dit", "uvit", "mdt", "mdtv2", "diffit"}
 @pytest.fixture
 def odd(install, tmp_path, monkeypatch):
     """A function that installs a module `odd` with metadata of a kind."""
-    for name in discovery._FOR_LIBRARIES:
-        monkeypatch.setenv(name, "")
-        monkeypatch.delenv(name)
+    monkeypatch.setattr(importlib.metadata.Distribution, "discover", importlib.metadata.Distribution.discover)
     (tmp_path / "site" / "odd.py").write_text(GOOD.format(name="odd"))
     return lambda kind: lay(tmp_path / "site", kind)
 
@@ -77,13 +73,14 @@ def test_libraries_are_spared_what_would_break_them(odd, kind):
     with pytest.raises((ValueError, TypeError, OSError)):
         importlib.metadata.entry_points()
     spare_libraries()
-    assert os.environ["TORCH_DEVICE_BACKEND_AUTOLOAD"] == "0" and os.environ["PYDANTIC_DISABLE_PLUGINS"] == "__all__"
+    assert "dit" in importlib.metadata.entry_points(group="ditbench").names
 
 
 def test_libraries_look_for_extensions_where_that_works(odd):
     odd("METADATA is missing")
+    before = importlib.metadata.Distribution.discover
     spare_libraries()
-    assert not os.environ.keys() & discovery._FOR_LIBRARIES.keys()
+    assert importlib.metadata.Distribution.discover == before
 
 
 def test_a_whole_command_works_beside_what_breaks_libraries(odd):

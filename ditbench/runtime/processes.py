@@ -27,6 +27,7 @@ from .progress import Progress, ProgressCallback
 ENDINGS = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)  # what asks a process to end, beside Ctrl-C
 _ASK_NVML = "PYTORCH_NVML_BASED_CUDA_CHECK"  # see torch's note on fork poisoning: who asks CUDA can't fork users of it
 _WAY_OUT = "`ditbench plugins doctor` looks at each plugin; DITBENCH_PLUGINS=NAME loads no other."
+_FIRST = "ditbench.runtime.spared"  # of what the server imports
 ASK_AGAIN = 1.0  # seconds until a process that was asked to stop is asked again
 
 
@@ -37,7 +38,7 @@ class WorkerProcess:
         self, serve: Callable[..., None], task: Any, hear: Callable[[Any], None], *, preload: Sequence[str]
     ) -> None:
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(list(preload))
+        self._context.set_forkserver_preload([_FIRST, *preload])
         self._inbox, self._outbox = self._context.Pipe(duplex=False)
         self._process = self._context.Process(target=begin, args=(serve, self._outbox, task), daemon=False)
         self._hear = hear
