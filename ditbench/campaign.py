@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Unpack
 
 from .builtins import REFERENCE_ARCHITECTURES
 from .components import load
+from .errors import BadValue
 from .executors import torchrun
 from .executors.engine import Engine, Wishes
 from .executors.jobs import Job
@@ -20,9 +22,10 @@ from .options import CampaignOptions, EngineOptions, RunOptions, only, takes
 from .records.record import Record, read_runs
 from .registry import Registry, pick
 from .storage.claims import refuse_held
-from .storage.files import make_writable
+from .storage.files import exists, make_writable
 from .tracks.config import RunConfig
 from .tracks.plan import find_dataset, make_plan
+from .tracks.settings import check_options
 
 
 @takes(CampaignOptions)
@@ -48,6 +51,7 @@ def run(
         seeds: distinct whole numbers; each is a run of its own.
         listener: hears of the runs while they go.
     """
+    check_options(CampaignOptions, options)
     if torchrun.launched():
         options["executor"] = torchrun.instead_of(options["executor"])
     if torchrun.follows():
@@ -76,6 +80,7 @@ def _prepare(
     options: CampaignOptions,
 ) -> list[Job]:
     """The runs as jobs that nothing keeps from starting, or a `DitbenchError`."""
+    _check_room(plan, folder)
     make_writable(folder, claimed=True)
     read_runs(folder)  # a damaged record is found now, not after hours of training
     rehearsal = find_dataset(registry, plan[0].track, options["data"])[0].name == "synthetic"  # nothing is measured
@@ -87,6 +92,18 @@ def _prepare(
     if not engine.waits_for_others:
         _refuse_busy(jobs)
     return jobs
+
+
+def _check_room(plan: Sequence[RunConfig], folder: Path) -> None:
+    """`BadValue` if the samples alone can't fit the disk; checkpoints and weights come on top."""
+    samples, kept = plan[0].track.evaluation.samples, len(plan) if plan[0].keep_samples else 1
+    there = next(place for place in (folder.absolute(), *folder.absolute().parents) if exists(place))
+    each, free = kept * plan[0].track.image_bytes, shutil.disk_usage(there).free
+    if samples * each > free:
+        raise BadValue(
+            f"{samples:,} samples take {samples * each / 2**30:,.1f} GiB, and {str(folder)!r} has {free / 2**30:,.1f} "
+            f"GiB left, enough for {free // each:,}; give fewer `samples`."
+        )
 
 
 def _refuse_busy(jobs: Sequence[Job]) -> None:

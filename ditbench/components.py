@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import pkgutil
 import re
+import reprlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
@@ -20,6 +21,8 @@ Value = str | int | float | bool
 Space = Literal["pixel", "latent"]
 Output = Literal["features", "logits", "spatial"]  # of a feature extractor
 RawKind = Literal["terms", "values", "counts"]  # the numbers that a metric's value follows from
+
+LARGEST = 2**31 - 1  # value of an option
 
 NATIVE_FIELDS = ("optimizer", "learning_rate", "betas", "weight_decay", "warmup_steps", "decay", "clip_norm")
 
@@ -130,9 +133,13 @@ class Option:
         try:
             value = kind(text)
         except ValueError:
-            raise BadValue(f"{text!r} is no {kind.__name__}.") from None
+            raise BadValue(f"{reprlib.repr(text)} is no {kind.__name__}.") from None
         if isinstance(value, float) and not math.isfinite(value):
             raise BadValue(f"{text!r} is no finite number.")
+        if isinstance(value, int) and value < 0 < self.default:  # type: ignore[operator]
+            raise BadValue(f"{text!r} is below 0.")
+        if isinstance(value, (int, float)) and abs(value) > LARGEST:
+            raise BadValue(f"{reprlib.repr(text)} is beyond all measure: at most {LARGEST}.")
         return value
 
 

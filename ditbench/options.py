@@ -16,12 +16,20 @@ P = ParamSpec("P")
 R = TypeVar("R")
 Options = TypeVar("Options")
 
+SAMPLES, IMAGES, PROCESSES = (
+    (20, 10_000_000),
+    (1, 1_000_000),
+    (1, 10_000),
+)  # the least and the most: of a batch, at once
+
 
 class About(NamedTuple):
-    """What an option is where a call leaves it out, and what it means."""
+    """What an option is where a call leaves it out, what it means, and how far its numbers go."""
 
     default: Any
     text: str
+    least: float | None = None  # of a number
+    most: float | None = None
 
 
 class PlaceOptions(TypedDict, total=False):
@@ -45,9 +53,11 @@ class RunOptions(PlaceOptions, total=False):
     ]
     skip_bad: Annotated[bool, About(False, "Leave unreadable images out, and count them.")]
     eval_at: Annotated[Sequence[float], About((), "Shares of the budget at which to measure the EMA weights, too.")]
-    samples: Annotated[int | None, About(None, "Images to measure; not the track's number: unranked.")]
+    samples: Annotated[int | None, About(None, "Images to measure; not the track's number: unranked.", *SAMPLES)]
     features: Annotated[str, About("", "Extractor of the metrics; not the track's: unranked.")]
-    micro_batch: Annotated[int | None, About(None, "Images in one pass, where a batch does not fit the device.")]
+    micro_batch: Annotated[
+        int | None, About(None, "Images in one pass, where a batch does not fit the device.", *IMAGES)
+    ]
     checkpointing: Annotated[bool, About(False, "Recompute activations in the backward pass: less memory, more time.")]
     keep_samples: Annotated[bool, About(False, "Also write each run's samples.npz (ADM layout).")]
     raw_weights: Annotated[bool, About(False, "Measure the weights as training left them, too, beside their EMA.")]
@@ -57,10 +67,11 @@ class RunOptions(PlaceOptions, total=False):
 class EngineOptions(TypedDict, total=False):
     """How an executor carries the runs out."""
 
-    processes: Annotated[int, About(1, "Processes that carry out each run together, one GPU each.")]
+    processes: Annotated[int, About(1, "Processes that carry out each run together, one GPU each.", *PROCESSES)]
     shard: Annotated[bool, About(False, "A run's weights and optimiser in shards over its processes (FSDP2).")]
     parallel: Annotated[
-        int | None, About(None, "Runs at a time; on this machine they share GPUs or cores, and the threads.")
+        int | None,
+        About(None, "Runs at a time; on this machine they share GPUs or cores, and the threads.", *PROCESSES),
     ]
     address: Annotated[str, About("", "Ray's cluster: HOST:PORT, or auto; if not given, one is started here.")]
     options: Annotated[
@@ -113,10 +124,17 @@ def takes(options: type) -> Callable[[Callable[P, R]], Callable[P, R]]:
             return function(*bound.args, **bound.kwargs)
 
         filled.__signature__ = signature  # type: ignore[attr-defined]
+        named = {name: kind for name, kind in function.__annotations__.items() if name != _rest(function)}
+        filled.__annotations__ = {**named, **{name: kind for name, (kind, _) in described(options).items()}}
         filled.__doc__ = _with_texts(function.__doc__, options)
         return filled
 
     return decorate
+
+
+def _rest(function: Callable[..., Any]) -> str:
+    """The name of its ``**options``."""
+    return next(one.name for one in inspect.signature(function).parameters.values() if one.kind is one.VAR_KEYWORD)
 
 
 def _with_options(signature: inspect.Signature, options: type) -> inspect.Signature:

@@ -6,6 +6,7 @@ import pickle
 import re
 from dataclasses import fields
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 import typer.main
@@ -60,9 +61,58 @@ def test_the_command_line_offers_all_that_python_does():
     assert "architectures" in python
     assert set(run) - {"plugins", "quiet", "help"} == python - {"architectures"}
     for name, (_, about) in described(CampaignOptions).items():
-        assert run[name] == ([flag(name)], about.text)
-        assert name not in PLANNED or plan[name] == run[name]
+        assert run[name][0] == [flag(name)] and run[name][1].startswith(about.text)
+        assert name not in PLANNED or (plan[name][0] == run[name][0] and plan[name][1].startswith(about.text))
     assert set(PLANNED) <= set(plan)
+    hinted = {name: plan[name][1] for name in ("out", "data")} | {name: run[name][1] for name in ("log", "options")}
+    assert [text.rpartition(". ")[2] for text in hinted.values()] == [
+        "Runs that have ended there cost nothing.", "It is not opened, and need not be there.", "May be given twice.",
+        "May be given several times.",
+    ]  # fmt: skip
+
+
+def test_type_hints_have_every_option_too():
+    hints = get_type_hints(ditbench.run)
+    assert {name: hints[name] for name in described(CampaignOptions)} == {
+        name: kind for name, (kind, _) in described(CampaignOptions).items()
+    }
+    assert "options" in hints and hints["options"] == described(CampaignOptions)["options"][0]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"checkpointing": "x"}, "`checkpointing` 'x': Input should be a valid boolean"),
+        ({"micro_batch": "x"}, "`micro_batch` 'x': Input should be a valid integer"),
+        ({"micro_batch": 0}, "`micro_batch` 0: choose from 1 to 1,000,000"),
+        ({"samples": True}, "`samples` True: Input should be a valid integer"),
+        ({"samples": 10**12}, "`samples` 1000000000000: choose from 20 to 10,000,000"),
+        ({"options": ""}, "`options` ''"),
+        ({"options": iter(["gpus=1"])}, "`options` <list_iter"),
+        ({"log": "wandb"}, "`log` 'wandb'"),
+        ({"eval_at": 0.5}, "`eval_at` 0.5"),
+        ({"device": 0}, "`device` 0: Input should be a valid string"),
+        ({"processes": 0}, "`processes` 0: choose from 1 to 10,000"),
+        ({"parallel": 10**9}, "`parallel` 1000000000: choose from 1 to 10,000"),
+        ({"out": 3}, "`out` 3"),
+        ({"track": Path("digits")}, "`track`"),
+        ({"architectures": "dit"}, "`architectures` 'dit'"),
+        ({"budget": ""}, "'' is no budget"),
+        ({"device": "cuda:99999999999999999999"}, "No device named 'cuda:99999999999999999999'"),
+        ({"device": "\x1b[31mcpu"}, r"No device named '\x1b[31mcpu'"),
+        (
+            {"seeds": list(range(10_001))},
+            "4 architectures with 10,001 seeds are 40,004 runs; a plan has at most 10,000",
+        ),
+        ({"seeds": range(10**9)}, "Seeds range(0, 1000000000) are no list"),
+        ({"checkpoint_seconds": 1e300}, "Checkpoints every 1e+300 s"),
+        ({"checkpoint_seconds": True}, "`checkpoint_seconds` True"),
+    ],
+)
+def test_a_wrong_value_of_any_option_is_one_line(tmp_path, wrong, told):
+    with pytest.raises(BadValue) as caught:
+        ditbench.run(**{"out": tmp_path / "runs", **wrong})
+    assert told in str(caught.value) and str(caught.value).isprintable() and not (tmp_path / "runs").exists()
 
 
 def test_what_an_option_becomes_has_its_name_and_default():

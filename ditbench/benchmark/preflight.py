@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
+from ..denoiser.bounds import without_memory
 from ..errors import BadValue, DitbenchError, PluginFault
 from ..records.facts import Environment
 from ..registry import Registry
@@ -15,10 +17,11 @@ from ..runtime.progress import ProgressCallback
 from ..tracks.config import RunConfig
 from ..tracks.deviation import Deviation
 from ..tracks.plan import find_dataset
+from ..training.fitting import Kept, check_fits
 from .deviations import deviations, other_images
 from .making import make_components_of
 from .rehearsal import rehearse
-from .setup import build, open_data, resolve
+from .setup import Parts, build, open_data, resolve
 
 
 @dataclass(frozen=True)
@@ -57,12 +60,7 @@ def check(
     data = open_data(first, registry, report)
     for config in configs:
         parts = resolve(config, registry, data)
-        try:
-            with torch.device("meta"):
-                build(parts, config)
-        except Exception as error:
-            if isinstance(error, DitbenchError) and not isinstance(error, PluginFault):
-                raise
+        _check_network(config, parts, device, processes)
     scoring = parts.scoring
     networks = scoring.load_networks(device) if scoring else {}
     rehearse(config, parts, networks, scoring.read(networks, device, report) if scoring else {})
@@ -75,6 +73,19 @@ def check(
         reference_sha256=reference,
         deviations=(*deviations(first.track, data, dataset.name), *other_images(first.track, data, reference)),
     )
+
+
+def _check_network(config: RunConfig, parts: Parts, device: torch.device, processes: int) -> None:
+    """`DitbenchError` if it can't be built, or can't fit. What breaks in any other way is left to its own run."""
+    recipe, share = config.recipe, math.ceil(config.recipe.batch_size / processes)
+    images = min(recipe.micro_batch or share, share)
+    try:
+        with without_memory(config.label):
+            denoiser = build(parts, config)
+            check_fits(config.label, denoiser, parts.spec, Kept(recipe.moments), images, device, gpus=processes)
+    except Exception as error:
+        if isinstance(error, DitbenchError) and not isinstance(error, PluginFault):
+            raise
 
 
 def _check_processes(configs: Sequence[RunConfig], device: torch.device, processes: int) -> None:

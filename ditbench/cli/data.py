@@ -38,17 +38,17 @@ def prepare(
     source: Annotated[
         str, typer.Argument(help="Folder with one folder of images per class, or of images; or hf:NAME.")
     ],
-    resolution: Annotated[int, typer.Option(min=1, help="Pixels per side of the centre crop.")],
+    resolution: Annotated[int, typer.Option(min=1, max=16_384, help="Pixels per side of the centre crop.")],
     out: Annotated[Path, typer.Option(help="Folder for the shards.")],
     vae: Annotated[
         str, typer.Option(help="AutoencoderKL: a name on the Hugging Face hub, or a folder. Without: pixels.")
     ] = "",
     processes: Annotated[
-        int, typer.Option(min=1, help="That work at once; on several machines, start it on each.")
+        int, typer.Option(min=1, max=10_000, help="That work at once; on several machines, start it on each.")
     ] = 1,
     device: Device = "auto",
     batch_size: Annotated[
-        int | None, typer.Option(min=1, help="Images in one pass of the autoencoder, on a GPU.")
+        int | None, typer.Option(min=1, max=1_000_000, help="Images in one pass of the autoencoder, on a GPU.")
     ] = None,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave unreadable images out, and note them.")] = False,
     offline: Offline = False,

@@ -38,12 +38,14 @@ def evaluate(
     track: Annotated[str, typer.Option(help="Of a checkpoint: how it is sampled.")] = "",
     data: Annotated[str, typer.Option(help="Of a checkpoint: where its track's data is; see `ditbench run`.")] = "",
     ruleset: Annotated[str, typer.Option(help="Of a checkpoint: whose recipe it was trained with.")] = "matched",
-    count: Annotated[int | None, typer.Option(min=20, help="Of a checkpoint: images to sample.")] = None,
-    seed: Annotated[int, typer.Option(help="Of a checkpoint: of the images.")] = 0,
+    count: Annotated[
+        int | None, typer.Option(min=20, max=10_000_000, help="Of a checkpoint: images to sample.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of a checkpoint: of the images.")] = 0,
     floor: Annotated[bool, typer.Option(help="Also score random halves of the real images.")] = True,
     allow_jpeg: Annotated[bool, typer.Option("--allow-jpeg", help="Score lossy images, and mark them.")] = False,
     device: Device = "auto",
-    batch_size: Annotated[int, typer.Option(min=1, help="Images in one pass of the extractor.")] = 100,
+    batch_size: Annotated[int, typer.Option(min=1, max=1_000_000, help="Images in one pass of the extractor.")] = 100,
     out: Annotated[Path, typer.Option(help="Folder for the record.")] = Path("evaluations"),
 ) -> None:
     """Measure FID, KID, IS, precision and recall of generated images against real ones."""

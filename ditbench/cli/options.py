@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -48,9 +48,11 @@ Offline = Annotated[bool, typer.Option("--offline", help=described(PlaceOptions)
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON, for programs.")]
 
 # What differs from the input that a size was made for; shared by `sizes`, `import` and `profile`.
-Resolution = Annotated[int | None, typer.Option(min=1, help="Pixels or latent cells per side.")]
-Channels = Annotated[int | None, typer.Option(min=1, help="Channels of the image or latent.")]
-Classes = Annotated[int | None, typer.Option(min=0, help="Classes, the null label not counted; 0: unconditional.")]
+Resolution = Annotated[int | None, typer.Option(min=1, max=16_384, help="Pixels or latent cells per side.")]
+Channels = Annotated[int | None, typer.Option(min=1, max=65_536, help="Channels of the image or latent.")]
+Classes = Annotated[
+    int | None, typer.Option(min=0, max=10**7, help="Classes, the null label not counted; 0: unconditional.")
+]
 SpaceOption = Annotated[Literal["pixel", "latent"] | None, typer.Option(help="Where the denoiser works.")]
 LearnVariance = Annotated[bool | None, typer.Option(help="Whether the output has the variance's channels, too.")]
 
@@ -81,12 +83,15 @@ def _share(text: str) -> float:
     return float(text[:-1]) / 100 if text.endswith("%") else float(text)
 
 
+_WHOLE = re.compile(r" *-?[0-9]{1,20} *")
+
+
 def parse_seeds(text: str) -> list[int]:
     """``0,1,2``."""
-    try:
-        return [int(part) for part in text.split(",")]
-    except ValueError:
-        raise BadValue(f"--seeds {text!r} is no list of whole numbers such as 0,1,2.") from None
+    parts = text.split(",")
+    if not all(_WHOLE.fullmatch(part) for part in parts):
+        raise BadValue(f"--seeds {text!r} is no list of whole numbers such as 0,1,2.")
+    return [int(part) for part in parts]
 
 
 class _Typed(NamedTuple):
@@ -114,12 +119,11 @@ _SPELLED = {  # where the flag is not the option's name with dashes
 _MORE: dict[str, dict[str, Any]] = {  # what the terminal is told beside the text
     "eval_at": {"metavar": "25%,50%"},
     "log": {"metavar": "TRACKER"},
-    "micro_batch": {"min": 1},
     "options": {"metavar": "KEY=VALUE"},
-    "parallel": {"min": 1},
-    "processes": {"min": 1},
-    "samples": {"min": 20},
 }
+
+
+_HINTS = {"log": "May be given twice.", "options": "May be given several times."}  # to whom types it
 
 
 def flag(option: str) -> str:
@@ -144,8 +148,10 @@ def as_flags(message: str) -> str:
     return _NAMED.sub(lambda found: FLAGS.get(found[1], found[0]), message)
 
 
-def offers(options: type, *names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command of ``**options`` the flags of these options, of all if none is named.
+def offers(
+    options: type, *names: str, hints: Mapping[str, str] = {}
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command of ``**options`` the flags of these options, of all if none is named; `hints` end their texts.
 
     It gets them read, by the names that Python has; see `ditbench.options`.
     """
@@ -160,7 +166,7 @@ def offers(options: type, *names: str) -> Callable[[Callable[..., None]], Callab
         def reading(**given: Any) -> None:
             command(**{**given, **{name: read[name](given[name]) for name in read}})
 
-        flags = (_parameter(name, *about) for name, about in chosen.items())
+        flags = (_parameter(name, *about, hints) for name, about in chosen.items())
         parameters = [*(one for one in own if one.kind is not one.VAR_KEYWORD), *flags]
         reading.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         reading.__annotations__ = {}
@@ -169,10 +175,13 @@ def offers(options: type, *names: str) -> Callable[[Callable[..., None]], Callab
     return decorate
 
 
-def _parameter(name: str, kind: Any, about: About) -> inspect.Parameter:
+def _parameter(name: str, kind: Any, about: About, hints: Mapping[str, str]) -> inspect.Parameter:
     """An option as typer reads it from a signature."""
     typed = _TYPED.get(name, _Typed(kind, ..., lambda value: value))
     default = about.default if typed.default is ... else typed.default
-    shown = typer.Option(flag(name), help=about.text, **_MORE.get(name, {}))
+    hint = hints.get(name, _HINTS.get(name, ""))
+    shown = typer.Option(
+        flag(name), help=f"{about.text} {hint}".rstrip(), min=about.least, max=about.most, **_MORE.get(name, {})
+    )
     annotation = Annotated[typed.kind, shown]  # type: ignore[name-defined]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ..tracks.track import Track
 
 _GIB = 2**30
+_MOST_GPUS = 1_000_000
 _HEADERS = (
     "run", "seed", "steps", "images", "train GPU-h", "sample GPU-h", "hours", "train PFLOPs", "sample PFLOPs",
     "disk GiB", "GiB/GPU", "speed",
@@ -34,12 +35,17 @@ OPTIONS = (  # of a run, that its cost depends on
     "shard", "out",
 )  # fmt: skip
 
+HINTS = {  # what else they mean here
+    "data": "It is not opened, and need not be there.",
+    "out": "Runs that have ended there cost nothing.",
+}
+
 
 @app.command(
     epilog="Example: ditbench plan --plugins dit:XL/2,uvit:L/2 --track imagenet256 --seeds 0,1,2 "
     "--device 'NVIDIA H100 80GB HBM3' --gpus 8"
 )
-@offers(CampaignOptions, *OPTIONS)
+@offers(CampaignOptions, *OPTIONS, hints=HINTS)
 def plan(
     plugins: Plugins,
     track: TrackName = "digits",
@@ -47,7 +53,7 @@ def plan(
     device: Annotated[
         str, typer.Option(help="torch's name of the GPU, e.g. 'NVIDIA H200'; if not given, what is here.")
     ] = "",
-    gpus: Annotated[int, typer.Option(min=1, help="GPUs of each run, which share a batch.")] = 1,
+    gpus: Annotated[int, typer.Option(min=1, max=10_000, help="GPUs of each run, which share a batch.")] = 1,
     on: Annotated[str, typer.Option(help="Also pack the runs on clusters of so many GPUs, e.g. 8,64,512.")] = "",
     profiles: Annotated[
         Path | None, typer.Option(help="Folder of `ditbench profile`'s records; `profiles` if it is there.")
@@ -71,6 +77,7 @@ def plan(
 
     registry = installed()
     clusters = _parse_clusters(on, gpus)
+    _check_hardware(device)
     if mfu is not None and not 0 < mfu <= 1:
         raise BadValue(f"--mfu {mfu:g} is no share of a peak: choose one above 0, up to 1.")
     if memory is not None and not 0 < memory < float("inf"):
@@ -108,6 +115,12 @@ def _dataset(track: Track) -> str:
     return track.data.dataset.partition(":")[0]
 
 
+def _check_hardware(name: str) -> None:
+    """A GPU's name can't be checked further: it may be one that nobody has measured."""
+    if not name.isprintable() or len(name) > 100 or name.partition(":")[0] in ("auto", "cpu", "cuda"):
+        raise BadValue(f"--device {name!r} is no name of a GPU as torch has it, e.g. 'NVIDIA H200'; see --help.")
+
+
 def _parse_clusters(text: str, gpus: int) -> list[int]:
     """Numbers of GPUs, each of which holds a whole number of runs."""
     try:
@@ -115,6 +128,8 @@ def _parse_clusters(text: str, gpus: int) -> list[int]:
     except ValueError:
         raise BadValue(f"--on {text!r} is no list of numbers of GPUs such as 8,64,512.") from None
     for size in sizes:
+        if size > _MOST_GPUS:
+            raise BadValue(f"--on {size}: no cluster has more than {_MOST_GPUS:,} GPUs.")
         if size < 1 or size % gpus:
             raise BadValue(f"--on {size}: clusters hold whole runs, so choose multiples of --gpus {gpus}.")
     return sizes

@@ -25,15 +25,19 @@ def profile(
     track: Annotated[
         str | None, typer.Option(help="Whose input, size, batch size and precision, where none is given.")
     ] = None,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Images per step; the track's, or 8.")] = None,
-    steps: Annotated[int, typer.Option(min=4, help="Timed steps of each kind.")] = 20,
-    warmup: Annotated[int, typer.Option(min=0, help="Steps before them, besides the first.")] = 5,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, max=1_000_000, help="Images per step; the track's, or 8.")
+    ] = None,
+    steps: Annotated[int, typer.Option(min=4, max=1_000_000, help="Timed steps of each kind.")] = 20,
+    warmup: Annotated[int, typer.Option(min=0, max=1_000_000, help="Steps before them, besides the first.")] = 5,
     precision: Annotated[
         Literal["float32", "bfloat16"] | None, typer.Option(help="bfloat16: autocast. The track's, or float32.")
     ] = None,
     compile_: Annotated[bool, typer.Option("--compile", help="torch.compile, as one graph.")] = False,
     device: Device = "auto",
-    seed: Annotated[int | None, typer.Option(min=0, help="Repeats the random order of an earlier command.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, max=2**32 - 1, help="Repeats the random order of an earlier command.")
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder for records, tables and plot.")] = Path("profiles"),
     resolution: Resolution = None,
     channels: Channels = None,

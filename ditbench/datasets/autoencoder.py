@@ -96,8 +96,11 @@ def load_autoencoder(name_or_path: str, offline: bool = False, device: torch.dev
     for field in _UNSUPPORTED:
         if config.get(field):
             raise BadFile(f"The autoencoder {name_or_path!r} has a {field}, which ditbench does not support.")
-    if not config.get("scaling_factor"):
+    scale = config.get("scaling_factor")
+    if not scale:
         raise BadFile(f"The autoencoder {name_or_path!r} has no scaling_factor: add it to its config.json.")
+    if isinstance(scale, bool) or not isinstance(scale, (int, float)) or not 0 < scale < float("inf"):
+        raise BadFile(f"The autoencoder {name_or_path!r} has a scaling_factor of {scale!r}, no number above 0.")
     sides = (config["in_channels"], config["out_channels"])
     if sides != (3, 3):
         raise BadFile(f"The autoencoder {name_or_path!r} is for images of {sides} channels, not RGB.")
@@ -106,7 +109,7 @@ def load_autoencoder(name_or_path: str, offline: bool = False, device: torch.dev
     facts = AutoencoderFacts(
         name=folder.resolve().name if is_folder(folder) else name_or_path,
         sha256=_identity(network),
-        scale=float(config["scaling_factor"]),
+        scale=float(scale),
         factor=1 << (len(config["block_out_channels"]) - 1),
         channels=int(config["latent_channels"]),
     )

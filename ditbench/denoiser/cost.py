@@ -16,6 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ..components import DenoiserSpec, Selection
 from ..records.facts import Cost
+from .bounds import without_memory
 from .interface import loss_of
 
 
@@ -41,13 +42,13 @@ def cost_of(denoiser: nn.Module, spec: DenoiserSpec) -> Cost:
 
 def cost_of_selection(selection: Selection, spec: DenoiserSpec) -> Cost:
     """The same of a denoiser that is not built yet, on the meta device: it takes no memory."""
-    with torch.device("meta"):
+    with without_memory(selection.label):
         return cost_of(selection.build(spec), spec)
 
 
 def forward_cost_of_selection(selection: Selection, spec: DenoiserSpec) -> ForwardCost:
     """The same without what training costs, which takes longest to count."""
-    with torch.device("meta"), _copied(selection.build(spec)) as one:
+    with without_memory(selection.label), _copied(selection.build(spec)) as one:
         return _forward_cost(one, spec)
 
 
@@ -134,6 +135,30 @@ class _Recomputing(TorchDispatchMode):  # type: ignore[no-untyped-call]
             found = func(*args, **(kwargs or {}))
         self.flops += int(counter.get_total_flops())
         return found
+
+
+def activation_bytes(denoiser: nn.Module, spec: DenoiserSpec) -> int:
+    """Bytes that one image leaves for the backward pass, in float32 and with attention as it is taken on a CPU.
+
+    On the meta device, too, where it costs nothing. What is kept of a weight is not counted.
+    """
+    kept: dict[int, torch.Tensor] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        if _memory_of(tensor) not in weights:
+            kept[_memory_of(tensor)] = tensor
+        return tensor
+
+    with _copied(denoiser) as one, torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        weights = {_memory_of(parameter) for parameter in one.parameters()}
+        x, t, y = _one_image(one, spec)
+        loss_of(one.train(), lambda **extra: one(x, t, y, **extra).square().mean())
+    return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
+
+
+def _memory_of(tensor: torch.Tensor) -> int:
+    """The same for all views of one memory, as long as one of them lives."""
+    return int(tensor.untyped_storage()._cdata)
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from ..components import DenoiserSpec, Selection, load
 from ..errors import BadFile, BadValue, one_line
 from ..storage.files import check_target, exists, is_taken, make_writable, sha256_of, write_atomically
 from ..storage.reading import open_file
+from .bounds import without_memory
 from .unwrapping import WeightsChoice, candidates, find_weights, groups, is_ema
 
 _TYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
@@ -91,7 +92,7 @@ def import_checkpoint(
     if exists(out.parent):
         check_target(out)
     published, stated = read_published(checkpoint, weights)
-    with torch.device("meta"):
+    with without_memory(selection.label):
         expected = selection.build(spec).state_dict()
     convert = load(selection.architecture.convert_reference)
     try:

@@ -23,6 +23,9 @@ class Listener(Protocol):
     def progress(self, config: RunConfig, progress: Progress) -> None: ...
 
 
+LARGEST = 1_000_000  # of an executor's numbers: minutes, GPUs, cores, GB
+
+
 @dataclass(frozen=True)
 class Wishes:
     """What a command asks of its executor, beside the runs: its folder, and `ditbench.options.EngineOptions`."""
@@ -58,6 +61,8 @@ def options_of(wishes: Wishes, known: Mapping[str, Callable[[str], Any]], free: 
             found[key] = kind(value)
         except ValueError:
             raise BadValue(f"`options` {option!r}: {value!r} is no {kind.__name__}.") from None
+        if kind is not str and not 0 <= found[key] <= LARGEST:  # nor NaN
+            raise BadValue(f"`options` {option!r}: choose from 0 to {LARGEST:,}.")
     return found
 
 

@@ -30,7 +30,6 @@ MFU = 0.12
 MFU_SOURCE = "DiT-XL/2 at batch 256 on eight A100, 1.71 steps/s as U-DiT's authors report it, is 12.5 %"
 
 _FLOAT = 4  # bytes: weights, gradients and moments are float32 at every precision
-_MOMENTS = {"adamw": 2, "adan": 4}  # tensors that the optimiser keeps of each weight
 
 
 @dataclass(frozen=True)
@@ -204,7 +203,7 @@ def speed_of(load: Workload, machine: Machine, profile: Profile | None) -> Speed
 def memory_of(config: RunConfig, load: Workload, machine: Machine, profile: Profile | None) -> PeakEstimate:
     """A profile's peak with as many images as a pass has, or what the parameters alone take."""
     recipe, cost = config.recipe, load.cost
-    trained = _FLOAT * (cost.parameters + (1 + _MOMENTS[recipe.optimizer]) * cost.trainable_parameters)
+    trained = _FLOAT * (cost.parameters + (1 + recipe.moments) * cost.trainable_parameters)
     average = _FLOAT * cost.parameters  # the EMA, which no profile has
     fixed = (trained + average) / (machine.gpus if machine.shard else 1)
     sampling = average if machine.shard else 0
@@ -328,7 +327,7 @@ def _disk(config: RunConfig, load: Workload) -> Disk:
     cost, (channels, height, width) = load.cost, load.image_shape
     both = 2 * _FLOAT * cost.parameters
     return Disk(
-        checkpoint=both + _MOMENTS[config.recipe.optimizer] * _FLOAT * cost.trainable_parameters,
+        checkpoint=both + config.recipe.moments * _FLOAT * cost.trainable_parameters,
         weights=both,
         samples=config.track.evaluation.samples * channels * height * width,
     )

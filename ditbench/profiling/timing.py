@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..components import DenoiserSpec, Selection
+from ..denoiser.bounds import without_memory
 from ..denoiser.cost import cost_of_selection
 from ..denoiser.interface import example_batch, loss_of, perturb
 from ..errors import DitbenchError
@@ -19,8 +20,12 @@ from ..runtime.environment import describe, find_device
 from ..runtime.memory import device_used, peak_memory, reset_peak, resident
 from ..runtime.precision import Clock, CompileWatch, Precision, autocast, products, resolve
 from ..tracks.architecture import ArchitectureFacts
+from ..training.fitting import Kept, check_fits
 from .energy import Joules, energy_counter
 from .hardware import VERSION, dense_peak
+
+_KEPT = Kept(moments=2, averages=0)  # AdamW, and no EMA
+_SMALLER = "give a smaller `batch_size`"
 
 
 def profile(selection: Selection, architecture: ArchitectureFacts, setup: Setup, turn: Turn) -> Profile:
@@ -79,8 +84,8 @@ def check(selections: Sequence[Selection], specs: Sequence[DenoiserSpec], how: H
     found = find_device(how.device)
     for selection, spec in zip(selections, specs, strict=True):
         try:
-            with torch.device("meta"):
-                selection.build(spec)
+            with without_memory(selection.label):
+                check_fits(selection.label, selection.build(spec), spec, _KEPT, how.batch_size, found, remedy=_SMALLER)
         except DitbenchError:
             raise
         except Exception:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..components import DenoiserSpec, load
+from ..denoiser.bounds import without_memory
 from ..denoiser.cost import cost_of, recomputed_macs
 from ..registry import Registry, pick
 from ..runtime import precision
@@ -40,7 +41,7 @@ def _count(config: RunConfig, registry: Registry, on_gpu: bool) -> Workload:
     device = torch.device("cuda" if on_gpu else "cpu")  # only its kind is looked at
     spec = spec_of(track.model_copy(update={"objective": config.objective}), registry)
     build = load(registry.architectures[config.architecture].build)
-    with torch.device("meta"):
+    with without_memory(config.label):
         network = build(spec, **config.build_settings)
         cost = cost_of(network, spec)
         recomputed = recomputed_macs(network, spec) if recipe.checkpointing else 0

@@ -19,6 +19,13 @@ def peak_resident() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
+def capacity(device: torch.device) -> int:
+    """Bytes of memory that the device has in all; on a CPU, the machine."""
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    return int(psutil.virtual_memory().total)
+
+
 def resident() -> int:
     """Bytes of this process that are resident now."""
     return int(psutil.Process().memory_info().rss)

@@ -20,9 +20,11 @@ from .budget import FLOPS_RULE, Budget
 from .config import Ruleset, RunConfig, check_seeds
 from .deviation import Deviation
 from .lookup import resolve_track
+from .settings import check_option, check_options
 from .track import EvaluationChoice, ObjectiveChoice, Recipe, Track
 
-_DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
+MOST_RUNS = 10_000  # of one plan
+_DEVICE = re.compile(r"auto|cpu|cuda(:[0-9]|:[1-9][0-9])?")  # torch counts no further than 127
 
 
 @takes(RunOptions)
@@ -38,6 +40,10 @@ def make_plan(
     `track` is a name or a file. Raises `DitbenchError` for an unknown architecture, size, option, track, metric, data
     set, device or a bad value. The device may be ``auto``; the executor's preflight resolves it.
     """
+    check_options(RunOptions, options)
+    check_option("track", str, track)
+    check_option("architectures", Sequence[str], architectures)
+    _check_count(len(architectures), len(check_seeds(seeds)))
     resolved = resolve_track(registry, track)
     chosen, deviations = measured_otherwise(registry, resolved, options["samples"], options["features"])
     budget = _check(registry, chosen, architectures, options)
@@ -64,8 +70,8 @@ def _check(registry: Registry, track: Track, architectures: Sequence[str], optio
     find_dataset(registry, track, options["data"])
     if not architectures:
         raise BadValue("No architecture chosen. Name some with `architectures` dit,uvit or see ditbench list.")
-    if not 0 < (seconds := options["checkpoint_seconds"]) < float("inf"):
-        raise BadValue(f"Checkpoints every {seconds} s: choose a positive number of seconds.")
+    if not 0 < (seconds := options["checkpoint_seconds"]) <= 1e7:
+        raise BadValue(f"Checkpoints every {seconds} s: choose a positive number of seconds, up to 1e7.")
     return budget
 
 
@@ -77,6 +83,14 @@ def _built(registry: Registry, selection: Selection, track: Track, options: RunO
         "recipe": fit_memory(selection, recipe, options["micro_batch"], options["checkpointing"]),
         "objective": objective,
     }
+
+
+def _check_count(architectures: int, seeds: int) -> None:
+    if architectures * seeds > MOST_RUNS:
+        raise BadValue(
+            f"{architectures:,} architectures with {seeds:,} seeds are {architectures * seeds:,} runs; a plan has at "
+            f"most {MOST_RUNS:,}, so {MOST_RUNS // architectures:,} seeds."
+        )
 
 
 def _refuse_twice(runs: Sequence[RunConfig]) -> None:

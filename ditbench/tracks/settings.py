@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import inspect
+import reprlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import pydantic
 
 from ..components import Value
-from ..errors import BadValue
+from ..errors import BadValue, one_line
+from ..options import About, described
 from ..storage.schema import first_fault
 
 _STRICT = pydantic.ConfigDict(strict=True, allow_inf_nan=False)
@@ -42,3 +44,23 @@ def _by_name(one: inspect.Parameter) -> inspect.Parameter:
     kind = one.kind if one.kind is one.VAR_KEYWORD else one.KEYWORD_ONLY
     of_default = type(one.default) if isinstance(one.default, Value) else Any
     return one.replace(kind=kind, annotation=of_default if one.annotation is one.empty else one.annotation)
+
+
+def check_options(options: type, given: Mapping[str, Any]) -> None:
+    """`BadValue` for the first of the given options that has not its type, or lies beyond its range."""
+    for name, (kind, about) in described(options).items():
+        if name in given:
+            check_option(name, kind, given[name], about)
+
+
+def check_option(name: str, kind: Any, value: Any, about: About | None = None) -> None:
+    """The same of one; a text is no sequence of texts, and an iterator is none either: it can be read but once."""
+    shown = f"`{name}` {reprlib.repr(value)}"
+    try:
+        pydantic.TypeAdapter(kind).validate_python(value, strict=True)
+    except pydantic.ValidationError as error:
+        raise BadValue(f"{shown}: {one_line(error.errors()[0]['msg'])}.") from None
+    if about is None or value is None:
+        return
+    if (about.least is not None and value < about.least) or (about.most is not None and value > about.most):
+        raise BadValue(f"{shown}: choose from {about.least:,} to {about.most:,}.")

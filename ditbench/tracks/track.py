@@ -13,6 +13,7 @@ from pydantic import Field
 
 from ..components import Space, Value
 from ..errors import BadFile, BadValue
+from ..options import IMAGES, SAMPLES
 from ..storage.reading import read_toml
 from ..storage.schema import Fraction, Frozen, Name, digest, first_fault
 from .budget import Budget
@@ -22,7 +23,7 @@ FOR_MEMORY = ("micro_batch", "checkpointing")  # of a recipe
 
 # Ranges end where nobody means it any more, and long before a machine would hang on it.
 Share = Annotated[float, Field(ge=0, lt=1)]  # 1 would leave nothing
-Images = Annotated[int, Field(gt=0, le=1_000_000)]  # in one batch
+Images = Annotated[int, Field(ge=IMAGES[0], le=IMAGES[1])]  # in one batch
 Side = Annotated[int, Field(gt=0, le=16_384)]  # pixels
 Channels = Annotated[int, Field(gt=0, le=65_536)]
 MetricName = Annotated[str, Field(pattern=r"^[^/]+(/[^/]+)?$")]
@@ -81,6 +82,11 @@ class Recipe(Frozen, strict=True):
     # * what a device's memory asks for: it changes no result but by rounding, so a run may set it and no hash has it
 
     @property
+    def moments(self) -> int:
+        """Tensors that the optimiser keeps of each weight."""
+        return {"adamw": 2, "adan": 4}[self.optimizer]
+
+    @property
     def learns(self) -> dict[str, Any]:
         """The fields that have a say in what is learned."""
         return self.model_dump(exclude=set(FOR_MEMORY))
@@ -112,7 +118,7 @@ class SamplerChoice(Frozen, strict=True):
 class EvaluationChoice(Frozen, strict=True):
     """What is measured on the samples."""
 
-    samples: Annotated[int, Field(ge=20, le=10_000_000)]
+    samples: Annotated[int, Field(ge=SAMPLES[0], le=SAMPLES[1])]
     labels: Literal["balanced", "random"] = "balanced"  # image i has class i mod classes; or drawn from the seed
     features: str  # the feature extractor of all metrics that name none
     metrics: Annotated[
@@ -157,6 +163,12 @@ class Track(Frozen, strict=True):
         if self.space == "pixel" and self.data.posterior != "sample":
             raise ValueError("posterior is of latents, and the space is pixel")
         return self
+
+    @property
+    def image_bytes(self) -> int:
+        """Of one sample as an image, one byte for each colour of a pixel, as far as the track tells."""
+        colours = 3 if self.space == "latent" else self.data.channels or 1
+        return colours * self.data.resolution**2
 
     @property
     def hash(self) -> str:

@@ -1,3 +1,4 @@
+import json
 import shutil
 
 import numpy as np
@@ -142,3 +143,12 @@ def test_a_bad_folder_is_one_line(harm, fault, copy):
 def test_a_missing_one_is_one_line(name, fault):
     with pytest.raises(BadFile, match=fault):
         load_autoencoder(name, offline=True)
+
+
+@pytest.mark.parametrize("scale", [-0.18215, "0.18215", True, [0.5], 1e400])
+def test_a_scaling_factor_that_is_no_number_above_0_is_one_line(tmp_path, scale):
+    folder = write_autoencoder(tmp_path / "autoencoder")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "scaling_factor": scale}))
+    with pytest.raises(BadFile, match=r"has a scaling_factor of .*, no number above 0"):
+        load_autoencoder(str(folder))
