@@ -294,7 +294,7 @@ def test_a_track_with_another_objective_sampler_and_guidance(tmp_path, install):
         (
             'name = "iddpm"',
             'name = "iddpm"\nsettings = { schedule = "cosine" }',
-            "'iddpm' .* schedule 'cosine' is none of",
+            "'iddpm' .* schedule: Input should be 'linear' or 'scaled-linear', not 'cosine'",
         ),
         ("label_dropout = 0.1", "label_dropout = 0.0", "guidance needs a label_dropout above 0"),
     ):

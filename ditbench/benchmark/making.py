@@ -26,11 +26,18 @@ def make_components(track: Track, registry: Registry) -> None:
             raise BadValue(f"{what}, can't be loaded: {one_line(error)}.") from None
     make_objective(track.objective, track.name, registry)
     make_optimizer(track.recipe, [torch.nn.Parameter(torch.zeros(1))])
+
+
+def check_extractors(track: Track, registry: Registry) -> None:
+    """`BadValue` if an extractor's library is missing, or it does not understand what the track says of its images.
+
+    A run looks at the images themselves, and a rehearsal measures nothing.
+    """
+    shape = _image_shape(track)
     for _, name in track.evaluation.choices:
-        extractor, shape = registry.extractors[name], _image_shape(track)
-        builder_of(extractor)
+        builder_of(registry.extractors[name])
         if shape is not None:
-            check_shape(extractor, shape)
+            check_shape(registry.extractors[name], shape)
 
 
 def make_components_of(config: RunConfig, registry: Registry) -> None:

@@ -51,7 +51,7 @@ def check(
     All that are installed, unless some are named. Every component is made, without data. Exit code 2 at the first
     fault.
     """
-    from ..benchmark.making import make_components
+    from ..benchmark.making import check_extractors, make_components
     from ..tracks.lookup import check_size, open_track, resolve_track
 
     registry = installed()
@@ -59,6 +59,7 @@ def check(
         track = resolve_track(registry, name)
         check_size(registry, track)
         make_components(track, registry)
+        check_extractors(track, registry)
         standing = "as published" if open_track(registry, name).published else "in no ledger"
         tell(f"{track.name} {track.version} {track.hash} {standing}")
 

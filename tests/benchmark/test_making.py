@@ -5,7 +5,7 @@ import tomllib
 import tomli_w
 from wrong_values import WRONG, whole, wrong_tracks
 
-from ditbench.benchmark.making import make_components
+from ditbench.benchmark.making import check_extractors, make_components
 from ditbench.errors import DitbenchError
 from ditbench.registry import Registry
 from ditbench.tracks.lookup import check_size, resolve_track
@@ -20,6 +20,7 @@ def checked(path):
     track = resolve_track(REGISTRY, str(path))
     check_size(REGISTRY, track)
     make_components(track, REGISTRY)
+    check_extractors(track, REGISTRY)
     return track
 
 
