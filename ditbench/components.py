@@ -109,7 +109,7 @@ class Option:
     """One ablation axis of an architecture, set by ``+name=value`` on the command line."""
 
     default: Value | None  # None: the network decides from the spec
-    choices: tuple[Value, ...] = ()  # empty: any value of the default's type
+    choices: tuple[Value, ...] = ()  # empty: any value of the default's type; below 0 only if the default is not above
     doc: str = ""
 
     def __post_init__(self) -> None:
