@@ -19,6 +19,7 @@ from .executors.trackers import start
 from .leaderboard.build import write_run_tables
 from .metrics.weights import has_weights, require_weights
 from .options import CampaignOptions, EngineOptions, RunOptions, only, takes
+from .records.facts import Environment
 from .records.record import Record, read_runs
 from .registry import Registry, pick
 from .storage.claims import refuse_held
@@ -118,6 +119,8 @@ def _execute(jobs: Sequence[Job], engine: Engine, listener: Silent, folder: Path
     for job in jobs:
         if job.config.run_id in records:
             job.check_milestones(records[job.config.run_id])
+    for told in _finished_elsewhere(jobs, read_runs(folder)):
+        listener.repeating(told)
     listener.planned(jobs, list(records.values()))
     waiting = [job for job in jobs if (done := records.get(job.config.run_id)) is None or job.lacks(done)]
     try:
@@ -127,6 +130,31 @@ def _execute(jobs: Sequence[Job], engine: Engine, listener: Silent, folder: Path
     finally:
         write_run_tables(read_runs(folder), folder)
     return [records[job.config.run_id] for job in jobs]
+
+
+def _finished_elsewhere(jobs: Sequence[Job], found: Sequence[Record]) -> list[str]:
+    """In a line for each class of hardware: how many of the runs are finished on it, and how to take these up."""
+    known = {record.run_hash: record.environment for record in found if record.status == "finished"}
+    others = {environment.hardware: environment for environment in known.values() if environment is not None}
+    lines = []
+    for hardware, there in others.items():
+        now = [job for job in jobs if job.config.hardware != hardware and job.config.hash not in known]
+        again = [job for job in now if job.config.model_copy(update={"hardware": hardware}).hash in known]
+        if again:
+            are = "is" if len(again) == 1 else "are"
+            how = _otherwise(there, again[0].environment)
+            lines.append(f"{len(again)} of these runs {are} finished already, but {how}")
+    return lines
+
+
+def _otherwise(there: Environment, here: Environment) -> str:
+    """What keeps a run that was finished there from being taken up here."""
+    if there.threads == here.threads or there.model_copy(update={"threads": here.threads}).hardware != here.hardware:
+        return f"on {there.hardware}. This is {here.hardware}, where they are runs of their own."
+    return (
+        f"with {there.threads} threads each. Here they have {here.threads} and are runs of their own; "
+        f"OMP_NUM_THREADS={there.threads * here.parallel} takes up the finished ones."
+    )
 
 
 def _fetch_weights(choices: Sequence[tuple[str, str]], registry: Registry, offline: bool, listener: Silent) -> None:

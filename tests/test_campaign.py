@@ -11,13 +11,14 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from records import ENVIRONMENT, finished
 from safetensors.numpy import load_file
 
 import ditbench
 from ditbench import campaign
 from ditbench.errors import BadFile, BadValue, DitbenchError, RunBusy, UnknownName
 from ditbench.executors.jobs import Job, _ending, carry_out
-from ditbench.records.record import read_record
+from ditbench.records.record import identity, read_record
 from ditbench.registry import Registry
 from ditbench.runtime.progress import Watch
 from ditbench.storage import claims
@@ -41,6 +42,13 @@ class Ears(campaign.Silent):
             self.at(config, progress)
 
 
+ELSEWHERE = [  # on what a run of which seed was finished before
+    (ENVIRONMENT, 0),
+    (ENVIRONMENT, 1),
+    (ENVIRONMENT.model_copy(update={"cpu": "Another", "threads": 8}), 2),
+]
+
+
 def run(out, *architectures, **more):
     return campaign.run("tiny", architectures, out=out, device="cpu", **more)
 
@@ -53,6 +61,26 @@ def run_process():
     """The process that carries out the current run: of those forked from the server, the newest."""
     found = [p for p in psutil.Process().children(recursive=True) if p.status() != "zombie" and not p.children()]
     return max(found, key=lambda p: p.create_time())
+
+
+def test_runs_that_other_threads_or_another_machine_finished_are_told_with_the_way_to_take_them_up():
+    (config,) = make_plan(Registry.installed(), "tiny", ["toy"], device="cpu")
+    there = [config.model_copy(update={"hardware": env.hardware, "seed": seed}) for env, seed in ELSEWHERE]
+    done = [
+        finished().model_copy(update={**identity(one), "environment": env})
+        for one, (env, _) in zip(there, ELSEWHERE, strict=True)
+    ]
+    now = ENVIRONMENT.model_copy(update={"threads": 8, "parallel": 2})
+    plan = [config.model_copy(update={"hardware": now.hardware, "seed": seed}) for seed in range(4)]
+    jobs = [Job(one, Path("nowhere"), now) for one in plan]
+    assert campaign._finished_elsewhere(jobs, done) == [
+        "2 of these runs are finished already, but with 2 threads each. Here they have 8 and are runs of their own; "
+        "OMP_NUM_THREADS=4 takes up the finished ones.",
+        "1 of these runs is finished already, but on Another, 8 threads. This is A processor, 8 threads, where they "
+        "are runs of their own.",
+    ]
+    here = finished().model_copy(update={**identity(plan[0]), "environment": now})
+    assert campaign._finished_elsewhere(jobs[:1], [here, *done]) == []
 
 
 def test_a_finished_run_leaves_everything_and_is_skipped_the_next_time(tmp_path):

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 
 import rich.progress
+import typer
 from rich.console import Console
 from rich.progress import BarColumn, SpinnerColumn, TaskID, TaskProgressColumn, TextColumn
 from rich.table import Table
@@ -36,6 +37,13 @@ _WIDEST = 10_000  # columns of a terminal in which no table wraps
 _LINE_EVERY = 10.0  # seconds between plain lines of one run
 
 
+class Quiet(Silent):
+    """Says only what would cost hours to learn later, on standard error."""
+
+    def repeating(self, told: str) -> None:
+        typer.echo(f"ditbench: {told}", err=True)
+
+
 class Lines(Silent):
     """Plain lines, for logs and pipes."""
 
@@ -61,6 +69,9 @@ class Lines(Silent):
     def checking(self, progress: Progress) -> None:
         if self._is_news("", progress):
             self.say(_checked(progress))
+
+    def repeating(self, told: str) -> None:
+        self.say(told)
 
     def planned(self, jobs: Sequence[Job], settled: Sequence[Record]) -> None:
         self._names = {

@@ -39,12 +39,11 @@ def run(
     Finished runs are skipped and interrupted ones resumed. Exit code 1: some run did not finish.
     """
     from .. import campaign
-    from ..executors.listeners import Silent
     from .console import make_console
-    from .display import Lines, Live
+    from .display import Lines, Live, Quiet
 
     console = make_console()
-    listener = Silent() if quiet else Live(console) if console.is_terminal else Lines(console)
+    listener = Quiet() if quiet else Live(console) if console.is_terminal else Lines(console)
     try:
         records = campaign.run(track, plugins.split(","), parse_seeds(seeds), listener=listener, **options)
     except NoRecordsYet as told:

@@ -24,6 +24,9 @@ class Silent:
     def checking(self, progress: Progress) -> None:
         """How far the data is prepared, or the reference read."""
 
+    def repeating(self, told: str) -> None:
+        """Some runs are finished on other hardware, or with other threads, and begin anew here: a line that says so."""
+
     def planned(self, jobs: Sequence[Job], settled: Sequence[Record]) -> None:
         """All runs of the command, and the records of those that are done already."""
 
@@ -57,6 +60,10 @@ class Together(Silent):
     def checking(self, progress: Progress) -> None:
         for listener in self.listeners:
             listener.checking(progress)
+
+    def repeating(self, told: str) -> None:
+        for listener in self.listeners:
+            listener.repeating(told)
 
     def planned(self, jobs: Sequence[Job], settled: Sequence[Record]) -> None:
         for listener in self.listeners:
