@@ -239,6 +239,8 @@ EXTRACTORS = (
         outputs=("features", "logits", "spatial"),
         metrics=("fid", "sfid", "kid", "is", "precision", "recall"),
         resize="bilinear as TensorFlow 1 has it, to 299",
+        width=2048,
+        classes=1008,
         description="the Inception-v3 of FID, by torch-fidelity, bit for bit TensorFlow's; 95 MB to fetch",
     ),
     Extractor(
@@ -253,6 +255,7 @@ EXTRACTORS = (
         metrics=("fd", "kid", "precision", "recall"),
         resize="bilinear as TensorFlow 1 has it, to 224",
         extra="dinov2",
+        width=1024,
         description="DINOv2 ViT-L/14's class token, prepared as torch-fidelity does; 1.2 GB to fetch",
     ),
     Extractor(
@@ -266,6 +269,8 @@ EXTRACTORS = (
         outputs=("features", "logits"),
         metrics=("fid", "kid", "is", "precision", "recall"),
         resize="bilinear, antialiased, to 224",
+        width=1280,
+        classes=1000,
         description="an ImageNet classifier that is installed with ditbench: natural images without a download",
     ),
     Extractor(
@@ -279,6 +284,8 @@ EXTRACTORS = (
         outputs=("features", "logits"),
         metrics=("fid", "kid", "is", "precision", "recall"),
         image_shape=(1, 8, 8),
+        width=64,
+        classes=10,
         description="a small classifier of the 8x8 digits, whose weights ship with ditbench",
     ),
     Extractor(
@@ -292,6 +299,8 @@ EXTRACTORS = (
         outputs=("features", "logits"),
         metrics=("fid", "kid", "is", "precision", "recall"),
         image_shape=(1, 32, 32),
+        width=128,
+        classes=10,
         description="a small classifier of Fashion-MNIST at 32x32, whose weights ship with ditbench",
     ),
 )

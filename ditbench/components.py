@@ -369,6 +369,8 @@ class Extractor:
     image_shape: tuple[int, int, int] | None = None  # the only (C, H, W) it understands; None: RGB of any size
     extra: str = ""  # the extra of ditbench that brings its library
     description: str = ""
+    width: int = 0  # F of its features, by which records' KID and FID are held against each other; 0: not told
+    classes: int = 0  # of its logits, above which no Inception Score is; 0: not told
 
     def __post_init__(self) -> None:
         check_name("extractor", self.name)

@@ -19,6 +19,8 @@ from .options import AsJson, offers
 from .output import Commands, tell
 
 if TYPE_CHECKING:
+    from ..components import DenoiserSpec, Selection
+    from ..records.facts import Cost
     from ..records.record import Record
     from ..records.validation.files import CheckedFile
     from ..records.verification import Verification
@@ -78,13 +80,20 @@ def validate(
     """
     from ..records.validation.files import validate as check
 
-    checked = check(paths, installed())
+    checked = check(paths, installed(), _count)
     if as_json:
         tell(json.dumps([_checked(one) for one in checked], indent=1))
     else:
         _tell_checked(checked)
     if any(one.faults for one in checked):
         raise typer.Exit(EXIT_FAILED)
+
+
+def _count(selection: Selection, spec: DenoiserSpec) -> Cost:
+    """What a denoiser costs; torch is loaded where a record asks for that."""
+    from ..denoiser.cost import cost_of_selection
+
+    return cost_of_selection(selection, spec)
 
 
 def _checked(one: CheckedFile) -> dict[str, object]:

@@ -31,7 +31,7 @@ TODAY = date(2026, 1, 3)
 
 def put(folder, record, grid=None):
     """A run's directory, with all that a run leaves; and where."""
-    grid = png() if grid is None else grid
+    grid = png(chunk(b"IDAT", record.run_id.encode())) if grid is None else grid
     weights, names = record.run_id.encode(), ("ema.safetensors", "samples.png")
     if record.status == "finished":
         sums = [hashlib.sha256(content).hexdigest() for content in (weights, grid)]

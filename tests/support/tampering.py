@@ -257,6 +257,6 @@ TAMPERED = {
 SEALED = {  # what nothing but the seal can tell
     "another processor": to("environment.cpu", "A slow one"),
     "another submitter": to("submission", {"by": "mallory", "date": "2026-01-02", "weights": None}),
-    "another date": to("created", "2020-01-01T00:00:00Z"),
+    "another date": to("created", "2026-01-01T00:00:00Z"),
     "other images": to("sampling.images_sha256", "0" * 64),
 }

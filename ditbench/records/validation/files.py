@@ -47,10 +47,11 @@ from ..verification import (
 from .faults import Faults, differs, short, shown
 from .folder import RECORDS, as_submitted, grid_of, is_committed, picture_only, strays, tells_no_path
 from .json_files import doubles, oddities, read_object
-from .known import Known
+from .known import Counter, Known
 from .metrics import metrics_of_evaluation
+from .plausible import in_time, not_before
 from .rows import faults_between
-from .run import faults_of, measured_faults, not_ahead
+from .run import faults_of, measured_faults
 from .training import training_of
 
 MAX_FAULTS = 200  # of a file that are told
@@ -75,13 +76,13 @@ class CheckedFile:
         return [*told, f"{self.path}: and {more} more"] if more > 0 else told
 
 
-def validate(paths: Sequence[Path], registry: Registry) -> list[CheckedFile]:
+def validate(paths: Sequence[Path], registry: Registry, count: Counter | None = None) -> list[CheckedFile]:
     """Check files, and folders through and through, each by itself and the runs beside each other.
 
-    The metrics and samplers in the registry are those whose numbers can be computed again. `BadFile` if a path leads
-    nowhere, or there is no record.
+    The metrics and samplers in the registry are those whose numbers can be computed again; `count` counts the cost of
+    its architectures. `BadFile` if a path leads nowhere, or there is no record.
     """
-    checked = [check_file(path, registry) for path in _find(paths)]
+    checked = [check_file(path, registry, count) for path in _find(paths)]
     if not checked:
         places = ", ".join(repr(str(path)) for path in paths)
         raise BadFile(f"There is no record in {places}. A record is called {CALLED}.")
@@ -112,9 +113,9 @@ def _with_strays(checked: list[CheckedFile], paths: Sequence[Path]) -> list[Chec
     return list(by_path.values())
 
 
-def check_file(path: Path, registry: Registry) -> CheckedFile:
+def check_file(path: Path, registry: Registry, count: Counter | None = None) -> CheckedFile:
     """Check one file by itself."""
-    known = Known(registry)
+    known = Known(registry, count=count)
     checked = CheckedFile(path, kind_of(path), unchecked=known.unchecked)
     try:
         content = read_object(path)
@@ -282,7 +283,8 @@ def _of(found: Verification, record: Record, known: Known) -> Faults:
     yield from differs("run_id", found.run_id, record.run_id, "the record's")
     yield from differs("record_sha256", found.record_sha256, record.sha256, why)
     yield from differs("run_hash", found.run_hash, record.run_hash, "the record's")
-    yield from not_ahead("created", found.created)
+    yield from in_time("created", found.created)
+    yield from not_before("created", found.created, record.created)
     yield from _another(found, record)
     yield from _compared(found, record)
     facts = {name: getattr(found, name) for name in ("environment", "device", "sampling", "metrics", "training")}

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TypeVar
 
-from ...components import Metric, RawKind, load
+from ...components import DenoiserSpec, Metric, RawKind, Selection, Value, load
 from ...errors import one_line
 from ...registry import Registry
+from ...tracks.architecture import ArchitectureFacts
 from ...tracks.guidance import T
+from ..facts import Cost
 from .faults import short
 
 MAX_NOTES = 50  # of a file that are told
@@ -18,7 +20,10 @@ MAX_STEPS = 100_000  # of more steps than these the evaluations are not counted
 MAX_TIMES = 1_000_000  # evaluations of an image, more than which no sampler needs
 ROUNDING = 1e-3  # of a time
 
+MAX_OPTION = 1000  # of a network with a larger one, say of so many layers, the cost is not counted
+
 Item = TypeVar("Item")
+Counter = Callable[[Selection, DenoiserSpec], Cost]  # of a denoiser's cost: it takes torch, which not all have loaded
 
 
 @dataclass
@@ -27,6 +32,7 @@ class Known:
 
     registry: Registry
     unchecked: list[str] = field(default_factory=list)
+    count: Counter | None = None
 
     def metric(self, name: str) -> Metric | None:
         """The metric of that name."""
@@ -57,6 +63,29 @@ class Known:
         except (Exception, SystemExit) as error:  # anybody's code, which may need what is not installed
             told = f"{type(error).__name__}: {one_line(error)}"
             self._note("sampler", sampler, f"its times of {steps} steps raise {told}")
+            return None
+
+    def settings(self, of: ArchitectureFacts) -> dict[str, Value | None] | None:
+        """What a network of that size and these options is built with; None where its very source is not installed.
+
+        Empty if the source has no such size or option.
+        """
+        architecture = self.registry.architectures.get(of.name)
+        if architecture is None or self.registry.source_sha256(of.name) != of.source_sha256:
+            return None
+        if of.size not in architecture.sizes or not of.options.keys() <= architecture.options.keys():
+            return {}
+        return dict(architecture.settings(of.size, of.options))
+
+    def cost(self, of: ArchitectureFacts, spec: DenoiserSpec) -> Cost | None:
+        """What that network costs, where its very source is installed here and can be counted. Nothing is noted."""
+        large = any(isinstance(value, int | float) and abs(value) > MAX_OPTION for value in of.options.values())
+        if self.count is None or large or not self.settings(of):
+            return None
+        selection = Selection(architecture=self.registry.architectures[of.name], size=of.size, options=of.options)
+        try:
+            return self.count(selection, spec)
+        except (Exception, SystemExit):  # anybody's code, which may need what is not installed, or not take this input
             return None
 
     def _installed(self, kind: str, name: str, found: Item | None) -> Item | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from statistics import fmean
 
 from ...components import Metric
 from ..derived import RawKey, of_raw
@@ -22,10 +23,12 @@ from ..metric_constants import (
     protocol,
 )
 from ..record import Record
+from .extremes import against_each_other, within_the_head
 from .faults import Faults, differs, shown
 from .known import Known
 
 ROUNDING = 1e-3  # of a Fréchet distance: of equal sets it is 0 but for roots of covariances without full rank
+CONVEX = 0.9  # times its value at least: both estimate covariances, from fewer or more samples
 
 
 def metrics_of(record: Record, known: Known) -> Faults:
@@ -60,6 +63,7 @@ def _as_asked(record: Record, place: str, found: Sequence[Measurement], known: K
     choices = record.track.evaluation.choices
     if found:
         yield from differs(place, [one.metric for one in found], [name for name, _ in choices], "its track's")
+    yield from against_each_other(place, found, known)
     for i, (one, (name, extractor)) in enumerate(zip(found, choices, strict=False)):
         field, metric = f"{place}.{i}", known.metric(name)
         yield from differs(f"{field}.samples", one.samples, record.track.evaluation.samples, "its track's")
@@ -99,6 +103,7 @@ def measurement(
     names = [protocol(one.metric, one.samples, name, marks) for name in ([RAW_PIXELS] if on_pixels else extractors)]
     if names and one.protocol not in names:
         yield f"{field}.protocol is {shown(one.protocol)}, should be {' or '.join(map(shown, names))}"
+    yield from within_the_head(field, one, known)
     weights = None if on_pixels else known.weights(one.protocol.partition("/")[2]) or one.features_sha256
     yield from differs(f"{field}.features_sha256", one.features_sha256, weights, "weights of the features in its name")
     if metric:
@@ -136,6 +141,7 @@ def _frechet(field: str, one: Measurement) -> Faults:
         lengths["jackknife"] = JACKKNIFE_PARTS
     yield from _lengths(field, one, lengths, {})
     yield from _terms(field, one.raw.get("terms", ()))
+    yield from _jackknife(field, one.value, one.raw.get("jackknife", ()))
 
 
 def _inception(field: str, one: Measurement) -> Faults:
@@ -144,6 +150,8 @@ def _inception(field: str, one: Measurement) -> Faults:
     for i, value in enumerate(one.raw.get("values", ())):
         if value < 1 - ROUNDING:
             yield f"{field}.raw.values.{i} is {value}, should be at least 1: an Inception Score is"
+        if value > -(-one.samples // IS_SPLITS) + ROUNDING:
+            yield f"{field}.raw.values.{i} is {value}, should be no more than the images of its split"
 
 
 def _kernel(field: str, one: Measurement) -> Faults:
@@ -164,8 +172,24 @@ def _terms(field: str, terms: Sequence[float]) -> Faults:
     """A squared distance of means, and with that of covariances one that is 0 at least."""
     if terms and terms[0] < 0:
         yield f"{field}.raw.terms.0 is {terms[0]}, should not be below 0: it is a square"
+    for covariance in terms[1:2]:
+        if covariance < -ROUNDING * max(1.0, terms[0]):
+            yield f"{field}.raw.terms.1 is {covariance}, should not be below 0: it is a distance of covariances"
     if math.fsum(terms) < -ROUNDING:
         yield f"the sum of {field}.raw.terms is {math.fsum(terms)}, should not be below 0: it is a distance"
+
+
+def _jackknife(field: str, value: float, without: Sequence[float]) -> Faults:
+    """Without a tenth of the samples, a Fréchet distance is on average no smaller than with all: it is convex.
+
+    Squared distances of means are, and of covariances, and the covariance of all holds those of the parts' means.
+    """
+    for i, one in enumerate(without):
+        if one < -ROUNDING:
+            yield f"{field}.raw.jackknife.{i} is {one}, should not be below 0: it is a distance"
+    if without and fmean(without) < CONVEX * value - ROUNDING:
+        least = f"should be {CONVEX * value:.6g} or more, by the value of all samples"
+        yield f"the mean of {field}.raw.jackknife is {fmean(without):.6g}, {least}"
 
 
 def _lengths(field: str, one: Measurement, lengths: dict[RawKey, int], settings: dict[str, int]) -> Faults:

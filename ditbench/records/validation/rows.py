@@ -8,12 +8,13 @@ from itertools import count, islice
 
 from ...storage.schema import digest
 from ..facts import Measurement
-from ..files import WEIGHTS_FILE
+from ..files import GRID_FILE, WEIGHTS_FILE
 from ..record import Record, row_hash
 from ..verification import Tolerance
 from .faults import shown
 
 MISSING_SEEDS = 10  # of a row that are told
+ENOUGH_LOSSES = 10  # of a curve, that no two runs have in common
 FLOORS = Tolerance(0.001, 0.25)  # between the same real images, measured on different machines
 RecordFault = tuple[int, str]  # of which of the records
 
@@ -40,7 +41,7 @@ def _repeated(values: Iterable[object]) -> Iterator[tuple[int, int]]:
 
 
 def _copied(records: Sequence[Record], names: Sequence[str]) -> Iterator[RecordFault]:
-    """No two runs take the same times, and no two seeds or networks give the same weights or images.
+    """No two runs take the same times, and no two seeds or networks give the same weights, images, losses or metrics.
 
     Equal weights are no copy where the same training was done twice: on a like machine, under another budget's name.
     """
@@ -64,10 +65,28 @@ def _times(record: Record) -> tuple[float, ...] | None:
     return tuple(record.training.step_seconds) if record.training else None
 
 
+def _picture(record: Record) -> str | None:
+    return record.files.get(GRID_FILE)
+
+
+def _losses(record: Record) -> tuple[float, ...] | None:
+    """None of a short run: networks that begin by putting out nothing have the same losses at first."""
+    losses = tuple(point.loss for point in record.training.curve) if record.training else ()
+    return losses if len(losses) >= ENOUGH_LOSSES else None
+
+
+def _numbers(record: Record) -> str | None:
+    """What the metric that ranks follows from; no other sample gives just that."""
+    return digest(record.metrics[0].raw) if record.metrics and record.metrics[0].raw else None
+
+
 _TIMES = "training.step_seconds"
 _OF_ONE_RUN: dict[str, Callable[[Record], object]] = {
     f"files.{WEIGHTS_FILE}": _weights,
     "sampling.images_sha256": _images,
+    f"files.{GRID_FILE}": _picture,
+    "training.curve": _losses,
+    "metrics.0.raw": _numbers,
     _TIMES: _times,
 }
 

@@ -1,25 +1,22 @@
 """What in a run's record follows from something else in it, made again. Each check yields the faults that it finds.
 
-Whether a number is likely is not asked here.
+Whether a number is likely is not asked here; whether it is possible, `plausible.py` asks.
 """
 
 from __future__ import annotations
-
-from datetime import UTC, datetime, timedelta
 
 import pydantic
 
 from ...storage.schema import first_fault
 from ...tracks.ledger import data_of, is_published, published, shipped
 from ..record import Record, config_of
+from .cost import cost_of, settings_of
 from .faults import Faults, differs, shown
 from .known import Known
 from .metrics import metrics_of
+from .plausible import dates, hashes, machine, times
 from .sampling import sampling_of
 from .training import training_of
-
-AHEAD = timedelta(days=1)  # clocks and their zones may be wrong by that much
-LEAST_TRAINED = 0.1  # of an inference forward's MACs that training takes at least, whatever it masks
 
 
 def _identity(record: Record) -> Faults:
@@ -85,20 +82,6 @@ def _data(record: Record) -> Faults:
         yield from differs("data.autoencoder", data.autoencoder, asked.autoencoder, why)
 
 
-def _dates(record: Record) -> Faults:
-    yield from not_ahead("created", record.created)
-    if record.raw is not None:
-        yield from not_ahead("raw.created", record.raw.created)
-
-
-def not_ahead(field: str, moment: datetime) -> Faults:
-    """A fault if a moment has no time zone, or is yet to come."""
-    if moment.tzinfo is None:
-        yield f"{field} is {shown(moment.isoformat())}, should have a time zone"
-    elif moment > datetime.now(UTC) + AHEAD:
-        yield f"{field} is {shown(moment.isoformat())}, should not be yet to come"
-
-
 def _machine(record: Record) -> Faults:
     """Device and environment are of one machine, and so are the peaks of memory."""
     kind = record.device.partition(":")[0]
@@ -115,27 +98,17 @@ def _machine(record: Record) -> Faults:
         yield f"memory.training.allocated is {shown(peak.allocated)}, should be part of the reserved {peak.reserved}"
 
 
-def _cost(record: Record) -> Faults:
-    cost = record.cost
-    if cost is None:
-        return
-    for name in ("trainable_parameters", "train_only_parameters"):
-        if getattr(cost, name) > cost.parameters:
-            yield f"cost.{name} is {getattr(cost, name)}, should be part of the {cost.parameters} parameters"
-    if cost.training_macs_per_image < LEAST_TRAINED * cost.macs_per_image:
-        least = f"at least a tenth of the {cost.macs_per_image} of a forward pass"
-        yield f"cost.training_macs_per_image is {cost.training_macs_per_image}, should be {least}"
-
-
 def faults_of(record: Record, known: Known) -> Faults:
     """All that does not hold within a record, as far as the components that it names are known."""
-    for check in (_identity, _track, _ending, _data, _dates, _cost, training_of):
+    for check in (_identity, _track, _ending, _data, dates, hashes, training_of, times):
         yield from check(record)
-    yield from measured_faults(record, known)
+    for ask in (cost_of, settings_of, measured_faults):
+        yield from ask(record, known)
 
 
 def measured_faults(record: Record, known: Known) -> Faults:
     """What does not hold of its machine, its samples and its metrics."""
     yield from _machine(record)
+    yield from machine(record)
     yield from sampling_of(record, known)
     yield from metrics_of(record, known)

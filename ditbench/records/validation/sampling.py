@@ -16,6 +16,7 @@ from ..facts import SamplingFacts
 from ..record import Record
 from .faults import Faults, differs, not_negative, positive, shown
 from .known import ROUNDING, Known
+from .plausible import sampling_times
 
 MAX_LABELS = 1_000_000  # of more samples than these no labels are made
 
@@ -41,6 +42,7 @@ def _samples(record: Record, facts: SamplingFacts, field: str, weights: str, kno
     yield from positive(f"{field}.batch_seconds", facts.batch_seconds)
     yield from _evaluations(record, facts, field, known)
     yield from not_negative(field, {"decode_seconds": facts.decode_seconds})
+    yield from sampling_times(record, facts, field)
     yield from differs(f"the length of {field}.batch_seconds", len(facts.batch_seconds), len(facts.batch_images))
     if len(facts.batch_seconds) == len(facts.batch_images) and min(facts.batch_seconds) > 0:
         rate = sampling_rate(facts.batch_images, facts.batch_seconds)

@@ -1,0 +1,62 @@
+"""The table of what the sizes that ship with ditbench cost on its tracks, by which records are checked.
+
+``python -m ditbench.profiling.shipped`` makes it anew, in about ten minutes: after a change of an architecture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from ..builtins import REFERENCE_ARCHITECTURES
+from ..components import Architecture, DenoiserSpec, Selection
+from ..denoiser.cost import cost_of_selection
+from ..errors import BadValue
+from ..records.validation.sizes import Row, Shipped, read_shipped, write_shipped
+from ..registry import Registry, select
+from ..tracks.plan import train_as
+from ..tracks.track import Track, load_track
+from ..training.spec import make_objective, spec_of
+
+ARCHITECTURES = (*REFERENCE_ARCHITECTURES, "mdtv2")  # all that ship with ditbench
+TRACKS = ("digits", "fashion32", "cifar10", "imagenet64", "imagenet256", "imagenet512")  # likewise
+
+
+def count_shipped(registry: Registry, names: tuple[str, ...] = ARCHITECTURES) -> Shipped:
+    """The table: every size of these architectures with its own options, on every track that it fits."""
+    sources: dict[str, tuple[str, ...]] = {name: (registry.source_sha256(name),) for name in names}
+    rows = [row for name in names for row in rows_of(registry, registry.architectures[name])]
+    return Shipped(sources=sources, rows=tuple(rows))
+
+
+def rows_of(registry: Registry, architecture: Architecture, sizes: tuple[str, ...] = ()) -> Iterator[Row]:
+    """The rows of an architecture's sizes, all of them if none is named."""
+    for size in sizes or architecture.sizes:
+        selection = select(registry, f"{architecture.name}:{size}")
+        for spec in dict.fromkeys(spec for track in _tracks(registry) for spec in _specs(registry, selection, track)):
+            try:
+                cost = cost_of_selection(selection, spec)
+            except BadValue:  # its patches don't fit
+                continue
+            yield Row.of(architecture.name, size, spec, cost)
+
+
+def _tracks(registry: Registry) -> list[Track]:
+    return [load_track(registry.tracks[name]) for name in TRACKS]
+
+
+def _specs(registry: Registry, selection: Selection, track: Track) -> Iterator[DenoiserSpec]:
+    """What the track asks for under each ruleset: an architecture's own may or may not learn a variance."""
+    asked = spec_of(track, registry)
+    yield asked
+    _, native = train_as(registry, selection, track, "native")
+    yield replace(asked, learn_variance=make_objective(native, track.name, registry).learn_variance)
+
+
+def main() -> None:
+    """Count all, and write the table. Sources that gave the same counts before stay in it."""
+    write_shipped(count_shipped(Registry.installed()).after(read_shipped()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+"""What the sizes that ship with ditbench cost on its tracks: a committed table, by which records are checked.
+
+`ditbench.profiling.shipped` makes it. It holds for the sources of plugins that it names: other code costs what it does.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+from ...components import DenoiserSpec
+from ...storage.files import write_text
+from ...storage.schema import Count, Frozen, Name, Sha256, read_checked
+from ..facts import Cost
+
+FILE = Path(__file__).with_name("sizes.json")
+
+
+class Row(Frozen):
+    """A size with its own options, on an input."""
+
+    architecture: Name
+    size: str
+    channels: Count
+    resolution: Count
+    classes: Count
+    space: str
+    learn_variance: bool
+    cost: Cost
+
+    @classmethod
+    def of(cls, architecture: str, size: str, spec: DenoiserSpec, cost: Cost) -> Row:
+        """What was counted, as a row."""
+        names = ("channels", "resolution", "classes", "space", "learn_variance")
+        return cls(architecture=architecture, size=size, cost=cost, **{name: getattr(spec, name) for name in names})
+
+
+class Shipped(Frozen):
+    """The table, and the sources of plugins for which it holds."""
+
+    sources: dict[Name, tuple[Sha256, ...]] = {}  # by architecture
+    rows: tuple[Row, ...] = ()
+
+    def after(self, before: Shipped) -> Shipped:
+        """The same, and for an architecture whose rows are as before also for the sources of before."""
+        sources = dict(self.sources)
+        for name in sources.keys() & before.sources.keys():
+            if self._of(name) == before._of(name):
+                sources[name] = tuple(dict.fromkeys((*sources[name], *before.sources[name])))
+        return self.model_copy(update={"sources": sources})
+
+    def _of(self, architecture: str) -> list[dict[str, object]]:
+        """Its rows, but for training's MACs, of which a record is held to the order of size alone."""
+        trained = {"cost": {"training_macs_per_image"}}
+        return [row.model_dump(exclude=trained) for row in self.rows if row.architecture == architecture]
+
+
+@lru_cache(maxsize=1)
+def read_shipped() -> Shipped:
+    """The table as it is committed."""
+    return read_checked(Shipped, FILE)
+
+
+def write_shipped(table: Shipped, path: Path = FILE) -> None:
+    """Write the table, a line for each row."""
+    sources = Shipped(sources=table.sources).model_dump_json(exclude={"rows"}, indent=1).removesuffix("\n}")
+    rows = ",\n".join(row.model_dump_json() for row in table.rows)
+    write_text(path, f'{sources},\n "rows": [\n{rows}\n ]\n}}\n')
