@@ -1,13 +1,14 @@
 """The command line, which alone prints, exits or imports late."""
 
 # ruff: noqa: I001  (commands stand in --help as they are imported here)
+import os
 import signal
 import sys
 
 import typer
 
 from ..errors import DitbenchError, for_a_line
-from ..runtime.inheritance import clean
+from ..runtime.inheritance import clean, environment
 from . import run
 from . import plan
 from . import status
@@ -64,8 +65,10 @@ def main() -> None:
 
 
 def _code_of_app() -> str | int | None:
+    width = os.environ.get("TERMINAL_WIDTH")  # which typer takes for a number
     try:
-        app()
+        with environment({"TERMINAL_WIDTH": width if width and width.isdecimal() else None}):
+            app()
     except DitbenchError as error:
         typer.echo(f"ditbench: {for_a_line(as_flags(str(error)))}", err=True)
         return EXIT_BAD_INPUT

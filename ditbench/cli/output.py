@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from typing import Any, TextIO
 
 import typer
@@ -72,11 +72,13 @@ def own_standard_output() -> Iterator[None]:
     sys.stdout.flush()
     copy = os.dup(1)
     os.dup2(2, 1)
-    sys.stdout = os.fdopen(copy, "w", encoding=sys.stdout.encoding, errors=sys.stdout.errors)
+    given = sys.stdout = os.fdopen(copy, "w", encoding=sys.stdout.encoding, errors=sys.stdout.errors)
     try:
         yield
     finally:
         sys.stdout = sys.stderr
+        with suppress(OSError):  # nobody reads any more
+            given.close()
 
 
 def _fill_closed() -> None:

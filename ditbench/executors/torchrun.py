@@ -11,6 +11,7 @@ import os
 import pickle
 import pkgutil
 import signal
+import socket
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -20,7 +21,7 @@ from multiprocessing.connection import Connection
 from types import FrameType
 from typing import Any
 
-from ..errors import BadValue
+from ..errors import BadValue, DitbenchError
 from ..records.facts import Environment
 from ..records.files import FILE_NAME
 from ..records.record import Record, read_record
@@ -33,6 +34,9 @@ from .local import Here, InProcess, outcome, preflight
 
 NAME = "torchrun"
 _LOOK = 0.5  # seconds between two looks for an order
+_PATIENCE = 10.0  # seconds for torchrun's store to answer: it is there before the processes are
+_NUMBERS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_PORT")  # of torchrun's variables
+_UNSET = "Start it by torchrun, or unset TORCHELASTIC_RUN_ID."
 _ORDERS = count()  # of this process: rank 0 gives as many as each of the others takes
 
 
@@ -55,10 +59,34 @@ def follows() -> bool:
 
 
 def instead_of(executor: str) -> str:
-    """Where the runs of a command happen that torchrun started; `BadValue` if it should be elsewhere."""
+    """Where the runs of a command happen that torchrun started; `BadValue` if it should be elsewhere.
+
+    `DitbenchError` if the variables say so, but no torchrun is there, as in a shell that one of its processes left.
+    """
+    _knock()
     if executor not in ("process", NAME):
         raise BadValue(f"The executor {executor!r} is not for processes of torchrun; start it without.")
     return NAME
+
+
+def _knock() -> None:
+    """Find torchrun's store, which torch itself would wait for, for a day, deaf to signals."""
+    told = {name: os.environ.get(name, "") for name in _NUMBERS}
+    wrong = next((name for name, value in told.items() if not value.isdecimal()), None)
+    if wrong is not None:
+        raise BadValue(f"{wrong} is {told[wrong]!r}, no number, though torchrun's other variables are set. {_UNSET}")
+    place, deadline = (os.environ["MASTER_ADDR"], int(told["MASTER_PORT"])), time.monotonic() + _PATIENCE
+    while True:
+        try:
+            socket.create_connection(place, _PATIENCE).close()
+            return
+        except (OSError, OverflowError, UnicodeError) as error:
+            if time.monotonic() > deadline or not isinstance(error, ConnectionRefusedError):
+                raise DitbenchError(
+                    f"The environment says that torchrun started this, and none answers at {place[0]}:{place[1]} "
+                    f"({error}). {_UNSET}"
+                ) from None
+        time.sleep(_LOOK)
 
 
 class Torchrun(Here):

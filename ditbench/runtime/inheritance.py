@@ -7,11 +7,14 @@ library's, and would run the script that called us again in every process.
 from __future__ import annotations
 
 import os
+import re
 import sys
 import types
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+
+from ..errors import BadValue
 
 _OURS = Path(__file__).parents[2]  # the folder that ditbench is imported from
 _UNKNOWN_TO_RECORDS = ("NVIDIA_TF32_OVERRIDE", "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE")  # precisions a record can't name
@@ -42,6 +45,13 @@ def apart_from_the_program() -> Iterator[None]:
             yield
         finally:
             sys.modules["__main__"] = program
+
+
+def check_environment() -> None:
+    """`BadValue` for what libraries would pass over without a word, and compute with another number of threads."""
+    threads = os.environ.get("OMP_NUM_THREADS", "1")
+    if not re.fullmatch(r"\s*0*[1-9]\d*\s*(,\s*0*[1-9]\d*\s*)*", threads):
+        raise BadValue(f"OMP_NUM_THREADS is {threads!r}: give a number of threads, 1 or more, or unset it.")
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from types import FrameType
 from typing import Any, TypeVar
 
 from ..errors import DitbenchError
-from .inheritance import apart_from_the_program, environment
+from .inheritance import apart_from_the_program, check_environment, environment
 from .progress import Progress, ProgressCallback
 
 ENDINGS = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)  # what asks a process to end, beside Ctrl-C
@@ -259,6 +259,7 @@ def start_server() -> None:
 
     It outlives the signals that end a command, since whoever is forked from it may have something to save.
     """
+    check_environment()
     try:
         with ignoring_ctrl_c(), apart_from_the_program(), environment({_ASK_NVML: "1"}):
             multiprocessing.resource_tracker.ensure_running()  # which would end the server's deafness

@@ -131,9 +131,12 @@ def folder_of(variable: str) -> Path | None:
     """The folder that a variable of the environment names, with ``~`` followed; None: it is not set."""
     named = os.environ.get(variable)
     try:
-        return Path(named).expanduser() if named else None
+        folder = Path(named).expanduser() if named else None
     except RuntimeError:
         raise DitbenchError(f"{variable} is {named!r}, and there is no such home folder: give a whole path.") from None
+    if folder is not None and exists(folder) and not folder.is_dir():
+        raise DitbenchError(f"{variable} is {named!r}, which is no folder: give another, or unset it.")
+    return folder
 
 
 def whole_path(path: str | Path) -> Path:

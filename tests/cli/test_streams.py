@@ -62,7 +62,7 @@ def test_a_full_disk_is_told_once_at_the_end_and_ends_nothing(stream):
         ("{} list metrics > /dev/full", 1, "ditbench: standard output can't be written (No space left on device); all"),
         ("{} list metrics | head -c 1 > /dev/null; exit ${PIPESTATUS[0]}", 0, ""),
         ("{} list metrics <&- >&- 2>&-", 0, ""),
-        ("PYTHONIOENCODING=ascii {} records --help >&2", 0, "+- Options -"),
+        ("TERMINAL_WIDTH=wide PYTHONIOENCODING=ascii {} records --help >&2", 0, "+- Options -"),
     ],
     ids=["full", "nobody reads", "closed", "not encodable"],
 )

@@ -16,7 +16,7 @@ from test_ranks import PICKY, other_track
 from test_slurm import same
 
 from ditbench import campaign
-from ditbench.errors import BadValue
+from ditbench.errors import BadValue, DitbenchError
 from ditbench.executors import torchrun
 from ditbench.records.record import read_record
 
@@ -89,6 +89,19 @@ def test_what_can_not_be_is_told(tmp_path, as_rank_0, monkeypatch):
     monkeypatch.delenv("RANK")
     with pytest.raises(BadValue, match="is for processes of torchrun"):
         run(tmp_path, "toy", executor="torchrun")
+
+
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_without_a_torchrun_its_variables_are_one_line(tmp_path, as_rank_0, monkeypatch, rank):
+    """They are left in a shell or a container; the processes would wait for a day."""
+    monkeypatch.setattr(torchrun, "_PATIENCE", 0.1)
+    monkeypatch.setenv("RANK", rank)
+    monkeypatch.setenv("MASTER_PORT", "1")
+    with pytest.raises(DitbenchError, match=r"none answers at 127\.0\.0\.1:1 .* or unset TORCHELASTIC_RUN_ID"):
+        run(tmp_path, "toy")
+    monkeypatch.setenv("LOCAL_RANK", "first")
+    with pytest.raises(BadValue, match="LOCAL_RANK is 'first', no number"):
+        run(tmp_path, "toy")
 
 
 def test_a_follower_obeys_until_there_is_no_more(as_rank_0, monkeypatch):

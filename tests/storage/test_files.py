@@ -204,3 +204,10 @@ def test_what_can_be_no_folder_is_told(tmp_path):
     check_folder(tmp_path)
     with pytest.raises(DitbenchError, match="can't be written"):
         make_writable(tmp_path / "a\0b")
+
+
+def test_a_cache_that_is_a_file_is_one_line(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("DITBENCH_CACHE", str(tmp_path / "file"))
+    with pytest.raises(DitbenchError, match=r"DITBENCH_CACHE is '.*file', which is no folder: give another"):
+        cache_folder()
