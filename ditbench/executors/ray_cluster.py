@@ -26,7 +26,7 @@ from ..discovery import metadata_text, owners, plugin_distributions
 from ..errors import BadValue, DitbenchError, one_line
 from ..registry import Registry
 from ..runtime.affinity import processors
-from ..runtime.inheritance import environment
+from ..runtime.inheritance import clean, environment
 from .remote import library_of
 
 OBJECTS = 100 * 2**20  # bytes of Ray's store on this machine; what goes through it is small
@@ -79,7 +79,7 @@ def library() -> Any:
 
 def start_here() -> None:
     """A Ray on this machine, that no other can reach."""
-    with environment(_ALONE | {"RAY_AUTH_TOKEN": os.environ.get("RAY_AUTH_TOKEN", secrets.token_hex(32))}):
+    with clean(), environment(_ALONE | {"RAY_AUTH_TOKEN": os.environ.get("RAY_AUTH_TOKEN", secrets.token_hex(32))}):
         options = {"num_cpus": len(processors()), "object_store_memory": OBJECTS, "include_dashboard": False}
         library().init(address="local", **options, **QUIET)
 

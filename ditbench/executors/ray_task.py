@@ -18,6 +18,7 @@ from ..errors import DitbenchError, RunBusy
 from ..records.facts import Environment
 from ..records.files import FILE_NAME
 from ..records.record import Record, read_record
+from ..runtime.inheritance import leave_out
 from ..runtime.progress import Progress
 from ..storage.claims import CLAIMS, waiting_for
 from ..tracks.config import RunConfig
@@ -48,6 +49,7 @@ class Place:
                     "on storage that all nodes share."
                 )
         os.chdir(self.start)
+        leave_out(self.start)  # which Ray puts there
 
 
 class Mailbox:

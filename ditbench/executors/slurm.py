@@ -20,6 +20,7 @@ from ..errors import BadValue, DitbenchError, NoRecordsYet, RunBusy, one_line
 from ..records.facts import Environment
 from ..records.files import FILE_NAME
 from ..records.record import Record, write_record
+from ..runtime.inheritance import clean
 from ..runtime.progress import ProgressCallback
 from ..storage.claims import sole_writer
 from ..storage.files import make_writable
@@ -287,11 +288,14 @@ def _told_in_one_line() -> Iterator[None]:
 
 @contextmanager
 def _outside_of_a_job() -> Iterator[None]:
-    """Where this command is itself a job, what Slurm told that job must not rule the ones it submits."""
+    """Where this command is itself a job, what Slurm told that job must not rule the ones it submits.
+
+    Nor are tasks to look for modules where we stand.
+    """
     inside = "SLURM_JOB_ID" in os.environ
     hidden: AbstractContextManager[None] = library().helpers.clean_env() if inside else nullcontext()
     configuration = {name: os.environ[name] for name in ("SLURM_CONF",) if name in os.environ}
-    with hidden:
+    with hidden, clean():
         os.environ.update(configuration)
         yield
 

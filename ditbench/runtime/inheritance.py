@@ -47,6 +47,13 @@ def apart_from_the_program() -> Iterator[None]:
             sys.modules["__main__"] = program
 
 
+def leave_out(folder: Path) -> None:
+    """Search a folder for modules no more, if only because it was put first; ditbench's own stays."""
+    first = next((entry for entry in sys.path if _same(entry, folder)), None)
+    if first is not None and not _same(folder, _OURS):
+        sys.path.remove(first)
+
+
 def check_environment() -> None:
     """`BadValue` for what libraries would pass over without a word, and compute with another number of threads."""
     threads = os.environ.get("OMP_NUM_THREADS", "1")
