@@ -197,7 +197,7 @@ def test_evaluate_scores_shows_and_records(ditbench, tmp_path, monkeypatch):
     assert str(tmp_path) not in path.read_text() and socket.gethostname() not in path.read_text()
     (tmp_path / "cut.npz").write_bytes((tmp_path / "noise.npz").read_bytes()[:900])
     errors = ditbench("evaluate", "cut.npz", *arguments[2:], code=2)
-    assert errors.startswith("ditbench: 'cut.npz' holds no readable arr_0") and errors.count("\n") == 1
+    assert errors.startswith("ditbench: 'cut.npz' is no whole .npz") and errors.count("\n") == 1
 
 
 @pytest.mark.parametrize(

@@ -138,7 +138,7 @@ def test_every_end_is_its_runs_alone_and_makes_room_for_the_next(toy, threads, t
     ("options", "told"),
     [
         ({"parallel": 1000}, "1000 runs at a time need a thread each, and torch has {}; give a smaller `parallel`"),
-        ({"parallel": 0}, "0 runs at a time are none"),
+        ({"parallel": 0}, "`parallel` 0: choose from 1 to 10,000"),
         ({"parallel": 2, "executor": "inline"}, "'inline' has no `parallel`"),
     ],
 )

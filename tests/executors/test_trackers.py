@@ -293,7 +293,7 @@ def test_the_id_at_wandb_is_checked(job, offline, caplog):
             "No tracker named 'tensorbord'. Did you mean 'tensorboard'? Known: ",
         ),
         (["--log", "tensorboard"], "--log tensorboard needs the extra: pip install 'ditbench[tensorboard]'\n"),
-        (["--log", "wandb"], "--log wandb: No API key configured. Use `wandb login`"),
+        (["--log", "wandb"], "--log wandb: No API key configured. Use 'wandb login'"),
     ],
 )
 def test_what_can_not_be_used_is_bad_input(toy, tmp_path, monkeypatch, command, arguments, message):
@@ -333,6 +333,7 @@ def test_together_tells_each_in_turn():
         "fetching": (1,),
         "preparing": (1,),
         "checking": (1,),
+        "repeating": (1,),
         "planned": (1, 2),
         "started": (1,),
         "progress": (1, 2),

@@ -4,6 +4,7 @@ import inspect
 import json
 import re
 import shlex
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 import pytest
@@ -200,13 +201,10 @@ def test_what_is_installed_is_the_records_commit_and_the_plugins_version_is_told
 
 
 def test_an_unknown_bundle_of_datatables_is_refused(monkeypatch, tmp_path):
-    (tmp_path / "dt_bundle.js").write_text("export default 1")
-
-    class Installed:
-        def locate_file(self, name):
-            return tmp_path / Path(name).name
-
-    monkeypatch.setattr(assets, "distribution", lambda name: Installed())
+    (tmp_path / "html").mkdir()
+    (tmp_path / "html" / "dt_bundle.js").write_text("export default 1")
+    spec = ModuleSpec("itables", None, origin=str(tmp_path / "__init__.py"))
+    monkeypatch.setattr(assets, "find_spec", lambda name: spec)
     with pytest.raises(BadFile, match=r"Install itables 2\.9\.1"):
         assets.datatables()
 

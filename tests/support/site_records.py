@@ -152,7 +152,7 @@ def hostile(text=HOSTILE, seed=0):
         kept, parent[key] = parent[key], text
         if not _is_record(content):
             parent[key] = kept
-    for part in (content["architecture"]["options"], content["architecture"]["settings"], content["track"]["budgets"]):
+    for part in (content["architecture"]["options"], content["architecture"]["settings"]):
         part[text] = text
     return _record(content)
 
