@@ -275,9 +275,9 @@ def _described(error: BaseException) -> str:
 def select(registry: Registry, text: str, default_size: str = "") -> Selection:
     """Parse ``name[:size][+option=value]...``; without a default the size must be named."""
     head, *pairs = text.strip().split("+")
-    name, _, size = head.partition(":")
+    name, colon, size = head.partition(":")
     architecture = pick("architecture", name, registry.architectures)
-    size = size or default_size
+    size = size if colon else default_size
     if not size:
         raise BadValue(f"{text!r} names no size: write {name}:SIZE, with one of {', '.join(architecture.sizes)}.")
     pick(f"size of {name}", size, architecture.sizes)

@@ -105,7 +105,7 @@ def test_type_hints_have_every_option_too():
             "4 architectures with 10,001 seeds are 40,004 runs; a plan has at most 10,000",
         ),
         ({"seeds": range(10**9)}, "Seeds range(0, 1000000000) are no list"),
-        ({"checkpoint_seconds": 1e300}, "Checkpoints every 1e+300 s"),
+        ({"checkpoint_seconds": 1e300}, "`checkpoint_seconds` is 1e+300"),
         ({"checkpoint_seconds": True}, "`checkpoint_seconds` True"),
     ],
 )

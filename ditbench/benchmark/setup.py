@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import nn
+from torch import Tensor, nn
 
 from ..components import Architecture, DenoiserSpec, Extractor, Metric, Sampler, load
 from ..datasets.autoencoder import Autoencoder, load_autoencoder
@@ -209,10 +209,22 @@ def load_denoiser(config: RunConfig, parts: Parts, weights: Path) -> nn.Module:
     denoiser = build(parts, config).to(parts.device)
     check_file(weights, "file of weights")  # the library would wait for a pipe
     try:
-        denoiser.load_state_dict(load_file(weights))
+        tensors = load_file(weights)
+        _check_numbers(weights, tensors, denoiser)
+        denoiser.load_state_dict(tensors)
     except (OSError, SafetensorError) as error:
         raise BadFile(f"The weights {str(weights)!r} can't be read ({one_line(error)}).") from None
     except RuntimeError as error:  # names or shapes
         reason = one_line(error)[:200]
         raise BadFile(f"The weights {str(weights)!r} are not of {config.label} for {parts.spec}: {reason}.") from None
     return denoiser
+
+
+def _check_numbers(weights: Path, tensors: dict[str, Tensor], denoiser: nn.Module) -> None:
+    """`BadFile` for what loading would round or take silently: whole numbers as weights, infinity, NaN."""
+    for name, own in denoiser.state_dict().items():
+        found = tensors.get(name, own)
+        if found.is_floating_point() != own.is_floating_point():
+            raise BadFile(f"The weights {str(weights)!r} have {found.dtype} in {name!r}, which is {own.dtype}.")
+        if not torch.isfinite(found).all():
+            raise BadFile(f"The weights {str(weights)!r} have an infinite number or NaN in {name!r}.")

@@ -4,6 +4,7 @@
 import os
 import signal
 import sys
+from typing import Any, cast
 
 import typer
 
@@ -49,6 +50,9 @@ __all__ = [
 ]
 
 
+_WrongUse = cast(type[Exception], typer.BadParameter.__mro__[1])  # of all that the parser refuses
+
+
 def main() -> None:
     """Entry point: a user's mistake is one line and exit code 2; a bug keeps its traceback."""
     with own_standard_output(), clean(), forgiving() as faults, as_ctrl_c() as received:
@@ -64,14 +68,31 @@ def main() -> None:
     sys.exit(code)
 
 
-def _code_of_app() -> str | int | None:
+def _code_of_app() -> int | str | None:
+    """The exit code of the command that was asked for; what is wrong with the asking is told."""
     width = os.environ.get("TERMINAL_WIDTH")  # which typer takes for a number
     try:
         with environment({"TERMINAL_WIDTH": width if width and width.isdecimal() else None}):
-            app()
+            code: int | str | None = app(standalone_mode=False)
     except DitbenchError as error:
-        typer.echo(f"ditbench: {for_a_line(as_flags(str(error)))}", err=True)
-        return EXIT_BAD_INPUT
+        return _refuse(as_flags(str(error)))
+    except _WrongUse as error:
+        return _tell_use(error)
     except SystemExit as ended:
         return ended.code
-    return 0
+    return code or 0
+
+
+def _refuse(why: str) -> int:
+    typer.echo(f"ditbench: {for_a_line(why)}", err=True)
+    return EXIT_BAD_INPUT
+
+
+def _tell_use(error: Any) -> int:
+    """What the parser says of an argument, in one line; without any argument, the help as it is."""
+    told = error.format_message().strip()
+    if not told or "Usage:" in told:
+        error.show()
+        return EXIT_BAD_INPUT
+    command = error.ctx.command_path if error.ctx else "ditbench"
+    return _refuse(f"{told.rstrip('.')}. See {command} --help.")

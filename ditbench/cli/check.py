@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..errors import BadValue
 from .app import EXIT_FAILED, app, installed
 from .options import AsJson, installed_architectures
 from .output import tell
 
 if TYPE_CHECKING:
     from ..denoiser.conformance.findings import Report
+
+_TOO_LARGE = "ditbench.denoiser.bounds.TooLarge"  # as a traceback ends with it
 
 
 @app.command(epilog="Example: ditbench check dit:nano+conditioning=in-context --report check.md")
@@ -46,7 +49,10 @@ def check(
 
 
 def _in_its_own_process(name: str, size: str) -> Report:
-    """The report; of a process that died, all that it had found, and that it died."""
+    """The report; of a process that died, all that it had found, and that it died.
+
+    `BadValue` for a network that no machine holds.
+    """
     from ..denoiser.conformance.findings import Finding, Report
 
     with tempfile.TemporaryDirectory() as folder:
@@ -58,6 +64,9 @@ def _in_its_own_process(name: str, size: str) -> Report:
     if done.returncode == 0:
         return report
     last = (done.stderr.strip().splitlines() or [""])[-1]
+    kind, _, why = last.partition(": ")
+    if kind == _TOO_LARGE:
+        raise BadValue(why)
     died = Finding(
         check="survives",
         status="failed",

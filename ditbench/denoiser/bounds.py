@@ -15,9 +15,13 @@ TENSORS = 50_000  # the largest published networks have some hundreds
 NUMBERS = 10**12  # 4 TB of float32
 
 
+class TooLarge(BadValue):
+    """A network that no machine holds."""
+
+
 @contextmanager
 def without_memory(label: str) -> Iterator[None]:
-    """What is built here is on the meta device. `BadValue` once it is larger than anything that trains.
+    """What is built here is on the meta device. `TooLarge` once it is larger than anything that trains.
 
     It ends a loop over a depth of 10**26, too: at its 50,000th tensor of weights.
     """
@@ -27,9 +31,9 @@ def without_memory(label: str) -> Iterator[None]:
         nonlocal tensors, numbers
         tensors, numbers = tensors + 1, numbers + (0 if parameter is None else parameter.numel())
         if tensors > TENSORS:
-            raise BadValue(f"{label} has more than {TENSORS:,} tensors of weights; choose fewer layers.")
+            raise TooLarge(f"{label} has more than {TENSORS:,} tensors of weights; choose fewer layers.")
         if numbers > NUMBERS:
-            raise BadValue(f"{label} has {numbers:,} parameters and more, and at most {NUMBERS:,} can be; choose less.")
+            raise TooLarge(f"{label} has {numbers:,} parameters and more, and at most {NUMBERS:,} can be; choose less.")
 
     hook = register_module_parameter_registration_hook(count)
     try:
@@ -37,7 +41,7 @@ def without_memory(label: str) -> Iterator[None]:
             yield
     except (OverflowError, MemoryError, RuntimeError, TypeError) as error:  # torch says it in any of these
         if isinstance(error, (OverflowError, MemoryError)) or "overflow" in str(error).lower():
-            raise BadValue(f"{label} has tensors that are larger than any memory; choose smaller options.") from None
+            raise TooLarge(f"{label} has tensors that are larger than any memory; choose smaller options.") from None
         raise
     finally:
         hook.remove()

@@ -57,6 +57,8 @@ def _held(content: Mapping[Any, Any]) -> str:
 
 
 def _lack(content: Mapping[Any, Any], wanted: WeightsChoice) -> str:
+    if all(isinstance(value, Tensor) for value in content.values()):
+        return f"{next(name for name in content if not isinstance(name, str))!r} is no name of a tensor"
     if any(isinstance(value, Tensor) for value in content.values()):
         other = next(name for name, value in content.items() if not isinstance(value, Tensor))
         return f"{str(repr(other))[:100]} is {type(content[other]).__name__}, no tensor"

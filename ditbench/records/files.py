@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path, PurePath
 
+from ..storage.files import is_folder
+
 FILE_NAME = "record.json"
 WEIGHTS_FILE, RAW_WEIGHTS_FILE = "ema.safetensors", "raw.safetensors"
 SAMPLES_FILE, GRID_FILE, MILESTONES_FILE = "samples.npz", "samples.png", "milestones.json"
@@ -37,7 +39,8 @@ def record_files(folder: Path) -> list[Path]:
 
 def run_files(folder: Path) -> list[Path]:
     """The records of the run directories in a folder, which a track's folder of runs is."""
-    return [path for path in sorted(folder.glob(f"*/{FILE_NAME}")) if not _is_hidden(path.relative_to(folder))]
+    found = sorted(folder.glob(f"*/{FILE_NAME}")) if is_folder(folder) else []  # no name is too long to ask
+    return [path for path in found if not _is_hidden(path.relative_to(folder))]
 
 
 def json_files(folder: Path) -> list[Path]:

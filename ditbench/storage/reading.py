@@ -9,6 +9,7 @@ import errno
 import json
 import os
 import re
+import reprlib
 import stat
 import tomllib
 from collections.abc import Callable
@@ -169,8 +170,9 @@ def _toml(text: str) -> dict[str, Any]:
     if any(len(re.findall(r"[^.]\.(?=[^.])", word)) > _MAX_PARTS for word in words):
         raise ValueError(f"it has a key of more than {_MAX_PARTS} parts")
     table = tomllib.loads(text)
-    if any(type(value) is int and abs(value) >= MAX_WHOLE for value in _all_values(table)):
-        raise ValueError("it has a whole number beyond 64 bits")
+    for value in _all_values(table):
+        if type(value) is int and abs(value) >= MAX_WHOLE:
+            raise ValueError(f"it has a whole number beyond 64 bits, {reprlib.repr(value)}")
     return table
 
 

@@ -71,7 +71,7 @@ def _check(registry: Registry, track: Track, architectures: Sequence[str], optio
     if not architectures:
         raise BadValue("No architecture chosen. Name some with `architectures` dit,uvit or see ditbench list.")
     if not 0 < (seconds := options["checkpoint_seconds"]) <= 1e7:
-        raise BadValue(f"Checkpoints every {seconds} s: choose a positive number of seconds, up to 1e7.")
+        raise BadValue(f"`checkpoint_seconds` is {seconds}: choose a positive number of seconds, up to 1e7.")
     return budget
 
 

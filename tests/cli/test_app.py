@@ -152,6 +152,10 @@ def test_a_signal_saves_and_says_how_to_resume(toy, tmp_path, wish, code):
         (("--budget", "forever"), "'forever' is no budget"),
         (("--out", "/dev/null/runs"), "The output folder '/dev/null/runs/digits' can't be written"),
         (("--executor", "cloud"), "No executor named 'cloud'"),
+        (("--nproc", "0"), "ditbench: Invalid value for '--nproc': Input should be greater than or equal to 1. See"),
+        (("--nonsense",), "ditbench: No such option: --nonsense. See ditbench run --help."),
+        (("--track",), "ditbench: Option '--track' requires an argument. See"),
+        (("surplus",), "ditbench: Got unexpected extra argument(s) (surplus). See ditbench run --help."),
     ],
 )
 def test_bad_input_is_one_line_and_code_2(ditbench, tmp_path, arguments, message, monkeypatch):

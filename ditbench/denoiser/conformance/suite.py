@@ -11,6 +11,7 @@ from pathlib import Path
 from ...errors import one_line
 from ...registry import Registry, pick, select
 from ...storage.files import write_text
+from ..bounds import TooLarge, without_memory
 from ..interface import DIGITS_SPEC
 from . import building, output, running
 from .findings import Finding, Outcome, Report
@@ -76,9 +77,25 @@ def subject_named(registry: Registry, text: str, size: str) -> Subject:
 
 
 def main(text: str, size: str, target: Path) -> None:
-    """In a process of its own: check, and leave the report at `target` as JSON, also if the network kills it."""
-    for report in examine_in_turn(subject_named(Registry.installed(), text, size)):
+    """In a process of its own: check, and leave the report at `target` as JSON, also if the network kills it.
+
+    Raises `TooLarge` for a network that no machine holds.
+    """
+    subject = subject_named(Registry.installed(), text, size)
+    _refuse_too_large(subject)
+    for report in examine_in_turn(subject):
         write_text(target, report.model_dump_json())
+
+
+def _refuse_too_large(subject: Subject) -> None:
+    """`TooLarge` before the first check would build for ever. What else is wrong with the network, the checks tell."""
+    try:
+        with without_memory(subject.selection.label):
+            subject.selection.build(subject.spec)
+    except TooLarge:
+        raise
+    except Exception:
+        return
 
 
 if __name__ == "__main__":
