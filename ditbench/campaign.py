@@ -23,7 +23,7 @@ from .records.facts import Environment
 from .records.record import Record, read_runs
 from .registry import Registry, pick
 from .storage.claims import refuse_held
-from .storage.files import exists, make_writable
+from .storage.files import make_writable
 from .tracks.config import RunConfig
 from .tracks.plan import find_dataset, make_plan
 from .tracks.settings import check_options
@@ -81,7 +81,6 @@ def _prepare(
     options: CampaignOptions,
 ) -> list[Job]:
     """The runs as jobs that nothing keeps from starting, or a `DitbenchError`."""
-    _check_room(plan, folder)
     make_writable(folder, claimed=True)
     read_runs(folder)  # a damaged record is found now, not after hours of training
     rehearsal = find_dataset(registry, plan[0].track, options["data"])[0].name == "synthetic"  # nothing is measured
@@ -92,15 +91,18 @@ def _prepare(
     jobs = [Job(config, folder / config.run_id, *asked) for config in configs]
     if not engine.waits_for_others:
         _refuse_busy(jobs)
+    _check_room([job.config for job in jobs if job.settled() is None], folder)
     return jobs
 
 
 def _check_room(plan: Sequence[RunConfig], folder: Path) -> None:
-    """`BadValue` if the samples alone can't fit the disk; checkpoints and weights come on top."""
+    """`BadValue` if the samples of these runs alone can't fit the disk; checkpoints and weights come on top."""
+    if not plan:
+        return
     samples, kept = plan[0].track.evaluation.samples, len(plan) if plan[0].keep_samples else 1
-    there = next(place for place in (folder.absolute(), *folder.absolute().parents) if exists(place))
-    each, free = kept * plan[0].track.image_bytes, shutil.disk_usage(there).free
-    if samples * each > free:
+    each, disk = kept * plan[0].track.image_bytes, shutil.disk_usage(folder)
+    free = disk.free
+    if disk.total and samples * each > free:  # some file systems don't tell
         raise BadValue(
             f"{samples:,} samples take {samples * each / 2**30:,.1f} GiB, and {str(folder)!r} has {free / 2**30:,.1f} "
             f"GiB left, enough for {free // each:,}; give fewer `samples`."

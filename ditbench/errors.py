@@ -38,9 +38,9 @@ def for_a_line(message: str) -> str:
 class DitbenchError(Exception):
     """A user's mistake or a condition of their machine; never a bug. Whatever it quotes, it is one line."""
 
-    def __init__(self, text: str = "") -> None:
+    def __init__(self, text: object = "", *more: object) -> None:
         ours = (sys._getframe(1).f_globals.get("__package__") or "").partition(".")[0] == __package__
-        super().__init__(text if ours else _without_backticks(text))
+        super().__init__(text if ours else _without_backticks(str(text)), *more)
 
     def __str__(self) -> str:
         return printable(super().__str__())

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,6 +27,7 @@ from ..tracks.config import RunConfig
 from .setup import Parts, drawing_of
 
 _COUNT = MIN_JACKKNIFED  # images: as many as each part of a metric's code needs to be run
+_MORE = 1000  # for a metric that can't do with so few, if the track draws so many
 _SEEN = 2  # images that an extractor is run on; what it says of them stands for all
 _WIDTH = 32  # numbers of an output that are enough to try a metric, and quick
 _NARROWED: tuple[Output, ...] = ("features", "spatial")
@@ -54,17 +56,23 @@ def rehearse(config: RunConfig, parts: Parts, networks: Networks, real: Mapping[
     real: what the networks make of the real images, of which some are taken. Metrics run by their own code on narrowed
     outputs; one that can't do with these is tried on whole ones.
     """
-    pixels = np.random.default_rng(_DRAW).integers(0, 256, (_COUNT, *parts.image_shape), np.uint8)
-    labels = labels_of(drawing_of(config, parts).plan, np.arange(_COUNT), parts.spec.classes)
+    pixels, labels = _samples(config, parts, _COUNT)
     _try_files(config, parts, pixels, labels)
     if parts.scoring is None:
         return
+    more = min(_MORE, config.track.evaluation.samples)
     seen = {name: _see(network, pixels[:_SEEN], parts.device) for name, network in networks.items()}
     for metric, extractor in parts.scoring.metrics:
         outputs = seen[extractor.name]
         parts.scoring.source.check_widths({name: found.shape[1] for name, found in outputs.items()}, extractor.name)
         scoring = replace(parts.scoring, metrics=((metric, extractor),))
-        _try_metric(scoring, outputs, real[extractor.name], (pixels, labels))
+        _try_metric(scoring, outputs, real[extractor.name], lambda count: _samples(config, parts, count), more)
+
+
+def _samples(config: RunConfig, parts: Parts, count: int) -> tuple[Bytes, Labels]:
+    """Noise in place of samples, (count, C, H, W), with the labels that these would have."""
+    pixels = np.random.default_rng(_DRAW).integers(0, 256, (count, *parts.image_shape), np.uint8)
+    return pixels, labels_of(drawing_of(config, parts).plan, np.arange(count), parts.spec.classes)
 
 
 @torch.inference_mode()
@@ -84,41 +92,52 @@ def _try_files(config: RunConfig, parts: Parts, pixels: Bytes, labels: Labels) -
             raise BadValue(f"The samples of {parts.data.name!r} can't be shown ({one_line(error)}).") from error
 
 
-def _try_metric(scoring: Scoring, seen: dict[Output, Tensor], real: Real, samples: tuple[Bytes, Labels]) -> None:
-    """The one metric of a scoring. What fails on narrowed outputs alone is no fault."""
+def _try_metric(
+    scoring: Scoring,
+    seen: dict[Output, Tensor],
+    real: Real,
+    samples: Callable[[int], tuple[Bytes, Labels]],
+    more: int,
+) -> None:
+    """The one metric of a scoring. What fails on narrowed outputs, or on few images, alone is no fault."""
     ((metric, extractor),) = scoring.metrics
-    for width in (_WIDTH, None):
-        few = {extractor.name: _few(real, width)}
+    last: Exception | None = None
+    for width, count in dict.fromkeys(((_WIDTH, _COUNT), (None, _COUNT), (None, more))):
+        few = {extractor.name: _few(real, width, 2 * count)}  # floors are of halves
         try:
-            scoring.measure({extractor.name: _StandIn(seen, width)}, few, *samples, torch.device("cpu"))
+            scoring.measure({extractor.name: _StandIn(seen, width)}, few, *samples(count), torch.device("cpu"))
             scoring.floors(few)
-        except DitbenchError:
-            raise
         except Exception as error:  # a metric's own code, which may be anybody's, would end the run with it
-            if width is None:
-                reason = one_line(error) or type(error).__name__
-                raise BadValue(
-                    f"Metric {metric.name!r} can't be measured on {scoring.data.name!r} ({reason}): leave it out of "
-                    "the track, or mend its plugin."
-                ) from error
+            last = error
         else:
             return
+    if isinstance(last, DitbenchError):
+        raise last
+    reason = one_line(last) or type(last).__name__
+    raise BadValue(
+        f"Metric {metric.name!r} can't be measured on {scoring.data.name!r} ({reason}): leave it out of the track, or "
+        "mend its plugin."
+    ) from last
 
 
-def _few(real: Real, width: int | None) -> Real:
-    """The first of the real images, for samples and for their floors."""
-    held_out = None if real.held_out is None else _first(real.held_out, width)
-    return Real(Reference(real.reference.sha256, _first(real.reference.features, width)), held_out)
+def _few(real: Real, width: int | None, count: int) -> Real:
+    """Some of the real images, for samples and for their floors."""
+    held_out = None if real.held_out is None else _some(real.held_out, width, count)
+    return Real(Reference(real.reference.sha256, _some(real.reference.features, width, count)), held_out)
 
 
-def _first(features: Features, width: int | None) -> Features:
-    count = 2 * _COUNT  # floors are of halves
+def _some(features: Features, width: int | None, count: int) -> Features:
+    """So many of what is kept, from all over: folders are sorted by class."""
+
+    def some(kept: Any) -> Any:
+        return kept if len(kept) <= count else kept[np.linspace(0, len(kept) - 1, count).astype(np.int64)]
+
     return Features(
         min(features.count, count),
-        {name: _narrow(name, output[:count], width) for name, output in features.outputs.items()},
+        {name: _narrow(name, some(output), width) for name, output in features.outputs.items()},
         {name: _narrowed(name, moments, width) for name, moments in features.moments.items()},
-        None if features.pixels is None else features.pixels[:count],
-        None if features.labels is None else features.labels[:count],
+        None if features.pixels is None else some(features.pixels),
+        None if features.labels is None else some(features.labels),
     )
 
 

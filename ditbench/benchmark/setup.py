@@ -221,10 +221,13 @@ def load_denoiser(config: RunConfig, parts: Parts, weights: Path) -> nn.Module:
 
 
 def _check_numbers(weights: Path, tensors: dict[str, Tensor], denoiser: nn.Module) -> None:
-    """`BadFile` for what loading would round or take silently: whole numbers as weights, infinity, NaN."""
+    """`BadFile` for what loading would round or take silently: whole numbers as weights, infinity, NaN.
+
+    A table of the network's own, such as a mask, may hold infinity.
+    """
     for name, own in denoiser.state_dict().items():
         found = tensors.get(name, own)
         if found.is_floating_point() != own.is_floating_point():
             raise BadFile(f"The weights {str(weights)!r} have {found.dtype} in {name!r}, which is {own.dtype}.")
-        if not torch.isfinite(found).all():
+        if own.isfinite().all() and not found.isfinite().all():
             raise BadFile(f"The weights {str(weights)!r} have an infinite number or NaN in {name!r}.")

@@ -19,6 +19,8 @@ from .options import AsJson, offers
 from .output import Commands, tell
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..components import DenoiserSpec, Selection
     from ..records.facts import Cost
     from ..records.record import Record
@@ -80,7 +82,7 @@ def validate(
     """
     from ..records.validation.files import validate as check
 
-    checked = check(paths, installed(), _count)
+    checked = check(paths, installed(), _counter())
     if as_json:
         tell(json.dumps([_checked(one) for one in checked], indent=1))
     else:
@@ -89,11 +91,19 @@ def validate(
         raise typer.Exit(EXIT_FAILED)
 
 
-def _count(selection: Selection, spec: DenoiserSpec) -> Cost:
-    """What a denoiser costs; torch is loaded where a record asks for that."""
-    from ..denoiser.cost import cost_of_selection
+def _counter() -> Callable[[Selection, DenoiserSpec], Cost]:
+    """What counts a denoiser's cost, each once; torch is loaded where a record asks for that."""
+    found: dict[tuple[str, DenoiserSpec], Cost] = {}
 
-    return cost_of_selection(selection, spec)
+    def count(selection: Selection, spec: DenoiserSpec) -> Cost:
+        from ..denoiser.cost import cost_of_selection
+
+        key = (selection.label, spec)
+        if key not in found:
+            found[key] = cost_of_selection(selection, spec)
+        return found[key]
+
+    return count
 
 
 def _checked(one: CheckedFile) -> dict[str, object]:

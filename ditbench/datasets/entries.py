@@ -61,17 +61,18 @@ def look_into(folder: Path) -> Entries:
 
 
 def look_through(folder: Path) -> Iterator[tuple[Path, Entries]]:
-    """A folder and all below it, links included; `BadFile` names a link that leads back to where it lies."""
-    waiting: list[tuple[Path, frozenset[tuple[int, int]]]] = [(folder, frozenset())]  # with what they lie in
+    """A folder and all below it, links included; `BadFile` names a link to what was there already."""
+    waiting, known = [folder], dict[tuple[int, int], Path]()
     while waiting:
-        here, above = waiting.pop()
+        here = waiting.pop()
         entries = look_into(here)
         seen = here.stat()
         place = (seen.st_dev, seen.st_ino)
-        if place in above:
-            raise BadFile(f"{str(here)!r} is a link to a folder that it lies in; remove it.")
+        if place in known:
+            raise BadFile(f"{str(here)!r} is the folder {str(known[place])!r} once more; remove the link.")
+        known[place] = here
         yield here, entries
-        waiting += [(here / name, above | {place}) for name in entries.folders]
+        waiting += [here / name for name in entries.folders]
 
 
 def trace_of(path: Path) -> Trace:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -121,9 +122,11 @@ def made_of(place: str) -> Path:
         return folder
     raw = list_source(str(folder))
     for manifest in sorted((cache_folder() / "data").glob(f"*/{MANIFEST}")):
-        source = read_manifest(manifest.parent).plan.source
-        if (source.listing, source.stamp) == (raw.listing, raw.stamp):
-            return manifest.parent
+        with suppress(BadFile):  # of other data
+            of = read_manifest(manifest.parent)
+            same = of.plan.source.stamp == raw.stamp or is_known(SAME_IMAGES, of.sha256, raw.stamp)
+            if same and of.plan.source.listing == raw.listing:
+                return manifest.parent
     raise BadFile(f"Nothing is prepared of {str(folder)!r} as it is now: a run does that, or `ditbench data prepare`.")
 
 

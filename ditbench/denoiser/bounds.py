@@ -11,7 +11,7 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from ..errors import BadValue
 
-TENSORS = 50_000  # the largest published networks have some hundreds
+TENSORS = 20_000  # the largest published networks have some hundreds
 NUMBERS = 10**12  # 4 TB of float32
 
 
@@ -23,7 +23,7 @@ class TooLarge(BadValue):
 def without_memory(label: str) -> Iterator[None]:
     """What is built here is on the meta device. `TooLarge` once it is larger than anything that trains.
 
-    It ends a loop over a depth of 10**26, too: at its 50,000th tensor of weights.
+    It ends a loop over a depth of 10**26, too: at its 20,000th tensor of weights.
     """
     tensors = numbers = 0
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -137,8 +139,30 @@ class _Recomputing(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return found
 
 
-def activation_bytes(denoiser: nn.Module, spec: DenoiserSpec) -> int:
+class _Attention(torch.autograd.Function):
+    """Fused attention, as far as what it keeps for the backward pass goes: no map of all tokens by all."""
+
+    @staticmethod
+    def forward(ctx: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+        out = query.new_empty((*query.shape[:-1], value.shape[-1]))
+        ctx.save_for_backward(query, key, value, out)
+        return out
+
+
+class _Fused(TorchFunctionMode):
+    """Takes every `scaled_dot_product_attention` for a fused one."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """One call."""
+        if func is F.scaled_dot_product_attention and len(args) >= 3:
+            return _Attention.apply(*args[:3])
+        return func(*args, **(kwargs or {}))
+
+
+def activation_bytes(denoiser: nn.Module, spec: DenoiserSpec, *, fused: bool = False) -> int:
     """Bytes that one image leaves for the backward pass, in float32 and with attention as it is taken on a CPU.
+
+    fused: with attention as on a GPU, which keeps no map of it; the numbers of a pass are then none.
 
     On the meta device, too, where it costs nothing. What is kept of a weight is not counted.
     """
@@ -149,7 +173,8 @@ def activation_bytes(denoiser: nn.Module, spec: DenoiserSpec) -> int:
             kept[_memory_of(tensor)] = tensor
         return tensor
 
-    with _copied(denoiser) as one, torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+    hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
+    with _copied(denoiser) as one, hooks, _Fused() if fused else nullcontext():
         weights = {_memory_of(parameter) for parameter in one.parameters()}
         x, t, y = _one_image(one, spec)
         loss_of(one.train(), lambda **extra: one(x, t, y, **extra).square().mean())

@@ -75,13 +75,15 @@ def _knock() -> None:
     wrong = next((name for name, value in told.items() if not value.isdecimal()), None)
     if wrong is not None:
         raise BadValue(f"{wrong} is {told[wrong]!r}, no number, though torchrun's other variables are set. {_UNSET}")
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":  # rank 0 opens the store itself, later
+        return
     place, deadline = (os.environ["MASTER_ADDR"], int(told["MASTER_PORT"])), time.monotonic() + _PATIENCE
     while True:
         try:
             socket.create_connection(place, _PATIENCE).close()
             return
         except (OSError, OverflowError, UnicodeError) as error:
-            if time.monotonic() > deadline or not isinstance(error, ConnectionRefusedError):
+            if time.monotonic() > deadline or not isinstance(error, (ConnectionRefusedError, TimeoutError)):
                 raise DitbenchError(
                     f"The environment says that torchrun started this, and none answers at {place[0]}:{place[1]} "
                     f"({error}). {_UNSET}"

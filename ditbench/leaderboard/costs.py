@@ -52,7 +52,10 @@ def _per_device(rate: float, record: Record) -> float | None:
 
 
 def flops(record: Record, images: int) -> float:
-    """FLOPs of training on so many images, by today's rule, whichever the record was counted by: they compare."""
+    """FLOPs of training on so many images, by today's rule and the MACs that the record holds.
+
+    Older ones of checkpointed networks hold what was recomputed, too, and those of MDT v2 one draw of its mask.
+    """
     return float(_cost(record).training_flops() * images)
 
 

@@ -56,7 +56,7 @@ def leave_out(folder: Path) -> None:
 
 def check_environment() -> None:
     """`BadValue` for what libraries would pass over without a word, and compute with another number of threads."""
-    threads = os.environ.get("OMP_NUM_THREADS", "1")
+    threads = os.environ.get("OMP_NUM_THREADS", "").strip() or "1"  # OpenMP takes an empty one for unset
     if not re.fullmatch(r"\s*0*[1-9]\d*\s*(,\s*0*[1-9]\d*\s*)*", threads):
         raise BadValue(f"OMP_NUM_THREADS is {threads!r}: give a number of threads, 1 or more, or unset it.")
 
@@ -83,10 +83,11 @@ def _set(variables: Mapping[str, str | None]) -> None:
 def _clean_path() -> list[str]:
     """`sys.path` without what Python put there for the program that it runs, or for where we are."""
     path = list(sys.path)
-    if path and not sys.flags.safe_path and _same(path[0], _folder_of_the_program()):
+    program = _folder_of_the_program()
+    if path and not sys.flags.safe_path and program and _same(path[0], program) and not _same(program, _OURS):
         del path[0]
     named = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    here = Path.cwd() if "" in named[1:] + named[:-1] else None  # an empty entry beside others
+    here = _working_directory() if "" in named[1:] + named[:-1] else None  # an empty entry beside others
     if here is not None and here != _OURS and not any(entry and _same(entry, here) for entry in named):
         path = [entry for entry in path if not _same(entry, here)]
     return [entry for entry in path if entry]
@@ -98,11 +99,18 @@ def _clean_pythonpath() -> dict[str, str]:
     return {"PYTHONPATH": os.pathsep.join(filter(None, named.split(os.pathsep)))} if named else {}
 
 
-def _folder_of_the_program() -> str | Path:
+def _working_directory() -> Path | None:
+    try:
+        return Path.cwd()
+    except FileNotFoundError:  # it is gone
+        return None
+
+
+def _folder_of_the_program() -> Path | None:
     main = sys.modules["__main__"]
     script = getattr(main, "__file__", None)
     if getattr(main, "__spec__", None) is not None or script is None:  # python -m, or no script at all
-        return Path.cwd()
+        return _working_directory()
     return Path(script).parent
 
 

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from uuid import uuid4
 
 from ..errors import DitbenchError
 from .reading import open_regular, reason_of
@@ -215,8 +216,8 @@ def make_writable(directory: Path, *, claimed: bool = False) -> None:
 
     claimed: commands keep each other apart there, by hard links.
     """
-    probe = directory / f".probe.{os.getpid()}"
-    link = probe.with_name(f"{probe.name}.link")
+    probe = directory / f".probe.{uuid4().hex}.tmp"  # containers share process numbers
+    link = probe.with_name(f".link{probe.name}")
     trying = ""
     try:
         directory.mkdir(parents=True, exist_ok=True)

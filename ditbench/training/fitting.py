@@ -13,7 +13,7 @@ from ..errors import BadValue
 from ..runtime.memory import capacity
 
 FLOAT = 4  # bytes
-SURE = 4  # half the precision, fused attention: activations take no less than this part of what is counted
+SURE = 4  # half the precision, and what a compiler saves: activations take no less than this part of what is counted
 
 
 @dataclass(frozen=True)
@@ -53,10 +53,10 @@ def check_fits(
             f"{label} does not fit: weights, averages, gradients and moments take {_gib(weights)}, and {has}, enough "
             f"for {100 * memory // weights} % of it; choose a smaller size."
         )
-    of_image = activation_bytes(denoiser, spec)
-    if weights + images * of_image // SURE > memory:
-        fit = (memory - weights) // of_image
-        way = f"about {fit:,} fit: {remedy}" if fit else "not one fits"
+    of_image = activation_bytes(denoiser, spec, fused=True) // SURE
+    if weights + images * of_image > memory:
+        fit = (memory - weights) // max(1, of_image)
+        way = f"at most {fit:,} could: {remedy}" if fit else "not one fits"
         raise BadValue(f"{label} does not fit with {images:,} images in a pass: {has}, and {way}.")
 
 

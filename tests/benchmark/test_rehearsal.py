@@ -5,10 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
+from ditbench.benchmark import setup
 from ditbench.benchmark.rehearsal import rehearse
 from ditbench.benchmark.setup import resolve
-from ditbench.errors import BadValue
+from ditbench.errors import BadFile, BadValue
 from ditbench.metrics.features import Moments
 from ditbench.metrics.quality import Score
 from ditbench.registry import Registry
@@ -43,11 +45,19 @@ def demanding(fake, real):
     return Score(1.0)
 
 
+def particular(fake, real):
+    """It says so itself, wants many samples, and real images of every class: no fault either."""
+    if fake.count < 100 or len(set(real.labels)) < 10:
+        raise BadValue("give 100 samples, and all classes")
+    return Score(1.0)
+
+
 def test_all_that_ships_can_be_measured(end):
     config, parts, networks, real = end
     random = torch.random.get_rng_state()
     rehearse(config.model_copy(update={"keep_samples": True}), parts, networks, real)
-    rehearse(config, with_first(parts, measure=demanding), networks, real)
+    for measure in (demanding, particular):
+        rehearse(config, with_first(parts, measure=measure), networks, real)
     assert torch.equal(torch.random.get_rng_state(), random)
 
 
@@ -59,6 +69,20 @@ def test_a_metric_that_breaks_is_named_before_anything_is_spent(end):
         "Metric 'mine' can't be measured on 'digits' (index 7 is far out): leave it out of the track, "
         "or mend its plugin."
     )
+
+
+def test_weights_are_numbers_but_a_mask_of_the_networks_own_may_be_infinite(end, tmp_path, monkeypatch):
+    config, parts, *_ = end
+    network = setup.build(parts, config)
+    network.register_buffer("mask", torch.full((2,), -torch.inf))
+    monkeypatch.setattr(setup, "build", lambda parts, config: network)
+    save_file(network.state_dict(), tmp_path / "good.safetensors")
+    setup.load_denoiser(config, parts, tmp_path / "good.safetensors")
+    name = next(iter(dict(network.named_parameters())))
+    bad = {**network.state_dict(), name: network.state_dict()[name] + torch.nan}
+    save_file(bad, tmp_path / "bad.safetensors")
+    with pytest.raises(BadFile, match="an infinite number or NaN in"):
+        setup.load_denoiser(config, parts, tmp_path / "bad.safetensors")
 
 
 def test_moments_of_another_extractor_are_refused(end):

@@ -101,7 +101,7 @@ def test_a_failing_run_ends_with_code_1_and_a_row(toy, ditbench, tmp_path):
     assert "toy:nano+fault=raise: 1 of 1 failed: RuntimeError: the toy broke, as ordered" in out
 
 
-@pytest.mark.parametrize(("wish", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+@pytest.mark.parametrize(("wish", "code"), [pytest.param("SIGINT", 130, marks=pytest.mark.slow), ("SIGTERM", 143)])
 def test_a_signal_saves_and_says_how_to_resume(toy, tmp_path, wish, code):
     """Ctrl-C in a terminal, and `timeout`, send theirs to the whole group."""
     arguments = ["run", "--plugins", "toy+fault=slow", "--track", "tiny", "--out", str(tmp_path), "--device", "cpu"]

@@ -124,7 +124,7 @@ def test_links_to_folders_count_as_folders(tmp_path):
 def test_a_link_that_leads_back_is_refused(tmp_path):
     write_folder(tmp_path / "set" / "a", IMAGES[3:])
     (tmp_path / "set" / "a" / "up").symlink_to("..")
-    with pytest.raises(BadFile, match=r"up' is a link to a folder that it lies in"):
+    with pytest.raises(BadFile, match=r"up' is the folder '.*' once more; remove the link"):
         open_images(tmp_path / "set")
     with pytest.raises(BadFile, match=r"up' is a folder among images"):
         list_folder(tmp_path / "set")

@@ -169,7 +169,7 @@ def test_what_the_main_process_alone_finds_wrong_is_told_once(install, tmp_path,
 @pytest.mark.parametrize(
     ("rank", "fault", "reason", "stuck"),
     [
-        ("0", "ditbench.BadValue", "nothing can be seen", True),
+        pytest.param("0", "ditbench.BadValue", "nothing can be seen", True, marks=pytest.mark.slow),
         pytest.param("0", "ditbench.BadValue", "nothing can be seen", False, marks=pytest.mark.slow),
         pytest.param("1", "RuntimeError", "rank 1: RuntimeError: nothing can be seen", True, marks=pytest.mark.slow),
         pytest.param("1", "RuntimeError", "rank 1: RuntimeError: nothing can be seen", False, marks=pytest.mark.slow),

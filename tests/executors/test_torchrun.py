@@ -95,6 +95,7 @@ def test_what_can_not_be_is_told(tmp_path, as_rank_0, monkeypatch):
 def test_without_a_torchrun_its_variables_are_one_line(tmp_path, as_rank_0, monkeypatch, rank):
     """They are left in a shell or a container; the processes would wait for a day."""
     monkeypatch.setattr(torchrun, "_PATIENCE", 0.1)
+    monkeypatch.setenv("TORCHELASTIC_USE_AGENT_STORE", "True")
     monkeypatch.setenv("RANK", rank)
     monkeypatch.setenv("MASTER_PORT", "1")
     with pytest.raises(DitbenchError, match=r"none answers at 127\.0\.0\.1:1 .* or unset TORCHELASTIC_RUN_ID"):

@@ -29,8 +29,8 @@ def slow_disk(descriptor):
 
 
 def linger(fake, real):
-    """A number that follows from the images, after a while."""
-    time.sleep(1.5)
+    """A number that follows from the images, after a while, if they are many: a rehearsal's are few."""
+    time.sleep(1.5 if fake.count > 40 else 0)
     return Score(float(fake.outputs["features"].double().mean()))
 
 

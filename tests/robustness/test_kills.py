@@ -1,6 +1,7 @@
 """Killed in any phase, by any signal, in any part: the same command goes on, and the result is the same, bit by bit.
 
-The fast test kills a run's process three times. All kills, about a quarter of an hour::
+The fast test kills a run's process twice, after its training: `tests/test_campaign.py` kills one that
+trains. All kills, some twenty minutes::
 
     uv run pytest -m slow -n 0 tests/robustness/test_kills.py
 
@@ -56,10 +57,10 @@ class Killer(campaign.Silent):
 
 
 @pytest.mark.timeout(240)
-def test_a_run_that_is_killed_in_three_phases_is_the_same(slow, tmp_path):
+def test_a_run_that_is_killed_in_two_phases_is_the_same(slow, tmp_path):
     common = {"device": "cpu", "budget": "20-steps", "checkpoint_seconds": 0.05}
     (whole,) = campaign.run("slow", ["slow"], out=tmp_path / "whole", **common)
-    for stage, sent in (("train", signal.SIGTERM), ("sample", signal.SIGKILL), ("measure", signal.SIGKILL)):
+    for stage, sent in (("sample", signal.SIGTERM), ("measure", signal.SIGKILL)):
         listener = Killer(stage, sent)
         (dead,) = campaign.run("slow", ["slow"], out=tmp_path / "parts", listener=listener, **common)
         assert (listener.stage, dead.status) == ("", "interrupted"), dead.reason
@@ -68,7 +69,7 @@ def test_a_run_that_is_killed_in_three_phases_is_the_same(slow, tmp_path):
     assert parts.status == "finished"
 
 
-@pytest.mark.slow  # the test above kills one part of a run in three phases
+@pytest.mark.slow  # the test above kills one part of a run in two phases
 @pytest.mark.timeout(7200)
 def test_a_hundred_kills_leave_the_same_run(slow, tmp_path, tell):
     whole, tally = tmp_path / "whole" / "slow", Tally()

@@ -155,7 +155,7 @@ UNTRUE = {
     ),
     "64 threads on one core": (
         both(to("environment.threads", 64), to("environment.cores", 1)),
-        "environment.threads is 64, should be at most 4 for each of 1 logical processors",
+        "environment.threads is 64, should be at most 16 for each of 1 logical processors",
     ),
     "a byte of memory": (
         both(to("memory.resident_at_start", 1), to("memory.training.resident", 1)),

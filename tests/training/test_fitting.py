@@ -1,6 +1,7 @@
 """What can't fit a device is refused before anything is built there, with the number that would."""
 
 import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -31,11 +32,11 @@ def with_memory(monkeypatch, size):
 def test_a_batch_is_refused_with_the_number_that_fits(denoiser, monkeypatch):
     kept, of_image = Kept(moments=2), 0
     with without_memory("dit:nano"):
-        of_image = activation_bytes(denoiser, SPEC)
+        of_image = activation_bytes(denoiser, SPEC, fused=True)
     with_memory(monkeypatch, kept.bytes(denoiser) + 100 * of_image)
     with without_memory("dit:nano"):
         check_fits("dit:nano", denoiser, SPEC, kept, 400, CPU)  # at half the precision it may
-        with pytest.raises(BadValue, match=r"405 images in a pass: cpu has .* about 100 fit") as caught:
+        with pytest.raises(BadValue, match=r"405 images in a pass: cpu has .* at most 400 could") as caught:
             check_fits("dit:nano", denoiser, SPEC, kept, 405, CPU)
     assert "`micro_batch`" in str(caught.value)
 
@@ -58,3 +59,14 @@ def test_activations_are_those_of_a_real_device(denoiser):
         foretold = activation_bytes(denoiser, SPEC)
     real = activation_bytes(build_denoiser(Registry.installed().architectures["dit"], "nano", SPEC), SPEC)
     assert real <= foretold <= 1.5 * real
+
+
+def test_a_map_of_attention_is_counted_only_where_it_is_kept(denoiser):
+    """Fused attention keeps none, so that what grows with the square of the tokens refuses no batch that fits."""
+    long = replace(SPEC, resolution=32)
+    with without_memory("dit:nano"):
+        one = build_denoiser(Registry.installed().architectures["dit"], "nano", long)
+        few, many = (activation_bytes(denoiser, SPEC, fused=True), activation_bytes(one, long, fused=True))
+        assert activation_bytes(one, long) > 1.4 * many
+    tokens = (32 // 8) ** 2
+    assert 0.8 * tokens < many / few < 1.1 * tokens

@@ -16,7 +16,7 @@ from .faults import Faults, shown
 
 START = datetime(2026, 1, 1, tzinfo=UTC)  # of the year in which ditbench began; clocks may be wrong by months
 AHEAD = timedelta(days=1)  # clocks and their zones may be wrong by that much
-OVERCOMMITTED = 4  # threads for each logical processor; OMP_NUM_THREADS may ask for more than one, nobody for dozens
+OVERCOMMITTED = 16  # threads for each logical processor that the run may use; a site's OMP_NUM_THREADS may be for more
 PYTHON = 2**24  # bytes that a process has at least which has loaded torch; in truth ten times as many
 WEIGHT = 2  # bytes of a trained weight at least: they are float32, and half of them may be swapped out
 OF_ALL = 1.1  # of a machine's memory: what is resident can't be more, but for how it is counted

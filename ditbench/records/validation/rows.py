@@ -76,8 +76,10 @@ def _losses(record: Record) -> tuple[float, ...] | None:
 
 
 def _numbers(record: Record) -> str | None:
-    """What the metric that ranks follows from; no other sample gives just that."""
-    return digest(record.metrics[0].raw) if record.metrics and record.metrics[0].raw else None
+    """What the metric that ranks follows from, if these are fractions: no other sample gives just those."""
+    raw = record.metrics[0].raw if record.metrics else {}
+    fractions = {number for numbers in raw.values() for number in numbers if number != int(number)}
+    return digest(raw) if len(fractions) > 1 else None
 
 
 _TIMES = "training.step_seconds"
