@@ -23,7 +23,7 @@ from .records.facts import Environment
 from .records.record import Record, read_runs
 from .registry import Registry, pick
 from .storage.claims import refuse_held
-from .storage.files import make_writable
+from .storage.files import exists, make_writable
 from .tracks.config import RunConfig
 from .tracks.plan import find_dataset, make_plan
 from .tracks.settings import check_options
@@ -81,8 +81,8 @@ def _prepare(
     options: CampaignOptions,
 ) -> list[Job]:
     """The runs as jobs that nothing keeps from starting, or a `DitbenchError`."""
+    _check_room(plan, folder, read_runs(folder))  # a damaged record is found now, not after hours of training
     make_writable(folder, claimed=True)
-    read_runs(folder)  # a damaged record is found now, not after hours of training
     rehearsal = find_dataset(registry, plan[0].track, options["data"])[0].name == "synthetic"  # nothing is measured
     _fetch_weights([] if rehearsal else plan[0].track.evaluation.choices, registry, options["offline"], listener)
     listener.preparing(registry.faults)
@@ -91,18 +91,20 @@ def _prepare(
     jobs = [Job(config, folder / config.run_id, *asked) for config in configs]
     if not engine.waits_for_others:
         _refuse_busy(jobs)
-    _check_room([job.config for job in jobs if job.settled() is None], folder)
     return jobs
 
 
-def _check_room(plan: Sequence[RunConfig], folder: Path) -> None:
-    """`BadValue` if the samples of these runs alone can't fit the disk; checkpoints and weights come on top."""
-    if not plan:
-        return
-    samples, kept = plan[0].track.evaluation.samples, len(plan) if plan[0].keep_samples else 1
-    each, disk = kept * plan[0].track.image_bytes, shutil.disk_usage(folder)
+def _check_room(plan: Sequence[RunConfig], folder: Path, done: Sequence[Record]) -> None:
+    """`BadValue` if the samples alone can't fit the disk; checkpoints and weights come on top.
+
+    Of what is done in that folder, any may be a run of the plan that needs no more room.
+    """
+    left = len(plan) - sum(record.status == "finished" for record in done)
+    there = next(place for place in (folder.absolute(), *folder.absolute().parents) if exists(place))
+    samples, kept = plan[0].track.evaluation.samples, left if plan[0].keep_samples else 1
+    each, disk = kept * plan[0].track.image_bytes, shutil.disk_usage(there)
     free = disk.free
-    if disk.total and samples * each > free:  # some file systems don't tell
+    if left > 0 and disk.total and samples * each > free:  # some file systems don't tell their size
         raise BadValue(
             f"{samples:,} samples take {samples * each / 2**30:,.1f} GiB, and {str(folder)!r} has {free / 2**30:,.1f} "
             f"GiB left, enough for {free // each:,}; give fewer `samples`."
