@@ -12,7 +12,6 @@ import importlib
 import os
 import re
 import threading
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -33,7 +32,7 @@ from .raw import HELD_OUT, TRAINED, UNKNOWN, RawImages
 SCHEMES = ("hf", "hf-stream")
 _PATTERN = re.compile(r"(?P<path>[^:@]+)(:(?P<config>[^:@]+))?(@(?P<revision>[^:@]+))?")
 _SAVED = ("dataset_dict.json", "state.json")  # by which a folder of save_to_disk is known
-_KEPT = 256  # images of a stream that may still be asked for after a later one
+_KEPT = 256  # images of a stream that were passed over and may still be asked for
 _AT_ONCE = 10_000  # labels
 
 
@@ -270,36 +269,42 @@ def _numbers(column: Any) -> Labels:
 
 @dataclass(eq=False)
 class _Stream:
-    """Rows that come one after another, asked for by their numbers, also by several threads at a time."""
+    """Rows that come one after another, asked for by their numbers, also by several threads at a time.
+
+    A row is handed out once. So what is kept is what nobody has asked for yet, and a thread that is left behind for
+    however long finds its row: reading in order, as many are kept as there are threads.
+    """
 
     rows: Any
     coming: Iterator[Any] = field(init=False)
     begun: int = field(default=0, init=False)  # rows that have come
-    kept: deque[Any] = field(init=False)  # the last of them
+    kept: dict[int, Any] = field(init=False)  # those of them that were passed over, the oldest first
     lock: threading.Lock = field(default_factory=threading.Lock, init=False)
 
     def __post_init__(self) -> None:
         self._begin()
 
     def _begin(self) -> None:
-        self.coming, self.begun, self.kept = iter(self.rows), 0, deque(maxlen=_KEPT)
+        self.coming, self.begun, self.kept = iter(self.rows), 0, {}
 
     def row(self, number: int) -> Any:
         """Reads on to this row; if it is past and no longer kept, from the beginning."""
         with self.lock:
-            if number < self.begun - len(self.kept):
+            if number < self.begun and number not in self.kept:
                 self._begin()
             while self.begun <= number:
                 self._come()
-            return self.kept[number - self.begun]
+            return self.kept.pop(number)
 
     def _come(self) -> None:
         try:
-            self.kept.append(next(self.coming))
+            self.kept[self.begun] = next(self.coming)
         except Exception:  # what has failed once has nothing more to give
             self._begin()
             raise
         self.begun += 1
+        if len(self.kept) > _KEPT:
+            del self.kept[next(iter(self.kept))]
 
 
 def _content(row: Callable[[int], Any], number: int, column: str, title: str) -> bytes:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
+import pkgutil
 import secrets
 import shutil
 import socket
@@ -33,6 +34,7 @@ OBJECTS = 100 * 2**20  # bytes of Ray's store on this machine; what goes through
 ANSWER = 5.0  # seconds in which an address must answer,
 HEALTHY = 30.0  # and in which what answers must turn out to be Ray
 QUIET: Mapping[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+_UV = "RAY_ENABLE_UV_RUN_RUNTIME_ENV"  # Ray's own name; its variable is read when it is imported, maybe before us
 _ALONE = {  # what a Ray of this machine's own is started with
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # no cluster: listen to this machine alone, as Ray does on macOS
@@ -81,7 +83,7 @@ def start_here() -> None:
     """A Ray on this machine, that no other can reach."""
     with clean(), environment(_ALONE | {"RAY_AUTH_TOKEN": os.environ.get("RAY_AUTH_TOKEN", secrets.token_hex(32))}):
         options = {"num_cpus": len(processors()), "object_store_memory": OBJECTS, "include_dashboard": False}
-        library().init(address="local", **options, **QUIET)
+        _init(address="local", **options)
 
 
 def join(address: str) -> None:
@@ -91,10 +93,24 @@ def join(address: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         stage(Path(folder))
         try:
-            ray.init(address=address, runtime_env={"working_dir": folder}, **QUIET)
+            _init(address=address, runtime_env={"working_dir": folder})
         except (OSError, RuntimeError, ValueError, SystemExit, ray.exceptions.RayError) as error:
             why = one_line(error) or type(error).__name__
             raise DitbenchError(f"No Ray to be joined at {address!r}: {why}") from None
+
+
+def _init(**options: Any) -> None:
+    """Ray, without what it does if ``uv run`` is among our parents, which can only be switched off like this.
+
+    It would send the working directory with all that lies there, and start each worker by ``uv run`` in that copy.
+    """
+    ray, constants = library(), pkgutil.resolve_name("ray._private.ray_constants")
+    before = vars(constants).get(_UV, False)
+    setattr(constants, _UV, False)
+    try:
+        ray.init(**options, **QUIET)
+    finally:
+        setattr(constants, _UV, before)
 
 
 def _knock(address: str) -> None:

@@ -220,6 +220,9 @@ def test_a_stream_goes_on_and_does_not_begin_again():
     rows = Counted(1000)
     stream = hub._Stream(rows)
     assert [stream.row(number) for number in (0, 3, 500, 499, 998)] == [0, 3, 500, 499, 998] and rows.came == 999
+    late = hub._Stream(Counted(1000))
+    asked = [*range(1, 1000), 0]  # by a thread that was left behind for long
+    assert [late.row(number) for number in asked] == asked and late.rows.came == 1000
     with ThreadPoolExecutor(8) as pool:
         again = hub._Stream(Counted(1000))
         assert list(pool.map(again.row, range(1000))) == list(range(1000)) and again.rows.came == 1000

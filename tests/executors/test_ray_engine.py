@@ -15,6 +15,7 @@ from types import SimpleNamespace
 import psutil
 import pytest
 import ray
+from ray._private.runtime_env import uv_runtime_env_hook
 from records import ENVIRONMENT
 from test_campaign import Ears, run
 from test_slurm import same, until
@@ -46,6 +47,7 @@ def here(tmp_path_factory, cache):
         patch.syspath_prepend(str(site))
         patch.setenv("PYTHONPATH", os.pathsep.join([str(site), str(TESTS)]))
         patch.setenv("OMP_NUM_THREADS", "1")
+        patch.setattr(uv_runtime_env_hook, "_get_uv_run_cmdline", lambda: ["uv", "run", "ditbench"])  # as many start it
         ray_cluster.start_here()
         yield site
         ray.shutdown()
