@@ -146,9 +146,7 @@ def test_a_finished_run_stays_finished_when_more_is_asked_of_it_in_vain(tmp_path
     (plain,) = run(tmp_path, "toy")
     (directory(tmp_path, plain) / "raw.safetensors").unlink()
     ears = Ears()
-    with pytest.raises(
-        BadFile, match=r"has no raw\.safetensors for `raw_weights` to measure; train it again with `force`"
-    ):
+    with pytest.raises(BadFile, match=r"has no raw\.safetensors to sample; train it again with `force`"):
         run(tmp_path, "toy", "toy+depth=2", raw_weights=True, executor=executor, listener=ears)
     assert read_record(directory(tmp_path, plain) / "record.json") == plain
     assert ears.begun == ["toy:nano", "toy:nano+depth=2"]

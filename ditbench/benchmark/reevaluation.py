@@ -15,10 +15,11 @@ from ..records.verification import Verification, check_by, re_evaluated
 from ..registry import Registry, pick
 from ..runtime.environment import describe, find_device
 from ..runtime.progress import Diverged, ProgressCallback, Watch
+from ..sampling.samples import draw
 from ..storage.files import sha256_of
 from ..tracks.config import RunConfig
 from .judge import Judge
-from .setup import Parts, load_denoiser, open_data, resolve
+from .setup import Parts, drawing_of, load_denoiser, open_data, resolve
 
 
 @takes(PlaceOptions)
@@ -47,11 +48,12 @@ def re_evaluate(
 def _measure(config: RunConfig, parts: Parts, weights: Path, watch: Watch) -> tuple[SamplingFacts, list[Measurement]]:
     """The samples that the weights give, and what the track's metrics say of them."""
     with TemporaryDirectory() as folder:
-        judge, denoiser = Judge(config, parts, Path(folder), watch), load_denoiser(config, parts, weights)
+        judge = Judge(config, parts, Path(folder), watch)
         try:
-            samples = judge.draw(denoiser)
+            draw(drawing_of(config, parts), load_denoiser(config, parts, weights), Path(folder), watch)
         except Diverged as error:
             raise BadFile(f"The weights {str(weights)!r} give no images here: {error}.") from None
+        samples = judge.samples()
         return samples.facts, judge.measure(samples)
 
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 import pkgutil
 import shutil
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ..errors import BadValue, DitbenchError, RunBusy, one_line
-from ..records.facts import Environment, Status
+from ..records.facts import Environment, Status, Work
 from ..records.files import FILE_NAME, SAMPLES_FILE
 from ..records.record import Record, identity, read_record, write_record
 from ..registry import Registry
@@ -21,6 +23,7 @@ from ..runtime.progress import Diverged, Interrupted, Watch
 from ..storage.claims import CLAIMS, Claim, sole_writer
 from ..storage.files import cache_folder, exists, sweep, whole_path
 from ..tracks.config import RunConfig
+from .apart import FILE, Failed, Killed, apart
 
 PROTOCOL = "ditbench.benchmark.run"  # what carries a run out, imported late
 RESTARTS = 3  # of a run in several processes, after one of them was killed
@@ -61,46 +64,84 @@ class Job:
 
     def lacks(self, record: Record) -> bool:
         """A finished run is asked for more than was kept of it: its samples, or what its raw weights score."""
-        samples = self.config.keep_samples and not (self.directory / SAMPLES_FILE).exists()
-        return record.status == "finished" and (samples or (self.config.raw_weights and record.raw is None))
+        raw = self.config.raw_weights and record.raw is None
+        return record.status == "finished" and (self.lacks_samples or raw)
+
+    def stays(self, reason: str) -> str:
+        """What is told of a finished run of which more was asked than could be had."""
+        return f"{self.directory.name!r} stays as it finished; what more was asked of it failed: {reason}."
+
+    @property
+    def lacks_samples(self) -> bool:
+        """Whether its samples are to be kept and are not there."""
+        return self.config.keep_samples and not (self.directory / SAMPLES_FILE).exists()
 
 
-def carry_out(job: Job, watch: Watch, world: Any = None) -> Record:
+By = Callable[[Job, Callable[[Watch], Work | None], Watch], Work | None]  # who does a run's work
+
+
+def inline(job: Job, work: Callable[[Watch], Work | None], watch: Watch) -> Work | None:
+    """The work in this very process, with the plugin's network: for a debugger. It protects nothing."""
+    return work(watch)
+
+
+def in_process(job: Job, work: Callable[[Watch], Work | None], watch: Watch) -> Work | None:
+    """The work in a process of its own."""
+    return apart(work, job.directory, watch)
+
+
+def carry_out(job: Job, watch: Watch, by: By = in_process) -> Record:
     """Run one job to a written record: finished, failed, diverged or interrupted. `RunBusy` if it is another's.
 
-    With a `World` this is its main process: the others are told whether there is anything to run, and an error that is
-    no result of the run is not recorded but raised, so that they can start again.
+    `by` has the work done; this process measures what that leaves.
     """
-    protocol, about = _late(PROTOCOL), (job.config, job.directory, job.environment)
     with sole_writer(job.directory) as claim:
         watch = _while_ours(claim, watch)
         if job.fresh:
             _empty(job.directory)
         sweep(job.directory)
         record = job.settled()
-        if world is not None:
-            world.from_main(record is None)
+        if record is not None and not job.lacks(record):
+            return record
         try:
-            if record is None:
-                record = protocol.run(*about, Registry.installed(), watch, *([world] if world else []))
-            elif job.lacks(record):
-                record = protocol.supplement(*about, record, Registry.installed(), watch)
-            else:
-                return record
+            record = _run(job, watch, by) if record is None else _supplemented(job, watch, by, record)
         except BaseException as error:
             if record is not None and isinstance(error, Interrupted):
                 return record
             # A finished run stays finished, whatever happens to what is asked for later. `RunBusy`: another has it.
+            if record is not None and isinstance(error, Failed | Killed):
+                raise DitbenchError(job.stays(str(error))) from None
             if record is not None or isinstance(error, RunBusy):
-                raise
-            if world is not None and not isinstance(error, Diverged | Interrupted | DitbenchError):
                 raise
             record = unfinished(job, *_ending(error, job))
         claim.check()
         record = write_record(record, job.directory / FILE_NAME)
         if record.status == "finished":
             _late("ditbench.training.checkpoint").discard(job.directory)
+            (job.directory / FILE).unlink(missing_ok=True)
     return record
+
+
+def _run(job: Job, watch: Watch, by: By) -> Record:
+    protocol, registry = _late(PROTOCOL), Registry.installed()
+    work = by(job, partial(_work, job, registry), watch)
+    return protocol.judge(job.config, job.directory, job.environment, registry, watch, work)  # type: ignore[no-any-return]
+
+
+def _work(job: Job, registry: Registry, watch: Watch) -> Work:
+    return _late(PROTOCOL).work(job.config, job.directory, registry, watch)  # type: ignore[no-any-return]
+
+
+def _supplemented(job: Job, watch: Watch, by: By, record: Record) -> Record:
+    protocol, registry = _late(PROTOCOL), Registry.installed()
+    by(job, partial(_draw_again, job, registry, record), watch)
+    about = (job.config, job.directory, job.environment, registry, watch)
+    return protocol.supplement(*about, record)  # type: ignore[no-any-return]
+
+
+def _draw_again(job: Job, registry: Registry, record: Record, watch: Watch) -> None:
+    ema, raw = job.lacks_samples, job.config.raw_weights and record.raw is None
+    _late(PROTOCOL).draw_again(job.config, job.directory, registry, watch, ema, raw)
 
 
 def _late(module: str) -> Any:
@@ -138,8 +179,10 @@ def _ending(error: BaseException, job: Job) -> tuple[Status, str]:
             text = text.replace(spelled, whole.name)
     if isinstance(error, Diverged):
         return "diverged", text
-    if isinstance(error, Interrupted | KeyboardInterrupt):
+    if isinstance(error, Interrupted | Killed | KeyboardInterrupt):
         return "interrupted", text or "stopped by Ctrl-C"
+    if isinstance(error, Failed):  # its traceback is in the log
+        return "failed", text
     with (job.directory / LOG_FILE).open("a", encoding="utf-8") as log:
         traceback.print_exc(file=log)
     return "failed", text if isinstance(error, DitbenchError) else f"{type(error).__name__}: {text}"

@@ -13,7 +13,6 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
-from types import FrameType
 
 from ..errors import BadValue, DitbenchError, RunBusy
 from ..records.facts import Environment
@@ -21,12 +20,12 @@ from ..records.files import FILE_NAME
 from ..records.record import Record, read_record, write_record
 from ..registry import Registry
 from ..runtime.affinity import Slot
-from ..runtime.processes import ENDINGS, WorkerProcess, answer_of, end_with_parent, ended, on_ctrl_c
+from ..runtime.processes import WorkerProcess, answer_of, end_with_parent, ended, on_ctrl_c, stop_on_signals
 from ..runtime.progress import Progress, ProgressCallback, Watch
 from ..storage.claims import sole_writer
 from ..tracks.config import RunConfig
 from .engine import Listener, Wishes
-from .jobs import LOG_FILE, PRELOAD, Job, carry_out, unfinished
+from .jobs import LOG_FILE, PRELOAD, Job, carry_out, in_process, inline, unfinished
 
 
 class Here:
@@ -91,7 +90,8 @@ def _workers(jobs: Sequence[Job], free: list[Slot], listener: Listener) -> Itera
 
 def _inline(job: Job, listener: Listener, presses: list[int], faults: list[DitbenchError]) -> Record:
     try:
-        return carry_out(job, Watch(lambda progress: listener.progress(job.config, progress), lambda: bool(presses)))
+        watch = Watch(lambda progress: listener.progress(job.config, progress), lambda: bool(presses))
+        return carry_out(job, watch, by=inline)
     except RunBusy as error:
         return unfinished(job, "interrupted", str(error))
     except DitbenchError as error:  # of a finished run
@@ -133,8 +133,7 @@ def outcome(job: Job, worker: WorkerProcess, faults: list[DitbenchError]) -> Rec
         return read_record(path)
     kept = job.settled()
     if kept is not None:
-        how = f"{job.directory.name!r} stays as it finished; what more was asked of it failed: {worker.how_it_ended}."
-        faults.append(worker.fault or DitbenchError(how))
+        faults.append(worker.fault or DitbenchError(job.stays(worker.how_it_ended)))
         return kept
     record = unfinished(job, "interrupted", worker.how_it_ended)
     try:
@@ -152,10 +151,9 @@ def _serve_run(outbox: Connection, task: tuple[Job, Slot]) -> None:
     job.directory.mkdir(parents=True, exist_ok=True)
     redirect_output(job.directory / LOG_FILE)
     try:
-        if job.together and job.settled() is None:
-            pkgutil.resolve_name("ditbench.executors.ranks:carry_out_together")(job, outbox)
-        else:
-            carry_out(job, Watch(reporter(outbox, stopping), lambda: bool(stopping)))
+        together = job.together and job.settled() is None
+        by = pkgutil.resolve_name("ditbench.executors.ranks:together") if together else in_process
+        carry_out(job, Watch(reporter(outbox, stopping), lambda: bool(stopping)), by)
     except DitbenchError as error:
         outbox.send(error)
 
@@ -188,18 +186,6 @@ def _serve_preflight(outbox: Connection, asked: tuple[Sequence[RunConfig], int, 
     known = {name: getattr(checked, name) for name in ("device", "data_sha256", "reference_sha256")}
     known["hardware"] = checked.environment.hardware
     outbox.send((known, tuple(map(str, checked.deviations)), checked.environment))
-
-
-def stop_on_signals() -> list[int]:
-    """Make the signals that ask a process to end append to the list that is returned, instead of ending it."""
-    received: list[int] = []
-
-    def note(number: int, frame: FrameType | None) -> None:
-        received.append(number)
-
-    for wish in (signal.SIGINT, *ENDINGS):
-        signal.signal(wish, note)
-    return received
 
 
 def redirect_output(path: Path) -> None:

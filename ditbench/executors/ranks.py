@@ -1,8 +1,9 @@
-"""One run in several processes: what each of its ranks does, and how torch's elastic launcher starts and watches those
-of this machine.
+"""A run's work in several processes: what each of its ranks does, and how torch's elastic launcher starts and watches
+those of this machine.
 
-The process that was forked for the run becomes the launcher's agent. Rank 0 writes and reports; a rank that dies ends
-all, and they start again from the run's checkpoint. What one raises would only repeat: it ends the run.
+The process that was forked for the run becomes the launcher's agent, and measures when they are done. Rank 0 writes and
+reports; a rank that dies ends all, and they start again from the run's checkpoint. What one raises would only repeat:
+it ends the run.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ import sys
 import threading
 import time
 import traceback
-from contextlib import suppress
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 
 import torch
@@ -25,14 +26,15 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, r
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from ..benchmark import run as bench
-from ..errors import DitbenchError, one_line
-from ..records.files import FILE_NAME
+from ..errors import DitbenchError, RunBusy, one_line
+from ..records.facts import Work
 from ..registry import Registry
 from ..runtime.distributed import World
-from ..runtime.processes import begin
+from ..runtime.processes import begin, stop_on_signals
 from ..runtime.progress import Diverged, Interrupted, Watch
-from .jobs import LOG_FILE, PRELOAD, RESTARTS, Job, carry_out, write_failure
-from .local import redirect_output, reporter, stop_on_signals
+from .apart import FILE, Failed, Outcome, found_in, heard, outcome_of, tell, teller
+from .jobs import LOG_FILE, PRELOAD, RESTARTS, Job
+from .local import redirect_output
 from .rendezvous import Seat
 
 _WISHES = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -42,8 +44,8 @@ _LOOK = 0.2  # seconds between two looks at the store
 _COLLATERAL = 3.0  # seconds in which a rank that raises may hear that another one's end was the cause
 
 
-def carry_out_together(job: Job, outbox: Connection) -> None:
-    """Carry a job out in `job.processes` ranks. Its record says how it ended, also if a rank failed for good."""
+def together(job: Job, work: Callable[[Watch], Work | None], watch: Watch) -> Work | None:
+    """The work of a job in `job.processes` ranks; see `jobs.By`. `Failed` says which rank could not for good."""
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
@@ -55,14 +57,49 @@ def carry_out_together(job: Job, outbox: Connection) -> None:
         monitor_interval=0.5,
         start_method="forkserver",
     )
-    multiprocessing.get_context("forkserver").set_forkserver_preload(list(PRELOAD))  # once for all ranks and attempts
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(PRELOAD))  # once for all ranks and attempts
+    (job.directory / FILE).unlink(missing_ok=True)
+    inbox, outbox = context.Pipe(duplex=False)
+    with _relaying(inbox, watch):
+        try:
+            elastic_launch(config, begin)(_rank, job, outbox)
+        except SignalException:  # the ranks have been asked to save, and rank 0 says so
+            _see_them_off()
+            return found_in(job.directory, -signal.SIGTERM).taken()
+        except ChildFailedError as error:
+            rank, failure = error.get_first_failure()
+            raise Failed(f"rank {rank}: {_in_words(failure.message)}") from None
+        finally:
+            outbox.close()
+    return found_in(job.directory).taken()
+
+
+@contextmanager
+def _relaying(inbox: Connection, watch: Watch) -> Iterator[None]:
+    """Meanwhile, pass on what rank 0 says, and have the launcher end the ranks if the directory is another's now."""
+    over, lost = threading.Event(), []
+
+    def relay() -> None:
+        while not over.wait(_LOOK):
+            heard(inbox, watch.report)
+            try:
+                watch.should_stop()
+            except RunBusy as error:
+                lost.append(error)
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
+
+    thread = threading.Thread(target=relay, daemon=True)
+    thread.start()
     try:
-        elastic_launch(config, begin)(_rank, job, outbox)
-    except SignalException:  # the ranks have been asked to save, and rank 0 writes so
-        _see_them_off()
-    except ChildFailedError as error:
-        rank, failure = error.get_first_failure()
-        write_failure(job, f"rank {rank}: {_in_words(failure.message)}")
+        yield
+    finally:
+        over.set()
+        thread.join()
+        heard(inbox, watch.report)
+        if lost:
+            raise lost[0]
 
 
 def _see_them_off() -> None:
@@ -84,12 +121,11 @@ def _in_words(message: object) -> str:
 @record  # what it raises reaches the launcher
 def _rank(job: Job, outbox: Connection) -> None:
     """One of the launcher's processes."""
-    attempt = os.environ["TORCHELASTIC_RESTART_COUNT"]
-    seat, job = Seat.of_environment(f"attempt-{attempt}"), replace(job, fresh=job.fresh and attempt == "0")
+    seat = Seat.of_environment(f"attempt-{os.environ['TORCHELASTIC_RESTART_COUNT']}")
     store = seat.store()
     if seat.blamed(store):
         if seat.rank == 0 and (blame := seat.untold(store)):
-            write_failure(job, blame.reason)
+            tell(job.directory, Outcome(ending="Failed", reason=blame.reason))
         return
     _leave_when_asked(take_part(job, seat, outbox))
 
@@ -126,45 +162,47 @@ def _take_part(job: Job, seat: Seat, outbox: Connection) -> list[int]:
     if job.config.device.startswith("cuda"):
         torch.cuda.set_device(seat.local_rank)
     seat.meet()
+    watch = Watch(teller(outbox) if world.main else lambda progress: None, lambda: bool(stopping))
     try:
-        if _carry_out(job, world, outbox, stopping) == "failed":
-            seat.accuse(seat.store())
-            return stopping
-    except (Diverged, Interrupted):
-        return stopping  # as on rank 0, which tells
+        work = bench.work(job.config, job.directory, Registry.installed(), watch, world)
+    except (Diverged, Interrupted) as error:
+        _tell_as_main(job, world, error)
+        return stopping
     except Exception as error:
         known = isinstance(error, DitbenchError)
         if known and world.main:
-            outbox.send(error)
+            _tell_as_main(job, world, error)
             seat.accuse(seat.store())
         if _told_by_main(job, began, world, known):
             return stopping
         print(f"rank {world.rank}:\n{traceback.format_exc()}", file=sys.stderr, flush=True)
         _blame(seat, str(error) if known else f"{type(error).__name__}: {error}", stopping)
         raise
+    if world.main:
+        tell(job.directory, Outcome(ending="done", work=work))
     distributed.destroy_process_group()
     return stopping
 
 
-def _carry_out(job: Job, world: World, outbox: Connection, stopping: list[int]) -> str:
-    """Returns the record's status; on all but rank 0, which alone writes it, nothing."""
+def _tell_as_main(job: Job, world: World, error: Exception) -> None:
+    """The others are told by rank 0's end how theirs is to be taken."""
+
+    def again() -> None:
+        raise error
+
     if world.main:
-        return carry_out(job, Watch(reporter(outbox, stopping), lambda: bool(stopping)), world).status
-    if world.from_main(False):
-        watch = Watch(lambda progress: None, lambda: bool(stopping))
-        bench.run(job.config, job.directory, job.environment, Registry.installed(), watch, world)
-    return ""
+        tell(job.directory, outcome_of(again))
 
 
 def _told_by_main(job: Job, began: float, world: World, known: bool) -> bool:
-    """Whether rank 0 has recorded how the run ended: what it finds wrong breaks what the others do with it.
+    """Whether rank 0 has told how the work ended: what it finds wrong breaks what the others do with it.
 
     Of what a user can mend it does so itself; the others give it time to find the same.
     """
     if world.main:
         return known
     deadline = time.monotonic() + (_COLLATERAL if known else 0)
-    path = job.directory / FILE_NAME
+    path = job.directory / FILE
     while not (path.exists() and path.stat().st_mtime >= began):
         if time.monotonic() > deadline:
             return False

@@ -16,21 +16,24 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import count
 from multiprocessing.connection import Connection
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from ..errors import BadValue, DitbenchError
-from ..records.facts import Environment
+from ..records.facts import Environment, Work
 from ..records.files import FILE_NAME
 from ..records.record import Record, read_record
-from ..runtime.processes import WorkerProcess, ended
-from ..runtime.progress import ProgressCallback
+from ..runtime.processes import WorkerProcess, ended, stop_on_signals
+from ..runtime.progress import ProgressCallback, Watch
 from ..tracks.config import RunConfig
+from .apart import FILE, forked, found_in, hang_up
 from .engine import Listener, Wishes
-from .jobs import PRELOAD, RESTARTS, Job, write_failure
-from .local import Here, InProcess, outcome, preflight
+from .jobs import LOG_FILE, PRELOAD, RESTARTS, Job, carry_out, write_failure
+from .local import Here, InProcess, outcome, preflight, redirect_output, reporter
 
 NAME = "torchrun"
 _LOOK = 0.5  # seconds between two looks for an order
@@ -173,10 +176,33 @@ def _obey(order: _Order, hear: ProgressCallback) -> tuple[WorkerProcess, Any]:
 
 
 def _serve(outbox: Connection, task: tuple[Job, Any]) -> None:
-    """In the run's own process, which ends when the run does, though it may wait for another."""
+    """In the run's own process, which ends when the run does, though it may wait for another.
+
+    Rank 0's has a process forked that takes part, as those of the others do by themselves, and measures afterwards.
+    """
     job, seat = task
     job.directory.mkdir(parents=True, exist_ok=True)
-    pkgutil.resolve_name("ditbench.executors.ranks:take_part")(job, seat, outbox)
+    if seat.rank:
+        pkgutil.resolve_name("ditbench.executors.ranks:take_part")(job, seat, outbox)
+        return
+    stopping = stop_on_signals()
+    redirect_output(job.directory / LOG_FILE)
+    carry_out(job, Watch(reporter(outbox, stopping), lambda: bool(stopping)), partial(_take_part, seat))
+
+
+def _take_part(seat: Any, job: Job, work: Any, watch: Watch) -> Work | None:
+    """See `jobs.By`. A process that died takes this one with it, so that all are started again."""
+    code = forked(_serve_seat, (job, seat), job.directory, watch)
+    if code and not (job.directory / FILE).exists():
+        if code < 0:
+            os.kill(os.getpid(), -code if -code != signal.SIGINT else signal.SIGKILL)
+        os._exit(code)
+    return found_in(job.directory, code).taken()
+
+
+def _serve_seat(task: tuple[Job, Any], directory: Path, outbox: Connection) -> None:
+    pkgutil.resolve_name("ditbench.executors.ranks:take_part")(*task, outbox)
+    hang_up(outbox)
 
 
 def _seat() -> Any:

@@ -194,6 +194,15 @@ class Milestone(Frozen):
     metrics: list[Measurement]
 
 
+class Work(Frozen):
+    """What the process that trains and samples states of it. The rest is found in the files that it leaves."""
+
+    cost: Cost
+    training: TrainingFacts
+    memory: Memory
+    reached: list[Milestone]  # whose samples are yet to be measured
+
+
 class DataFacts(Frozen):
     """What was trained on. No path."""
 

@@ -232,6 +232,18 @@ def end_with_parent() -> None:
     threading.Thread(target=wait, daemon=True).start()
 
 
+def stop_on_signals() -> list[int]:
+    """Make the signals that ask a process to end append to the list that is returned, instead of ending it."""
+    received: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+
+    for wish in (signal.SIGINT, *ENDINGS):
+        signal.signal(wish, note)
+    return received
+
+
 @contextmanager
 def on_ctrl_c(react: Callable[[int], None]) -> Iterator[list[int]]:
     """Call `react` with the number of Ctrl-Cs so far instead of raising where it may hurt; yields the presses.

@@ -18,14 +18,14 @@ from ..datasets.autoencoder import Autoencoder
 from ..datasets.examples import Labels
 from ..datasets.loading import Numbers
 from ..datasets.pixels import Bytes
-from ..errors import BadFile
+from ..errors import BadFile, one_line
 from ..records.derived import sampling_rate
-from ..records.facts import SamplingFacts
+from ..records.facts import Number, SamplingFacts
 from ..runtime.distributed import ALONE, World
 from ..runtime.progress import Diverged, Interrupted, Progress, Watch
-from ..storage.files import write_text
-from ..storage.reading import read_bytes
-from ..storage.schema import Frozen
+from ..storage.files import exists, write_text
+from ..storage.reading import check_file, read_bytes
+from ..storage.schema import Count, Frozen, read_checked
 from .generate import SampledBatch, SamplingPlan, generate, labels_of, labels_sha256
 
 Mapped = np.memmap[tuple[int, ...], np.dtype[np.uint8]]
@@ -50,10 +50,10 @@ class _Done(Frozen):
     """What is in the file so far, and whose images they are."""
 
     weights: str
-    batch_images: list[int] = []
-    batch_seconds: list[float] = []
-    decode_seconds: float = 0.0
-    evaluations: int = 0
+    batch_images: list[Count] = []
+    batch_seconds: list[Number] = []
+    decode_seconds: Number = 0.0
+    evaluations: Count = 0
 
     def and_also(self, batch: SampledBatch) -> _Done:
         return _Done(
@@ -83,22 +83,20 @@ class Samples:
 def draw(
     drawing: Drawing,
     denoiser: nn.Module,
-    weights: Literal["ema", "raw"],
     directory: Path,
     watch: Watch,
     stem: str = "samples",
     world: World = ALONE,
-) -> Samples:
-    """The samples, into files of the directory, going on where a call with the same weights was stopped.
+) -> None:
+    """Write the samples into files of the directory, going on where a call with the same weights was stopped.
 
-    Several processes share each batch, and the main one writes; all return when the files are there. Raises
-    `Interrupted` between batches, and `Diverged` if an image is infinite or NaN.
+    `samples_in` reads them. Several processes share each batch, and the main one writes; all return when the files are
+    there. Raises `Interrupted` between batches, and `Diverged` if an image is infinite or NaN.
     """
-    images, progress = directory / f"{stem}.partial.npy", directory / f"{stem}.partial.json"
+    images, progress = _files(directory, stem)
     done = world.from_main(_read(progress, images, _fingerprint(denoiser)) if world.main else None) or _Done(weights="")
     begun, count = sum(done.batch_images), drawing.count
-    channels, height, width = drawing.image_shape
-    file = _open(images, begun, (count, height, width, channels), world)
+    file = _open(images, begun, _stored_shape(drawing), world)
     for batch in batches(drawing, denoiser, range(begun, count), world):
         if any(world.all(watch.should_stop())):
             raise Interrupted("stopped on request")
@@ -111,9 +109,37 @@ def draw(
         rate = len(batch.labels) / (batch.seconds + batch.decode_seconds)
         watch.report(Progress("sample", begun / count, begun, rate, seconds_left=(count - begun) / rate))
     world.all(None)  # the main process has written all
+
+
+def are_drawn(directory: Path, stem: str) -> bool:
+    """Whether a directory has samples of this stem, or a part of them."""
+    return all(map(exists, _files(directory, stem)))
+
+
+def samples_in(drawing: Drawing, weights: Literal["ema", "raw"], directory: Path, stem: str = "samples") -> Samples:
+    """What `draw` has left. `BadFile` if that is not all of the samples, or not the form that they have."""
+    images, progress = _files(directory, stem)
+    done = read_checked(_Done, progress, kind="progress of sampling")
+    check_file(images, "file of samples")
+    try:
+        file = np.lib.format.open_memmap(images, "r")
+    except (OSError, ValueError) as error:
+        raise BadFile(f"The samples {images.name!r} in {directory.name!r} can't be read: {one_line(error)}.") from None
+    if file.shape != _stored_shape(drawing) or file.dtype != np.uint8 or sum(done.batch_images) != drawing.count:
+        raise BadFile(f"The samples {images.name!r} in {directory.name!r} are not the {drawing.count} that were to be.")
     pixels: Bytes = file.transpose(0, 3, 1, 2)
-    labels = labels_of(drawing.plan, np.arange(count), drawing.spec.classes)
+    labels = labels_of(drawing.plan, np.arange(drawing.count), drawing.spec.classes)
     return Samples(pixels, labels, _facts(drawing, done, weights, pixels, labels), (images, progress))
+
+
+def _files(directory: Path, stem: str) -> tuple[Path, Path]:
+    """The images, and how far drawing them is."""
+    return directory / f"{stem}.partial.npy", directory / f"{stem}.partial.json"
+
+
+def _stored_shape(drawing: Drawing) -> tuple[int, int, int, int]:
+    channels, height, width = drawing.image_shape
+    return drawing.count, height, width, channels
 
 
 def _facts(

@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from ditbench.benchmark.setup import build, drawing_of, resolve
+from ditbench.errors import BadFile
 from ditbench.registry import Registry
 from ditbench.runtime.progress import Interrupted, Watch
 from ditbench.sampling.generate import SamplingPlan, labels_of, random_labels
-from ditbench.sampling.samples import batches, draw
+from ditbench.sampling.samples import batches, draw, samples_in
 from ditbench.tracks.plan import make_plan
 
 pytestmark = pytest.mark.usefixtures("toy")
@@ -33,11 +34,15 @@ def stopped(after):
 
 def test_an_interrupted_sampling_goes_on_with_the_same_images(tmp_path, made):
     drawing, denoiser = made
-    whole = draw(drawing, denoiser, "ema", tmp_path, Watch(), "whole")
+    draw(drawing, denoiser, tmp_path, Watch(), "whole")
+    whole = samples_in(drawing, "ema", tmp_path, "whole")
     with pytest.raises(Interrupted):
-        draw(drawing, denoiser, "ema", tmp_path, stopped(after=2))
+        draw(drawing, denoiser, tmp_path, stopped(after=2))
     begun = []
-    resumed = draw(drawing, denoiser, "ema", tmp_path, Watch(lambda progress: begun.append(progress.step)))
+    with pytest.raises(BadFile, match="are not the 40 that were to be"):
+        samples_in(drawing, "ema", tmp_path)
+    draw(drawing, denoiser, tmp_path, Watch(lambda progress: begun.append(progress.step)))
+    resumed = samples_in(drawing, "ema", tmp_path)
     assert begun == [40], "only the third batch of 16, 16 and 8 was left to sample"
     assert np.array_equal(resumed.pixels, whole.pixels) and len(whole.pixels) == 40
     assert resumed.facts.images_sha256 == whole.facts.images_sha256
@@ -51,10 +56,11 @@ def test_an_interrupted_sampling_goes_on_with_the_same_images(tmp_path, made):
 def test_other_weights_start_over(tmp_path, made):
     drawing, denoiser = made
     with pytest.raises(Interrupted):
-        draw(drawing, denoiser, "ema", tmp_path, stopped(after=2))
+        draw(drawing, denoiser, tmp_path, stopped(after=2))
     with torch.no_grad():
         denoiser.outward.bias += 1
-    other = draw(drawing, denoiser, "ema", tmp_path, Watch())
+    draw(drawing, denoiser, tmp_path, Watch())
+    other = samples_in(drawing, "ema", tmp_path)
     (first, *_) = batches(drawing, denoiser, range(16))
     assert np.array_equal(other.pixels[:16], first.pixels)
 
@@ -63,9 +69,10 @@ def test_other_weights_start_over(tmp_path, made):
 def test_a_damaged_note_of_what_is_done_starts_over(tmp_path, made, damage):
     drawing, denoiser = made
     with pytest.raises(Interrupted):
-        draw(drawing, denoiser, "ema", tmp_path, stopped(after=1))
+        draw(drawing, denoiser, tmp_path, stopped(after=1))
     (tmp_path / "samples.partial.json").write_bytes(damage)
-    assert draw(drawing, denoiser, "ema", tmp_path, Watch()).facts.batch_images == [16, 16, 8]
+    draw(drawing, denoiser, tmp_path, Watch())
+    assert samples_in(drawing, "ema", tmp_path).facts.batch_images == [16, 16, 8]
 
 
 def test_latents_are_decoded_on_the_way_and_the_decoding_is_timed_apart(tmp_path, made):
@@ -83,7 +90,8 @@ def test_latents_are_decoded_on_the_way_and_the_decoding_is_timed_apart(tmp_path
         image_shape=(3, 16, 16),
         autoencoder=Bright(),
     )
-    samples = draw(bright, denoiser, "ema", tmp_path, Watch())
+    draw(bright, denoiser, tmp_path, Watch())
+    samples = samples_in(bright, "ema", tmp_path)
     assert samples.pixels.shape == (40, 3, 16, 16) and samples.pixels.min() == 255
     assert samples.facts.decode_seconds > 0
 

@@ -1,0 +1,163 @@
+"""A run's work, which a plugin's network takes part in: training, and drawing samples. Nothing is measured here."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+import pydantic
+from safetensors.torch import save_file
+from torch import nn
+
+from ..datasets.loading import Feed
+from ..denoiser.cost import cost_of
+from ..errors import BadFile
+from ..records.facts import Cost, Memory, Milestone, PeakMemory, TrainingFacts, Work
+from ..records.files import MILESTONES_FILE, RAW_WEIGHTS_FILE, WEIGHTS_FILE
+from ..registry import Registry
+from ..runtime.clock import RUNNING
+from ..runtime.distributed import ALONE, World
+from ..runtime.fsdp import gather
+from ..runtime.memory import peak_memory, reset_peak, resident
+from ..runtime.progress import Diverged, Watch
+from ..sampling.samples import draw
+from ..storage.files import exists, write_atomically, write_text
+from ..storage.reading import read_bytes
+from ..storage.schema import first_fault
+from ..tracks.budget import Budget, BudgetClock
+from ..tracks.config import RunConfig
+from ..training.loop import train
+from ..training.trainer import Trainer
+from .setup import Parts, build, drawing_of, load_denoiser, resolve
+
+RAW = "raw"  # the stem of the raw weights' samples
+_Milestones = pydantic.TypeAdapter(list[Milestone])
+
+
+def stem_at(share: float) -> str:
+    """What the files of samples are called that were drawn at a share of the budget."""
+    return f"at-{share * 100:g}-percent"
+
+
+@RUNNING.watched()
+def work(config: RunConfig, directory: Path, registry: Registry, watch: Watch, world: World = ALONE) -> Work:
+    """Train one run in its directory and draw all samples that it asks for, going on from what the directory holds.
+
+    Leaves ``curve.jsonl``, ``ema.safetensors``, ``raw.safetensors`` and, to be measured by whoever asked for the work,
+    files of samples. Raises `Diverged` or `Interrupted`.
+    """
+    worker = _Worker(config, resolve(config, registry), directory, watch, world)
+    at_start = resident()
+    ema, cost, training, training_peak = worker.train()
+    sampling_peak = worker.sample(ema)
+    if config.raw_weights:
+        worker.draw(worker.loaded(RAW_WEIGHTS_FILE), RAW)
+    memory = Memory(resident_at_start=at_start, training=training_peak, sampling=sampling_peak)
+    return Work(cost=cost, training=training, memory=memory, reached=worker.reached())
+
+
+@RUNNING.watched()
+def draw_again(config: RunConfig, directory: Path, registry: Registry, watch: Watch, ema: bool, raw: bool) -> None:
+    """The samples of a finished run's weights, of which nothing was kept. `BadFile` if the weights are gone."""
+    worker = _Worker(config, resolve(config, registry), directory, watch)
+    if ema:
+        worker.draw(worker.loaded(WEIGHTS_FILE))
+    if raw:
+        worker.draw(worker.loaded(RAW_WEIGHTS_FILE), RAW)
+
+
+class _Worker:
+    """Does the work of one run; several processes do it together."""
+
+    def __init__(self, config: RunConfig, parts: Parts, directory: Path, watch: Watch, world: World = ALONE) -> None:
+        self.config, self.parts, self.directory, self.watch, self.world = config, parts, directory, watch, world
+
+    def train(self) -> tuple[nn.Module, Cost, TrainingFacts, PeakMemory]:
+        """Train to the end of the budget and write both weights: the EMA network, and what it took.
+
+        All else is freed on return.
+        """
+        config, parts, world = self.config, self.parts, self.world
+        reset_peak(parts.device)
+        denoiser = build(parts, config)
+        cost = cost_of(denoiser, parts.spec)
+        flops = cost.training_flops(config.flops_rule)
+        on_gpu = parts.device.type == "cuda"
+        clock = BudgetClock(Budget.parse(config.budget), flops, gpus=world.size if on_gpu else 0)
+        feed = Feed(parts.data, config.track.data, config.seed, parts.device, world.rank, world.size)
+        about = (parts.spec, parts.objective, config.recipe, clock, feed, config.seed, parts.device)
+        trainer = Trainer(denoiser, *about, world=world)
+        evaluate = partial(self._at_milestone, trainer)
+        how = (config.hash, config.checkpoint_seconds, self.watch, config.eval_at, evaluate)
+        try:
+            train(trainer, self.directory, *how)
+        finally:
+            feed.close()
+        facts, peak = trainer.facts(), trainer.peak
+        self._write_weights(RAW_WEIGHTS_FILE, self._whole(denoiser))
+        ema = self._whole(trainer.ema)
+        self._write_weights(WEIGHTS_FILE, ema)
+        return ema, cost, facts, peak
+
+    def sample(self, ema: nn.Module) -> PeakMemory:
+        """Draw the run's samples: what memory that took."""
+        reset_peak(self.parts.device)
+        self.draw(ema)
+        return peak_memory(self.parts.device) if self.parts.device.type == "cuda" else PeakMemory()
+
+    def draw(self, denoiser: nn.Module, stem: str = "samples") -> None:
+        """The track's samples, into files of this stem."""
+        draw(drawing_of(self.config, self.parts), denoiser, self.directory, self.watch, stem, self.world)
+
+    def loaded(self, weights: str) -> nn.Module:
+        """The network with a file's weights."""
+        path = self.directory / weights
+        if not path.exists():
+            raise BadFile(f"{self.directory.name!r} has no {weights} to sample; train it again with `force`.")
+        return load_denoiser(self.config, self.parts, path)
+
+    def reached(self) -> list[Milestone]:
+        """The milestones so far."""
+        path = self.directory / MILESTONES_FILE
+        if not exists(path):
+            return []
+        try:
+            return _Milestones.validate_json(read_bytes(path, "file of milestones"))
+        except pydantic.ValidationError as error:
+            raise BadFile(f"{path.name!r} in {self.directory.name!r} is wrong: {first_fault(error)}.") from None
+
+    def _whole(self, network: nn.Module) -> nn.Module:
+        """The network itself, which every process has; of a sharded one, a copy that every process has."""
+        if not self.world.sharded:
+            return network
+        return gather(network, build(self.parts, self.config).to(self.parts.device)).eval()
+
+    def _write_weights(self, name: str, network: nn.Module) -> None:
+        if not self.world.main:
+            return
+        weights = {key: tensor.contiguous().cpu() for key, tensor in network.state_dict().items()}
+        write_atomically(self.directory / name, lambda temporary: save_file(weights, temporary))
+
+    def _at_milestone(self, trainer: Trainer, at: float, now: bool) -> None:
+        """Draw samples of the EMA weights as they are now, unless an earlier process did.
+
+        `BadFile` if training has gone on. Samples that are not finite are none, which may pass.
+        """
+        done = self.world.from_main(self.reached() if self.world.main else [])
+        if self.parts.scoring is None or any(milestone.at == at for milestone in done):
+            return
+        if not now:
+            raise BadFile(f"{self.directory.name!r} is past {at:.3g} of its budget; `force` trains it again.")
+        with suppress(Diverged):
+            self.draw(self._whole(trainer.ema), stem_at(at))
+        found = Milestone(
+            at=at,
+            steps=trainer.clock.steps,
+            images=trainer.clock.images,
+            seconds=trainer.clock.seconds,
+            flops=trainer.clock.flops,
+            metrics=[],
+        )
+        if self.world.main:
+            write_text(self.directory / MILESTONES_FILE, _Milestones.dump_json([*done, found], indent=1).decode())
