@@ -10,7 +10,8 @@ from typing import Literal
 from ..errors import BadFile
 from ..metrics.scoring import Networks, Real
 from ..records.facts import Measurement, Milestone
-from ..runtime.progress import Progress, Watch
+from ..runtime.distributed import ALONE, World
+from ..runtime.progress import Interrupted, Progress, Watch
 from ..sampling.pictures import write_grid
 from ..sampling.samples import Samples, are_drawn, samples_in
 from ..tracks.config import RunConfig
@@ -19,10 +20,14 @@ from .work import stem_at
 
 
 class Judge:
-    """Measures the samples in a run's directory. Without data to compare with it has nothing to say of them."""
+    """Measures the samples in a run's directory. Without data to compare with it has nothing to say of them.
 
-    def __init__(self, config: RunConfig, parts: Parts, directory: Path, watch: Watch) -> None:
-        self.config, self.parts, self.directory, self.watch = config, parts, directory, watch
+    Several processes extract features together. The real images are the main one's, as are all metrics: the others' are
+    empty.
+    """
+
+    def __init__(self, config: RunConfig, parts: Parts, directory: Path, watch: Watch, world: World = ALONE) -> None:
+        self.config, self.parts, self.directory, self.watch, self.world = config, parts, directory, watch, world
 
     @cached_property
     def _networks(self) -> Networks:
@@ -43,17 +48,18 @@ class Judge:
 
     def measure(self, samples: Samples) -> list[Measurement]:
         """The track's metrics. Raises `Interrupted` before it begins, if it should stop."""
-        self.watch.check()
+        if any(self.world.all(self.watch.should_stop())):
+            raise Interrupted("stopped on request")
         self.watch.report(Progress("measure", 0.0))
         if self.parts.scoring is None:
             return []
-        against = (self._networks, self._real)
+        against = (self._networks, self._real if self.world.main else {})
         of = (samples.pixels, samples.labels)
-        return self.parts.scoring.measure(*against, *of, self.parts.device, self.watch.report)
+        return self.parts.scoring.measure(*against, *of, self.parts.device, self.watch.report, self.world)
 
     def floors(self) -> list[Measurement]:
         """The same of real images that were not trained on."""
-        return self.parts.scoring.floors(self._real) if self.parts.scoring else []
+        return self.parts.scoring.floors(self._real) if self.parts.scoring and self.world.main else []
 
     def milestones(self, reached: list[Milestone]) -> list[Milestone]:
         """With their metrics; without any where no samples could be drawn."""
@@ -69,5 +75,5 @@ class Judge:
 
     def show(self, samples: Samples, path: Path) -> None:
         """The grid of samples; what is neither grey nor RGB has no picture."""
-        if samples.pixels.shape[1] in (1, 3):
+        if self.world.main and samples.pixels.shape[1] in (1, 3):
             write_grid(path, samples.pixels, samples.labels, self.parts.data.class_names)

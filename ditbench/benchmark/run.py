@@ -15,6 +15,7 @@ from ..records.facts import DataFacts, Environment, RawWeights, Work
 from ..records.files import GRID_FILE, SAMPLES_FILE, WEIGHTS_FILE
 from ..records.record import Record, identity
 from ..registry import Registry
+from ..runtime.distributed import ALONE, World
 from ..runtime.progress import Watch
 from ..sampling.pictures import write_samples
 from ..storage.files import sha256_of
@@ -29,18 +30,28 @@ NOTHING_TO_SAY = "the quality of samples says nothing after training on syntheti
 
 
 def judge(
-    config: RunConfig, directory: Path, environment: Environment, registry: Registry, watch: Watch, done: Work
-) -> Record:
-    """Measure what the work has left in the directory: the run's finished record.
+    config: RunConfig,
+    directory: Path,
+    environment: Environment,
+    registry: Registry,
+    watch: Watch,
+    done: Work,
+    world: World = ALONE,
+) -> Record | None:
+    """Measure what the work has left in the directory: the run's finished record; None in all but the main process.
 
     Leaves ``samples.png`` there, and ``samples.npz`` when asked to keep the samples.
     """
     parts = resolve(config, registry)
-    found = Judge(config, parts, directory, watch)
+    found = Judge(config, parts, directory, watch, world)
     samples = found.samples()
     found.show(samples, directory / GRID_FILE)
-    if config.keep_samples:
+    if config.keep_samples and world.main:
         write_samples(directory / SAMPLES_FILE, samples.pixels, samples.labels)
+    metrics, floors, milestones = found.measure(samples), found.floors(), found.milestones(done.reached)
+    raw = _raw(found, environment) if config.raw_weights else None
+    if not world.main:
+        return None
     return Record(
         **identity(config),
         status="finished",
@@ -50,11 +61,11 @@ def judge(
         sampling=samples.facts,
         memory=done.memory,
         data=_data_facts(parts.data),
-        metrics=found.measure(samples),
+        metrics=metrics,
         left_out=[] if parts.scoring else [NOTHING_TO_SAY],
-        floors=found.floors(),
-        milestones=found.milestones(done.reached),
-        raw=_raw(found, environment) if config.raw_weights else None,
+        floors=floors,
+        milestones=milestones,
+        raw=raw,
         files=_files(directory),
     )
 
@@ -78,7 +89,8 @@ def supplement(
         write_samples(directory / SAMPLES_FILE, samples.pixels, samples.labels)
         samples.discard()
     if config.raw_weights and record.raw is None:
-        return record.model_copy(update={"raw": _raw(found, environment)})
+        record = record.model_copy(update={"raw": _raw(found, environment)})
+        found.samples("raw", RAW).discard()
     return record
 
 
@@ -91,7 +103,6 @@ def _raw(found: Judge, environment: Environment) -> RawWeights:
     """The same metrics of the weights as training left them."""
     samples = found.samples("raw", RAW)
     metrics = found.measure(samples)
-    samples.discard()
     created = datetime.now(UTC).replace(microsecond=0)
     return RawWeights(created=created, environment=environment, sampling=samples.facts, metrics=metrics)
 

@@ -25,6 +25,7 @@ import pydantic
 
 from ..errors import BadFile, BadValue, DitbenchError, one_line
 from ..records.facts import Work
+from ..records.record import Record
 from ..runtime.processes import end_with_parent, stop_on_signals
 from ..runtime.progress import Diverged, Interrupted, Progress, ProgressCallback, Watch
 from ..storage.files import write_text
@@ -54,11 +55,12 @@ class Outcome(Frozen):
     ending: Literal["done", "Diverged", "Interrupted", "Killed", "Failed", "DitbenchError", "BadFile", "BadValue"]
     reason: str = ""
     work: Work | None = None  # of what trains; None: only files were asked for
+    record: Record | None = None  # of what measures
 
-    def taken(self) -> Work | None:
-        """What was worked, or the error that it ended with."""
+    def taken(self) -> Outcome:
+        """The same if it is done; or the error that it ended with."""
         if self.ending == "done":
-            return self.work
+            return self
         raise _RAISED[self.ending](self.reason)
 
 
@@ -88,7 +90,7 @@ def apart(work: Callable[[Watch], Work | None], directory: Path, watch: Watch) -
 
     Its progress goes to `watch`. Raises what `Outcome.taken` does, and whatever `watch` raises, after killing it.
     """
-    return found_in(directory, forked(_begin, work, directory, watch)).taken()
+    return found_in(directory, forked(_begin, work, directory, watch)).taken().work
 
 
 def forked(serve: Callable[[Any, Path, Connection], object], task: Any, directory: Path, watch: Watch) -> int:

@@ -24,6 +24,7 @@ from ..storage.claims import CLAIMS, Claim, sole_writer
 from ..storage.files import cache_folder, exists, sweep, whole_path
 from ..tracks.config import RunConfig
 from .apart import FILE, Failed, Killed, apart
+from .stopwatch import Stopwatch
 
 PROTOCOL = "ditbench.benchmark.run"  # what carries a run out, imported late
 RESTARTS = 3  # of a run in several processes, after one of them was killed
@@ -77,23 +78,27 @@ class Job:
         return self.config.keep_samples and not (self.directory / SAMPLES_FILE).exists()
 
 
-By = Callable[[Job, Callable[[Watch], Work | None], Watch], Work | None]  # who does a run's work
+def _judged(job: Job, watch: Watch, work: Work) -> Record:
+    about = (job.config, job.directory, job.environment, Registry.installed(), watch)
+    return _late(PROTOCOL).judge(*about, work)  # type: ignore[no-any-return]
 
 
-def inline(job: Job, work: Callable[[Watch], Work | None], watch: Watch) -> Work | None:
-    """The work in this very process, with the plugin's network: for a debugger. It protects nothing."""
-    return work(watch)
+@dataclass(frozen=True)
+class Hands:
+    """Who does the two parts of a run, as `benchmark.run` has them."""
+
+    work: Callable[[Job, Callable[[Watch], Work | None], Watch], Work | None]
+    judge: Callable[[Job, Watch, Work], Record] = _judged
 
 
-def in_process(job: Job, work: Callable[[Watch], Work | None], watch: Watch) -> Work | None:
-    """The work in a process of its own."""
-    return apart(work, job.directory, watch)
+INLINE = Hands(lambda job, work, watch: work(watch))  # the work in this very process: for a debugger; protects nothing
+APART = Hands(lambda job, work, watch: apart(work, job.directory, watch))  # in a process of its own
 
 
-def carry_out(job: Job, watch: Watch, by: By = in_process) -> Record:
+def carry_out(job: Job, watch: Watch, by: Hands = APART) -> Record:
     """Run one job to a written record: finished, failed, diverged or interrupted. `RunBusy` if it is another's.
 
-    `by` has the work done; this process measures what that leaves.
+    `by` has the work done, and measures what that leaves.
     """
     with sole_writer(job.directory) as claim:
         watch = _while_ours(claim, watch)
@@ -122,26 +127,30 @@ def carry_out(job: Job, watch: Watch, by: By = in_process) -> Record:
     return record
 
 
-def _run(job: Job, watch: Watch, by: By) -> Record:
-    protocol, registry = _late(PROTOCOL), Registry.installed()
-    work = by(job, partial(_work, job, registry), watch)
-    return protocol.judge(job.config, job.directory, job.environment, registry, watch, work)  # type: ignore[no-any-return]
+def _run(job: Job, watch: Watch, by: Hands) -> Record:
+    stopwatch = Stopwatch(watch.report)
+    work = by.work(job, partial(_work, job), replace(watch, report=stopwatch.hear))
+    if work is None or (doubt := stopwatch.doubt(work.training)):
+        raise Failed("its process says nothing of its training" if work is None else doubt)
+    record = by.judge(job, watch, work)
+    if record.sampling is not None and (doubt := stopwatch.doubt_sampling(record.sampling)):
+        raise Failed(doubt)
+    return record
 
 
-def _work(job: Job, registry: Registry, watch: Watch) -> Work:
-    return _late(PROTOCOL).work(job.config, job.directory, registry, watch)  # type: ignore[no-any-return]
+def _work(job: Job, watch: Watch) -> Work:
+    return _late(PROTOCOL).work(job.config, job.directory, Registry.installed(), watch)  # type: ignore[no-any-return]
 
 
-def _supplemented(job: Job, watch: Watch, by: By, record: Record) -> Record:
-    protocol, registry = _late(PROTOCOL), Registry.installed()
-    by(job, partial(_draw_again, job, registry, record), watch)
-    about = (job.config, job.directory, job.environment, registry, watch)
-    return protocol.supplement(*about, record)  # type: ignore[no-any-return]
+def _supplemented(job: Job, watch: Watch, by: Hands, record: Record) -> Record:
+    by.work(job, partial(_draw_again, job, record), watch)
+    about = (job.config, job.directory, job.environment, Registry.installed(), watch)
+    return _late(PROTOCOL).supplement(*about, record)  # type: ignore[no-any-return]
 
 
-def _draw_again(job: Job, registry: Registry, record: Record, watch: Watch) -> None:
+def _draw_again(job: Job, record: Record, watch: Watch) -> None:
     ema, raw = job.lacks_samples, job.config.raw_weights and record.raw is None
-    _late(PROTOCOL).draw_again(job.config, job.directory, registry, watch, ema, raw)
+    _late(PROTOCOL).draw_again(job.config, job.directory, Registry.installed(), watch, ema, raw)
 
 
 def _late(module: str) -> Any:

@@ -25,7 +25,7 @@ from ..runtime.progress import Progress, ProgressCallback, Watch
 from ..storage.claims import sole_writer
 from ..tracks.config import RunConfig
 from .engine import Listener, Wishes
-from .jobs import LOG_FILE, PRELOAD, Job, carry_out, in_process, inline, unfinished
+from .jobs import APART, INLINE, LOG_FILE, PRELOAD, Job, carry_out, unfinished
 
 
 class Here:
@@ -91,7 +91,7 @@ def _workers(jobs: Sequence[Job], free: list[Slot], listener: Listener) -> Itera
 def _inline(job: Job, listener: Listener, presses: list[int], faults: list[DitbenchError]) -> Record:
     try:
         watch = Watch(lambda progress: listener.progress(job.config, progress), lambda: bool(presses))
-        return carry_out(job, watch, by=inline)
+        return carry_out(job, watch, INLINE)
     except RunBusy as error:
         return unfinished(job, "interrupted", str(error))
     except DitbenchError as error:  # of a finished run
@@ -152,7 +152,7 @@ def _serve_run(outbox: Connection, task: tuple[Job, Slot]) -> None:
     redirect_output(job.directory / LOG_FILE)
     try:
         together = job.together and job.settled() is None
-        by = pkgutil.resolve_name("ditbench.executors.ranks:together") if together else in_process
+        by = pkgutil.resolve_name("ditbench.executors.ranks:TOGETHER") if together else APART
         carry_out(job, Watch(reporter(outbox, stopping), lambda: bool(stopping)), by)
     except DitbenchError as error:
         outbox.send(error)

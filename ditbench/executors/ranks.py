@@ -28,12 +28,13 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from ..benchmark import run as bench
 from ..errors import DitbenchError, RunBusy, one_line
 from ..records.facts import Work
+from ..records.record import Record
 from ..registry import Registry
 from ..runtime.distributed import World
 from ..runtime.processes import begin, stop_on_signals
 from ..runtime.progress import Diverged, Interrupted, Watch
 from .apart import FILE, Failed, Outcome, found_in, heard, outcome_of, tell, teller
-from .jobs import LOG_FILE, PRELOAD, RESTARTS, Job
+from .jobs import LOG_FILE, PRELOAD, RESTARTS, Hands, Job
 from .local import redirect_output
 from .rendezvous import Seat
 
@@ -44,8 +45,23 @@ _LOOK = 0.2  # seconds between two looks at the store
 _COLLATERAL = 3.0  # seconds in which a rank that raises may hear that another one's end was the cause
 
 
-def together(job: Job, work: Callable[[Watch], Work | None], watch: Watch) -> Work | None:
-    """The work of a job in `job.processes` ranks; see `jobs.By`. `Failed` says which rank could not for good."""
+def _work(job: Job, work: Callable[[Watch], Work | None], watch: Watch) -> Work | None:
+    """See `Hands.work`; in `job.processes` ranks."""
+    return _launched(job, watch, None).work
+
+
+def _judge(job: Job, watch: Watch, work: Work) -> Record:
+    """See `Hands.judge`; in as many ranks that are new, so that no plugin's network has been in any."""
+    record = _launched(job, watch, work).record
+    assert record is not None
+    return record
+
+
+TOGETHER = Hands(_work, _judge)
+
+
+def _launched(job: Job, watch: Watch, done: Work | None) -> Outcome:
+    """What ranks find that do the work of a job, or judge what is `done`. `Failed`: which could not, for good."""
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
@@ -63,7 +79,7 @@ def together(job: Job, work: Callable[[Watch], Work | None], watch: Watch) -> Wo
     inbox, outbox = context.Pipe(duplex=False)
     with _relaying(inbox, watch):
         try:
-            elastic_launch(config, begin)(_rank, job, outbox)
+            elastic_launch(config, begin)(_rank, job, done, outbox)
         except SignalException:  # the ranks have been asked to save, and rank 0 says so
             _see_them_off()
             return found_in(job.directory, -signal.SIGTERM).taken()
@@ -119,7 +135,7 @@ def _in_words(message: object) -> str:
 
 
 @record  # what it raises reaches the launcher
-def _rank(job: Job, outbox: Connection) -> None:
+def _rank(job: Job, done: Work | None, outbox: Connection) -> None:
     """One of the launcher's processes."""
     seat = Seat.of_environment(f"attempt-{os.environ['TORCHELASTIC_RESTART_COUNT']}")
     store = seat.store()
@@ -127,7 +143,7 @@ def _rank(job: Job, outbox: Connection) -> None:
         if seat.rank == 0 and (blame := seat.untold(store)):
             tell(job.directory, Outcome(ending="Failed", reason=blame.reason))
         return
-    _leave_when_asked(take_part(job, seat, outbox))
+    _leave_when_asked(take_part(job, seat, outbox, done))
 
 
 def _leave_when_asked(stopping: list[int]) -> None:
@@ -139,20 +155,20 @@ def _leave_when_asked(stopping: list[int]) -> None:
         os._exit(0)
 
 
-def take_part(job: Job, seat: Seat, outbox: Connection) -> list[int]:
-    """What a rank does: it carries the run out with the others. What it raises, it says in the store why.
+def take_part(job: Job, seat: Seat, outbox: Connection, done: Work | None = None) -> list[int]:
+    """What a rank does: with the others the work, or the judgement of what is done. What it raises, the store is told.
 
     Returns the signals that asked it to stop.
     """
-    done = threading.Event()
-    threading.Thread(target=_end_with_the_run, args=(seat, done), daemon=True).start()
+    over = threading.Event()
+    threading.Thread(target=_end_with_the_run, args=(seat, over), daemon=True).start()
     try:
-        return _take_part(job, seat, outbox)
+        return _take_part(job, seat, outbox, done)
     finally:
-        done.set()
+        over.set()
 
 
-def _take_part(job: Job, seat: Seat, outbox: Connection) -> list[int]:
+def _take_part(job: Job, seat: Seat, outbox: Connection, done: Work | None) -> list[int]:
     began = time.time()
     redirect_output(job.directory / LOG_FILE)
     stopping = stop_on_signals()
@@ -164,7 +180,7 @@ def _take_part(job: Job, seat: Seat, outbox: Connection) -> list[int]:
     seat.meet()
     watch = Watch(teller(outbox) if world.main else lambda progress: None, lambda: bool(stopping))
     try:
-        work = bench.work(job.config, job.directory, Registry.installed(), watch, world)
+        outcome = _done_by_rank(job, watch, world, done)
     except (Diverged, Interrupted) as error:
         _tell_as_main(job, world, error)
         return stopping
@@ -179,9 +195,17 @@ def _take_part(job: Job, seat: Seat, outbox: Connection) -> list[int]:
         _blame(seat, str(error) if known else f"{type(error).__name__}: {error}", stopping)
         raise
     if world.main:
-        tell(job.directory, Outcome(ending="done", work=work))
+        tell(job.directory, outcome)
     distributed.destroy_process_group()
     return stopping
+
+
+def _done_by_rank(job: Job, watch: Watch, world: World, done: Work | None) -> Outcome:
+    registry = Registry.installed()
+    if done is None:
+        return Outcome(ending="done", work=bench.work(job.config, job.directory, registry, watch, world))
+    about = (job.config, job.directory, job.environment, registry, watch)
+    return Outcome(ending="done", record=bench.judge(*about, done, world))
 
 
 def _tell_as_main(job: Job, world: World, error: Exception) -> None:

@@ -32,7 +32,7 @@ from ..runtime.progress import ProgressCallback, Watch
 from ..tracks.config import RunConfig
 from .apart import FILE, forked, found_in, hang_up
 from .engine import Listener, Wishes
-from .jobs import LOG_FILE, PRELOAD, RESTARTS, Job, carry_out, write_failure
+from .jobs import LOG_FILE, PRELOAD, RESTARTS, Hands, Job, carry_out, write_failure
 from .local import Here, InProcess, outcome, preflight, redirect_output, reporter
 
 NAME = "torchrun"
@@ -187,17 +187,17 @@ def _serve(outbox: Connection, task: tuple[Job, Any]) -> None:
         return
     stopping = stop_on_signals()
     redirect_output(job.directory / LOG_FILE)
-    carry_out(job, Watch(reporter(outbox, stopping), lambda: bool(stopping)), partial(_take_part, seat))
+    carry_out(job, Watch(reporter(outbox, stopping), lambda: bool(stopping)), Hands(partial(_take_part, seat)))
 
 
 def _take_part(seat: Any, job: Job, work: Any, watch: Watch) -> Work | None:
-    """See `jobs.By`. A process that died takes this one with it, so that all are started again."""
+    """See `Hands.work`. A process that died takes this one with it, so that all are started again."""
     code = forked(_serve_seat, (job, seat), job.directory, watch)
     if code and not (job.directory / FILE).exists():
         if code < 0:
             os.kill(os.getpid(), -code if -code != signal.SIGINT else signal.SIGKILL)
         os._exit(code)
-    return found_in(job.directory, code).taken()
+    return found_in(job.directory, code).taken().work
 
 
 def _serve_seat(task: tuple[Job, Any], directory: Path, outbox: Connection) -> None:

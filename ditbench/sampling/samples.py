@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -71,8 +72,26 @@ class Samples:
 
     pixels: Bytes  # (N, C, H, W) uint8, memory-mapped
     labels: Labels  # (N,)
-    facts: SamplingFacts
     files: tuple[Path, Path]
+    weights: Literal["ema", "raw"]
+    drawing: Drawing
+    done: _Done
+
+    @cached_property
+    def facts(self) -> SamplingFacts:
+        """For the record; reads all images."""
+        return SamplingFacts(
+            sampler=self.drawing.sampler,
+            steps=self.drawing.plan.steps,
+            evaluations=self.done.evaluations,
+            weights=self.weights,
+            labels_sha256=labels_sha256(self.labels),
+            images_sha256=_sha256(self.pixels),
+            batch_images=self.done.batch_images,
+            batch_seconds=self.done.batch_seconds,
+            images_per_second=sampling_rate(self.done.batch_images, self.done.batch_seconds),
+            decode_seconds=self.done.decode_seconds,
+        )
 
     def discard(self) -> None:
         """Remove the files: what is measured can be sampled again."""
@@ -129,7 +148,7 @@ def samples_in(drawing: Drawing, weights: Literal["ema", "raw"], directory: Path
         raise BadFile(f"The samples {images.name!r} in {directory.name!r} are not the {drawing.count} that were to be.")
     pixels: Bytes = file.transpose(0, 3, 1, 2)
     labels = labels_of(drawing.plan, np.arange(drawing.count), drawing.spec.classes)
-    return Samples(pixels, labels, _facts(drawing, done, weights, pixels, labels), (images, progress))
+    return Samples(pixels, labels, (images, progress), weights, drawing, done)
 
 
 def _files(directory: Path, stem: str) -> tuple[Path, Path]:
@@ -140,23 +159,6 @@ def _files(directory: Path, stem: str) -> tuple[Path, Path]:
 def _stored_shape(drawing: Drawing) -> tuple[int, int, int, int]:
     channels, height, width = drawing.image_shape
     return drawing.count, height, width, channels
-
-
-def _facts(
-    drawing: Drawing, done: _Done, weights: Literal["ema", "raw"], pixels: Bytes, labels: Labels
-) -> SamplingFacts:
-    return SamplingFacts(
-        sampler=drawing.sampler,
-        steps=drawing.plan.steps,
-        evaluations=done.evaluations,
-        weights=weights,
-        labels_sha256=labels_sha256(labels),
-        images_sha256=_sha256(pixels),
-        batch_images=done.batch_images,
-        batch_seconds=done.batch_seconds,
-        images_per_second=sampling_rate(done.batch_images, done.batch_seconds),
-        decode_seconds=done.decode_seconds,
-    )
 
 
 def batches(drawing: Drawing, denoiser: nn.Module, indices: range, world: World = ALONE) -> Iterator[SampledBatch]:
