@@ -32,7 +32,7 @@ from ..storage.files import write_text
 from ..storage.schema import Frozen, read_checked
 
 FILE = "work.json"  # in the run's directory: how the work has ended
-LINGER = 10.0  # seconds in which the process must end after its work, with all that it has started
+LINGER = 3.0  # seconds in which the process must end after its work, with all that it has started
 _LOOK = 0.2  # seconds between two looks at whether to stop
 _DONE = b"done"  # the last word
 _LONGEST = 10_000  # bytes of a word on the way

@@ -116,6 +116,7 @@ def draw(
     done = world.from_main(_read(progress, images, _fingerprint(denoiser)) if world.main else None) or _Done(weights="")
     begun, count = sum(done.batch_images), drawing.count
     file = _open(images, begun, _stored_shape(drawing), world)
+    watch.report(Progress("sample", begun / count, begun))
     for batch in batches(drawing, denoiser, range(begun, count), world):
         if any(world.all(watch.should_stop())):
             raise Interrupted("stopped on request")

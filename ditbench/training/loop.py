@@ -91,6 +91,7 @@ def train(
     curve = directory / CURVE_FILE if trainer.world.main else Path(os.devnull)
     reported_at = clock.seconds
     curve.write_text("".join(json.dumps(point) + "\n" for point in trainer.curve.points), encoding="utf-8")
+    watch.report(Progress("train", clock.progress, clock.steps))  # all is there, and the first step begins
     with curve.open("a", encoding="utf-8", buffering=1) as file:
         course.measure()
         while not clock.done:

@@ -1,0 +1,162 @@
+"""A plugin's network lives in a process of its own: what it does there changes no measurement and no other run."""
+
+import signal
+from types import SimpleNamespace
+
+import psutil
+import pytest
+from test_campaign import run
+
+from ditbench.errors import BadFile, DitbenchError
+from ditbench.executors.apart import FILE, Failed, Killed, found_in, outcome_of, tell
+from ditbench.executors.stopwatch import SLACK, Stopwatch
+from ditbench.runtime.progress import Diverged, Interrupted, Progress
+
+ILL = """
+import os, signal, subprocess, sys, threading, time
+import ditbench, toy, toy_net
+
+def better(*arguments, **more):
+    raise AssertionError("measured by a patched metric")
+
+class Ill(toy_net.Toy):
+    def __init__(self, spec, *, harm, **settings):
+        super().__init__(spec, **settings)
+        self.harm = harm
+
+    def forward(self, x, t, y):
+        if self.training and x.device.type != "meta":  # not while it is only looked at
+            getattr(self, self.harm)()
+            self.harm = "nothing"
+        return super().forward(x, t, y)
+
+    def nothing(self):
+        pass
+
+    def patch(self):
+        from ditbench.benchmark import judge, run
+        from ditbench.metrics import quality, scoring
+        judge.Judge.measure = scoring.measure_all = quality.measure_all = run.judge = better
+        sys.modules["ditbench.executors.jobs"].write_record = better
+
+    def quit(self):
+        sys.exit("I quit")
+
+    def exit(self):
+        os._exit(0)
+
+    def crash(self):
+        os.kill(os.getpid(), signal.SIGSEGV)
+
+    def linger(self):
+        threading.Thread(target=time.sleep, args=(600,)).start()
+        subprocess.Popen([sys.executable, "-c", "import time; time.sleep(601)"])
+
+@ditbench.hookimpl
+def ditbench_architectures():
+    harm = ditbench.Option(default="nothing", choices=("nothing", "patch", "quit", "exit", "crash", "linger"))
+    build = f"{__name__}:Ill"
+    return [ditbench.Architecture(name="ill", build=build, sizes={"nano": {"width": 16}}, options={"harm": harm})]
+"""
+
+
+def asleep():
+    return [p for p in psutil.process_iter(["cmdline"]) if "import time; time.sleep(601)" in (p.info["cmdline"] or [])]
+
+
+@pytest.mark.timeout(120)
+def test_what_a_network_does_to_its_process_stays_there(toy, install, tmp_path):
+    install("ditbench-ill", "ill", ILL)
+    harms = ("nothing", "quit", "exit", "crash", "patch", "linger")
+    records = run(tmp_path, *(f"ill+harm={harm}" for harm in harms))
+    plain, quits, exits, crashes, patched, lingers = records
+    assert [(one.status, one.reason) for one in (quits, exits, crashes)] == [
+        ("failed", "SystemExit: I quit"),
+        ("failed", "its process ended with exit code 0 before its work was done"),
+        ("failed", "killed by SIGSEGV"),
+    ]
+    for one in (patched, lingers):
+        assert one.status == "finished" and one.metrics == plain.metrics and one.floors == plain.floors
+    assert not asleep()
+
+
+@pytest.mark.parametrize(
+    ("error", "raised", "reason"),
+    [
+        (Diverged("the loss became nan"), Diverged, "the loss became nan"),
+        (Interrupted("stopped on request"), Interrupted, "stopped on request"),
+        (KeyboardInterrupt(), Interrupted, "stopped by Ctrl-C"),
+        (BadFile("no such weights"), BadFile, "no such weights"),
+        (DitbenchError("no such thing"), DitbenchError, "no such thing"),
+        (ValueError("x" * 10_000), Failed, "ValueError: " + "x" * 500),
+        (SystemExit(0), Failed, "SystemExit: 0"),
+    ],
+)
+def test_how_work_ends_is_told_as_it_was(tmp_path, error, raised, reason):
+    def fail():
+        raise error
+
+    tell(tmp_path, outcome_of(fail))
+    with pytest.raises(raised) as told:
+        found_in(tmp_path).taken()
+    assert type(told.value) is raised and str(told.value) == reason
+
+
+@pytest.mark.parametrize(
+    ("code", "ending"), [(0, "Failed"), (3, "Failed"), (-signal.SIGKILL, "Killed"), (-signal.SIGABRT, "Failed")]
+)
+def test_a_process_that_says_nothing_is_told_by_its_end(tmp_path, code, ending):
+    assert found_in(tmp_path, code).ending == ending
+    with pytest.raises(Killed if ending == "Killed" else Failed):
+        found_in(tmp_path, code).taken()
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"ending": "done", "work": 1}', '{"ending": "SystemExit"}', "[]"])
+def test_what_is_no_outcome_is_a_failure(tmp_path, text):
+    (tmp_path / FILE).write_text(text)
+    outcome = found_in(tmp_path)
+    assert outcome.ending == "Failed" and "outcome of a run's work" in outcome.reason
+
+
+def heard(stage, rate, times):
+    """A stopwatch that has heard so many words of a stage, a second apart, at this rate."""
+    now = [0.0]
+    stopwatch = Stopwatch(lambda progress: None, lambda: now[0])
+    for second in range(times):
+        now[0] = float(second)
+        stopwatch.hear(Progress(stage, 0.5, step=int(rate * second)))
+    return stopwatch
+
+
+def trained(rate, batch=32, **more):
+    facts = {"checkpoint_seconds": 0.0, "compile_seconds": 0.0, "evaluation_seconds": 0.0, "paused_seconds": 0.0}
+    return SimpleNamespace(**(facts | more), images_per_second=rate * batch, batch_size=batch)
+
+
+@pytest.mark.parametrize(
+    ("times", "rate", "more", "believed"),
+    [
+        (30, 10, {}, True),
+        (30, 25, {}, True),  # averages and files take time, too
+        (30, 1000, {}, False),
+        (2, 1000, {}, True),  # too short to tell
+        (0, 1000, {}, True),
+    ],
+)
+def test_a_speed_is_held_against_what_is_seen_from_outside(times, rate, more, believed):
+    doubt = heard("train", 10, times).doubt(trained(rate, **more))
+    assert (doubt == "") == believed
+    assert believed or "states 32,000 images/s of training, and from outside no more than 320 were seen" in doubt
+    sampled = SimpleNamespace(batch_seconds=[1 / rate] * 100, batch_images=[1] * 100, decode_seconds=0.0)
+    assert (heard("sample", 10, times).doubt_sampling(sampled) == "") == believed
+
+
+def test_two_words_far_apart_tell_enough():
+    """A clock that stands still says little on the way."""
+    now = [0.0]
+    stopwatch = Stopwatch(lambda progress: None, lambda: now[0])
+    stopwatch.hear(Progress("train", 0.0, step=0))
+    now[0] = SLACK + 60
+    stopwatch.hear(Progress("train", 1.0, step=600))
+    assert stopwatch.doubt(trained(1000)) and not stopwatch.doubt(trained(12))
+    assert not stopwatch.doubt(trained(1000, compile_seconds=60.0))
