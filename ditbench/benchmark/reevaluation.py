@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Unpack
 
 from ..errors import BadFile, BadValue
 from ..options import PlaceOptions, takes
-from ..records.facts import Measurement, SamplingFacts
 from ..records.files import WEIGHTS_FILE
 from ..records.record import Record, config_of
 from ..records.verification import Verification, check_by, re_evaluated
 from ..registry import Registry, pick
-from ..runtime.environment import describe, find_device
+from ..runtime.environment import describe
 from ..runtime.progress import Diverged, ProgressCallback, Watch
 from ..sampling.samples import draw
 from ..storage.files import sha256_of
 from ..tracks.config import RunConfig
 from .judge import Judge
 from .setup import Parts, drawing_of, load_denoiser, open_data, resolve
+
+Worker = Callable[[Callable[[Watch], None], Path, Watch], object]
+
+
+def _here(sample: Callable[[Watch], None], folder: Path, watch: Watch) -> None:
+    sample(watch)
 
 
 @takes(PlaceOptions)
@@ -29,32 +36,33 @@ def re_evaluate(
     by: str,
     registry: Registry,
     report: ProgressCallback = lambda progress: None,
+    work: Worker = _here,
     **options: Unpack[PlaceOptions],
 ) -> Verification:
-    """Sample and measure a record's weights again.
+    """Sample and measure a record's weights again. `work` has the sampling done, which the plugin takes part in.
 
     Raises `DitbenchError` if the file is not the record's, or if plugin, data or reference here are others.
     """
     check_by(record, by)
     _check_weights(record, weights)
     _check_plugin(record, registry)
-    here = {**options, "device": str(find_device(options["device"]))}
-    config = config_of(record).model_copy(update=here)
-    parts = _parts(config, registry)
-    sampling, metrics = _measure(config, parts, weights, Watch(report))
-    return re_evaluated(record, by, describe(parts.device), config.device, sampling, metrics)
-
-
-def _measure(config: RunConfig, parts: Parts, weights: Path, watch: Watch) -> tuple[SamplingFacts, list[Measurement]]:
-    """The samples that the weights give, and what the track's metrics say of them."""
+    config = config_of(record).model_copy(update=dict(options))
     with TemporaryDirectory() as folder:
-        judge = Judge(config, parts, Path(folder), watch)
+        sample = partial(_sample, config, registry, weights, Path(folder))
         try:
-            draw(drawing_of(config, parts), load_denoiser(config, parts, weights), Path(folder), watch)
+            work(sample, Path(folder), Watch(report))  # first of all: a process that has computed can't be forked well
         except Diverged as error:
             raise BadFile(f"The weights {str(weights)!r} give no images here: {error}.") from None
-        samples = judge.samples()
-        return samples.facts, judge.measure(samples)
+        parts = _parts(config, registry)
+        judge = Judge(config, parts, Path(folder), Watch(report))
+        sampling, metrics = judge.samples().facts, judge.measure(judge.samples())
+    return re_evaluated(record, by, describe(parts.device), str(parts.device), sampling, metrics)
+
+
+def _sample(config: RunConfig, registry: Registry, weights: Path, folder: Path, watch: Watch) -> None:
+    """The samples that the weights give, into a folder."""
+    parts = _parts(config, registry)
+    draw(drawing_of(config, parts), load_denoiser(config, parts, weights), folder, watch)
 
 
 def _check_weights(record: Record, weights: Path) -> None:

@@ -53,6 +53,7 @@ def work(config: RunConfig, directory: Path, registry: Registry, watch: Watch, w
     sampling_peak = worker.sample(ema)
     if config.raw_weights:
         worker.draw(worker.loaded(RAW_WEIGHTS_FILE), RAW)
+    at_start = min(at_start, training_peak.resident or at_start)  # Linux counts pages in batches, a peak's less often
     memory = Memory(resident_at_start=at_start, training=training_peak, sampling=sampling_peak)
     return Work(cost=cost, training=training, memory=memory, reached=worker.reached())
 

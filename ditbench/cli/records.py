@@ -210,10 +210,10 @@ def _measure_again(
     for _, name in record.track.evaluation.choices:
         fetch_weights(console, pick("extractor", name, registry.extractors), options["offline"])
 
-    from ..benchmark.reevaluation import re_evaluate
+    from ..executors.verifying import re_evaluate
 
     with console.status("sampling and measuring"):
-        return re_evaluate(record, weights, by, registry, **options)
+        return re_evaluate(record, weights, by, **options)
 
 
 def _show(found: Verification) -> None:

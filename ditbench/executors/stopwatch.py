@@ -1,49 +1,36 @@
-"""Whether the speed that a run's work states can be true, by the clock of the process that hears of its progress.
+"""Whether the time that a run's work states can be true, by the clock of the process that hears of its progress.
 
-A network shares a process with the clock that times it. From outside, all is slower: averages of weights, checkpoints
-and files are not counted as training. So only what is far off is told.
+A network shares a process with the clock that times it. Seen from outside, all takes longer: averages of weights and
+files are not counted as training, and a busy machine delays everything. So only what is far off is told, and of a stage
+that is over in `SLACK` seconds nothing.
 """
 
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from statistics import median
+from dataclasses import dataclass, replace
 
 from ..records.facts import SamplingFacts, TrainingFacts
 from ..runtime.progress import Progress, ProgressCallback, Stage
 
-TOLERANCE = 3.0  # times the speed that is seen from outside
-SLACK = 10.0  # seconds of a stage that are not looked at
-_ENOUGH = 5  # stretches between two words, by whose median one knows
-_KEPT = 1000
+TOLERANCE = 3.0  # times what is stated
+SLACK = 10.0  # seconds of a stage, on top
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Seen:
-    """The words of one stage: (seconds, steps or images)."""
+    """The first and the last word of one stage: when, and after how many steps or images."""
 
-    first: tuple[float, int] | None = None
-    last: tuple[float, int] = (0.0, 0)
-    rates: deque[float] = field(default_factory=lambda: deque(maxlen=_KEPT))
+    began: float
+    first: int
+    ended: float
+    last: int
 
-    def note(self, now: float, step: int) -> None:
-        if self.first is None:
-            self.first = (now, step)
-        elif step > self.last[1] and now > self.last[0]:
-            self.rates.append((step - self.last[1]) / (now - self.last[0]))
-        self.last = (now, step)
-
-    def fastest_believed(self, stated: float, uncounted: float) -> float | None:
-        """Steps per second, if what is `stated` is far more than has been seen; None: it may be true."""
-        if len(self.rates) >= _ENOUGH and stated > TOLERANCE * median(self.rates):
-            return median(self.rates)
-        if self.first is None:
-            return None
-        seconds, steps = self.last[0] - self.first[0] - uncounted - SLACK, self.last[1] - self.first[1]
-        return steps / seconds if seconds > 0 and stated > TOLERANCE * steps / seconds else None
+    def is_far_more(self, each: float, uncounted: float) -> bool:
+        """Whether far more time has passed than `each` of the steps or images is said to have taken."""
+        stated = (self.last - self.first) * each + uncounted
+        return self.ended - self.began > TOLERANCE * stated + SLACK
 
 
 class Stopwatch:
@@ -51,32 +38,31 @@ class Stopwatch:
 
     def __init__(self, report: ProgressCallback, now: Callable[[], float] = time.monotonic) -> None:
         self._report, self._now = report, now
-        self._seen: dict[Stage, _Seen] = {"train": _Seen(), "sample": _Seen()}
+        self._seen: dict[Stage, _Seen] = {}
 
     def hear(self, progress: Progress) -> None:
         """Note when it was said."""
-        if progress.stage in self._seen:
-            self._seen[progress.stage].note(self._now(), progress.step)
+        now, stage = self._now(), progress.stage
+        seen = self._seen.get(stage) or _Seen(now, progress.step, now, progress.step)
+        self._seen[stage] = replace(seen, ended=now, last=progress.step)
         self._report(progress)
 
     def doubt(self, stated: TrainingFacts) -> str:
-        """Why a training's speed can't be true; empty if it may be."""
-        uncounted = stated.checkpoint_seconds + stated.compile_seconds + stated.evaluation_seconds
-        per_second = stated.images_per_second / stated.batch_size
-        seen = self._seen["train"].fastest_believed(per_second, uncounted + stated.paused_seconds)
-        return "" if seen is None else _told("training", stated.images_per_second, seen * stated.batch_size)
+        """Why a training's time can't be true; empty if it may be."""
+        apart = stated.checkpoint_seconds + stated.compile_seconds + stated.evaluation_seconds + stated.paused_seconds
+        return self._doubt("train", "training", stated.seconds / max(1, stated.steps), apart)
 
     def doubt_sampling(self, stated: SamplingFacts) -> str:
-        """The same of the samples', with their decoding."""
-        seconds, images = sum(stated.batch_seconds) + stated.decode_seconds, sum(stated.batch_images)
-        if not seconds > 0:
-            return _told("sampling", float("inf"), 0.0)
-        seen = self._seen["sample"].fastest_believed(images / seconds, 0.0)
-        return "" if seen is None else _told("sampling", images / seconds, seen)
+        """The same of the first samples that were drawn, with their decoding."""
+        seconds = sum(stated.batch_seconds) + stated.decode_seconds
+        return self._doubt("sample", "sampling", seconds / sum(stated.batch_images), 0.0)
 
-
-def _told(what: str, stated: float, seen: float) -> str:
-    return (
-        f"its process states {stated:,.0f} images/s of {what}, and from outside no more than {seen:,.0f} were seen; "
-        "a network that changes the clock can't be timed"
-    )
+    def _doubt(self, stage: Stage, what: str, each: float, apart: float) -> str:
+        seen = self._seen.get(stage)
+        if seen is None or not seen.is_far_more(each, apart):
+            return ""
+        stated = (seen.last - seen.first) * each + apart
+        return (
+            f"its process states {stated:.1f} s of {what}, for which {seen.ended - seen.began:.1f} s have passed; a "
+            "network that changes the clock can't be timed"
+        )

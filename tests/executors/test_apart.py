@@ -12,6 +12,7 @@ from ditbench.executors.apart import FILE, Failed, Killed, found_in, outcome_of,
 from ditbench.executors.stopwatch import SLACK, Stopwatch
 from ditbench.runtime.progress import Diverged, Interrupted, Progress
 
+APART = ("checkpoint_seconds", "compile_seconds", "evaluation_seconds", "paused_seconds")
 ILL = """
 import os, signal, subprocess, sys, threading, time
 import ditbench, toy, toy_net
@@ -118,45 +119,24 @@ def test_what_is_no_outcome_is_a_failure(tmp_path, text):
     assert outcome.ending == "Failed" and "outcome of a run's work" in outcome.reason
 
 
-def heard(stage, rate, times):
-    """A stopwatch that has heard so many words of a stage, a second apart, at this rate."""
+def doubts(passed, stated, apart=0.0, *, steps=100):
+    """What is said of so many steps or images in `passed` seconds, for which `stated` seconds are stated."""
     now = [0.0]
     stopwatch = Stopwatch(lambda progress: None, lambda: now[0])
-    for second in range(times):
-        now[0] = float(second)
-        stopwatch.hear(Progress(stage, 0.5, step=int(rate * second)))
-    return stopwatch
+    for done in (0, steps):
+        for stage in ("train", "sample"):
+            stopwatch.hear(Progress(stage, done / steps, step=done))
+        now[0] = passed
+    told = dict.fromkeys(APART, 0.0) | {"checkpoint_seconds": apart}
+    trained = SimpleNamespace(seconds=stated, steps=steps, **told)
+    sampled = SimpleNamespace(batch_seconds=[stated], batch_images=[steps], decode_seconds=apart)
+    return stopwatch.doubt(trained), stopwatch.doubt_sampling(sampled)
 
 
-def trained(rate, batch=32, **more):
-    facts = {"checkpoint_seconds": 0.0, "compile_seconds": 0.0, "evaluation_seconds": 0.0, "paused_seconds": 0.0}
-    return SimpleNamespace(**(facts | more), images_per_second=rate * batch, batch_size=batch)
-
-
-@pytest.mark.parametrize(
-    ("times", "rate", "more", "believed"),
-    [
-        (30, 10, {}, True),
-        (30, 25, {}, True),  # averages and files take time, too
-        (30, 1000, {}, False),
-        (2, 1000, {}, True),  # too short to tell
-        (0, 1000, {}, True),
-    ],
-)
-def test_a_speed_is_held_against_what_is_seen_from_outside(times, rate, more, believed):
-    doubt = heard("train", 10, times).doubt(trained(rate, **more))
-    assert (doubt == "") == believed
-    assert believed or "states 32,000 images/s of training, and from outside no more than 320 were seen" in doubt
-    sampled = SimpleNamespace(batch_seconds=[1 / rate] * 100, batch_images=[1] * 100, decode_seconds=0.0)
-    assert (heard("sample", 10, times).doubt_sampling(sampled) == "") == believed
-
-
-def test_two_words_far_apart_tell_enough():
-    """A clock that stands still says little on the way."""
-    now = [0.0]
-    stopwatch = Stopwatch(lambda progress: None, lambda: now[0])
-    stopwatch.hear(Progress("train", 0.0, step=0))
-    now[0] = SLACK + 60
-    stopwatch.hear(Progress("train", 1.0, step=600))
-    assert stopwatch.doubt(trained(1000)) and not stopwatch.doubt(trained(12))
-    assert not stopwatch.doubt(trained(1000, compile_seconds=60.0))
+def test_a_time_that_is_far_from_what_has_passed_is_told():
+    assert doubts(100, 100) == doubts(100, 40) == doubts(100, 1, apart=40) == ("", "")  # much is not counted
+    assert doubts(SLACK, 0.01) == ("", "")  # too short to tell
+    train, sample = doubts(100, 1)
+    assert train.startswith("its process states 1.0 s of training, for which 100.0 s have passed")
+    assert sample.startswith("its process states 1.0 s of sampling")
+    assert Stopwatch(print).doubt(SimpleNamespace(seconds=0.0, steps=0, **dict.fromkeys(APART, 0.0))) == ""
