@@ -12,6 +12,8 @@ from collections.abc import Iterable
 from typing import Any
 
 _SHOWN = 100  # characters of either end of what is too long to show
+_LONGEST = 1_000  # characters of what others say: an error of a library may quote megabytes
+_LONGEST_LINE = 4_000  # of a message of ours, which may list names
 _ENDLESS = re.compile(r"'[^']{400,}'|\S{400,}")
 
 
@@ -30,9 +32,23 @@ def printable(text: str) -> str:
     return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
+def printable_lines(text: str) -> str:
+    """The same of several lines, which stay."""
+    return text if text.isprintable() else "\n".join(map(printable, text.split("\n")))
+
+
+def brief(text: str, longest: int = _LONGEST) -> str:
+    """The text, or its two ends if it is longer than anybody reads."""
+    if len(text) <= longest:
+        return text
+    end = longest // 4
+    return f"{text[: longest - end - 3]}...{text[-end:]}"
+
+
 def for_a_line(message: str) -> str:
     """A message as it is shown: printable, in one line, and of a word that nobody can read its two ends."""
-    return _ENDLESS.sub(lambda found: f"{found[0][:_SHOWN]}...{found[0][-_SHOWN:]}", one_line(message))
+    words = _ENDLESS.sub(lambda found: f"{found[0][:_SHOWN]}...{found[0][-_SHOWN:]}", one_line(message))
+    return brief(words, _LONGEST_LINE)
 
 
 class DitbenchError(Exception):

@@ -115,8 +115,11 @@ def _table(frame: pd.DataFrame) -> str:
     return frame.map(escape).rename(columns=escape).to_markdown(index=False, disable_numparse=True)
 
 
+_BLOCK = re.compile(r"^(\d{1,9}(?=[.)](?: |$))|(?=(?:#{1,6}|[-+])(?: |$)|[-=]{2,}$))")  # headings, lists, lines
+
+
 def escape(cell: object) -> str:
-    """Text that can neither break a Markdown table nor smuggle HTML or links into the page."""
+    """Text that can neither break a Markdown table, begin a block, nor smuggle HTML or links into the page."""
     text = " ".join("".join(c if c.isprintable() else " " for c in str(cell)).split())
-    text = re.sub(r"([\\|`\[\]*_~])", r"\\\1", html.escape(text, quote=False))
+    text = _BLOCK.sub(r"\1\\", re.sub(r"([\\|`\[\]*_~])", r"\\\1", html.escape(text, quote=False)))
     return re.sub(r"(?<=:)(?=//)|(?<=www)(?=\.)|(?=@)", r"\\", text)  # GitHub makes links of bare addresses
