@@ -119,7 +119,7 @@ class TrainingFacts(Frozen):
 class SamplingFacts(Frozen):
     """How the scored images came about."""
 
-    sampler: str
+    sampler: Words
     steps: Count
     evaluations: Count  # denoiser evaluations per image (NFE)
     weights: Literal["ema", "raw"]
@@ -158,9 +158,9 @@ class Measurement(Frozen):
     """One number and all it takes to read it."""
 
     protocol: Annotated[
-        str, Field(pattern=r"^[a-z0-9._-]+/[a-z0-9._-]+$")
+        str, Field(pattern=r"^[a-z0-9._-]+/[a-z0-9._-]+$", max_length=200)
     ]  # e.g. "fid1k/digits-cnn"; numbers of different protocols never share a column
-    metric: str
+    metric: Words
     value: Number
     spread: Number | None = None  # deviation of subsets, splits or halves, or a jackknife's standard error
     higher_is_better: bool
@@ -197,12 +197,12 @@ class Milestone(Frozen):
 class DataFacts(Frozen):
     """What was trained on. No path."""
 
-    name: str
+    name: Words
     examples: Count
     shape: tuple[int, int, int]  # (C, H, W) of what the denoiser sees
     classes: Count
     skipped: Count = 0  # images that were left out because they could not be read
-    autoencoder: str = ""  # of latents, by its name
+    autoencoder: Words = ""  # of latents, by its name
     autoencoder_sha256: Sha256OrEmpty = ""
 
 

@@ -57,7 +57,7 @@ class Record(Frozen):
     recipe: Recipe  # the track's, or with what the architecture's paper changes
     objective: ObjectiveChoice
     deviations: list[str] = []  # why the run is not ranked: what is not as its track says
-    budget: str
+    budget: Words
     flops_rule: FlopsRule = later(1)  # by which its FLOPs are counted
     data_sha256: Sha256  # of the examples, their labels and the classes' names
     reference_sha256: Sha256OrEmpty  # of what samples are compared with; empty: with nothing

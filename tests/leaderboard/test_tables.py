@@ -316,6 +316,14 @@ def test_the_data_file_is_unrounded_and_has_a_row_per_run():
     assert csv([]).startswith("track,track_version") and len(csv([]).splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("reason", "cell"),
+    [("lost;=1+1", "lost;'=1+1"), ("lost; @A1;x", "lost; '@A1;x"), (';"=1', ";\"'=1"), ("a;b = c - d", "a;b = c - d")],
+)
+def test_text_is_no_formula_where_a_semicolon_ends_a_cell(reason, cell):
+    assert read(csv(boards([unfinished(reason=reason)])))["reason"][0] == cell
+
+
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t=", "\r\n-", "\0="])
 def test_text_is_no_formula_in_a_spreadsheet_and_numbers_stay_numbers(start):
     negative = finished(metrics=[measurement("fid", -0.5)])
