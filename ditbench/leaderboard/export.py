@@ -20,8 +20,8 @@ from .reported import Reported
 from .tables import floors, measurements, raw_weights
 
 JSON_VERSION = 1
-# What makes a spreadsheet compute a text: at its beginning, also behind quotes, and, since many take a semicolon for the
-# end of a cell, after one of those.
+# What makes a spreadsheet compute a text: at its beginning, also behind quotes, and after a semicolon, which many take
+# for the end of a cell.
 _FORMULA = re.compile(r"(^|;)([\s\"']*)(?=[=+\-@＝＋－＠])")
 
 

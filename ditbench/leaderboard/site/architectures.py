@@ -84,7 +84,8 @@ def _options(records: Sequence[Record]) -> list[tuple[str, str]]:
     for record in records:
         for option, value in record.architecture.settings.items():
             seen[option].append(value)
-    return [(brief(option, _LONGEST), ", ".join(sorted({_spelled(value) for value in seen[option]}))) for option in sorted(seen)]
+    told = {option: ", ".join(sorted(set(map(_spelled, values)))) for option, values in seen.items()}
+    return [(brief(option, _LONGEST), told[option]) for option in sorted(told)]
 
 
 def _spelled(value: Value | None) -> str:

@@ -72,9 +72,7 @@ def _check_way(folder: Path, name: str) -> None:
         what = "a link" if way.is_symlink() else "a folder" if is_folder(way) else "a file" if is_taken(way) else ""
         if what not in ("", "a file" if way == path else "a folder"):
             wanted = "file" if way == path else "folder"
-            raise BadFile(
-                f"{str(way)!r} is {what}, where a site has a {wanted}. Remove it, or choose another folder."
-            )
+            raise BadFile(f"{str(way)!r} is {what}, where a site has a {wanted}. Remove it, or choose another folder.")
 
 
 def _write_manifest(folder: Path, names: Iterable[str]) -> None:

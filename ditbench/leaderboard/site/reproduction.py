@@ -10,7 +10,6 @@ from ...errors import brief
 from ...records.record import Record
 from ...tracks.ledger import namesake
 
-
 _LONGEST = 1_000  # characters of a word that anybody would type
 
 
