@@ -14,6 +14,11 @@ from typing import Any
 _SHOWN = 100  # characters of either end of what is too long to show
 _LONGEST = 1_000  # characters of what others say: an error of a library may quote megabytes
 _LONGEST_LINE = 4_000  # of a message of ours, which may list names
+_COMMAND = re.compile(  # what a workflow's runner obeys in a log: of GitHub's own, where a line begins, or anywhere
+    r"::(?=(?:error|warning|notice|debug|group|endgroup|echo|add-mask|add-matcher|remove-matcher|add-path|save-state|"
+    r"set-env|set-output|stop-commands)(?: [^\n]*?)?::)|##(?=\w*\[)",
+    re.IGNORECASE,
+)
 _ENDLESS = re.compile(r"'[^']{400,}'|\S{400,}")
 
 
@@ -28,13 +33,17 @@ def _without_backticks(text: str) -> str:
 
 
 def printable(text: str) -> str:
-    """The text with what would break its line, or command a terminal, as Python spells it: \\n, \\x1b."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    """The text with what would break its line, or command a terminal, as Python spells it: \\n, \\x1b.
+
+    What a log's reader would obey is taken apart, wherever it stands: a table may fold just before it.
+    """
+    plain = text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    return _COMMAND.sub(lambda found: " ".join(found[0]), plain)
 
 
 def printable_lines(text: str) -> str:
     """The same of several lines, which stay."""
-    return text if text.isprintable() else "\n".join(map(printable, text.split("\n")))
+    return "\n".join(map(printable, text.split("\n")))
 
 
 def brief(text: str, longest: int = _LONGEST) -> str:

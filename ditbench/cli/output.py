@@ -31,12 +31,17 @@ def output() -> TextIO:
 
 def tell(text: str = "", nl: bool = True) -> None:
     """Say something on standard output, at once."""
-    typer.echo(printable_lines(text), file=output(), nl=nl)
+    tell_exactly(printable_lines(text), nl)
+
+
+def tell_exactly(text: str, nl: bool = True) -> None:
+    """The same of what is in a form for programs, which has escapes of its own."""
+    typer.echo(text, file=output(), nl=nl)
 
 
 def tell_json(content: object, indent: int = 1) -> None:
     """Give something to programs, in ASCII."""
-    tell(json.dumps(content, indent=indent, default=str))
+    tell_exactly(json.dumps(content, indent=indent, default=str))
 
 
 def warn(text: str) -> None:

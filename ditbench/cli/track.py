@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .app import app, installed
-from .output import Commands, tell, tell_json
+from .output import Commands, tell, tell_exactly, tell_json
 
 if TYPE_CHECKING:
     from ..tracks.budget import Budget
@@ -38,7 +38,7 @@ def show(
     comments = [f"{track.name}, version {track.version}, hash {track.hash}", _default_budget(track)]
     comments += [f"--budget {name}: {_meaning(track, track.amount(name))}" for name in track.budgets]
     head = "".join(f"# {' '.join(comment.split())}\n" for comment in comments)
-    tell(_printable(f"{head}\n{tomli_w.dumps(resolved)}"), nl=False)
+    tell_exactly(_printable(f"{head}\n{tomli_w.dumps(resolved)}"), nl=False)
 
 
 @track_app.command(epilog="Example: ditbench track check mine.toml")
