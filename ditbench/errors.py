@@ -3,9 +3,12 @@
 What a caller can set is named as Python names it, in backticks. Only `cli` turns these into text, with flags in place
 of such names, and into exit codes; anything else that is raised is a bug and keeps its traceback. Backticks of others,
 of a plugin or a library, mean something else: they become quotation marks where the error is made, or comes in.
+
+Whatever others say, in files or by errors, is made fit here for where it is told: a line, a terminal, a page.
 """
 
 import difflib
+import html
 import re
 import sys
 from collections.abc import Iterable
@@ -19,6 +22,7 @@ _COMMAND = re.compile(  # what a workflow's runner obeys in a log: of GitHub's o
     r"set-env|set-output|stop-commands)(?: [^\n]*?)?::)|##(?=\w*\[)",
     re.IGNORECASE,
 )
+_BLOCK = re.compile(r"^(\d{1,9}(?=[.)](?: |$))|(?=(?:#{1,6}|[-+])(?: |$)|[-=]{2,}$))")  # headings, lists, lines
 _ENDLESS = re.compile(r"'[^']{400,}'|\S{400,}")
 
 
@@ -52,6 +56,13 @@ def brief(text: str, longest: int = _LONGEST) -> str:
         return text
     end = longest // 4
     return f"{text[: longest - end - 3]}...{text[-end:]}"
+
+
+def in_markdown(cell: object) -> str:
+    """Text that can neither break a Markdown table, begin a block, nor smuggle HTML or links into the page."""
+    text = " ".join("".join(c if c.isprintable() else " " for c in str(cell)).split())
+    text = _BLOCK.sub(r"\1\\", re.sub(r"([\\|`\[\]*_~])", r"\\\1", html.escape(text, quote=False)))
+    return re.sub(r"(?<=:)(?=//)|(?<=www)(?=\.)|(?=@)", r"\\", text)  # GitHub makes links of bare addresses
 
 
 def for_a_line(message: str) -> str:

@@ -11,11 +11,12 @@ from rich.console import Console
 from verifications import checked, sealed
 
 from ditbench.cli.display import print_boards
+from ditbench.errors import in_markdown
 from ditbench.leaderboard.boards import boards
 from ditbench.leaderboard.export import csv, curves, json_text
 from ditbench.leaderboard.intervals import Estimate
 from ditbench.leaderboard.learning_curves import course, reached, row_course
-from ditbench.leaderboard.markdown import escape, markdown
+from ditbench.leaderboard.markdown import markdown
 from ditbench.leaderboard.tables import floor, interval, noise, number, provisional, table, target, ties, unranked
 from ditbench.records.facts import Milestone, PeakMemory
 from ditbench.records.record import Record
@@ -237,14 +238,14 @@ def test_runs_that_are_not_what_their_track_says_have_no_rank_and_say_why():
 
 @pytest.mark.parametrize("text", ["# a", "######", "- a", "+ a", "1. a", "12) a", "---", "===", "> a", "    a", "<!--"])
 def test_text_begins_no_block_of_a_page(text):
-    (opened, inline, _) = MarkdownIt("commonmark").parse(f"before\n\n{escape(text)}\n")[3:]
+    (opened, inline, _) = MarkdownIt("commonmark").parse(f"before\n\n{in_markdown(text)}\n")[3:]
     assert opened.type == "paragraph_open"
     assert "".join(child.content for child in inline.children if child.type == "text") == text.strip()
 
 
 @pytest.mark.parametrize("text", ["-0.5", "1.5", "#1", "+a", "a # b", "2026-01-01"])
 def test_text_that_begins_no_block_stays(text):
-    assert escape(text) == text
+    assert in_markdown(text) == text
 
 
 def test_names_can_not_break_the_page():
