@@ -59,7 +59,7 @@ class Record(Frozen):
     deviations: list[str] = []  # why the run is not ranked: what is not as its track says
     budget: Words
     flops_rule: FlopsRule = later(1)  # by which its FLOPs are counted
-    data_sha256: Sha256  # of the examples, their labels and the classes' names
+    data_sha256: Sha256OrEmpty  # of the examples, their labels and the classes' names; empty: never opened
     reference_sha256: Sha256OrEmpty  # of what samples are compared with; empty: with nothing
     seed: Count
     device: Words
