@@ -1,8 +1,9 @@
 """Put the report that a run of leaderboard.yml left under its pull request: what comment.yml runs, on main's own copy.
 
 The report is a stranger's text, since a pull request can change what its own run leaves. So it is never written to
-disk, no more than its first characters are read, and nothing in it can notify, link, load or hide anything. Which pull
-request it belongs to is what GitHub says of the run's branch and commit, never what the report says.
+disk, no more than its beginning is read, and nothing in it can notify, link, load or hide anything. Which pull
+request it belongs to is what GitHub says of the run's branch and commit, never what the report says. Whatever becomes
+of the report, the comment says how the last checks ended: what it said of others before never stays.
 """
 
 from __future__ import annotations
@@ -12,20 +13,22 @@ import json
 import lzma
 import os
 import re
-import sys
+import urllib.error
 import urllib.parse
 import urllib.request
 import zipfile
 import zlib
+from itertools import count
 from typing import Any
 
 ARTIFACT, FILE = "leaderboard-report", "report.md"
 MARK = "<!-- ditbench leaderboard report -->"
-MAX_DOWNLOAD, MAX_CHARACTERS, TIMEOUT = 2**20, 50_000, 60  # a comment holds 65,536 characters
+MAX_DOWNLOAD, MAX_COMMENT, TIMEOUT = 2**20, 65_536, 60  # a comment holds so many characters; here, bytes of UTF-8
 BOT = "github-actions[bot]"
 # Where GitHub's Markdown starts a mention, HTML, an entity, a reference, a link, an image or a footnote.
 ACTIVE = re.compile(r"[@<&$]|#(?=\d)|\bGH-(?=\d)|\bwww(?=\.)|:(?=//)|\](?=[(\[:])", re.IGNORECASE)
 APART = "\u200b"  # a space of no width, which keeps two characters from meaning anything together
+MORE = "\n\nThe report goes on; the run's artifact has all of it.\n"
 
 
 def main() -> None:
@@ -33,14 +36,17 @@ def main() -> None:
     run, commit = int(os.environ["RUN_ID"]), os.environ["HEAD_SHA"]
     number = pull_request(f"{os.environ['HEAD_OWNER']}:{os.environ['HEAD_BRANCH']}", commit)
     if number is None:
-        sys.exit(f"No open pull request on main has {commit} as its head: it is closed, or has moved on.")
+        print(f"No open pull request on main has {commit} as its head: it is closed, or has moved on.")
+        return
     where = f"{os.environ['GITHUB_SERVER_URL']}/{os.environ['GITHUB_REPOSITORY']}/actions/runs/{run}"
     passed = "passed" if os.environ["CONCLUSION"] == "success" else "did not pass"
-    text = (
-        f"{MARK}\nThe [checks of the records]({where}) at {commit[:10]} {passed}. What follows is what they printed; "
-        f"a pull request that changes the workflows can change it, too.\n\n{tame(report(run))}\n"
-    )
-    publish(number, text)
+    head = f"{MARK}\nThe [checks of the records]({where}) at {commit[:10]} {passed}."
+    told = "What follows is what they printed; a pull request that changes the workflows can change it, too."
+    try:
+        publish(number, cut(f"{head} {told}\n\n{tame(report(run))}\n"))
+    except urllib.error.HTTPError as error:
+        publish(number, f"{head} Their report can't be shown: GitHub answers {error.code}.\n")
+        raise
 
 
 def pull_request(head: str, commit: str) -> int | None:
@@ -50,19 +56,19 @@ def pull_request(head: str, commit: str) -> int | None:
 
 
 def report(run: int) -> str:
-    """The first characters of the report that a run left."""
-    found = call("GET", f"actions/runs/{run}/artifacts?name={ARTIFACT}")["artifacts"]
-    if not found:
-        return "The run left no report."
-    packed = fetch("GET", f"actions/artifacts/{int(found[0]['id'])}/zip", limit=MAX_DOWNLOAD)
+    """The beginning of the report that a run left, or why there is none."""
     try:
+        found = call("GET", f"actions/runs/{run}/artifacts?name={ARTIFACT}")["artifacts"]
+        if not found:
+            return "The run left no report."
+        packed = fetch("GET", f"actions/artifacts/{int(found[0]['id'])}/zip", limit=MAX_DOWNLOAD)
         with zipfile.ZipFile(io.BytesIO(packed)) as archive, archive.open(FILE) as file:
-            text = file.read(4 * MAX_CHARACTERS + 4).decode("utf-8", "replace")
-    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, EOFError, KeyError, RuntimeError) as error:
+            text, more = file.read(MAX_COMMENT).decode("utf-8", "replace"), file.read(1)
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, EOFError, LookupError, RuntimeError) as error:
         return f"The report can't be read: {type(error).__name__}."
-    if len(text) <= MAX_CHARACTERS:
-        return text
-    return text[:MAX_CHARACTERS].rpartition("\n")[0] + "\n\nThe report goes on; the run's artifact has all of it."
+    except ValueError as error:
+        return f"The report can't be read: {error}."
+    return text + MORE if more else text
 
 
 def tame(text: str) -> str:
@@ -71,9 +77,18 @@ def tame(text: str) -> str:
     return ACTIVE.sub(rf"\g<0>{APART}", "\n".join(lines))
 
 
+def cut(text: str) -> str:
+    """As much of a text as a comment holds, in whole lines if there are any. Nothing may make it longer after."""
+    content = text.encode()
+    if len(content) <= MAX_COMMENT:
+        return text
+    kept = content[: MAX_COMMENT - len(MORE)].decode("utf-8", "ignore")
+    return kept[: kept.rfind("\n") if "\n" in kept[len(kept) // 2 :] else None] + MORE
+
+
 def publish(number: int, text: str) -> None:
     """Create the comment, or renew the one that is there."""
-    for page in range(1, 31):
+    for page in count(1):
         comments = call("GET", f"issues/{number}/comments?per_page=100&page={page}")
         for comment in comments:
             if comment["user"]["login"] == BOT and comment["body"].startswith(MARK):
@@ -90,7 +105,7 @@ def call(method: str, path: str, body: dict[str, str] | None = None) -> Any:
 
 
 def fetch(method: str, path: str, body: dict[str, str] | None = None, limit: int = 2**25) -> bytes:
-    """What the repository's API answers; it ends the program if that is more than `limit` bytes."""
+    """What the repository's API answers; `ValueError` if that is more than `limit` bytes."""
     url = f"{os.environ['GITHUB_API_URL']}/repos/{os.environ['GITHUB_REPOSITORY']}/{path}"
     request = urllib.request.Request(url, json.dumps(body).encode() if body else None, method=method)
     request.add_header("Accept", "application/vnd.github+json")
@@ -98,7 +113,7 @@ def fetch(method: str, path: str, body: dict[str, str] | None = None, limit: int
     with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
         content: bytes = answer.read(limit + 1)
     if len(content) > limit:
-        sys.exit(f"{path} is larger than {limit} bytes.")
+        raise ValueError(f"{path} is larger than {limit} bytes")
     return content
 
 

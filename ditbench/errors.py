@@ -3,15 +3,26 @@
 What a caller can set is named as Python names it, in backticks. Only `cli` turns these into text, with flags in place
 of such names, and into exit codes; anything else that is raised is a bug and keeps its traceback. Backticks of others,
 of a plugin or a library, mean something else: they become quotation marks where the error is made, or comes in.
+
+Whatever others say, in files or by errors, is made fit here for where it is told: a line, a terminal, a page.
 """
 
 import difflib
+import html
 import re
 import sys
 from collections.abc import Iterable
 from typing import Any
 
 _SHOWN = 100  # characters of either end of what is too long to show
+_LONGEST = 1_000  # characters of what others say: an error of a library may quote megabytes
+_LONGEST_LINE = 4_000  # of a message of ours, which may list names
+_COMMAND = re.compile(  # what a workflow's runner obeys in a log: of GitHub's own, where a line begins, or anywhere
+    r"::(?=(?:error|warning|notice|debug|group|endgroup|echo|add-mask|add-matcher|remove-matcher|add-path|save-state|"
+    r"set-env|set-output|stop-commands)(?: [^\n]*?)?::)|##(?=\w*\[)",
+    re.IGNORECASE,
+)
+_BLOCK = re.compile(r"^(\d{1,9}(?=[.)](?: |$))|(?=(?:#{1,6}|[-+])(?: |$)|[-=]{2,}$))")  # headings, lists, lines
 _ENDLESS = re.compile(r"'[^']{400,}'|\S{400,}")
 
 
@@ -26,13 +37,38 @@ def _without_backticks(text: str) -> str:
 
 
 def printable(text: str) -> str:
-    """The text with what would break its line, or command a terminal, as Python spells it: \\n, \\x1b."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    """The text with what would break its line, or command a terminal, as Python spells it: \\n, \\x1b.
+
+    What a log's reader would obey is taken apart, wherever it stands: a table may fold just before it.
+    """
+    plain = text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    return _COMMAND.sub(lambda found: " ".join(found[0]), plain)
+
+
+def printable_lines(text: str) -> str:
+    """The same of several lines, which stay."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
+def brief(text: str, longest: int = _LONGEST) -> str:
+    """The text, or its two ends if it is longer than anybody reads."""
+    if len(text) <= longest:
+        return text
+    end = longest // 4
+    return f"{text[: longest - end - 3]}...{text[-end:]}"
+
+
+def in_markdown(cell: object) -> str:
+    """Text that can neither break a Markdown table, begin a block, nor smuggle HTML or links into the page."""
+    text = " ".join("".join(c if c.isprintable() else " " for c in str(cell)).split())
+    text = _BLOCK.sub(r"\1\\", re.sub(r"([\\|`\[\]*_~])", r"\\\1", html.escape(text, quote=False)))
+    return re.sub(r"(?<=:)(?=//)|(?<=www)(?=\.)|(?=@)", r"\\", text)  # GitHub makes links of bare addresses
 
 
 def for_a_line(message: str) -> str:
     """A message as it is shown: printable, in one line, and of a word that nobody can read its two ends."""
-    return _ENDLESS.sub(lambda found: f"{found[0][:_SHOWN]}...{found[0][-_SHOWN:]}", one_line(message))
+    words = _ENDLESS.sub(lambda found: f"{found[0][:_SHOWN]}...{found[0][-_SHOWN:]}", one_line(message))
+    return brief(words, _LONGEST_LINE)
 
 
 class DitbenchError(Exception):

@@ -17,8 +17,8 @@ from safetensors.numpy import load_file
 import ditbench
 from ditbench import campaign
 from ditbench.errors import BadFile, BadValue, DitbenchError, RunBusy, UnknownName
-from ditbench.executors.jobs import Job, _ending, carry_out
-from ditbench.records.record import identity, read_record
+from ditbench.executors.jobs import Job, _ending, carry_out, unfinished
+from ditbench.records.record import identity, read_record, write_record
 from ditbench.registry import Registry
 from ditbench.runtime.progress import Watch
 from ditbench.storage import claims
@@ -193,6 +193,21 @@ def test_a_reason_names_no_place_of_the_machine(tmp_path, monkeypatch, spelled):
     job.directory.mkdir()
     status, reason = _ending(BadFile(f"The shard '{tmp_path}/shard-0.st' is damaged. Remove it."), job)
     assert (status, reason) == ("failed", f"The shard '{tmp_path.name}/shard-0.st' is damaged. Remove it.")
+
+
+def test_a_reason_of_any_length_and_signs_is_cut_and_can_be_written(tmp_path):
+    (config,) = make_plan(Registry.installed(), "tiny", ["toy"], device="cpu")
+    job = Job(config.model_copy(update={"data_sha256": "d" * 64}), tmp_path / "run", None)
+    job.directory.mkdir()
+    try:
+        raise RuntimeError(f"first\ud800\x1b[31m\n::error::{'word ' * 600_000}{tmp_path}/run/last")
+    except RuntimeError as error:  # its traceback goes into the log, too
+        record = write_record(unfinished(job, *_ending(error, job)), job.directory / "record.json")
+    assert read_record(job.directory / "record.json") == record
+    assert len(record.reason) <= 1_000 and record.reason.isprintable() and record.reason.isascii()
+    assert record.reason.startswith(r"RuntimeError: first\ud800\x1b[31m : :error::word")
+    assert record.reason.endswith("word run/last") and str(tmp_path) not in record.reason
+    assert "last" in (job.directory / "log.txt").read_text(encoding="utf-8")
 
 
 def test_every_bad_ending_is_a_row_and_the_others_go_on(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -114,6 +115,8 @@ def open_data(config: RunConfig, registry: Registry, report: ProgressCallback = 
     )
     if data.space != track.space:
         raise BadFile(f"Track {track.name!r} works on {track.space}s, but {data.name!r} holds {data.space}s.")
+    if not re.fullmatch("[0-9a-f]{64}", data.sha256):  # a record could not be written at the end
+        raise BadFile(f"The data {data.name!r} gives {data.sha256!r} as its sha256; it should be 64 of 0-9 and a-f.")
     return data
 
 

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import typer
 
-from ..errors import DitbenchError, for_a_line
+from ..errors import DitbenchError
 from ..runtime.inheritance import clean, environment
 from . import run
 from . import plan
@@ -26,7 +26,7 @@ from . import records
 from . import leaderboard
 from .app import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED, app
 from .options import as_flags
-from .output import own_standard_output
+from .output import own_standard_output, warn
 from .signals import as_ctrl_c
 from .streams import forgiving, reader_is_gone
 
@@ -59,12 +59,12 @@ def main() -> None:
         code = _code_of_app()
         if received and code == EXIT_INTERRUPTED:
             code = 128 + received[0]
-            typer.echo(f"ditbench: ended by {signal.Signals(received[0]).name}.", err=True)
+            warn(f"ditbench: ended by {signal.Signals(received[0]).name}.")
         sys.stdout.flush()
         if faults and not reader_is_gone(faults[0]):
             code = code or EXIT_FAILED
             why = faults[0].strerror
-            typer.echo(f"ditbench: standard output can't be written ({why}); all else is done.", err=True)
+            warn(f"ditbench: standard output can't be written ({why}); all else is done.")
     sys.exit(code)
 
 
@@ -84,7 +84,7 @@ def _code_of_app() -> int | str | None:
 
 
 def _refuse(why: str) -> int:
-    typer.echo(f"ditbench: {for_a_line(why)}", err=True)
+    warn(f"ditbench: {why}")
     return EXIT_BAD_INPUT
 
 

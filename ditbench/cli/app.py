@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-import typer
-
-from .output import Commands, tell
+from .output import Commands, tell_json, warn
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,29 +31,31 @@ def installed() -> Registry:
 
     registry = Registry.installed()
     for plugin in registry.faults:
-        typer.echo(f"ditbench: left out {plugin.label}: {plugin.fault}", err=True)
+        warn(f"ditbench: left out {plugin.label}: {plugin.fault}")
     return registry
 
 
 def show(rows: Iterable[Mapping[str, object]], as_json: bool, *headers: str) -> None:
     """A listing: a table under `headers`, the keys of every row, or all of it as JSON with the types it has."""
     if as_json:
-        tell(json.dumps(list(rows), indent=1))
+        tell_json(list(rows))
         return
-    from .console import make_console, make_table, plain
+    from .console import make_console, make_table
 
     console, table = make_console(), make_table(*headers)
     for row in rows:
-        table.add_row(*(plain(_cell(row[header])) for header in headers))
+        table.add_row(*(_cell(row[header]) for header in headers))
     console.print(table)
 
 
 def _cell(value: object) -> str:
+    from .console import plain
+
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, Mapping):
-        return "\n".join(f"{key}={_cell(item)}" for key, item in value.items())
-    return ", ".join(map(str, value)) if isinstance(value, list) else "" if value is None else str(value)
+        return "\n".join(f"{plain(key)}={_cell(item)}" for key, item in value.items())
+    return plain(", ".join(map(str, value)) if isinstance(value, list) else "" if value is None else value)
 
 
 def fetch_weights(console: Console, extractor: Extractor, offline: bool) -> Path:

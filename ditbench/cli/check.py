@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import BadValue
+from ..errors import BadValue, brief, one_line
 from .app import EXIT_FAILED, app, installed
 from .options import AsJson, installed_architectures
-from .output import tell
+from .output import tell_json
 
 if TYPE_CHECKING:
     from ..denoiser.conformance.findings import Report
@@ -39,7 +39,7 @@ def check(
     with make_console().status(f"Checking {plain(name)}"):
         found = _in_its_own_process(name, size)
     if as_json:
-        tell(found.model_dump_json(indent=1))
+        tell_json(found.model_dump(mode="json"))
     else:
         _show(found)
     if report is not None:
@@ -58,7 +58,7 @@ def _in_its_own_process(name: str, size: str) -> Report:
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "report.json"
         command = [sys.executable, "-P", "-m", "ditbench.denoiser.conformance.suite", name, size, str(target)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
         text = target.read_text(encoding="utf-8") if target.exists() else ""
     report = Report.model_validate_json(text) if text else Report(label=name, spec="its own input", findings=[])
     if done.returncode == 0:
@@ -71,7 +71,7 @@ def _in_its_own_process(name: str, size: str) -> Report:
         check="survives",
         status="failed",
         expected="a process that lives to tell what it found",
-        seen=f"it ended with code {done.returncode}. {last}".strip(),
+        seen=f"it ended with code {done.returncode}. {brief(one_line(last))}".strip(),
         mend="build the network and run one forward pass in Python, under `python -X faulthandler`",
     )
     return report.and_(died)

@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from ..errors import printable, printable_lines
 from .output import output
 from .streams import in_signs_of
 
@@ -23,10 +24,13 @@ def make_console() -> Console:
 
 
 class _Console(Console):
-    """One that changes signs which its stream lacks before it measures the text, so that columns stay straight."""
+    """One whose text has nothing that a terminal obeys, and no sign that its stream lacks.
+
+    Both are changed before the text is measured, so that columns stay straight.
+    """
 
     def render_str(self, text: str, **how: Any) -> Text:
-        return super().render_str(in_signs_of(self.encoding, text), **how)
+        return super().render_str(in_signs_of(self.encoding, printable_lines(text)), **how)
 
 
 def make_table(*headers: str, title: str | None = None) -> Table:
@@ -38,5 +42,5 @@ def make_table(*headers: str, title: str | None = None) -> Table:
 
 
 def plain(cell: object) -> str:
-    """Text of a plugin or a record: its square brackets are no markup, its control characters are gone."""
-    return escape("".join(c for c in str(cell) if c.isprintable() or c == "\n"))
+    """Text of a plugin or a record, on one line: its square brackets are no markup, nothing in it is obeyed."""
+    return escape(printable(str(cell)))

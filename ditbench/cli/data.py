@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter, deque
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ import typer
 
 from .app import EXIT_INTERRUPTED, app
 from .options import Device, Offline, as_flags
-from .output import Commands, tell
+from .output import Commands, tell_json, warn
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -112,7 +111,7 @@ def stats(
     manifest = prepared.manifest
     if as_json:
         facts = {"sha256": manifest.sha256, "kind": manifest.plan.kind, "bytes_per_image": _bytes_per_image(manifest)}
-        tell(json.dumps({**facts, **manifest.model_dump(mode="json")}, indent=1))
+        tell_json({**facts, **manifest.model_dump(mode="json")})
         return
     _show(console, folder, manifest)
     counts = sorted(Counter(prepared.labels.tolist()).values())
@@ -158,7 +157,7 @@ def _interruptible(consequence: str) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        typer.echo(f"Interrupted; {consequence}.", err=True)
+        warn(f"Interrupted; {consequence}.")
         raise typer.Exit(EXIT_INTERRUPTED) from None
 
 

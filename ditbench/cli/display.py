@@ -7,12 +7,12 @@ import time
 from collections.abc import Sequence
 
 import rich.progress
-import typer
 from rich.console import Console
 from rich.progress import BarColumn, SpinnerColumn, TaskID, TaskProgressColumn, TextColumn
 from rich.table import Table
 
 from ..components import Extractor
+from ..errors import for_a_line
 from ..executors.jobs import Job
 from ..executors.listeners import Silent
 from ..leaderboard.boards import Board, boards
@@ -23,6 +23,7 @@ from ..runtime.progress import Progress, Stage
 from ..tracks.config import RunConfig
 from .console import make_table, plain
 from .options import as_flags
+from .output import warn
 
 _STAGES: dict[Stage, str] = {
     "data": "preparing images",
@@ -41,7 +42,7 @@ class Quiet(Silent):
     """Says only what would cost hours to learn later, on standard error."""
 
     def repeating(self, told: str) -> None:
-        typer.echo(f"ditbench: {told}", err=True)
+        warn(f"ditbench: {told}")
 
 
 class Lines(Silent):
@@ -181,9 +182,9 @@ def _checked(progress: Progress) -> str:
 def verdict(record: Record) -> str:
     """How a run ended, in one line: its reason, or the metric that ranks."""
     if record.status != "finished":
-        return f"{record.status}: {as_flags(record.reason or '')}"
+        return for_a_line(f"{record.status}: {as_flags(record.reason or '')}")
     if not record.metrics:
-        return f"finished, not measured: {as_flags(record.left_out[0])}"
+        return for_a_line(f"finished, not measured: {as_flags(record.left_out[0])}")
     return f"finished  {record.metrics[0].protocol} {record.metrics[0].value:.4g}"
 
 
@@ -242,4 +243,4 @@ def _narrow(header: str) -> str:
     header = {"rank": "#", "architecture": "archi-tecture"}.get(header, header)
     for mark in ("k/", "-"):
         header = header.replace(mark, mark + "\n")
-    return plain(re.sub(r" (?![↓↑≤≥\d])", "\n", header))
+    return "\n".join(map(plain, re.sub(r" (?![↓↑≤≥\d])", "\n", header).split("\n")))

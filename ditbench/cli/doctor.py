@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from .app import EXIT_BAD_INPUT, EXIT_FAILED, app, show
 from .options import AsJson
-from .output import Commands, apart, tell
+from .output import Commands, apart, tell_json
 
 if TYPE_CHECKING:
     from ..registry import Plugin, Registry
@@ -51,7 +50,7 @@ def doctor(as_json: AsJson = False) -> None:
     rows = [_examined(registry, plugin) for plugin in registry.plugins]
     late = [line for row in rows for line in row["unloadable"]]
     if as_json:
-        tell(json.dumps({"plugins": rows, "not loaded": others, "damaged": strays}, indent=1))
+        tell_json({"plugins": rows, "not loaded": others, "damaged": strays})
     else:
         states = (row["trouble"] or ("broken when used" if row["unloadable"] else "ok") for row in rows)
         show(({**row, "state": state} for row, state in zip(rows, states, strict=True)), False, *_DOCTOR)
@@ -118,7 +117,7 @@ def env(as_json: AsJson = False) -> None:
     if chosen():
         facts[ONLY] = ",".join(chosen())
     if as_json:
-        tell(json.dumps(facts, indent=1))
+        tell_json(facts)
     else:
         show(({"what": name, "value": value} for name, value in facts.items()), False, "what", "value")
 

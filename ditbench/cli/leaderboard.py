@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from .app import EXIT_FAILED, app
-from .output import Commands, tell
+from .output import Commands, tell, warn
 
 if TYPE_CHECKING:
     from ..leaderboard.boards import Board
@@ -114,9 +114,9 @@ def _found(folder: Path) -> tuple[list[Record], list[Verification]]:
 
     records, verifications = _read(folder)
     for path in misnamed(folder):
-        typer.echo(f"Mind: {str(path)!r} is left out. A record is called {CALLED}.", err=True)
+        warn(f"Mind: {str(path)!r} is left out. A record is called {CALLED}.")
     if not records:
-        typer.echo(f"Mind: there is no record in {str(folder)!r}. A record is called {CALLED}.", err=True)
+        warn(f"Mind: there is no record in {str(folder)!r}. A record is called {CALLED}.")
     return records, verifications
 
 

@@ -2,10 +2,14 @@
 
 A command writes by `tell`, or on a console of `console.py`. Both know the stream that the command was given. While it
 is at work, nobody else finds that: `sys.stdout` is standard error, and so is file descriptor 1, for what is no Python.
+
+Whatever is told, by these or by `warn`, may quote a stranger's file or a plugin: a terminal finds nothing in it to
+obey, and a workflow's log no line that is a command.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -14,6 +18,8 @@ from typing import Any, TextIO
 
 import typer
 from typer.core import TyperCommand
+
+from ..errors import for_a_line, printable_lines
 
 _given: list[TextIO] = []  # the stream of the command that is at work
 
@@ -25,7 +31,22 @@ def output() -> TextIO:
 
 def tell(text: str = "", nl: bool = True) -> None:
     """Say something on standard output, at once."""
+    tell_exactly(printable_lines(text), nl)
+
+
+def tell_exactly(text: str, nl: bool = True) -> None:
+    """The same of what is in a form for programs, which has escapes of its own."""
     typer.echo(text, file=output(), nl=nl)
+
+
+def tell_json(content: object, indent: int = 1) -> None:
+    """Give something to programs, in ASCII."""
+    tell_exactly(json.dumps(content, indent=indent, default=str))
+
+
+def warn(text: str) -> None:
+    """Say something beside what was asked for, in one line, on standard error."""
+    typer.echo(for_a_line(text), err=True)
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,7 +12,7 @@ from ..errors import BadValue
 from ..options import CampaignOptions, RunOptions, only
 from .app import app, installed, show
 from .options import AsJson, Plugins, Seeds, TrackName, as_flags, offers, parse_seeds
-from .output import tell
+from .output import tell, tell_json, warn
 
 if TYPE_CHECKING:
     from ..components import DenoiserSpec
@@ -150,7 +149,7 @@ def _tell(
     warnings = list(dict.fromkeys(as_flags(told) for one in found if (told := misfit(one, machine))))
     until = {size: _until_done(found, machine.gpus, size) for size in clusters}
     for warning in warnings:
-        typer.echo(f"ditbench: {warning}", err=True)
+        warn(f"ditbench: {warning}")
     if as_json:
         whole = {
             "device": machine.device,
@@ -164,7 +163,7 @@ def _tell(
             "hours_on": [{"gpus": size, "hours": hours} for size, hours in until.items()],
             "warnings": warnings,
         }
-        tell(json.dumps(whole, indent=1))
+        tell_json(whole)
         return
     tell(f"{_of(len(found), 'run')} on {spec}; each has {machine.gpus} x {machine.device}")
     show([*_rows(found, machine.gpus), _total_row(found)], False, *_HEADERS)

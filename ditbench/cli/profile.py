@@ -10,7 +10,7 @@ import typer
 
 from .app import EXIT_FAILED, EXIT_INTERRUPTED, app, installed
 from .options import Channels, Classes, Device, LearnVariance, Resolution, SpaceOption, as_flags, spec_changes
-from .output import tell
+from .output import tell, warn
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -78,7 +78,7 @@ def profile(
     try:
         _time(tasks, profiles, out, console)
     except KeyboardInterrupt:
-        typer.echo("Interrupted. What was timed before is kept.", err=True)
+        warn("Interrupted. What was timed before is kept.")
         raise typer.Exit(EXIT_INTERRUPTED) from None
     finally:
         _show(profiles, out, mode, console)

@@ -16,7 +16,7 @@ from ..errors import BadFile, BadValue
 from ..options import PlaceOptions
 from .app import EXIT_FAILED, app, fetch_weights, installed
 from .options import AsJson, offers
-from .output import Commands, tell
+from .output import Commands, tell, tell_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,7 +46,7 @@ def diff(
 
     found = differences(read_either(one), read_either(other))
     if as_json:
-        tell(json.dumps([asdict(difference) for difference in found], indent=1, default=str))
+        tell_json([asdict(difference) for difference in found])
         return
     if not found:
         tell("The two records name the same protocol.")
@@ -84,7 +84,7 @@ def validate(
 
     checked = check(paths, installed(), _counter())
     if as_json:
-        tell(json.dumps([_checked(one) for one in checked], indent=1))
+        tell_json([_checked(one) for one in checked])
     else:
         _tell_checked(checked)
     if any(one.faults for one in checked):

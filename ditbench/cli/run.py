@@ -12,7 +12,7 @@ from ..errors import NoRecordsYet
 from ..options import CampaignOptions
 from .app import EXIT_FAILED, EXIT_INTERRUPTED, app
 from .options import Plugins, Seeds, TrackName, as_flags, offers, parse_seeds
-from .output import tell
+from .output import tell, warn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,7 +53,7 @@ def run(
     except KeyboardInterrupt:
         listener.close()
         how = "without --force" if options["force"] else "again"
-        typer.echo(f"Interrupted. The same command {how} resumes where it stopped.", err=True)
+        warn(f"Interrupted. The same command {how} resumes where it stopped.")
         raise typer.Exit(EXIT_INTERRUPTED) from None
     finally:
         listener.close()

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from .app import app, installed
-from .output import Commands, tell
+from .output import Commands, tell, tell_exactly, tell_json
 
 if TYPE_CHECKING:
     from ..tracks.budget import Budget
@@ -34,12 +33,12 @@ def show(
     track = resolve_track(installed(), name)
     resolved = track.model_dump(mode="json", exclude_none=True)
     if as_json:
-        tell(json.dumps({**resolved, "hash": track.hash}, indent=2))
+        tell_json({**resolved, "hash": track.hash}, indent=2)
         return
     comments = [f"{track.name}, version {track.version}, hash {track.hash}", _default_budget(track)]
     comments += [f"--budget {name}: {_meaning(track, track.amount(name))}" for name in track.budgets]
     head = "".join(f"# {' '.join(comment.split())}\n" for comment in comments)
-    tell(_printable(f"{head}\n{tomli_w.dumps(resolved)}"), nl=False)
+    tell_exactly(_printable(f"{head}\n{tomli_w.dumps(resolved)}"), nl=False)
 
 
 @track_app.command(epilog="Example: ditbench track check mine.toml")

@@ -182,6 +182,7 @@ def _list(library: Any, source: _Source, splits: Mapping[str, Any], split: str, 
     labels = (_streamed_labels if source.streamed else _stored_labels)(library, source, rows, split, columns)
     images = rows.select_columns([columns.image]).cast_column(columns.image, library.Image(decode=False))
     row = _Stream(images).row if source.streamed else images.__getitem__
+    home = _home(source, rows)
     size = rows.info.dataset_size if source.streamed else rows.data.nbytes
     listing = hashlib.sha256(repr((split, columns, source.revision, size)).encode() + labels.tobytes())
     stamp = repr((source.path, source.config, split, _identity(library, source, rows, split)))
@@ -196,7 +197,7 @@ def _list(library: Any, source: _Source, splits: Mapping[str, Any], split: str, 
         labels=labels,
         class_names=columns.class_names,
         listing=listing.hexdigest(),
-        read=lambda number: _content(row, number, columns.image, title(number)),
+        read=lambda number: _content(row, number, columns.image, title(number), home),
         title=title,
         stamp=hashlib.sha256(stamp.encode()).hexdigest(),
     )
@@ -307,8 +308,19 @@ class _Stream:
             del self.kept[next(iter(self.kept))]
 
 
-def _content(row: Callable[[int], Any], number: int, column: str, title: str) -> bytes:
-    """The encoded image of a row, from the row itself or from the file that it names; `BadFile` if that is bad.
+def _home(source: _Source, rows: Any) -> Path | None:
+    """The folder below which rows may name files: a local data set's own; of the hub, where the library downloads to.
+
+    The latter only if it has listed the files itself. None: what the rows say is a stranger's, and names no file here.
+    """
+    if source.local:
+        return Path(source.path)
+    listed = rows.info.builder_name == "imagefolder"
+    return Path(importlib.import_module("huggingface_hub.constants").HF_HUB_CACHE) if listed else None
+
+
+def _content(row: Callable[[int], Any], number: int, column: str, title: str, home: Path | None) -> bytes:
+    """The encoded image of a row, from the row itself or from a file below `home`; `BadFile` if that is bad.
 
     Raises `DitbenchError` if there are no more rows to be had, which is no fault of one image that might be skipped.
     """
@@ -322,11 +334,20 @@ def _content(row: Callable[[int], Any], number: int, column: str, title: str) ->
         return bytes(image["bytes"])
     if not image.get("path"):
         raise BadFile(f"{title} is empty.")
+    if not _is_below(home, image["path"]):
+        raise BadFile(f"{title} is no image but the path {image['path']!r}, which leads out of the data set.")
     try:
-        with open_regular(Path(image["path"])) as file:
+        with open_regular(Path(home or "", image["path"])) as file:
             return file.read()
     except OSError as error:
         raise BadFile(f"{title} can't be read ({_reason(error)}).") from None
+
+
+def _is_below(home: Path | None, path: str) -> bool:
+    """Whether a path leads below a folder, all links followed; a relative one begins there."""
+    if home is None or "\0" in path:
+        return False
+    return whole_path(home / path).is_relative_to(whole_path(home))
 
 
 def _reason(error: Exception) -> str:

@@ -51,7 +51,7 @@ class ImageSource(Frozen):
     name: str
     place: str  # what opens it again: a folder, or "hf:NAME"
     split: str
-    listing: str  # hash of names and sizes
+    listing: Sha256  # of names and sizes
     stamp: str = ""  # see `RawImages`; as long as both stay the same, nobody reads the images anew to know them
     images: Positive
 

@@ -233,7 +233,7 @@ def _is_plain_zip(path: Path) -> bool:
 
 
 def _why(error: Exception) -> str:
-    text = one_line(error)
+    text = str(error)
     if culprit := _FORBIDDEN.search(text):
         return f"it holds {culprit[1]}, which is code"
     if "DTensor" in text:
@@ -242,7 +242,7 @@ def _why(error: Exception) -> str:
         return "it is not pickled by protocol 2, which is torch.save's own"
     if "TorchScript" in text:
         return "it is a TorchScript archive"
-    return str(error) if isinstance(error, BadValue) else "it is damaged, or not from torch.save"
+    return text if isinstance(error, BadValue) else "it is damaged, or not from torch.save"
 
 
 def _load_safetensors(path: Path) -> dict[str, Tensor]:

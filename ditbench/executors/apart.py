@@ -23,7 +23,7 @@ from typing import Any, Literal
 import psutil
 import pydantic
 
-from ..errors import BadFile, BadValue, DitbenchError, one_line
+from ..errors import BadFile, BadValue, DitbenchError, brief, one_line
 from ..records.facts import Work
 from ..records.record import Record
 from ..runtime.processes import end_with_parent, stop_on_signals
@@ -36,7 +36,6 @@ LINGER = 3.0  # seconds in which the process must end after its work, with all t
 _LOOK = 0.2  # seconds between two looks at whether to stop
 _DONE = b"done"  # the last word
 _LONGEST = 10_000  # bytes of a word on the way
-_CHARACTERS = 500  # of a reason
 _CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT, signal.SIGSYS, signal.SIGTRAP)
 _Progress = pydantic.TypeAdapter(Progress)
 
@@ -82,7 +81,7 @@ def outcome_of(work: Callable[[], Work | None]) -> Outcome:
 
 
 def _shortly(error: BaseException) -> str:
-    return one_line(error)[:_CHARACTERS]
+    return brief(one_line(error))
 
 
 def apart(work: Callable[[Watch], Work | None], directory: Path, watch: Watch) -> Work | None:

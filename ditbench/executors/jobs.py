@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..errors import BadValue, DitbenchError, RunBusy, one_line
+from ..errors import BadValue, DitbenchError, RunBusy, brief, one_line
 from ..records.facts import Environment, Status, Work
 from ..records.files import FILE_NAME, SAMPLES_FILE
 from ..records.record import Record, identity, read_record, write_record
@@ -192,14 +192,15 @@ def _ending(error: BaseException, job: Job) -> tuple[Status, str]:
         return "interrupted", text or "stopped by Ctrl-C"
     if isinstance(error, Failed):  # its traceback is in the log
         return "failed", text
-    with (job.directory / LOG_FILE).open("a", encoding="utf-8") as log:
+    with (job.directory / LOG_FILE).open("a", encoding="utf-8", errors="backslashreplace") as log:
         traceback.print_exc(file=log)
     return "failed", text if isinstance(error, DitbenchError) else f"{type(error).__name__}: {text}"
 
 
 def unfinished(job: Job, status: Status, reason: str) -> Record:
-    """The record of a run that did not finish."""
-    return Record(**identity(job.config), status=status, reason=reason, environment=job.environment)
+    """The record of a run that did not finish; of the reason what a person reads, in one line."""
+    told = brief(one_line(reason))
+    return Record(**identity(job.config), status=status, reason=told, environment=job.environment)
 
 
 def write_failure(job: Job, reason: str) -> None:

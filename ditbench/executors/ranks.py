@@ -26,7 +26,7 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, r
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from ..benchmark import run as bench
-from ..errors import DitbenchError, RunBusy, one_line
+from ..errors import DitbenchError, RunBusy, brief, one_line
 from ..records.facts import Work
 from ..records.record import Record
 from ..registry import Registry
@@ -251,7 +251,7 @@ def _blame(seat: Seat, reason: str, stopping: list[int]) -> None:
         if stopping or seat.blamed(store):
             return
         time.sleep(0.1)
-    seat.accuse(store, f"rank {seat.rank}: {one_line(reason)[:500]}")
+    seat.accuse(store, f"rank {seat.rank}: {brief(one_line(reason))}")
 
 
 def _stop_without_parent() -> None:

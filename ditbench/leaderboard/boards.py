@@ -10,6 +10,7 @@ from itertools import chain, count
 from statistics import fmean
 from typing import NamedTuple
 
+from ..errors import brief
 from ..records.facts import Measurement
 from ..records.record import Record, row_hash
 from ..records.verification import TIERS, Tier, Verification, doubts_of, is_of, tier_of
@@ -18,6 +19,7 @@ from ..tracks.budget import FLOPS_RULE, Budget, is_of_flops
 from .intervals import MIN_SEEDS, Estimate, Pair, Values, compare, ranks
 
 _Checked = Mapping[str, list[Verification]]  # by run id
+_LONGEST_LABEL = 120  # characters of an architecture's label, which options of text can make as long as they like
 MISSED = ("failed", "diverged")  # a run that ended so counts, as infinitely bad; an interrupted one has not ended
 
 
@@ -135,7 +137,7 @@ class Row:
     @property
     def misses(self) -> str:
         """The same, and why the first of them did not."""
-        return f"{self.missing}: {self.unfinished[0].reason}" if self.unfinished else ""
+        return f"{self.missing}: {brief(self.unfinished[0].reason or '')}" if self.unfinished else ""
 
     @property
     def paused(self) -> str:
@@ -306,11 +308,12 @@ def _rows(records: Sequence[Record], checked: _Checked) -> list[Row]:
 
 def _told_apart(names: tuple[str, ...], all_names: Iterable[tuple[str, ...]]) -> str:
     """A row's label; where others have it, with its plugin and code; and with its settings' hash if these are alike."""
-    alike = [other for other in all_names if other[0] == names[0]]
+    shown = brief(names[0], _LONGEST_LABEL)
+    alike = [other for other in all_names if brief(other[0], _LONGEST_LABEL) == shown]
     if len(alike) == 1:
-        return names[0]
+        return shown
     same_code = sum(other[:3] == names[:3] for other in alike) > 1
-    return f"{names[0]} ({', '.join(names[1:] if same_code else names[1:3])})"
+    return f"{shown} ({', '.join(names[1:] if same_code else names[1:3])})"
 
 
 def _hardware(record: Record) -> str:

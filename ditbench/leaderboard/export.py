@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
+from ..errors import brief
 from ..records.record import Record
 from ..records.verification import Verification, tier_of
 from .boards import Board, Row
@@ -18,7 +20,9 @@ from .reported import Reported
 from .tables import floors, measurements, raw_weights
 
 JSON_VERSION = 1
-_FORMULA = ("=", "+", "-", "@")  # what makes a spreadsheet compute a text
+# What makes a spreadsheet compute a text: at its beginning, also behind quotes, and after a semicolon, which many take
+# for the end of a cell.
+_FORMULA = re.compile(r"(^|;)([\s\"']*)(?=[=+\-@＝＋－＠])")
 
 
 def csv(boards: Sequence[Board]) -> str:
@@ -103,9 +107,9 @@ def _cell(value: object) -> object:
 
 
 def _harmless(text: str) -> str:
-    """On one line, and no formula: a spreadsheet shows text after an apostrophe as it is."""
+    """On one line, not too long, and no formula: a spreadsheet shows text after an apostrophe as it is."""
     line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    return f"'{line}" if line.startswith(_FORMULA) else line
+    return _FORMULA.sub(r"\1\2'", brief(line))
 
 
 def json_text(boards: Sequence[Board], reported: Sequence[Reported] = ()) -> str:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import html
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
+from ..errors import in_markdown
 from .boards import Board
 from .reported import Reported, remarks, reported_tables
 from .tables import checked, columns, floor, measurements, noise, of_values, provisional, table, target, ties, unranked
@@ -47,7 +46,7 @@ def markdown(boards: Sequence[Board], reported: Sequence[Reported] = ()) -> str:
     if reported:
         parts += ["## Reported", _REPORTED]
     for track, frame in reported_tables(reported).items():
-        parts += [f"### {escape(track)}", _table(frame), *map(escape, remarks(reported, track))]
+        parts += [f"### {in_markdown(track)}", _table(frame), *map(in_markdown, remarks(reported, track))]
     return "\n\n".join([*parts, LEGEND])
 
 
@@ -60,7 +59,7 @@ def summary(boards: Sequence[Board], grids: Path | None = None) -> str:
     for board in (board for board in boards if any(row.rank for row in board.rows)):
         shown = [column for column in columns(board) if column.kind in ("head", "quality", "speed", "size")]
         frame = pd.DataFrame({column.header: list(map(column.text, board.rows)) for column in shown})
-        parts += [f"**{escape(board.title)}**", _table(frame), *map(escape, ties(board))]
+        parts += [f"**{in_markdown(board.title)}**", _table(frame), *map(in_markdown, ties(board))]
         parts += [_samples(board, grids)] if grids else []
     return "\n\n".join(parts) or "No ranked rows yet."
 
@@ -69,7 +68,9 @@ def _samples(board: Board, grids: Path) -> str:
     """The grids side by side: same seed, same labels, same noise."""
     first = [(row.label, row.finished[0]) for row in board.rows if row.finished and row.finished[0].seed == 0]
     pictures = {
-        escape(label): [f"![samples of {escape(label)}]({grids.as_posix()}/{record.track.name}/{record.run_id}.png)"]
+        in_markdown(label): [
+            f"![samples of {in_markdown(label)}]({grids.as_posix()}/{record.track.name}/{record.run_id}.png)"
+        ]
         for label, record in first
     }
     return pd.DataFrame(pictures).to_markdown(index=False, disable_numparse=True)
@@ -85,8 +86,8 @@ def _board(board: Board) -> list[str]:
     )
     ranking = (unranked(board), *ties(board), provisional(board), *checked(board), *_target(board))
     notes = (*ranking, *of_values(board), noise(board))
-    said = [escape(note) for note in (*notes, floor(board)) if note]
-    return [f"## {escape(board.title)}", _table(table(board)), *said, facts]
+    said = [in_markdown(note) for note in (*notes, floor(board)) if note]
+    return [f"## {in_markdown(board.title)}", _table(table(board)), *said, facts]
 
 
 def _target(board: Board) -> list[str]:
@@ -103,7 +104,7 @@ def _machines(board: Board) -> str:
         for e in (record.environment for record in board.records)
         if e is not None
     }
-    return escape("; ".join(sorted(names)) or "no machine recorded")
+    return in_markdown("; ".join(sorted(names)) or "no machine recorded")
 
 
 _REPORTED = """\
@@ -112,11 +113,4 @@ setting (track, budget, ruleset, architecture and metric), — where nobody has,
 
 
 def _table(frame: pd.DataFrame) -> str:
-    return frame.map(escape).rename(columns=escape).to_markdown(index=False, disable_numparse=True)
-
-
-def escape(cell: object) -> str:
-    """Text that can neither break a Markdown table nor smuggle HTML or links into the page."""
-    text = " ".join("".join(c if c.isprintable() else " " for c in str(cell)).split())
-    text = re.sub(r"([\\|`\[\]*_~])", r"\\\1", html.escape(text, quote=False))
-    return re.sub(r"(?<=:)(?=//)|(?<=www)(?=\.)|(?=@)", r"\\", text)  # GitHub makes links of bare addresses
+    return frame.map(in_markdown).rename(columns=in_markdown).to_markdown(index=False, disable_numparse=True)

@@ -22,7 +22,7 @@ from .tables import interval
 
 FILE_NAME = "reported.toml"
 
-ProtocolName = Annotated[str, Field(pattern=r"^[a-z0-9._-]+/[a-z0-9._-]+$")]
+ProtocolName = Annotated[str, Field(pattern=r"^[a-z0-9._-]+/[a-z0-9._-]+$", max_length=200)]
 
 StrictNumber = Annotated[float, Field(strict=True)]  # "1.5" is a slip
 

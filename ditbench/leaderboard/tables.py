@@ -9,6 +9,7 @@ from typing import Literal
 
 import pandas as pd
 
+from ..errors import brief
 from ..records.facts import Measurement
 from ..records.record import Record
 from ..records.verification import Verification
@@ -212,7 +213,7 @@ def floor(board: Board) -> str:
 
 def unranked(board: Board) -> str:
     """Why the board's runs have no rank; empty if they have."""
-    reasons = "; ".join(board.protocol.deviations)
+    reasons = "; ".join(map(brief, board.protocol.deviations))
     return f"Unranked, because these runs are not what their track says: {reasons}." if reasons else ""
 
 

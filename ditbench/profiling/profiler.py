@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from ..components import DenoiserSpec, Selection
-from ..errors import BadValue, DitbenchError, one_line
+from ..errors import BadValue, DitbenchError, brief, one_line
 from ..records.profile import How, Profile, Setup, Turn
 from ..registry import Registry, select
 from ..runtime.processes import Expendable, answer_of, end_with_parent, ended
@@ -88,7 +88,8 @@ def run_profiles(tasks: Sequence[ProfileTask]) -> Iterator[Profile]:
 
 def _failed(task: ProfileTask, reason: str) -> Profile:
     created = datetime.now(UTC).replace(microsecond=0)
-    return Profile(created=created, architecture=task.architecture, setup=task.setup, turn=task.turn, reason=reason)
+    told = brief(one_line(reason))
+    return Profile(created=created, architecture=task.architecture, setup=task.setup, turn=task.turn, reason=told)
 
 
 def _serve_check(outbox: Connection, asked: tuple[list[str], list[DenoiserSpec], Track | None, How]) -> None:
@@ -115,7 +116,7 @@ def _serve(outbox: Connection, task: ProfileTask) -> None:
         _answer(outbox, time(selection, task.architecture, task.setup, task.turn))
     except Exception as error:
         traceback.print_exc()
-        _answer(outbox, _failed(task, f"{type(error).__name__}: {one_line(error)[:300]}"))
+        _answer(outbox, _failed(task, f"{type(error).__name__}: {one_line(error)}"))
 
 
 def _answer(outbox: Connection, answer: Any) -> None:

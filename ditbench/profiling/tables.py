@@ -9,6 +9,7 @@ from typing import Literal
 
 import pandas as pd
 
+from ..errors import in_markdown
 from ..records.facts import Environment, PeakMemory
 from ..records.profile import Phase, Profile
 from ..storage.files import write_text
@@ -52,9 +53,9 @@ def write_page(profiles: Sequence[Profile], path: Path, plot: str | None) -> Non
     if plot:
         parts.append(f"![Throughput against peak memory]({plot})")
     for title, frame in tables(profiles).items():
-        parts += [f"## {title}", frame.map(_escape).to_markdown(index=False, disable_numparse=True)]
+        parts += [f"## {title}", frame.map(in_markdown).to_markdown(index=False, disable_numparse=True)]
     machines = sorted({machine(profile.environment) for profile in profiles if profile.environment})
-    parts += [f"Measured on {'; '.join(machines)}."] if machines else []
+    parts += [f"Measured on {in_markdown('; '.join(machines))}."] if machines else []
     write_text(path, "\n\n".join([*parts, _NOTES]))
 
 
@@ -127,7 +128,3 @@ def _mebibytes(amount: int | None) -> str:
 
 def _without_blanks(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.loc[:, (frame != "").any()]
-
-
-def _escape(cell: str) -> str:
-    return cell.replace("|", "\\|")

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from ..storage.files import write_text
-from ..storage.schema import Count, Frozen, Name, digest
+from ..storage.schema import Count, Frozen, Name, Sha256, Words, digest
 from .facts import Environment, Measurement, Number, PeakMemory
 from .files import EVALUATION_SUFFIX
 
@@ -19,7 +19,7 @@ class ImageFacts(Frozen):
 
     name: str  # of the file, folder, data set or weights, without the way to it
     kind: Literal["images", "moments", "generated"]
-    sha256: str | None  # of the files or pixels; None: generated and not kept
+    sha256: Sha256 | None  # of the files or pixels; None: generated and not kept
     count: Count | None  # None: a file of moments does not tell
     shape: tuple[int, int, int] | None  # (C, H, W)
     jpeg: bool = False  # compressed with loss, and scored all the same because that was asked for
@@ -33,11 +33,11 @@ class Evaluation(Frozen):
     samples: ImageFacts
     reference: ImageFacts
     extractor: Name
-    extractor_sha256: str
+    extractor_sha256: Sha256
     resize: str  # how the extractor brought the images to its size
     generated: dict[str, Any] = {}  # of a checkpoint: how its images came about
     environment: Environment
-    device: str
+    device: Words
     seconds: dict[str, Number]  # of the parts: reference, samples, metrics
     peak: PeakMemory
     bytes_per_image: Count  # what is kept of each image

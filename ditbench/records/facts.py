@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from ..components import Value
-from ..storage.schema import Count, Frozen, Positive, later
+from ..storage.schema import Count, Frozen, Positive, Sha256, Sha256OrEmpty, Words, later
 from ..tracks.budget import FLOPS_RULE, FlopsRule
 from .derived import RawKey, sample_error
 
@@ -26,24 +26,24 @@ _THREADS = " threads"  # ends the name of a processor and its threads
 class Environment(Frozen):
     """The machine and the software. No host name, no user name, no path."""
 
-    ditbench: str
+    ditbench: Words
     git_commit: Annotated[str, Field(pattern=r"^[0-9a-f]{7,64}$")] | None
     git_dirty: bool | None
-    python: str
-    platform: str
-    torch: str
-    diffusers: str
-    torchmetrics: str
-    torch_fidelity: str | None = None  # None: a record from before it was noted
-    scikit_learn: str | None = None
-    numpy: str | None = None
-    torchvision: str | None = None
-    pillow: str | None = None
-    timm: str | None = None  # None: not installed
-    cuda: str | None  # the toolkit torch was built with, when the run used a GPU
-    gpu: str | None
-    gpu_driver: str | None
-    cpu: str
+    python: Words
+    platform: Words
+    torch: Words
+    diffusers: Words
+    torchmetrics: Words
+    torch_fidelity: Words | None = None  # None: a record from before it was noted
+    scikit_learn: Words | None = None
+    numpy: Words | None = None
+    torchvision: Words | None = None
+    pillow: Words | None = None
+    timm: Words | None = None  # None: not installed
+    cuda: Words | None  # the toolkit torch was built with, when the run used a GPU
+    gpu: Words | None
+    gpu_driver: Words | None
+    cpu: Words
     cores: Count  # logical processors this process may use
     threads: Count  # torch's intra-op threads; part of a CPU result's bits
     memory_bytes: Count
@@ -119,12 +119,12 @@ class TrainingFacts(Frozen):
 class SamplingFacts(Frozen):
     """How the scored images came about."""
 
-    sampler: str
+    sampler: Words
     steps: Count
     evaluations: Count  # denoiser evaluations per image (NFE)
     weights: Literal["ema", "raw"]
-    labels_sha256: str
-    images_sha256: str
+    labels_sha256: Sha256
+    images_sha256: Sha256
     batch_images: Annotated[list[Count], Field(min_length=1)]
     batch_seconds: Annotated[list[Number], Field(min_length=1)]  # raw, one per batch; without decoding
     images_per_second: Number  # of the median batch
@@ -158,16 +158,16 @@ class Measurement(Frozen):
     """One number and all it takes to read it."""
 
     protocol: Annotated[
-        str, Field(pattern=r"^[a-z0-9._-]+/[a-z0-9._-]+$")
+        str, Field(pattern=r"^[a-z0-9._-]+/[a-z0-9._-]+$", max_length=200)
     ]  # e.g. "fid1k/digits-cnn"; numbers of different protocols never share a column
-    metric: str
+    metric: Words
     value: Number
     spread: Number | None = None  # deviation of subsets, splits or halves, or a jackknife's standard error
     higher_is_better: bool
     samples: Count
     reference_samples: Count | None  # None: not known (moments from a file), or the metric has no reference
-    reference_sha256: str | None = None  # of the real images, or of the file that holds their moments
-    features_sha256: str | None = None  # of the extractor's weights
+    reference_sha256: Sha256 | None = None  # of the real images, or of the file that holds their moments
+    features_sha256: Sha256 | None = None  # of the extractor's weights
     settings: dict[str, Value] = {}
     raw: dict[RawKey, list[Number]] = {}  # what value and spread follow from, as `derived.of_raw` has it
 
@@ -206,13 +206,13 @@ class Work(Frozen):
 class DataFacts(Frozen):
     """What was trained on. No path."""
 
-    name: str
+    name: Words
     examples: Count
     shape: tuple[int, int, int]  # (C, H, W) of what the denoiser sees
     classes: Count
     skipped: Count = 0  # images that were left out because they could not be read
-    autoencoder: str = ""  # of latents, by its name
-    autoencoder_sha256: str = ""
+    autoencoder: Words = ""  # of latents, by its name
+    autoencoder_sha256: Sha256OrEmpty = ""
 
 
 class RawWeights(Frozen):

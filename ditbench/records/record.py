@@ -11,7 +11,7 @@ from pydantic import Field
 
 from ..errors import BadFile
 from ..storage.files import is_folder, write_text
-from ..storage.schema import Count, Frozen, Name, Sha256, digest, later, read_checked
+from ..storage.schema import Count, Frozen, Hash, Name, Sha256, Sha256OrEmpty, Words, digest, later, read_checked
 from ..tracks.architecture import ArchitectureFacts
 from ..tracks.budget import FlopsRule
 from ..tracks.config import Ruleset, RunConfig
@@ -47,22 +47,22 @@ class Record(Frozen):
     schema_version: Literal[3] = 3
     sha256: Sha256 | None = None  # of all else as JSON; set when the record is written
     run_id: Name
-    run_hash: str
+    run_hash: Hash
     status: Status
     reason: str | None = None  # why the run did not finish, in one line
     created: datetime
     track: Track
-    track_hash: str
+    track_hash: Hash
     ruleset: Ruleset
     recipe: Recipe  # the track's, or with what the architecture's paper changes
     objective: ObjectiveChoice
     deviations: list[str] = []  # why the run is not ranked: what is not as its track says
-    budget: str
+    budget: Words
     flops_rule: FlopsRule = later(1)  # by which its FLOPs are counted
-    data_sha256: str  # of the examples, their labels and the classes' names
-    reference_sha256: str  # of what samples are compared with; empty: with nothing
+    data_sha256: Sha256OrEmpty  # of the examples, their labels and the classes' names; empty: never opened
+    reference_sha256: Sha256OrEmpty  # of what samples are compared with; empty: with nothing
     seed: Count
-    device: str
+    device: Words
     architecture: ArchitectureFacts
     environment: Environment | None = None
     cost: Cost | None = None

@@ -17,7 +17,7 @@ from pydantic import Field
 
 from ..errors import BadFile, BadValue, DitbenchError
 from ..storage.files import exists, write_text
-from ..storage.schema import Frozen, Name, Sha256, digest, read_checked
+from ..storage.schema import Frozen, Hash, Name, Sha256, Words, digest, read_checked
 from .facts import Environment, Measurement, Number, Person, SamplingFacts, TrainingFacts
 from .files import VERIFICATION_SUFFIXES, json_files
 from .record import Record, seal
@@ -74,12 +74,12 @@ class Verification(Frozen):
     sha256: Sha256 | None = None  # of all else as JSON; set when it is written
     tier: Again
     run_id: Name
-    run_hash: str  # a run that was trained again has the same
+    run_hash: Hash  # a run that was trained again has the same
     record_sha256: Sha256  # the seal of the record that was checked
     by: Person
     created: datetime
     environment: Environment
-    device: str
+    device: Words
     metrics: Annotated[list[Measurement], Field(min_length=1)]  # measured again
     sampling: SamplingFacts
     trained: datetime | None = None  # when the run that was trained again ended

@@ -67,8 +67,9 @@ def as_the_umask_says(folder: Path) -> None:
 
 
 def _made(path: Path) -> int:
-    """Make a file, as `open` does; the mode that this gave it."""
-    with path.open("wb") as file:
+    """Make a file, as `open` does, and not where a link of that name leads; the mode that this gave it."""
+    path.unlink(missing_ok=True)
+    with path.open("xb") as file:
         return stat.S_IMODE(os.fstat(file.fileno()).st_mode)
 
 

@@ -6,20 +6,20 @@ from typing import Any
 
 from ..components import Selection, Value
 from ..registry import Registry
-from ..storage.schema import Frozen, Name
+from ..storage.schema import Frozen, Name, Sha256, Words
 
 
 class ArchitectureFacts(Frozen):
     """What was built, and whose code built it."""
 
     name: Name
-    size: str
+    size: Words
     options: dict[str, Value]
     label: str  # as the command line spells it
     settings: dict[str, Value | None]  # everything the network was built with
-    distribution: str
-    distribution_version: str
-    source_sha256: str  # of the plugin's Python files
+    distribution: Words
+    distribution_version: Words
+    source_sha256: Sha256  # of the plugin's Python files
     paper: str
 
     @property

@@ -15,7 +15,7 @@ from ..components import Space, Value
 from ..errors import BadFile, BadValue
 from ..options import IMAGES, SAMPLES
 from ..storage.reading import read_toml
-from ..storage.schema import Fraction, Frozen, Name, digest, first_fault
+from ..storage.schema import Fraction, Frozen, Name, Words, digest, first_fault
 from .budget import Budget
 from .guidance import Guidance
 
@@ -26,13 +26,13 @@ Share = Annotated[float, Field(ge=0, lt=1)]  # 1 would leave nothing
 Images = Annotated[int, Field(ge=IMAGES[0], le=IMAGES[1])]  # in one batch
 Side = Annotated[int, Field(gt=0, le=16_384)]  # pixels
 Channels = Annotated[int, Field(gt=0, le=65_536)]
-MetricName = Annotated[str, Field(pattern=r"^[^/]+(/[^/]+)?$")]
+MetricName = Annotated[str, Field(pattern=r"^[^/]+(/[^/]+)?$", max_length=200)]
 
 
 class ObjectiveChoice(Frozen, strict=True):
     """An objective by name, and its settings."""
 
-    name: str
+    name: Words
     settings: dict[str, Value] = {}
 
 
@@ -43,7 +43,7 @@ class DataChoice(Frozen, strict=True):
     data a run is carried out all the same, and marked.
     """
 
-    dataset: Annotated[str, Field(pattern="^[^:]+(:.+)?$")]  # its name, or "hf:NAME"
+    dataset: Annotated[str, Field(pattern="^[^:]+(:.+)?$", max_length=300)]  # its name, or "hf:NAME"
     resolution: Side  # of the images, in pixels, before any autoencoder
     flip: bool = False  # half of the visits to an image see it mirrored
     posterior: Literal["sample", "mean"] = "sample"  # latents: drawn anew at each visit, or their mean
@@ -109,7 +109,7 @@ class Recipe(Frozen, strict=True):
 class SamplerChoice(Frozen, strict=True):
     """How images are sampled for evaluation."""
 
-    name: str
+    name: Words
     steps: Annotated[int, Field(gt=0, le=100_000)]
     batch_size: Images
     guidance: Guidance | None = None
@@ -120,7 +120,7 @@ class EvaluationChoice(Frozen, strict=True):
 
     samples: Annotated[int, Field(ge=SAMPLES[0], le=SAMPLES[1])]
     labels: Literal["balanced", "random"] = "balanced"  # image i has class i mod classes; or drawn from the seed
-    features: str  # the feature extractor of all metrics that name none
+    features: Words  # the feature extractor of all metrics that name none
     metrics: Annotated[
         tuple[MetricName, ...], Field(strict=False, min_length=1)
     ]  # "fid" or "fd/dinov2-vit-l-14"; the first one ranks
@@ -139,9 +139,9 @@ class Track(Frozen, strict=True):
     version: Annotated[int, Field(gt=0, le=1_000_000)]
     description: str = ""
     space: Space
-    size: Annotated[str, Field(min_length=1)]  # the architectures' default size
-    budget: str  # the default budget, or the name of one
-    budgets: dict[Name, str] = {}  # by name: smoke, short, standard, paper
+    size: Annotated[Words, Field(min_length=1)]  # the architectures' default size
+    budget: Words  # the default budget, or the name of one
+    budgets: dict[Name, Words] = {}  # by name: smoke, short, standard, paper
     data: DataChoice
     objective: ObjectiveChoice
     recipe: Recipe

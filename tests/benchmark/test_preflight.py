@@ -1,10 +1,16 @@
-"""GPUs for all runs at a time, told before anything is spent."""
+"""What is told before anything is spent: too few GPUs for all runs at a time, data that no record can name."""
+
+import types
+from dataclasses import replace
 
 import pytest
 import torch
 
+from ditbench.benchmark import setup
 from ditbench.benchmark.preflight import _check_parallel
-from ditbench.errors import BadValue
+from ditbench.errors import BadFile, BadValue
+from ditbench.registry import Registry
+from ditbench.tracks.plan import make_plan
 
 
 @pytest.mark.parametrize(
@@ -28,6 +34,16 @@ def test_gpus_for_all_runs_at_a_time(monkeypatch, device, processes, parallel, t
     with pytest.raises(BadValue) as refused:
         _check_parallel(torch.device(device), processes, parallel)
     assert str(refused.value) == told
+
+
+def test_data_that_no_record_could_name_are_refused_before_the_run(monkeypatch):
+    (config,) = make_plan(Registry.installed(), "digits", ["dit:nano"], device="cpu")
+    data = setup.open_data(config, Registry.installed())
+    for named in ("", "\n<!--", "f" * 63):
+        other = types.SimpleNamespace(load=lambda request, named=named: replace(data, sha256=named))
+        monkeypatch.setattr(setup, "find_dataset", lambda *about, other=other: (other, ""))
+        with pytest.raises(BadFile, match=r"'digits' gives .* as its sha256; it should be 64"):
+            setup.open_data(config, Registry.installed())
 
 
 def test_gpus_of_two_models_are_no_class_of_hardware(monkeypatch):

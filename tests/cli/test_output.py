@@ -7,6 +7,12 @@ import sys
 
 import pytest
 from import_graph import CORE
+from records import finished
+
+from ditbench import cli
+from ditbench.cli.console import make_console, make_table, plain
+from ditbench.cli.display import Lines, verdict
+from ditbench.records.record import write_record
 
 NOISY = """
 import atexit, os, sys
@@ -101,3 +107,81 @@ def test_commands_write_by_tell_and_on_our_consoles(path):
             called = ast.unparse(node.func)
             assert called not in ("print", "Console", "typer.Typer", "sys.stdout.write"), called
             assert called != "typer.echo" or [key for key in node.keywords if key.arg == "err"], ast.unparse(node)
+
+
+EVIL = "\x1b[31mred\x9b\u202e\n::error::boo\r::warning::boo"
+SAID = r"\x1b[31mred\x9b\u202e"
+
+
+@pytest.fixture
+def told(monkeypatch, capsys):
+    """A function that runs a command and gives all that it says."""
+
+    def told(*arguments, code):
+        monkeypatch.setattr(sys, "argv", ["ditbench", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        text = "".join(capsys.readouterr())
+        assert (ended.value.code or 0) == code, text
+        return text
+
+    return told
+
+
+def inert(text):
+    """Whether a terminal obeys nothing in it, and no line is a command of a workflow."""
+    return all(line.isprintable() and not line.lstrip().startswith("::") for line in text.split("\n"))
+
+
+def test_a_key_of_a_file_is_told_and_not_obeyed(told, tmp_path):
+    key = json.dumps(EVIL)
+    toml, record = tmp_path / "t.toml", tmp_path / "a-b-seed0-01234567.json"
+    toml.write_text(f"{key} = 1\n")
+    content = finished("a:b", run_id="a-b-seed0-01234567").model_dump(mode="json")
+    record.write_text(json.dumps({**content, EVIL: 1}))
+    commands = [("track", "check", toml), ("leaderboard", "report", tmp_path), ("diff", record, record)]
+    texts = [told(*command, code=2) for command in commands]
+    assert all(inert(text) and SAID in text and "nothing of this name" in text for text in texts)
+    assert inert(told("records", "validate", record, code=1))
+
+
+def test_what_a_plugin_raises_is_told_and_not_obeyed(told, install):
+    install("ditbench-evil", "evil", f"raise ImportError({EVIL!r})")
+    install("ditbench-late", "late", LATE)
+    for command, code in ((("list", "metrics"), 0), (("plugins",), 0), (("plugins", "doctor"), 1)):
+        text = told(*command, code=code)
+        assert inert(text) and SAID in text, text
+
+
+LATE = """
+import ditbench
+
+@ditbench.hookimpl
+def ditbench_architectures():
+    return [ditbench.Architecture(name="late", build="late:build", sizes={"nano": {}}, description="\\x1b[31m\\n::e::")]
+"""
+
+
+def test_what_records_say_is_told_and_not_obeyed(told, tmp_path):
+    lost = finished("a:b", metrics=[], status="failed", reason=f"{EVIL} {'word ' * 600_000}", deviations=[EVIL])
+    for seed in (0, 1):
+        run_id = f"a-b-seed{seed}-01234567"
+        write_record(
+            lost.model_copy(update={"run_id": run_id, "seed": seed, "device": EVIL}), tmp_path / f"{run_id}.json"
+        )
+    one, other = sorted(tmp_path.glob("*.json"))
+    commands = [("leaderboard", "report", tmp_path), ("diff", one, other), ("diff", one, other, "--json")]
+    for command in commands:
+        text = told(*command, code=0)
+        assert inert(text) and len(text) < 10_000, text[:1000]
+
+
+def test_how_a_run_ended_is_one_line():
+    lost = finished("a:b", metrics=[], status="failed", reason=f"{EVIL} {'word ' * 600_000}")
+    assert inert(verdict(lost)) and len(verdict(lost)) <= 4_000
+    console = make_console()
+    with console.capture() as shown:
+        Lines(console).say(EVIL)
+        console.print(make_table(EVIL, title=EVIL), markup=False)
+    assert "\x1b" not in shown.get() and "\x9b" not in shown.get()
+    assert inert(plain(EVIL))

@@ -3,14 +3,20 @@
 import importlib
 import io
 import os
+import re
 import sys
+import types
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from pathlib import Path
 
 import datasets
 import numpy as np
 import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
+from huggingface_hub import constants
 from PIL import Image
+from pyarrow.parquet import write_table
 
 from ditbench.datasets import hub
 from ditbench.datasets.hub import list_hub
@@ -88,6 +94,32 @@ def test_an_image_folder_opens_and_is_read_from_its_files(tmp_path):
     (tmp_path / "pets/dog/1.png").unlink()
     with pytest.raises(BadFile, match=r"\(train image 1\) can't be read \(.*No such file"):
         raw.read(1)
+
+
+@pytest.mark.parametrize("scheme", ["hf", "hf-stream"])
+def test_a_row_may_name_a_file_of_its_own_data_set_and_no_other(tmp_path, scheme, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pets, theirs = tmp_path / "pets", tmp_path / "theirs.png"
+    theirs.write_bytes(picture()["bytes"])
+    named = ["mine.png", "../theirs.png", str(theirs), "link.png", "theirs.png", "/dev/zero", "a\0b", "up/theirs.png"]
+    made = rows(len(named), picture=[{"bytes": None, "path": path} for path in named])
+    write_table(made.with_format("arrow")[:], parquet(pets) / "train.parquet")  # not with the files in it
+    (pets / "mine.png").write_bytes(picture()["bytes"])
+    (pets / "link.png").symlink_to(theirs)
+    (pets / "up").symlink_to(tmp_path)
+    raw = list_hub(f"{scheme}:{pets}")
+    assert raw.read(0) == (pets / "mine.png").read_bytes()
+    for number, path in enumerate(named):
+        words = "can't be read" if path == "theirs.png" else re.escape(f"the path {path!r}, which leads out")
+        with pytest.raises(BadFile, match=rf"\(train image {number}\) .*{words}") if number else nullcontext():
+            raw.read(number)
+
+
+def test_a_row_of_the_hub_names_a_file_only_if_the_library_has_listed_it(tmp_path):
+    source = hub._parse("hf:somebody/pets")
+    kind = types.SimpleNamespace
+    listed, others = (kind(info=kind(builder_name=name)) for name in ("imagefolder", "parquet"))
+    assert hub._home(source, others) is None and hub._home(source, listed) == Path(constants.HF_HUB_CACHE)
 
 
 @pytest.mark.parametrize("kind", ["hf", "hf-stream", "saved"])
@@ -252,10 +284,10 @@ def test_a_broken_stream_is_no_bad_image_and_begins_again():
     flaky = Flaky()
     stream = hub._Stream(flaky)
     with pytest.raises(DitbenchError, match=r"image 1 can't be had \(connection lost\)") as error:
-        hub._content(stream.row, 1, "picture", "image 1")
+        hub._content(stream.row, 1, "picture", "image 1", None)
     assert not isinstance(error.value, BadFile)
     flaky.fails = False
-    assert hub._content(stream.row, 1, "picture", "image 1") == b"second"
+    assert hub._content(stream.row, 1, "picture", "image 1", None) == b"second"
 
 
 def test_a_stream_reads_labels_alone_or_says_that_it_can_not(tmp_path):

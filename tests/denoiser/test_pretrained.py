@@ -273,6 +273,17 @@ def test_no_code_of_a_checkpoint_runs(tmp_path):
         read_published(tmp_path / "plain.pt")
 
 
+def test_a_name_in_a_pickle_is_told_and_not_obeyed(tmp_path):
+    plain, path = save(tmp_path / "plain.pt", {"ema": 1}), tmp_path / "evil.pt"
+    with zipfile.ZipFile(plain) as old, zipfile.ZipFile(path, "w") as new:
+        for name in old.namelist():
+            code = b"\x80\x02ce\x1b[31m::error::boo\nvil\n."
+            new.writestr(name, code if name.endswith("data.pkl") else old.read(name))
+    with pytest.raises(BadFile, match=r"it holds e\\x1b\[31m: :error::boo\.vil, which") as fault:
+        read_published(path)
+    assert str(fault.value).isprintable() and "::error::" not in str(fault.value)
+
+
 @pytest.mark.parametrize(
     "start", [b"torn", b"PK\3\4torn", b"\x20\0\0\0\0\0\0\0{torn"], ids=["torn", "zip", "safetensors"]
 )

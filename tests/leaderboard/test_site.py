@@ -9,12 +9,13 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from records import ENVIRONMENT
+from records import ENVIRONMENT, unfinished
 from site_pages import RESOURCES, Page, content, pages
 from site_records import H100, HOSTILE, conference, hostile, run, with_pictures
 
 from ditbench.errors import BadFile, DitbenchError
 from ditbench.leaderboard.boards import boards
+from ditbench.leaderboard.build import JSON_FILE, outputs
 from ditbench.leaderboard.reported import beside, read_reported
 from ditbench.leaderboard.site.architectures import paper_address
 from ditbench.leaderboard.site.pages import write_site
@@ -170,6 +171,22 @@ def test_what_a_hostile_record_says_stays_text(hostile_site):
     for script in (*(hostile_site / "runs").glob("*.js"), hostile_site / "assets" / "runs.js"):
         text = script.read_text(encoding="utf-8")
         assert "script" in text and "<" not in text
+
+
+def test_no_text_of_a_record_fills_a_page(tmp_path):
+    long = "long " * 4_000
+    plain = run("dit:nano", 0, 1.0, curve=5)
+    told = {"label": long, "options": {"a": long}, "settings": {"a": long, long: 1}, "paper": long}
+    architecture = plain.architecture.model_copy(update=told)
+    tracks = plain.track.model_copy(update={"description": long})
+    one = plain.model_copy(update={"architecture": architecture, "track": tracks, "deviations": [long]})
+    lost = unfinished("dit:nano", reason=long).model_copy(update={"architecture": architecture})
+    found = boards([one, lost])
+    write_site(found, tmp_path, samples=None)
+    for page in pages(tmp_path).values():
+        assert page.text.count("long") < 2_500  # of one such text alone there are 4,000
+    for name, text in outputs(found).items():
+        assert name == JSON_FILE or text.count("long") < 2_500  # that one is for programs
 
 
 def test_no_name_of_a_hostile_record_leaves_the_site(hostile_site):

@@ -53,11 +53,52 @@ def test_somebody_elses_page_is_not_overwritten(tmp_path):
     assert content(tmp_path) == {"index.html": b"mine"}
 
 
-@pytest.mark.parametrize("listed", ['["../other"]', '["/etc/passwd"]', '["a/../../b"]', "{}", "[1]", "no JSON"])
+@pytest.mark.parametrize(
+    "listed",
+    ['["../other"]', '["/etc/passwd"]', '["a/../../b"]', '["."]', '["a\\u0000b"]', '["\\ud800"]', "{}", "[1]",
+     "no JSON", json.dumps(["a" * 5000])],
+)  # fmt: skip
 def test_a_list_of_files_that_leads_out_of_the_folder_is_refused(tmp_path, listed):
     (tmp_path / MANIFEST).write_text(listed)
     with pytest.raises(BadFile, match="is no list of a site's files"):
         write_files({}, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("listed", "told"),
+    [
+        ("l/thesis.tex", "site/l' is a link, where a site has a folder"),
+        ("a/l/thesis.tex", "site/a/l' is a link, where a site has a folder"),
+        ("a/t.html", "site/a/t.html' is a link, where a site has a file"),
+        ("runs", "site/runs' is a folder, where a site has a file"),
+        ("notes/a.html", "site/notes' is a file, where a site has a folder"),
+    ],
+)
+@pytest.mark.parametrize("again", [False, True])
+def test_a_list_that_came_with_links_or_names_a_folder_removes_and_writes_nothing(tmp_path, listed, told, again):
+    mine, site = tmp_path / "mine", tmp_path / "site"
+    for folder in (mine, site / "a", site / "runs"):
+        folder.mkdir(parents=True)
+    (mine / "thesis.tex").write_text("mine")
+    (site / "notes").write_text("")
+    for link, to in (("l", mine), ("a/l", mine), ("a/t.html", mine / "thesis.tex")):
+        (site / link).symlink_to(to)
+    (site / MANIFEST).write_text(json.dumps([listed]))
+    before = content(tmp_path)
+    with pytest.raises(BadFile, match=re.escape(told)):
+        write_files({listed: lambda: "a"} if again else {"b.html": lambda: "b"}, site)
+    assert content(tmp_path) == before
+
+
+def test_a_site_or_a_list_of_its_files_that_is_a_link_is_refused(tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "site").symlink_to(tmp_path / "mine")
+    with pytest.raises(BadFile, match="site' is a link, where a site has a folder"):
+        write_files({"a.html": lambda: "a"}, tmp_path / "site")
+    (tmp_path / "mine" / MANIFEST).symlink_to(tmp_path / "list")
+    with pytest.raises(BadFile, match=r"ditbench-site\.json' is a link, where a site has a file"):
+        write_files({"a.html": lambda: "a"}, tmp_path / "mine")
+    assert not content(tmp_path)
 
 
 def test_a_build_that_was_stopped_leaves_nothing_without_an_owner(tmp_path):

@@ -5,11 +5,13 @@ import json
 
 import pandas as pd
 import pytest
+from markdown_it import MarkdownIt
 from records import ENVIRONMENT, TRACK, finished, measurement, raw_weights, unfinished
 from rich.console import Console
 from verifications import checked, sealed
 
 from ditbench.cli.display import print_boards
+from ditbench.errors import in_markdown
 from ditbench.leaderboard.boards import boards
 from ditbench.leaderboard.export import csv, curves, json_text
 from ditbench.leaderboard.intervals import Estimate
@@ -234,6 +236,18 @@ def test_runs_that_are_not_what_their_track_says_have_no_rank_and_say_why():
     assert f"{FID} ↓" not in row and row["train img/s"] == "500.0" and row["status"] == "finished"
 
 
+@pytest.mark.parametrize("text", ["# a", "######", "- a", "+ a", "1. a", "12) a", "---", "===", "> a", "    a", "<!--"])
+def test_text_begins_no_block_of_a_page(text):
+    (opened, inline, _) = MarkdownIt("commonmark").parse(f"before\n\n{in_markdown(text)}\n")[3:]
+    assert opened.type == "paragraph_open"
+    assert "".join(child.content for child in inline.children if child.type == "text") == text.strip()
+
+
+@pytest.mark.parametrize("text", ["-0.5", "1.5", "#1", "+a", "a # b", "2026-01-01"])
+def test_text_that_begins_no_block_stays(text):
+    assert in_markdown(text) == text
+
+
 def test_names_can_not_break_the_page():
     page = markdown(boards([unfinished(reason=NASTY)]))
     assert "<script>" not in page and "\n# heading" not in page and "](" not in page.replace("\\]", "")
@@ -314,6 +328,14 @@ def test_the_data_file_is_unrounded_and_has_a_row_per_run():
     assert frame["hardware"].tolist() == ["A processor, 2 threads", "cpu"]
     assert frame["peak MiB"].tolist()[0] == 1024 and pd.isna(frame["train s"][1])
     assert csv([]).startswith("track,track_version") and len(csv([]).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("reason", "cell"),
+    [("lost;=1+1", "lost;'=1+1"), ("lost; @A1;x", "lost; '@A1;x"), (';"=1', ";\"'=1"), ("a;b = c - d", "a;b = c - d")],
+)
+def test_text_is_no_formula_where_a_semicolon_ends_a_cell(reason, cell):
+    assert read(csv(boards([unfinished(reason=reason)])))["reason"][0] == cell
 
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t=", "\r\n-", "\0="])

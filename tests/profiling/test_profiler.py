@@ -197,6 +197,13 @@ def test_the_tables_rank_by_speed_and_keep_failures(tmp_path):
     assert read_records(tmp_path) == []  # a leaderboard's folder may hold profiles
 
 
+def test_what_a_profile_says_is_text_on_its_page(tmp_path):
+    evil = profile("mdt:nano", environment=ENVIRONMENT.model_copy(update={"cpu": "<b>| [x](y)"}))
+    write_page([evil], tmp_path / "page.md", None)
+    page = (tmp_path / "page.md").read_text()
+    assert "<b>" not in page and "[x](" not in page and "&lt;b&gt;" in page
+
+
 def test_machines_are_told_apart_where_there_are_several():
     other = profile("mdt:nano", environment=ENVIRONMENT.model_copy(update={"gpu": "NVIDIA H200"}))
     assert tables([profile(), other])["Inference"]["machine"].tolist() == [

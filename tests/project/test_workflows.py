@@ -8,7 +8,9 @@ import re
 import shlex
 import subprocess
 import sys
+import urllib.error
 import zipfile
+from contextlib import nullcontext
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -182,6 +184,14 @@ def test_links_among_the_data_are_refused(tmp_path):
     assert bash(code, tmp_path).returncode == 1
 
 
+def test_nothing_that_a_pull_request_wrote_is_a_command_in_the_log():
+    steps = JOBS["leaderboard.yml", "report"]["steps"]
+    told = [step["run"] for step in steps if re.search(r"^ditbench ", step.get("run", ""), re.MULTILINE)]
+    assert len(told) == 3
+    for code in told:
+        assert code.index('echo "::stop-commands::$word"') < code.index("ditbench ")
+
+
 def test_what_commands_said_is_a_block_of_code_in_the_report(tmp_path):
     hostile = "first\n```\n# a heading\r# another <img src=x> @team\n"
     (tmp_path / "validation.txt").write_text(hostile, newline="")
@@ -293,6 +303,8 @@ class GitHub(BaseHTTPRequestHandler):
             ours = asked == {"state": "open", "base": "main", "head": "them:a/branch&state=all"}
             return self.answer([{"number": 7, "head": {"sha": "c0ffee"}}] if ours else [])
         if url.path == "/repos/us/ditbench/actions/runs/5/artifacts":
+            if self.server.refused == "artifacts":
+                return self.send_error(502)
             return self.answer({"artifacts": [{"id": 9}] if self.server.report is not None else []})
         if url.path == "/repos/us/ditbench/actions/artifacts/9/zip":
             self.send_response(302)  # to where files lie, as GitHub does
@@ -311,8 +323,11 @@ class GitHub(BaseHTTPRequestHandler):
 
     def do_PATCH(self):
         (found,) = [c for c in self.server.comments if self.path == f"/repos/us/ditbench/issues/comments/{c['id']}"]
-        found.update(self.body())
-        self.answer({})
+        body = self.body()
+        if self.server.refused == "longer than a line" and len(body["body"]) > 200:
+            return self.send_error(422)
+        found.update(body)
+        return self.answer({})
 
     def body(self):
         return json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -330,7 +345,7 @@ class GitHub(BaseHTTPRequestHandler):
 def github(monkeypatch):
     """GitHub with a run 5 of the open pull request 7, whose report is to be set, and 150 comments of others."""
     with ThreadingHTTPServer(("127.0.0.1", 0), GitHub) as server:
-        server.seen, server.report = [], None
+        server.seen, server.report, server.refused = [], None, ""
         server.comments = [
             {"id": n, "user": {"login": "somebody"}, "body": "<!-- ditbench leaderboard report -->"} for n in range(150)
         ]
@@ -373,22 +388,37 @@ def test_one_comment_is_made_and_then_renewed(comment, github):
         (b"no zip", "The report can't be read: BadZipFile."),
         (packed("x", name="../report.md"), "The report can't be read: KeyError."),
         (packed("a line\n" * 10_000_000), "The report goes on; the run's artifact has all of it."),
+        (packed("<@\n" * 16_000), "The report goes on; the run's artifact has all of it."),
+        (packed("@" * 65_000), "The report goes on; the run's artifact has all of it."),
+        (packed("\U0001f600" * 16_000), "\U0001f600" * 10_000),
+        (packed("\u202e" * 60_000), "The report goes on; the run's artifact has all of it."),
+        (os.urandom(2**20 + 1), "The report can't be read: actions/artifacts/9/zip is larger than 1048576 bytes."),
     ],
-    ids=["none", "no zip", "another file", "70 MB in 70 kB"],
+    ids=["none", "no zip", "another file", "70 MB in 70 kB", "all active", "one line", "smileys", "marks", "too large"],
 )
 def test_whatever_the_run_left_makes_a_comment_that_fits(comment, github, report, says):
     github.report = report
     comment.main()
-    assert says in github.comments[-1]["body"] and len(github.comments[-1]["body"]) < 65_536
+    assert says in github.comments[-1]["body"] and len(github.comments[-1]["body"].encode()) <= 65_536
 
 
-def test_a_run_that_is_not_of_the_branchs_head_is_told_to_nobody(comment, github, monkeypatch):
+@pytest.mark.parametrize("refused", ["longer than a line", "artifacts"])
+def test_what_said_passed_is_replaced_though_the_report_can_not_be_shown(comment, github, monkeypatch, refused):
+    monkeypatch.setenv("CONCLUSION", "success")
+    github.report = packed("all fine")
+    comment.main()
+    assert " passed." in github.comments[-1]["body"]
+    monkeypatch.setenv("CONCLUSION", "cancelled")
+    github.refused = refused
+    with pytest.raises(urllib.error.HTTPError) if refused != "artifacts" else nullcontext():
+        comment.main()
+    body = github.comments[-1]["body"]
+    assert len(github.comments) == 151 and "c0ffee did not pass." in body and "fine" not in body
+    assert "GitHub answers 422" in body or "The report can't be read: HTTPError." in body
+
+
+def test_a_run_that_is_not_of_the_branchs_head_is_told_to_nobody(comment, github, monkeypatch, capsys):
     github.report = packed("old")
     monkeypatch.setenv("HEAD_SHA", "0ld")
-    with pytest.raises(SystemExit, match="No open pull request on main has 0ld"):
-        comment.main()
-    github.report = os.urandom(2**20 + 1)
-    monkeypatch.setenv("HEAD_SHA", "c0ffee")
-    with pytest.raises(SystemExit, match="larger than 1048576 bytes"):
-        comment.main()
-    assert len(github.comments) == 150
+    comment.main()
+    assert "No open pull request on main has 0ld" in capsys.readouterr().out and len(github.comments) == 150

@@ -50,6 +50,14 @@ def test_a_failed_write_leaves_the_old_file_and_no_stray(tmp_path):
     assert path.read_text() == "old" and [p.name for p in tmp_path.iterdir()] == ["file.txt"]
 
 
+def test_a_link_where_a_temporary_file_is_made_leads_to_nothing_written(tmp_path):
+    (tmp_path / "theirs").write_text("theirs")
+    (tmp_path / f".file.txt.{os.getpid()}.tmp").symlink_to(tmp_path / "theirs")
+    write_text(tmp_path / "file.txt", "ours")
+    assert (tmp_path / "file.txt").read_text() == "ours" and (tmp_path / "theirs").read_text() == "theirs"
+    assert not (tmp_path / "file.txt").is_symlink()
+
+
 @pytest.mark.parametrize("mask", [0o077, 0o027, 0o002])
 @pytest.mark.parametrize("chmod", ["allowed", "refused"])
 def test_the_umask_decides_who_reads_a_file_however_it_was_written(tmp_path, monkeypatch, mask, chmod):

@@ -69,6 +69,12 @@ def png(*more, end=b""):
 
 
 TAMPERED = {
+    "data without a hash": (to("data_sha256", "\n<!--"), "data_sha256 is"),
+    "images without a hash": (to("sampling.images_sha256", "mine"), 'sampling.images_sha256 is "mine": string should'),
+    "a source without a hash": (to("architecture.source_sha256", "x"), 'source_sha256 is "x": string should match'),
+    "a hash with a line break": (to("run_hash", "0123abcd4567\n"), 'run_hash is "0123abcd4567'),
+    "a name that fills pages": (to("architecture.label", "x" * 20_000), "architecture.label has 20,000 characters"),
+    "a key that fills pages": (to("architecture.settings", {"x" * 20_000: 1}), "has a name of 20,000 characters"),
     "a better FID": (to("metrics.0.value", 0.9), "metrics.0.value is 0.9, should be 1.25 (fid by its raw numbers)"),
     "an FID's term": (to("metrics.0.raw.terms.1", 0.5), "metrics.0.value is 1.25, should be 0.75"),
     "means closer than equal": (

@@ -198,9 +198,4 @@ UNTRUE = {
         both(to("data.autoencoder", "sd-vae-ft-mse"), to("sampling.decode_seconds", 0.0)),
         "sampling.decode_seconds is 0.0, should be above",
     ),
-    "images without a hash": (
-        to("sampling.images_sha256", "mine"),
-        'sampling.images_sha256 is "mine", should be a sha',
-    ),
-    "a source without a hash": (to("architecture.source_sha256", "x"), 'source_sha256 is "x", should be a sha256'),
 }

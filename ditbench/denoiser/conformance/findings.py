@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
-from ...errors import one_line
+from ...errors import in_markdown
 
 Outcome = Literal["passed", "failed", "skipped"]
 _BUILT_AND_CALLED = "it is built as build(spec, **sizes[size], **options) and called as net(x, t, y)"
@@ -71,11 +71,13 @@ class Report(BaseModel):
     @property
     def markdown(self) -> str:
         """A page: the summary, a table, and what mends each failure."""
-        lines = [f"# Conformance of {_cell(self.label)}", "", f"{_cell(self.summary)}.", ""]
+        lines = [f"# Conformance of {in_markdown(self.label)}", "", f"{in_markdown(self.summary)}.", ""]
         lines += ["| check | outcome | expected | seen |", "|---|---|---|---|"]
         for found in self.findings:
-            lines.append(f"| `{found.check}` | {found.status} | {_cell(found.expected)} | {_cell(found.seen)} |")
-        lines += [f"\n**{fault.checks}**: {_cell(fault.mend)}" for fault in self.faults]
+            lines.append(
+                f"| `{found.check}` | {found.status} | {in_markdown(found.expected)} | {in_markdown(found.seen)} |"
+            )
+        lines += [f"\n**{fault.checks}**: {in_markdown(fault.mend)}" for fault in self.faults]
         return "\n".join(lines) + "\n"
 
 
@@ -84,9 +86,3 @@ def _fault(alike: list[Finding]) -> Fault:
     if len(alike) == 1:
         return Fault(names, first.expected, first.seen, first.mend)
     return Fault(names, "a network that can be built and called", first.seen, _BUILT_AND_CALLED)
-
-
-def _cell(text: str) -> str:
-    """Text of a plugin in Markdown: one line, and neither a cell's end, a tag nor a link."""
-    line = one_line(text).replace("\\", "\\\\").replace("&", "&amp;").replace("<", "&lt;")
-    return "".join(f"\\{character}" if character in "|`*_[]" else character for character in line)

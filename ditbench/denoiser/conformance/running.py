@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from ...errors import one_line
+from ...errors import brief, one_line
 from ..interface import training_loss
 from .subject import Check, NotHere, Subject, require
 
@@ -72,7 +72,7 @@ def _compiles(subject: Subject) -> str:
         try:
             torch.testing.assert_close(compiled[name], expected, rtol=1e-3, atol=1e-5)
         except AssertionError as error:
-            require(False, f"compiled, the gradient of {name!r} differs: {one_line(error)}")
+            require(False, f"compiled, the gradient of {name!r} differs: {brief(one_line(error))}")
     return f"forward and backward, backend {_BACKEND}"
 
 

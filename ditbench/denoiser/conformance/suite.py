@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from ...errors import one_line
+from ...errors import brief, one_line
 from ...registry import Registry, pick, select
 from ...storage.files import write_text
 from ..bounds import TooLarge, without_memory
@@ -56,7 +56,7 @@ def _make(check: Check, subject: Subject) -> Finding:
 
 def _raised(error: Exception) -> str:
     """The error in one line, and the last place in the network's own code that it came through."""
-    text = one_line(error)[:500] or "no message"
+    text = brief(one_line(error)) or "no message"
     return f"{type(error).__name__}: {text}" + "".join(f" (in {place})" for place in _places(error))
 
 

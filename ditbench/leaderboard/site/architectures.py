@@ -8,12 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ...components import Value, spell
+from ...errors import brief
 from ...records.record import Record
 from ..boards import Board, Row
 from ..costs import MACS, PARAMETERS, TRAINING_MACS
 from ..tables import interval, measurements, name, number, quality_header
 from .contents import Contents, Key, Run, track_page
 
+_LONGEST = 200  # characters of an option and of a value
 _ARXIV = re.compile(r"arXiv:(\d{4}\.\d{4,5}(v\d{1,2})?)")
 
 
@@ -82,11 +84,12 @@ def _options(records: Sequence[Record]) -> list[tuple[str, str]]:
     for record in records:
         for option, value in record.architecture.settings.items():
             seen[option].append(value)
-    return [(option, ", ".join(sorted({_spelled(value) for value in seen[option]}))) for option in sorted(seen)]
+    told = {option: ", ".join(sorted(set(map(_spelled, values)))) for option, values in seen.items()}
+    return [(brief(option, _LONGEST), told[option]) for option in sorted(told)]
 
 
 def _spelled(value: Value | None) -> str:
-    return "—" if value is None else spell(value)
+    return "—" if value is None else brief(spell(value), _LONGEST)
 
 
 def _sizes(records: Sequence[Record]) -> list[SizeView]:

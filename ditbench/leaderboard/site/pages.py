@@ -13,6 +13,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from jinja2.utils import htmlsafe_json_dumps
 
+from ...errors import brief
 from ...records.verification import Verification
 from ..boards import Board
 from ..markdown import LEGEND
@@ -83,6 +84,7 @@ class _Pages:
             trim_blocks=True,
             lstrip_blocks=True,
         )
+        environment.filters["brief"] = brief
         environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
         environment.globals |= {
             "contents": self.contents,

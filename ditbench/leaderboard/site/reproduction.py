@@ -6,8 +6,11 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from ...errors import brief
 from ...records.record import Record
 from ...tracks.ledger import namesake
+
+_LONGEST = 1_000  # characters of a word that anybody would type
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,7 @@ def reproduction(record: Record) -> Reproduction:
     known = environment is not None and environment.git_commit is not None
     install = f"git checkout {environment.git_commit} && uv sync" if environment and known else ""
     words = list(_words(record))
-    run = shlex.join(words) if all(word.isprintable() for word in words) else ""
+    run = shlex.join(words) if all(word.isprintable() and len(word) <= _LONGEST for word in words) else ""
     return Reproduction(install, run, tuple(_caveats(record)))
 
 
@@ -72,7 +75,7 @@ def _caveats(record: Record) -> Iterator[str]:
     elif environment.git_dirty:
         yield "The code that ran had changes that were not committed."
     if record.deviations:
-        yield f"The run is not what its track says ({'; '.join(record.deviations)})."
+        yield f"The run is not what its track says ({'; '.join(map(brief, record.deviations))})."
     if record.data is not None and record.data.skipped:
         yield f"{record.data.skipped} images could not be read and were left out, with --skip-bad."
     yield "Where the data lay is in no record; --data says it where the track does not find them by itself."

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from statistics import median, quantiles
 from typing import Any
 
+from ...errors import brief
 from ...records.diff import fields, rank
 from ...records.facts import Measurement, PeakMemory, TrainingFacts
 from ...records.record import Record
@@ -205,7 +206,7 @@ def _sections(record: Record) -> Iterator[tuple[str, NamedValues]]:
     found: dict[str, list[tuple[str, str]]] = defaultdict(list)
     for field, value in fields(record):
         section, _, name = field.partition(".") if "." in field else ("", "", field)
-        found[section].append((name, _value(value)))
+        found[section].append((brief(name), _value(value)))
     yield from ((title, found[section]) for section, title in _SECTIONS.items() if section in found)
 
 
@@ -215,5 +216,5 @@ def _value(value: object) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
     if isinstance(value, (list, tuple)):
-        return ", ".join(map(_value, value))
-    return str(value)
+        return brief(", ".join(map(_value, value)))
+    return brief(str(value))

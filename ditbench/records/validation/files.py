@@ -124,7 +124,7 @@ def check_file(path: Path, registry: Registry, count: Counter | None = None) -> 
         return checked
     odd = dict(oddities(content))
     checked.faults += [f"{place} stands twice, should stand once" for place in doubles(content)]
-    checked.faults += [f"{place} is {value}" for place, value in odd.items()]
+    checked.faults += [f"{place} {what}" for place, what in odd.items()]
     _CHECKS[checked.kind](_File(checked, content, set(odd), known))
     return checked
 

@@ -12,6 +12,7 @@ from ...storage.reading import Unreadable, read_json
 from .faults import shown
 
 MAX_WHOLE = 2**63  # of a whole number
+MAX_TEXT = 4_000  # characters of a text or a name; the reason of a run that failed has a quarter of that
 
 
 def read_object(path: Path) -> dict[str, Any]:
@@ -48,15 +49,23 @@ def doubles(value: Any, place: str = "") -> Iterator[str]:
 
 
 def oddities(value: Any, place: str = "") -> Iterator[tuple[str, str]]:
-    """What Python's reading of JSON lets pass as a number or as text and a record must not hold: where, and what."""
+    """What Python's reading of JSON lets pass as a number or as text and a record must not hold: where, and what.
+
+    Each ends a sentence that begins with the place.
+    """
     if isinstance(value, float) and not math.isfinite(value):
-        yield place, f"{value}, should be finite"
+        yield place, f"is {value}, should be finite"
     elif isinstance(value, int) and abs(value) >= MAX_WHOLE:
-        yield place, f"{shown(value)}, should be below {MAX_WHOLE}"
+        yield place, f"is {shown(value)}, should be below {MAX_WHOLE}"
     elif isinstance(value, str) and any("\ud800" <= c <= "\udfff" for c in value):
-        yield place, f"{shown(value)}, should be text"
+        yield place, f"is {shown(value)}, should be text"
+    elif isinstance(value, str) and len(value) > MAX_TEXT:
+        yield place, f"has {len(value):,} characters, should have at most {MAX_TEXT:,}"
     for key, inner in _inside(value).items() if isinstance(value, dict | list) else ():
-        yield from oddities(inner, _join(place, key))
+        if isinstance(key, str) and len(key) > MAX_TEXT:
+            yield place, f"has a name of {len(key):,} characters, should have at most {MAX_TEXT:,}"
+        else:
+            yield from oddities(inner, _join(place, key))
 
 
 def _join(place: str, key: str | int) -> str:

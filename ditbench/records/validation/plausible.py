@@ -7,7 +7,6 @@ within the bounds is for those who verify records.
 from __future__ import annotations
 
 import math
-import re
 from datetime import UTC, datetime, timedelta
 
 from ..facts import Environment, SamplingFacts
@@ -23,7 +22,6 @@ OF_ALL = 1.1  # of a machine's memory: what is resident can't be more, but for h
 CORE_FLOPS, GPU_FLOPS = 1e13, 2e16  # per second: of a core with matrix units, and of a GPU, some times today's best
 MASKED = 0.5  # of training's MACs at least: counted for one draw of what is masked, which may mask more
 EVALUATION = 1e-6  # seconds of a forward pass at least: one after the other, and launching a kernel takes longer
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def dates(record: Record) -> Faults:
@@ -128,14 +126,3 @@ def _flops(record: Record) -> float:
         GPU_FLOPS if record.device.startswith("cuda") else CORE_FLOPS * max(environment.cores, environment.threads, 1)
     )
     return each * environment.processes
-
-
-def hashes(record: Record) -> Faults:
-    """What is named by its sha256 has one, where it is told."""
-    fields = {"data_sha256": record.data_sha256, "reference_sha256": record.reference_sha256}
-    fields["architecture.source_sha256"] = record.architecture.source_sha256
-    if record.sampling is not None:
-        fields["sampling.images_sha256"] = record.sampling.images_sha256
-    for field, value in fields.items():
-        if value and not _SHA256.fullmatch(value):
-            yield f"{field} is {shown(value)}, should be a sha256"

@@ -14,7 +14,7 @@ from .cost import cost_of, settings_of
 from .faults import Faults, differs, shown
 from .known import Known
 from .metrics import metrics_of
-from .plausible import dates, hashes, machine, times
+from .plausible import dates, machine, times
 from .sampling import sampling_of
 from .training import training_of
 
@@ -100,7 +100,7 @@ def _machine(record: Record) -> Faults:
 
 def faults_of(record: Record, known: Known) -> Faults:
     """All that does not hold within a record, as far as the components that it names are known."""
-    for check in (_identity, _track, _ending, _data, dates, hashes, training_of, times):
+    for check in (_identity, _track, _ending, _data, dates, training_of, times):
         yield from check(record)
     for ask in (cost_of, settings_of, measured_faults):
         yield from ask(record, known)
