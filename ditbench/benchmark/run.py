@@ -116,7 +116,16 @@ def _train(config: RunConfig, parts: Parts, judge: Judge) -> tuple[nn.Module, Co
     clock = BudgetClock(Budget.parse(config.budget), flops, gpus=world.size if on_gpu else 0)
     feed = Feed(parts.data, config.track.data, config.seed, device, world.rank, world.size)
     trainer = Trainer(
-        denoiser, parts.spec, parts.objective, config.recipe, clock, feed, config.seed, device, world=world
+        denoiser,
+        parts.spec,
+        parts.objective,
+        config.recipe,
+        clock,
+        feed,
+        config.seed,
+        device,
+        world=world,
+        counted=cost.training_macs_per_image,
     )
     evaluate = partial(judge.at_milestone, trainer)
     try:
