@@ -57,7 +57,7 @@ _DRAWS: dict[str, Callable[[], object]] = {
     "Python's generator": random.getstate,
     "NumPy's generator": _of_numpy,
 }
-_SHARE = 0.005  # of the time of what is looked at that looking may take
+_SHARE = 0.003  # of the time of what is looked at that looking may take
 
 
 class Spots:
