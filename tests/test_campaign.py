@@ -211,7 +211,10 @@ def test_a_reason_of_any_length_and_signs_is_cut_and_can_be_written(tmp_path):
 
 
 def test_every_bad_ending_is_a_row_and_the_others_go_on(tmp_path):
-    records = run(tmp_path, "toy+fault=raise", "toy+fault=nan", "toy+fault=kill", "toy")
+    faults = ("raise", "nan", "kill", "spare", "none")
+    *records, spare, good = run(tmp_path, *(f"toy+fault={fault}" for fault in faults))
+    assert spare.status == "failed" and "it computes less while it is counted" in spare.reason
+    records = [*records, good]
     assert [record.status for record in records] == ["failed", "diverged", "interrupted", "finished"]
     assert [record.reason for record in records] == [
         "RuntimeError: the toy broke, as ordered",

@@ -24,7 +24,7 @@ ARROWS = {
     "datasets": {"runtime", "storage", "tracks"},
     "training": {"datasets", "denoiser", "records", "runtime", "storage", "tracks"},
     "metrics": {"datasets", "records", "runtime", "storage"},
-    "sampling": {"datasets", "records", "runtime", "storage", "tracks", "training"},
+    "sampling": {"datasets", "denoiser", "records", "runtime", "storage", "tracks", "training"},
     "benchmark": {
         "datasets", "denoiser", "metrics", "records", "runtime", "sampling", "storage", "tracks", "training",
     },

@@ -11,8 +11,8 @@ ARCHITECTURE = ditbench.Architecture(
     options={
         "fault": ditbench.Option(
             default="none",
-            choices=("none", "build", "raise", "nan", "kill", "slow"),
-            doc="what goes wrong in training: at the third step, or (slow) at every step",
+            choices=("none", "build", "raise", "nan", "kill", "slow", "spare"),
+            doc="what goes wrong in training: at the third step, (slow) at every step, (spare) while it is counted",
         ),
         "depth": ditbench.Option(default=1),
         "bias": ditbench.Option(default=True),

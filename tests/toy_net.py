@@ -23,6 +23,8 @@ class Toy(nn.Module):
     def forward(self, x, t, y):
         if self.training:
             self.misbehave()
+        if self.fault == "spare" and not x.any():
+            return self.outward(self.inward(x))
         h = self.inward(x) + (self.time(t[:, None] / 1000) + self.label(y))[:, :, None, None]
         for layer in self.middle:
             h = h + self.drop(layer(h.tanh()))

@@ -88,7 +88,7 @@ class _Worker:
         clock = BudgetClock(Budget.parse(config.budget), flops, gpus=world.size if on_gpu else 0)
         feed = Feed(parts.data, config.track.data, config.seed, parts.device, world.rank, world.size)
         about = (parts.spec, parts.objective, config.recipe, clock, feed, config.seed, parts.device)
-        trainer = Trainer(denoiser, *about, world=world)
+        trainer = Trainer(denoiser, *about, world=world, counted=cost.training_macs_per_image)
         evaluate = partial(self._at_milestone, trainer)
         how = (config.hash, config.checkpoint_seconds, self.watch, config.eval_at, evaluate)
         try:

@@ -70,7 +70,7 @@ def serve(
     records: _Records = _COMMITTED,
     track: _Track = None,
     reported: _Reported = None,
-    port: Annotated[int, typer.Option(help="0: any that is free.", min=0, max=65535)] = 8000,
+    port: Annotated[int, typer.Option(min=0, max=65535, show_default="any that is free")] = 0,
     browser: Annotated[bool, typer.Option(help="Open it in the browser.")] = True,
 ) -> None:
     """Build the site into a temporary folder and show it, to this machine alone, until Ctrl-C."""

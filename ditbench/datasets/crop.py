@@ -13,8 +13,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from ..errors import BadFile
-from .decoding import decode
-from .image_sets import ImageSet, ahead
+from .decoding import decoded
+from .image_sets import ImageSet, ahead, of_bounded_size
 from .pixels import Bytes
 from .raw import TRAINED, RawImages
 
@@ -41,10 +41,12 @@ def centre_crop(image: Image.Image, size: int) -> Bytes:
 
 def crop_of(content: bytes, title: str, size: int) -> Bytes:
     """The `centre_crop` of an encoded file, decoded by the rule of `decoding`. `BadFile` names it by its title."""
-    image = decode(content, title)
-    if max(image.size) > _LONGEST * min(image.size):
-        raise BadFile(f"{title!r} has {image.width} x {image.height} pixels, and sides of more than {_LONGEST} to 1.")
-    return centre_crop(image, size)
+    with decoded(content, title, shorter=size) as image:
+        if max(image.size) > _LONGEST * min(image.size):
+            raise BadFile(
+                f"{title!r} has {image.width} x {image.height} pixels, and sides of more than {_LONGEST} to 1."
+            )
+        return centre_crop(image, size)
 
 
 def cropped(raw: RawImages, resolution: int, keep: npt.NDArray[np.int64] | None = None, sha256: str = "") -> ImageSet:
@@ -64,6 +66,7 @@ def cropped(raw: RawImages, resolution: int, keep: npt.NDArray[np.int64] | None 
             raise BadFile(f"{error} Mend it or move it away: held-out images are never left out.") from None
 
     def batches(size: int) -> Iterator[Bytes]:
+        size = of_bounded_size(size, resolution, resolution)
         chunks = (numbers[start : start + size].tolist() for start in range(0, len(numbers), size))
         return ahead(chunks, crop)
 

@@ -12,6 +12,7 @@ import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Condition
 from typing import IO, Literal
 
 from PIL import Image, UnidentifiedImageError
@@ -20,6 +21,7 @@ from ..errors import BadFile, one_line
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".pgm", ".webp", ".gif", ".tif", ".tiff")  # what may be images
 MOST_PIXELS = 89_478_485  # of an image: a quarter of a GiB in RGB, where Pillow begins to warn
+MOST_AT_ONCE = 2**28  # pixels that a process has in work, whatever its cores: three of the largest images
 _FORMATS = ("PNG", "JPEG", "BMP", "PPM", "WEBP", "GIF", "TIFF")  # Pillow's names; of others it may start programs
 _SEVERAL_BY_NATURE = "MPO"  # a camera's JPEG, with previews behind the image
 _GREY = ("1", "L", "LA")  # Pillow's modes
@@ -30,6 +32,9 @@ _NETPBM_HEADER = 1 << 16  # bytes, comments included
 _COMMENT = re.compile(rb"#[^\r\n]*")
 
 Channels = Literal[1, 3]
+# Blocks of more than 32 MiB go back to the system when they are freed. Of smaller ones each thread would keep its own:
+# on 16 cores 7 GB, where three images have 1 GB.
+Image.core.set_block_size(2**26)  # type: ignore[attr-defined]
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # `MOST_PIXELS` is less, and one line
 
 
@@ -41,10 +46,50 @@ def open_header(stream: IO[bytes], title: str) -> Image.Image:
         return image
 
 
-def decode(content: bytes, title: str, channels: Channels = 3) -> Image.Image:
-    """The image in an encoded file, as RGB or, with one channel, as grey. `BadFile` names it by title if it is none."""
+class _Room:
+    """So many pixels may be in work at a time, in all threads together; who comes with more waits."""
+
+    def __init__(self, pixels: int) -> None:
+        self._free, self._changed = pixels, Condition()
+
+    @contextmanager
+    def taken(self, pixels: int) -> Iterator[None]:
+        """Meanwhile these are in work; never more than there is room for."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._free >= pixels)
+            self._free -= pixels
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._free += pixels
+                self._changed.notify_all()
+
+
+_room = _Room(MOST_AT_ONCE)
+
+
+@contextmanager
+def decoded(content: bytes, title: str, channels: Channels = 3, shorter: int = 1) -> Iterator[Image.Image]:
+    """The image in an encoded file, as RGB or, with one channel, as grey. `BadFile` names it by title if it is none.
+
+    Other threads may have to wait for as long as it is held, so that memory does not grow with the number of cores.
+    shorter: pixels of its shorter side once it is resized; if it grows, there must be room for that, too.
+    """
     stream = io.BytesIO(content)
     image = open_header(stream, title)
+    scale = max(1.0, shorter / min(image.size))
+    width, height = (round(side * scale) for side in image.size)
+    if width * height > MOST_AT_ONCE:
+        raise BadFile(
+            f"{title!r} would grow to {width:,} x {height:,} pixels; {MOST_AT_ONCE:,} are the most. Choose a smaller "
+            "resolution."
+        )
+    with _room.taken(width * height):
+        yield _converted(image, stream, title, channels)
+
+
+def _converted(image: Image.Image, stream: IO[bytes], title: str, channels: Channels) -> Image.Image:
     with _faults_of(title, stream):
         image.load()
         image.info.pop("transparency", None)  # RGB has none, which Pillow would warn of

@@ -19,6 +19,8 @@ from ..storage.files import whole_path
 from ..storage.reading import open_regular
 from .decoding import SUFFIXES
 
+MOST_BYTES = 2**29  # of an encoded image: the largest, with an alpha channel and not packed at all, has less
+
 
 class Trace(NamedTuple):
     """What tells a file from another without reading it. Times of content can be set; that of the state can not."""
@@ -86,13 +88,16 @@ def trace_of(path: Path) -> Trace:
     return Trace(found.st_size, found.st_mtime_ns, found.st_ino, found.st_ctime_ns)
 
 
-def read_image(path: Path) -> bytes:
+def read_image(path: Path, most: int = MOST_BYTES) -> bytes:
     """The encoded image in a file; `BadFile` if that is none, or can't be read. It never waits for a pipe."""
     try:
         with open_regular(path) as file:
-            return file.read()
+            content = file.read(most + 1)
     except OSError as error:
         raise BadFile(f"{str(path)!r} can't be read ({error.strerror}).") from None
+    if len(content) > most:
+        raise BadFile(f"{str(path)!r} has more than the {most:,} bytes that an image may have.")
+    return content
 
 
 def check_name(path: str) -> None:

@@ -17,12 +17,13 @@ import numpy as np
 from ..errors import BadFile
 from ..storage.files import is_file, is_folder, sha256_of
 from ..storage.reading import open_regular
-from .decoding import MOST_PIXELS, SUFFIXES, Channels, channels_of, decode, open_header
+from .decoding import MOST_PIXELS, SUFFIXES, Channels, channels_of, decoded, open_header
 from .entries import check_place, look_through, read_image, told
 from .npz import Header, is_npz, open_array, read_part
 from .pixels import Bytes
 
 _LOSSLESS, _LOSSY = ("PNG", "BMP", "PPM"), ("JPEG", "MPO")  # Pillow's names of the formats that are read
+_PIXELS = 2**27  # of a batch; RGB of it takes 400 MB, and there are up to four at a time
 _ARRAY = "arr_0"  # of an .npz: its images
 _PLAIN = ("L", "RGB")  # Pillow's modes of which nothing is dropped or converted
 _CHANNELS = (1, 3)
@@ -86,6 +87,7 @@ def _folder(folder: Path) -> ImageSet:
         )
 
     def batches(size: int) -> Iterator[Bytes]:
+        size = of_bounded_size(size, *first[1:])
         chunks = (paths[start : start + size] for start in range(0, len(paths), size))
         return ahead(chunks, lambda path: _pixels(path, first))
 
@@ -123,8 +125,16 @@ def _header(path: Path) -> tuple[tuple[Channels, int, int], str, str]:
 
 
 def _pixels(path: Path, shape: tuple[Channels, int, int]) -> Bytes:
-    pixels = np.asarray(decode(read_image(path), str(path), shape[0]))
-    return pixels.reshape(*shape[1:], shape[0]).transpose(2, 0, 1)
+    with decoded(read_image(path), str(path), shape[0]) as image:
+        return np.asarray(image).reshape(*shape[1:], shape[0]).transpose(2, 0, 1)
+
+
+def of_bounded_size(size: int, height: int, width: int) -> int:
+    """How many images a batch has: as many as are asked for, unless they are so large that memory would not hold them.
+
+    Large means more than 1,158 pixels a side, with a hundred in a batch.
+    """
+    return max(1, min(size, _PIXELS // (height * width)))
 
 
 def ahead(chunks: Iterable[list[Item]], read: Callable[[Item], Bytes]) -> Iterator[Bytes]:
@@ -147,6 +157,7 @@ def _npz(path: Path) -> ImageSet:
         count, height, width, channels = _npz_shape(path, header)
 
     def batches(size: int) -> Iterator[Bytes]:
+        size = of_bounded_size(size, height, width)
         with open_array(path, _ARRAY) as (stream, _):
             for start in range(0, count, size):
                 n = min(size, count - start)

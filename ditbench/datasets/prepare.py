@@ -45,6 +45,7 @@ from .shards import (
     PreparationPlan,
     Skipped,
     again,
+    check_memory,
     mean_and_std,
     read_digests,
     read_json,
@@ -116,6 +117,7 @@ def prepare(
     if processes > 1 and raw.place.startswith("hf-stream:"):
         raise BadValue(f"{raw.place!r} is a stream, which each of {processes} processes would read from its start.")
     plan = _plan(raw, resolution, autoencoder, skip_bad, shard_size)
+    check_memory(plan)
     with _trouble(folder):
         _agree(raw, folder, plan, autoencoder)
         manifest = _finished(folder, plan)

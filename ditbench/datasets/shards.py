@@ -14,6 +14,7 @@ Shard k is of the images k*S to (k+1)*S of the source, less those that were skip
 from __future__ import annotations
 
 import logging
+import math
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,10 +25,12 @@ from typing import Annotated, Any, Literal, Self
 import numpy as np
 import numpy.typing as npt
 import pydantic
+import torch
 from pydantic import Field
 from safetensors import SafetensorError, safe_open
 
-from ..errors import BadFile, one_line
+from ..errors import BadFile, BadValue, one_line
+from ..runtime.memory import capacity
 from ..runtime.progress import CountCallback
 from ..storage.files import cache_folder, exists, in_cache, sha256_of, write_text
 from ..storage.reading import Unreadable, check_file, read_bytes
@@ -91,6 +94,11 @@ class PreparationPlan(Frozen):
         return 2, self.autoencoder.channels, side, side
 
     @property
+    def bytes_per_image(self) -> int:
+        """Of all its rows: whole numbers of 8 bits, or floats of 16."""
+        return self.views * math.prod(self.row_shape) * (2 if self.autoencoder else 1)
+
+    @property
     def shards(self) -> int:
         """How many there are."""
         return -(-self.source.images // self.shard_size)
@@ -99,6 +107,17 @@ class PreparationPlan(Frozen):
         """The images of the source that a shard is of."""
         start = shard * self.shard_size
         return range(start, min(start + self.shard_size, self.source.images))
+
+
+def check_memory(plan: PreparationPlan) -> None:
+    """`BadValue` if a shard, which is made in memory, surely does not fit: its rows, and their copy in one piece."""
+    images, memory = len(plan.images_of(0)), capacity(torch.device("cpu"))
+    needed = 2 * images * plan.bytes_per_image
+    if needed > memory:
+        raise BadValue(
+            f"A shard of {images:,} images of {plan.resolution:,} pixels takes {needed / 2**30:,.1f} GiB of memory, "
+            f"and this machine has {memory / 2**30:,.1f} GiB; choose a smaller resolution."
+        )
 
 
 class Shard(Frozen):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import secrets
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
@@ -17,9 +18,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..components import DenoiserSpec, Selection
+from ..errors import BadValue
 from ..records.facts import Cost
 from .bounds import without_memory
-from .interface import loss_of
+from .interface import Batch, loss_of
+
+_DRAWN = 1.25  # of the mean; the longest that MDT v2 draws is 1.03 of it
 
 
 @dataclass(frozen=True)
@@ -75,26 +79,44 @@ def training_macs(denoiser: nn.Module, spec: DenoiserSpec) -> tuple[int, int]:
     Attention is taken apart, so that the count is the same on every device: fused kernels compute the logits once
     more in the backward pass, and some of them say so.
     """
-    once, forwards = _pass_of(denoiser, spec), _forwards(denoiser)
+    once, forwards = _pass_of(denoiser, _one_image(denoiser, spec)), _forwards(denoiser)
     own: Callable[[Callable[..., float]], float] | None = getattr(denoiser, "training_cost", None)
     if own is None:
         return _trained(lambda: loss_of(denoiser, once))[0], forwards
     return round(own(lambda **extra: _trained(lambda: once(**extra))[0])), forwards
 
 
+def check_counted(denoiser: nn.Module, counted: int, x: torch.Tensor, t: torch.Tensor, y: torch.Tensor) -> None:
+    """`BadValue` if real images take more multiply-accumulates in training than were counted of one that is all zeros.
+
+    x (N, C, H, W), t (N,), y (N,) as training gives them; counted: `training_macs` of an image. A copy is run, which
+    is not compiled, with random draws of its own. What it computes once for a whole batch counts once. Where the loss
+    draws how much it computes, one draw of it, which differs from the mean, may take `_DRAWN` as much.
+    """
+    with _copied(denoiser, secrets.randbits(62)) as one:
+        once = _pass_of(one, (x, t, y))
+        own, drawn = getattr(one, "training_cost", None), _trained(lambda: loss_of(one, once))[0]
+        again = drawn if own is None else own(lambda **extra: _trained(lambda: once(**extra))[0])
+    most = max(again, drawn if own is None else drawn / _DRAWN) / len(x)
+    if most > counted + 1:  # which was rounded
+        raise BadValue(
+            f"{type(denoiser).__name__} takes {most:,.0f} multiply-accumulates to train on an image of the data, but "
+            f"{counted:,} when they were counted: it computes less while it is counted, or by its 'training_cost'."
+        )
+
+
 def recomputed_macs(denoiser: nn.Module, spec: DenoiserSpec) -> int:
     """Multiply-accumulates per training image that checkpointing adds, of one draw: no budget counts them."""
     with _copied(denoiser) as one:
-        return _trained(lambda: loss_of(one, _pass_of(one, spec)))[1]
+        return _trained(lambda: loss_of(one, _pass_of(one, _one_image(one, spec))))[1]
 
 
-def _pass_of(denoiser: nn.Module, spec: DenoiserSpec) -> Callable[..., torch.Tensor]:
-    """One forward pass of one image in training, with a stand-in for the objective's loss."""
+def _pass_of(denoiser: nn.Module, batch: Batch) -> Callable[..., torch.Tensor]:
+    """One forward pass in training, with a stand-in for the objective's loss."""
     denoiser.train()
-    x, t, y = _one_image(denoiser, spec)
 
     def once(**extra: Any) -> torch.Tensor:
-        return denoiser(x, t, y, **extra).square().mean()  # type: ignore[no-any-return]
+        return denoiser(*batch, **extra).square().mean()  # type: ignore[no-any-return]
 
     return once
 
@@ -187,10 +209,10 @@ def _memory_of(tensor: torch.Tensor) -> int:
 
 
 @contextmanager
-def _copied(denoiser: nn.Module) -> Iterator[nn.Module]:
+def _copied(denoiser: nn.Module, seed: int = 0) -> Iterator[nn.Module]:
     """A copy to count, and random draws of its own meanwhile."""
     with torch.random.fork_rng(devices={p.device for p in denoiser.parameters() if p.device.type == "cuda"}):
-        torch.manual_seed(0)
+        torch.manual_seed(seed)
         yield copy.deepcopy(denoiser)
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+import secrets
+from collections.abc import Callable, Collection, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -16,6 +18,7 @@ from torch import Tensor, nn
 from ..components import DenoiserSpec
 from ..datasets.examples import Labels
 from ..datasets.pixels import Bytes, to_bytes
+from ..denoiser.guard import Guard
 from ..runtime.clock import RUNNING
 from ..runtime.precision import Precision, autocast, products
 from ..runtime.progress import Diverged
@@ -115,7 +118,8 @@ def generate(
         labels = labels_of(plan, batch, spec.classes)
         began = RUNNING()
         noise = initial_noise(plan.seed, batch, shape).to(device)
-        guided = GuidedDenoiser(denoiser, spec, torch.from_numpy(labels).to(device), plan.guidance, plan.precision)
+        y, looks = torch.from_numpy(labels).to(device), (0, secrets.randbelow(plan.steps))
+        guided = GuidedDenoiser(denoiser, spec, y, plan.guidance, plan.precision, looks)
         with torch.inference_mode(), products(plan.precision):
             x = plan.sample(Walk(guided, plan.objective, noise, plan.steps, partial(streams, plan.seed, batch)))
         if not bool(x.isfinite().all()):
@@ -143,9 +147,11 @@ class GuidedDenoiser:
         y: Tensor,
         guidance: Guidance | None = None,
         precision: Precision = "float32",
+        looks: Collection[int] = (),
     ) -> None:
         self.denoiser, self.spec, self.y, self.guidance, self.precision = denoiser, spec, y, guidance, precision
-        self.evaluations = 0  # per image
+        self.evaluations = self._calls = 0  # evaluations: per image
+        self._guard, self._looks = Guard(denoiser), looks  # numbers of calls at which it is looked what they change
 
     def __call__(self, x: Tensor, t: Tensor) -> Tensor:
         """The output (N, out_channels, H, W) at x (N, C, H, W) and time t (), which is on the CPU."""
@@ -153,7 +159,7 @@ class GuidedDenoiser:
         times = x.new_full((len(x),), float(t))
         if weight == 1:
             self.evaluations += 1
-            return self._denoise(x, times, self.y)
+            return self._denoise(x.clone(), times, self.y.clone())
         self.evaluations += 2
         null = torch.full_like(self.y, self.spec.classes)
         both = self._denoise(x.repeat(2, 1, 1, 1), times.repeat(2), torch.cat([self.y, null]))
@@ -161,9 +167,11 @@ class GuidedDenoiser:
         return self._guided(with_label, without, weight)
 
     def _denoise(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
-        with autocast(self.precision, x.device):
+        """Inputs and output are nobody else's, so that what a network writes into them changes no sample."""
+        looking, self._calls = self._calls in self._looks, self._calls + 1
+        with self._guard.surroundings() if looking else nullcontext(), autocast(self.precision, x.device):
             out: Tensor = self.denoiser(x, t, y)
-        return out.float()
+        return out.to(torch.float32, copy=True)
 
     def _guided(self, with_label: Tensor, without: Tensor, weight: float) -> Tensor:
         """u + w (c - u) on the guided channels; the others, and the variance's, are those with the label."""

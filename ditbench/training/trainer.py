@@ -9,6 +9,7 @@ Several processes take a part each of a batch and of its draws.
 from __future__ import annotations
 
 import copy
+import logging
 import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -22,6 +23,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ..components import DenoiserSpec
 from ..datasets.loading import Feed
+from ..denoiser.cost import check_counted
+from ..denoiser.guard import Guard, Spots
 from ..denoiser.interface import loss_of
 from ..records.curve import Curve, StepTimes
 from ..records.derived import training_rate
@@ -36,6 +39,9 @@ from ..tracks.track import Recipe
 from .checkpoint import CheckpointFacts, Saved, like
 from .objectives import DiffusionObjective
 from .optimizers import make_optimizer
+
+_RECOUNTED = 8  # images, at most
+_logger = logging.getLogger(__name__)
 
 
 class Trainer:
@@ -53,7 +59,9 @@ class Trainer:
         device: torch.device,
         timer: Callable[[], float] = RUNNING,
         world: World = ALONE,
+        counted: int | None = None,
     ) -> None:
+        """counted: multiply-accumulates per training image, which are counted again on the way; None: they aren't."""
         average = copy.deepcopy(denoiser).eval().requires_grad_(False)
         self.denoiser, self.ema = world.place(denoiser, device).train(), world.place(average, device)
         self._averages: list[Tensor] = list(self.ema.parameters())
@@ -75,6 +83,11 @@ class Trainer:
         self._paused = Pauses() - RUNNING.pauses  # and all since then are training's
         self.before = 0.0  # progress before the last step
         self._peaks: list[PeakMemory] = []
+        self._guard, self._looking = (
+            Guard(self.denoiser, self.optimizer, self._weights if world.sharded else None),
+            False,
+        )
+        self._counted, self._counts = None if world.sharded else counted, Spots()
         self._peak_is_mine = True  # until an evaluation on a CPU, where a peak can't be reset
 
     def step(self) -> float:
@@ -97,7 +110,23 @@ class Trainer:
         self._update_ema(self.clock.progress - self.before)
         if not math.isfinite(value):
             raise Diverged(f"the loss became {value} at step {self.clock.steps}")
+        if self._counted is not None and self._counts.due(self.clock.seconds, self.clock.done):
+            self._count_again(self._counted)
         return value
+
+    def _count_again(self, counted: int) -> None:
+        """`BadValue` if images of the last step take more multiply-accumulates than were counted; on no clock."""
+        self.note_peak()
+        x0, y, t = self._seen
+        noise = torch.randn(x0.shape, generator=self._draw, device=self.device)  # which is seeded anew at each step
+        self.optimizer.zero_grad(set_to_none=True)  # makes room for the copy's gradients
+        try:
+            with self._counts.looking(), products(self.precision), autocast(self.precision, self.device):
+                check_counted(self.denoiser, counted, self.objective.corrupt(x0, noise, t), t, y)
+        except torch.OutOfMemoryError:
+            _logger.warning("A GPU has no room for a copy of the network: its cost was not counted again.")
+        if self.device.type == "cuda":
+            reset_peak(self.device)
 
     def _charged(self, seconds: float, compiling: float) -> float:
         """A step's time on the clock. One that compiled also tunes kernels, untold: it counts like the one before."""
@@ -139,10 +168,14 @@ class Trainer:
         draw = self._draw.manual_seed(_step_seed(self.seed, self.clock.steps, stream=2))
         x0, y = self._batch(draw)
         t = self.objective.sample_time(self.recipe.batch_size, draw)[self._part]
+        self._seen = x0[:_RECOUNTED], y[:_RECOUNTED], t[:_RECOUNTED]
         for group in self.optimizer.param_groups:
             group["lr"] = self.recipe.learning_rate * lr_factor(self.recipe, self.clock.progress, self.clock.steps)
         self.optimizer.zero_grad(set_to_none=True)
-        loss = self._backward(x0, y, t, draw)
+        done = self.clock.progress
+        self._looking = self._guard.spots.due(self.clock.seconds, last=2 * done - self.before > 1 - 1e-9)
+        with self._guard.surroundings() if self._looking else nullcontext():
+            loss = self._backward(x0, y, t, draw)
         if self.recipe.clip_norm is not None:
             nn.utils.clip_grad_norm_(self._weights, self.recipe.clip_norm)
         self.optimizer.step()
@@ -200,7 +233,9 @@ class Trainer:
 
         def once(**extra: Any) -> Tensor:
             noise = next(noises)
-            out = self._together(self.objective.corrupt(x0, noise, t), t, y, **extra)
+            x = self.objective.corrupt(x0, noise, t)
+            with self._guard.inputs(x=x, t=t, y=y) if self._looking else nullcontext():
+                out = self._together(x, t, y, **extra)
             return self.objective.loss(out, x0, noise, t).mean()
 
         with autocast(self.precision, self.device):

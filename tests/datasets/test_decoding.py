@@ -3,7 +3,11 @@
 import io
 import os
 import struct
+import threading
+import time
 import zlib
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -11,8 +15,8 @@ from photos import crops, encoded
 from PIL import Image
 
 from ditbench.datasets.crop import centre_crop, crop_of
-from ditbench.datasets.decoding import MOST_PIXELS, channels_of, decode, open_header
-from ditbench.datasets.entries import look_into
+from ditbench.datasets.decoding import MOST_PIXELS, _Room, channels_of, decoded, open_header
+from ditbench.datasets.entries import MOST_BYTES, look_into, read_image
 from ditbench.datasets.image_sets import open_images
 from ditbench.errors import BadFile
 
@@ -165,7 +169,7 @@ def test_pixels_are_counted_before_they_are_made(monkeypatch):
     with pytest.raises(
         BadFile, match=rf"'a\.png' has {side + 1:,} x {side + 1:,} pixels; an image may have 89,478,485"
     ):
-        decode(png(side + 1, side + 1, 8, 2, b""), "a.png")
+        open_header(io.BytesIO(png(side + 1, side + 1, 8, 2, b"")), "a.png")
 
 
 def test_whatever_breaks_a_reader_is_that_image_s_fault(monkeypatch):
@@ -173,8 +177,8 @@ def test_whatever_breaks_a_reader_is_that_image_s_fault(monkeypatch):
         raise TypeError
 
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", load)
-    with pytest.raises(BadFile, match=r"^'a\.png' is damaged \(TypeError\)\.$"):
-        decode(encoded(IMAGE), "a.png")
+    with pytest.raises(BadFile, match=r"^'a\.png' is damaged \(TypeError\)\.$"), decoded(encoded(IMAGE), "a.png"):
+        pass
 
 
 def test_colour_is_known_by_the_mode():
@@ -186,3 +190,46 @@ def test_colour_is_known_by_the_mode():
         3,
         3,
     ]
+
+
+def test_so_many_pixels_are_in_work_whatever_the_cores():
+    """A hundred links to one large image on a hundred cores would take as many times its memory."""
+    room, at_once, lock = _Room(100), [0, 0], threading.Lock()
+
+    def work(pixels):
+        with room.taken(pixels):
+            with lock:
+                at_once[0] += pixels
+                at_once[1] = max(at_once)
+            time.sleep(0.001)
+            with lock:
+                at_once[0] -= pixels
+
+    with ThreadPoolExecutor(32) as pool:
+        list(pool.map(work, [100, 40, 40, 30, 1] * 20))
+    assert at_once[0] == 0 and 40 < at_once[1] <= 100
+    assert Image.core.get_block_size() > 2**25  # or else what was freed would stay with each thread
+    with pytest.raises(ZeroDivisionError), room.taken(100):
+        raise ZeroDivisionError
+    with room.taken(100):  # which a fault has left free
+        pass
+
+
+def test_both_readers_make_room_for_what_they_decode_and_for_what_it_grows_to(tmp_path, monkeypatch):
+    taken = []
+    monkeypatch.setattr(_Room, "taken", lambda room, pixels: nullcontext(taken.append(pixels)))
+    crop_of(encoded(IMAGE), "a.png", SIDE // 2)
+    crop_of(encoded(IMAGE.resize((SIDE, 2 * SIDE))), "a.png", 10 * SIDE)
+    list(open_images(set_of(tmp_path, "a.png", encoded(IMAGE))).batches(1))
+    assert taken == [SIDE**2, 200 * SIDE**2, SIDE**2]
+    with pytest.raises(BadFile, match=r"'a\.png' would grow to 16,384 x 32,768 pixels; 268,435,456 are the most"):
+        crop_of(encoded(Image.new("L", (1, 2))), "a.png", 16_384)
+
+
+def test_an_endless_file_is_no_image(tmp_path):
+    path = tmp_path / "a.png"
+    path.write_bytes(encoded(IMAGE))
+    os.truncate(path, 2**40)  # it takes no room on the disk
+    with pytest.raises(BadFile, match=r"a\.png' has more than the 1,000 bytes that an image may have"):
+        read_image(path, 1000)
+    assert read_image.__defaults__ == (MOST_BYTES,) and MOST_BYTES > 4 * MOST_PIXELS

@@ -5,7 +5,11 @@ import pytest
 from photos import crops, write_folder
 from PIL import Image
 
-from ditbench.datasets.image_sets import in_memory, open_images
+from ditbench.datasets import image_sets
+from ditbench.datasets.crop import cropped
+from ditbench.datasets.decoding import MOST_PIXELS
+from ditbench.datasets.folder import list_folder
+from ditbench.datasets.image_sets import in_memory, of_bounded_size, open_images
 from ditbench.errors import BadFile
 
 IMAGES = crops(25, 16, seed=0)
@@ -143,3 +147,27 @@ def test_a_damaged_npz_is_refused(tmp_path):
         path.write_bytes(packed[:place] + bytes([packed[place] ^ 255]) + packed[place + 1 :])
         with pytest.raises(BadFile, match=r"cut\.npz' is damaged|cut\.npz' holds|cut\.npz': arr_0 is"):
             joined(open_images(path), 10)
+
+
+def test_batches_of_large_images_are_small():
+    """A hundred of the largest, three times at once, would take 80 GB."""
+    side = int(MOST_PIXELS**0.5)
+    assert [of_bounded_size(100, side, side) for side in (8, 299, 1024, 2048, side)] == [100, 100, 100, 32, 1]
+    assert of_bounded_size(1, 8, 8) == 1
+
+
+@pytest.mark.parametrize("kind", ["folder", "npz", "crops"])
+def test_every_set_of_images_has_such_batches(tmp_path, monkeypatch, kind):
+    monkeypatch.setattr(image_sets, "_PIXELS", 3 * 24 * 24)
+    pixels = crops(7, 24, seed=0)
+    if kind == "npz":
+        np.savez(tmp_path / "a.npz", pixels)
+    else:
+        write_folder(tmp_path / "a", pixels)
+    images = {
+        "folder": lambda: open_images(tmp_path / "a"),
+        "npz": lambda: open_images(tmp_path / "a.npz"),
+        "crops": lambda: cropped(list_folder(tmp_path / "a"), 24),
+    }[kind]()
+    assert [len(batch) for batch in images.batches(5)] == [3, 3, 1]
+    assert np.array_equal(np.concatenate(list(images.batches(5))), pixels.transpose(0, 3, 1, 2))

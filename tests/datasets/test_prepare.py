@@ -12,6 +12,7 @@ import pytest
 import torch
 from pictures import prepare_slowly, write_autoencoder, write_pictures
 
+from ditbench.datasets import shards
 from ditbench.datasets.autoencoder import load_autoencoder
 from ditbench.datasets.crop import crop_of, hash_images
 from ditbench.datasets.folder import list_folder
@@ -65,6 +66,16 @@ def contents(folder):
 
 def times(folder):
     return {path.name: path.stat().st_mtime_ns for path in folder.glob("shard-*")}
+
+
+def test_what_no_memory_holds_is_refused_before_anything_is_made(tmp_path, raw, monkeypatch):
+    monkeypatch.setattr(shards, "capacity", lambda device: 2**30)
+    words = (
+        rf"^A shard of {len(raw)} images of 16,384 pixels takes [\d.]+ GiB of memory, and .* has 1\.0 GiB; choose a "
+    )
+    with pytest.raises(BadValue, match=words):
+        prepare(raw, tmp_path / "out", 16_384)
+    assert not (tmp_path / "out").exists()
 
 
 def test_image_and_mirror_image_are_encoded(whole, raw, autoencoder):

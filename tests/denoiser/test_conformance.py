@@ -1,5 +1,6 @@
 """Each fault that the suite is there for, planted in a network and caught by the name of its check."""
 
+import random
 import socket
 import subprocess
 import tempfile
@@ -221,6 +222,24 @@ class Huge(Toy):
         super().__init__(spec, **{**settings, "width": 160})
 
 
+class PythonRandom(Toy):
+    def forward(self, x, t, y):
+        random.random()
+        return super().forward(x, t, y)
+
+
+class Training(Toy):
+    def forward(self, x, t, y):
+        out = super().forward(x, t, y)
+        self.time.bias.data += 1
+        return out
+
+
+class Sparing(Toy):
+    def forward(self, x, t, y):
+        return super().forward(x, t, y) if x.any() else self.outward(self.inward(x))
+
+
 FAULTS = [
     (Deaf, "depends-on-t", "does not depend on t"),
     (Blind, "depends-on-x", "does not depend on x"),
@@ -242,6 +261,9 @@ FAULTS = [
     (Undefined, "finite-at-t-0", "not finite"),
     (Overflowing, "finite-at-t-1000", "not finite"),
     (Forgetful, "saves-and-loads", "another output"),
+    (PythonRandom, "changes-nothing", "changed Python's generator"),
+    (Training, "changes-nothing", "changed its weights"),
+    (Sparing, "counted-as-trained", "it computes less while it is counted"),
     (Breaking, "compiles", "Unsupported"),
     (Upcasting, "autocast-bfloat16", "torch.float32"),
     (Reading, "builds-alone", "tiny.toml"),

@@ -9,8 +9,9 @@ from torch.nn import functional as F
 
 from ditbench import Architecture, DenoiserSpec
 from ditbench.components import load
-from ditbench.denoiser.cost import cost_of, macs, recomputed_macs, training_macs
-from ditbench.denoiser.interface import DIGITS_SPEC, build_denoiser
+from ditbench.denoiser.cost import check_counted, cost_of, macs, recomputed_macs, training_macs
+from ditbench.denoiser.interface import DIGITS_SPEC, build_denoiser, example_batch
+from ditbench.errors import BadValue
 from ditbench.registry import Registry
 from ditbench.testing import latent_spec, parameters_and_macs
 
@@ -182,3 +183,40 @@ def test_flops_are_twice_the_macs_of_training_and_no_longer_three_forwards(name,
     assert cost.training_flops() == cost.training_flops(2) == 2 * cost.training_macs_per_image
     assert cost.training_flops(1) == 6 * cost.macs_per_image * cost.training_forwards
     assert cost.training_flops(1) / cost.training_flops() == pytest.approx(before, abs=5e-4)
+
+
+@pytest.mark.parametrize("name", [*MAIN_JOB, "mdtv2"])
+def test_real_images_take_what_was_counted_of_zeros(name):
+    """MDT's masked pass included, whose length v2 draws."""
+    denoiser = build_denoiser(ARCHITECTURES[name])
+    counted = cost_of(denoiser, DIGITS_SPEC).training_macs_per_image
+    check_counted(denoiser, counted, *example_batch(DIGITS_SPEC, 8))
+    with pytest.raises(BadValue, match="it computes less while it is counted"):
+        check_counted(denoiser, counted - 1000, *example_batch(DIGITS_SPEC, 1))
+
+
+def test_a_mean_over_draws_that_is_far_from_the_draws_is_told():
+    class Modest(OneOfEach):
+        def training_loss(self, loss):
+            return loss() + loss()
+
+        def training_cost(self, cost):
+            return cost()
+
+    counted = training_macs(Modest(), DIGITS_SPEC)[0]
+    with pytest.raises(BadValue, match="or by its 'training_cost'"):
+        check_counted(Modest(), counted, *example_batch(DIGITS_SPEC, 2))
+
+
+def test_counting_again_leaves_the_denoiser_its_gradients_and_the_generator_alone():
+    class Counted(OneOfEach):
+        def forward(self, x, t, y):
+            self.table += 1
+            return super().forward(x, t, y) + torch.rand(1)
+
+    counted = training_macs(OneOfEach(), DIGITS_SPEC)[0]
+    denoiser, before = Counted(), torch.get_rng_state()
+    denoiser.conv.weight.grad = torch.ones_like(denoiser.conv.weight)
+    check_counted(denoiser.eval(), counted, *example_batch(DIGITS_SPEC, 2))
+    assert torch.equal(before, torch.get_rng_state()) and not denoiser.training
+    assert not denoiser.table.any() and (denoiser.conv.weight.grad == 1).all()

@@ -1,10 +1,8 @@
 """The site is a view of records: the same bytes again, whole, safe with anybody's text, and nobody's files harmed."""
 
-import http.client
 import json
 import random
 import re
-import threading
 from collections import Counter
 from pathlib import Path
 
@@ -13,14 +11,12 @@ from records import ENVIRONMENT, unfinished
 from site_pages import RESOURCES, Page, content, pages
 from site_records import H100, HOSTILE, conference, hostile, run, with_pictures
 
-from ditbench.errors import BadFile, DitbenchError
 from ditbench.leaderboard.boards import boards
 from ditbench.leaderboard.build import JSON_FILE, outputs
 from ditbench.leaderboard.reported import beside, read_reported
 from ditbench.leaderboard.site.architectures import paper_address
 from ditbench.leaderboard.site.pages import write_site
 from ditbench.leaderboard.site.rules import render
-from ditbench.leaderboard.site.serve import make_server
 from ditbench.leaderboard.tables import ties
 from ditbench.records.diff import fields
 from ditbench.records.files import GRID_FILE
@@ -205,7 +201,7 @@ def test_rules_hold_no_html_and_only_safe_links():
     assert re.findall('href="([^"]*)"', page) == ["https://x.org", "tracks/a.html", "f.png"]
 
 
-# trust, and the way to a reader
+# trust
 
 
 def test_who_checked_a_run_is_told_and_a_doubt_shows(tmp_path):
@@ -217,29 +213,3 @@ def test_who_checked_a_run_is_told_and_a_doubt_shows(tmp_path):
     assert "Ada" in text and "does not agree with the record" in text and "5.000" in text
     text = Page(tmp_path / "tracks" / "digits.html").text
     assert "self-reported doubted" in text and "Doubt: dit:nano, seed 0: re-trained by Ada" in text
-
-
-def test_a_site_is_served_to_this_machine_alone(site):
-    with make_server(site) as server:
-        assert server.server_address[0] == "127.0.0.1"
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        found = {name: ask(server.server_port, name) for name in ("/", "/assets/theme.js", "/runs/", "/../x", "/none")}
-        server.shutdown()
-        with pytest.raises(DitbenchError, match=r"Port \d+ can't be had .* Choose another with `port`"):
-            make_server(site, server.server_port)
-    assert found["/"] == (200, "text/html; charset=utf-8") and found["/assets/theme.js"] == (200, "text/javascript")
-    assert [found[name][0] for name in ("/runs/", "/../x", "/none")] == [404] * 3
-
-
-def ask(port, name):
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-    connection.request("GET", name)
-    answer = connection.getresponse()
-    answer.read()
-    connection.close()
-    return answer.status, answer.getheader("Content-Type")
-
-
-def test_what_is_no_site_is_not_served(tmp_path):
-    with pytest.raises(BadFile, match="has no site"):
-        make_server(tmp_path)

@@ -202,7 +202,9 @@ def test_the_grid_beside_is_the_records(tmp_path):
     grid.write_bytes(png())
     assert f'files.samples.png is "{GOOD.files["samples.png"][:9]}' in told(put(tmp_path, content_of()))
     for content, words in ((png(), ""), (png(chunk(b"tEXt", b"Author\0me")), "samples.png holds more than a picture"),
-                           (png(end=b"PK"), "holds more than a picture"), (b"GIF89a", "is no PNG")):  # fmt: skip
+                           (png(end=b"PK"), "holds more than a picture"), (b"GIF89a", "is no PNG"),
+                           (png(head=(60_000, 60_000, 8, 2, 0, 0, 0)), "samples.png has 60,000 x 60,000 pixels"),
+                           (png(pixels=b"plain text"), "samples.png is damaged: its pixels")):  # fmt: skip
         files = {"ema.safetensors": "1" * 64, "samples.png": hashlib.sha256(content).hexdigest()}
         path = put(tmp_path, content_of(submitted(files=files)))
         grid.write_bytes(content)

@@ -15,6 +15,7 @@ from toy_net import Toy
 from ditbench.builtins import ditbench_samplers
 from ditbench.components import DenoiserSpec, load
 from ditbench.denoiser.interface import perturb
+from ditbench.errors import BadValue
 from ditbench.executors.jobs import PRELOAD
 from ditbench.sampling.generate import (
     GuidedDenoiser,
@@ -345,3 +346,47 @@ def test_the_variance_half_of_the_output_is_left_out():
 
     (batch,) = generate(Double(), spec, SamplingPlan(euler, Flow(), 2, 0), range(4), 4, torch.device("cpu"))
     assert batch.pixels.std() > 10
+
+
+def plan_of(**changes):
+    return SamplingPlan(sample=heun, objective=Flow(), steps=3, seed=0, **changes)
+
+
+@pytest.mark.parametrize("guidance", [None, Guidance(scale=2.0)], ids=["plain", "guided"])
+def test_what_a_network_writes_into_its_input_or_its_last_output_changes_no_sample(guidance):
+    """Heun's method goes on from an x and an output that the network has had in its hands."""
+
+    class Honest(Toy):
+        def forward(self, x, t, y):
+            return super().forward(x, t, y)
+
+    class InPlace(Honest):
+        out = None
+
+        def forward(self, x, t, y):
+            out = super().forward(x.clone(), t.clone(), y.clone())
+            x.mul_(3), t.zero_(), y.zero_()
+            if self.out is None or self.out.shape != out.shape:
+                self.out = torch.empty_like(out)
+            return self.out.copy_(out)  # the same memory each time
+
+    found = []
+    for kind in (Honest, InPlace):
+        torch.manual_seed(0)
+        batches = generate(kind(SPEC, width=8), SPEC, plan_of(guidance=guidance), range(4), 4, torch.device("cpu"))
+        found.append(next(batches).pixels)
+    assert np.array_equal(*found)
+
+
+def test_a_network_that_changes_its_weights_while_it_samples_is_told():
+    class Learning(Toy):
+        def forward(self, x, t, y):
+            out = super().forward(x, t, y)
+            self.time.weight.data += 1
+            return out
+
+    denoiser = Learning(SPEC, width=8)
+    with pytest.raises(
+        BadValue, match=r"^A forward pass of Learning changed its weights: a network may change nothing"
+    ):
+        next(generate(denoiser, SPEC, plan_of(), range(4), 4, torch.device("cpu")))

@@ -1,5 +1,6 @@
 """A record that holds, and the ways to tamper with it: what is changed, and what must be said of it."""
 
+import hashlib
 import struct
 import zlib
 
@@ -64,8 +65,11 @@ def chunk(kind, content=b""):
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
 
-def png(*more, end=b""):
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", bytes(13)) + b"".join(more) + chunk(b"IDAT") + chunk(b"IEND") + end
+def png(*more, mark=b"", head=(32, 1, 8, 0, 0, 0, 0), pixels=None, end=b""):
+    """A grey picture of 32 pixels, which are another's with another mark; `more` chunks before them, `end` behind."""
+    rows = zlib.compress(b"\0" + hashlib.sha256(mark).digest()) if pixels is None else pixels
+    parts = (chunk(b"IHDR", struct.pack(">IIBBBBB", *head)), *more, chunk(b"IDAT", rows), chunk(b"IEND"))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts) + end
 
 
 TAMPERED = {

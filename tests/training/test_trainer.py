@@ -6,6 +6,9 @@ from torch import nn
 from toy_net import Toy
 from trainers import RECIPE, SPEC, Hand, build, changed, go, images_feed, trainer
 
+from ditbench.denoiser.cost import cost_of
+from ditbench.denoiser.guard import Spots
+from ditbench.errors import BadValue
 from ditbench.runtime.progress import Diverged
 from ditbench.training.checkpoint import Checkpoints
 from ditbench.training.trainer import ema_keep, lr_factor
@@ -253,3 +256,113 @@ def test_a_time_budget_ends_training_and_its_curve_has_rates(tmp_path):
     one = go(trainer(budget="0.5s"), tmp_path)
     assert 0.5 <= one.clock.seconds < 2
     assert all(point["images_per_second"] > 0 for point in one.curve.points)
+
+
+# what a network does beside its output
+
+
+class Twice(Toy):
+    def training_loss(self, loss):
+        return loss() + 0.5 * loss()
+
+
+class BatchNormed(Toy):
+    def __init__(self, *args, **settings):
+        super().__init__(*args, **settings)
+        self.norm = nn.BatchNorm2d(1)
+
+    def forward(self, x, t, y):
+        return self.norm(super().forward(x, t, y))
+
+
+class FromTheSecondStep(Toy):
+    """Well-behaved at the step that is looked at for certain, as far as it knows."""
+
+    calls = 0
+
+    def forward(self, x, t, y):
+        out = super().forward(x, t, y)
+        self.calls += 1
+        if self.calls > 1:
+            self.meddle(x)
+        return out
+
+
+class LearnsFaster(FromTheSecondStep):
+    def meddle(self, x):
+        for group in self.optimizer.param_groups:
+            group["lr"] *= 2
+
+
+class LearnsMore(FromTheSecondStep):
+    def meddle(self, x):
+        for weight in self.parameters():
+            weight.data *= 0.99
+
+
+class Reseeds(FromTheSecondStep):
+    def meddle(self, x):
+        torch.manual_seed(0)
+
+
+class WritesIntoX(FromTheSecondStep):
+    def meddle(self, x):
+        x.data.zero_()
+
+
+@pytest.mark.parametrize(
+    ("network", "what"),
+    [
+        (LearnsFaster, "the optimizer's settings"),
+        (LearnsMore, "its weights"),
+        (Reseeds, "torch's generator"),
+        (WritesIntoX, "its input x"),
+    ],
+)
+def test_what_a_network_changes_beside_its_output_ends_the_run_by_its_last_step(network, what, tmp_path):
+    one = trainer(network(SPEC, width=8))
+    one.denoiser.__dict__["optimizer"] = one.optimizer
+    with pytest.raises(BadValue, match=rf"^A forward pass of {network.__name__} changed {what}: a network may change"):
+        go(one, tmp_path)
+
+
+@pytest.mark.parametrize("network", [Toy, Twice, BatchNormed])
+def test_looking_and_counting_again_change_nothing(network, monkeypatch):
+    """Bit for bit: a network that draws, one with two forwards, one that writes to buffers."""
+    found = []
+    for looks in (True, False):
+        monkeypatch.setattr(Spots, "due", lambda spots, seconds, last, looks=looks: looks)
+        denoiser = build(network)
+        counted = cost_of(denoiser, SPEC).training_macs_per_image
+        one = trainer(denoiser, counted=counted)
+        found.append([one.step() for _ in range(4)] + [one.tensors()])
+    assert found[0][:4] == found[1][:4]
+    assert all(torch.equal(tensor, found[1][4][name]) for name, tensor in found[0][4].items())
+
+
+class KnowsZeros(Toy):
+    """Spares itself the layer in the middle as long as it is counted."""
+
+    def forward(self, x, t, y):
+        if not x.any():
+            return self.outward(self.inward(x))
+        return super().forward(x, t, y)
+
+
+def test_a_network_that_computes_less_while_it_is_counted_ends_the_run():
+    denoiser = KnowsZeros(SPEC, width=8)
+    one = trainer(denoiser, counted=cost_of(denoiser, SPEC).training_macs_per_image)
+    with pytest.raises(
+        BadValue, match=r"^KnowsZeros takes [\d,]+ multiply-accumulates to train on an image of the data, b"
+    ):
+        one.step()
+
+
+def test_where_a_copy_finds_no_room_the_run_goes_on_and_says_so(monkeypatch, caplog):
+    def full(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("ditbench.training.trainer.check_counted", full)
+    one = trainer(counted=1)
+    one.step(), one.step()
+    assert one.clock.steps == 2 and "its cost was not counted again" in caplog.text

@@ -10,9 +10,11 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from ...errors import brief, one_line
+from ...errors import BadValue, brief, one_line
+from ..cost import check_counted, cost_of
+from ..guard import Guard
 from ..interface import training_loss
-from .subject import Check, NotHere, Subject, require
+from .subject import Broken, Check, NotHere, Subject, require
 
 _BACKEND = "aot_eager"  # captures forward and backward as graphs, as inductor does, and needs no C++ compiler
 
@@ -36,6 +38,27 @@ def _fault(gradient: Tensor | None) -> str:
     if not gradient.isfinite().all():
         return "not finite is the gradient of"
     return "" if gradient.abs().sum() > 0 else "zero everywhere is the gradient of"
+
+
+def _changes_nothing(subject: Subject) -> str:
+    denoiser = subject.build()
+    try:
+        with Guard(denoiser.train(), torch.optim.AdamW(denoiser.parameters())).surroundings():
+            training_loss(denoiser, *subject.batch(3)).backward()  # type: ignore[no-untyped-call]
+        with torch.no_grad(), Guard(denoiser.eval()).surroundings():
+            denoiser(*subject.batch(3))
+    except BadValue as fault:
+        raise Broken(str(fault)) from None
+    return "weights, generators, the optimizer and torch's settings are as they were"
+
+
+def _counted_as_trained(subject: Subject) -> str:
+    counted = cost_of(subject.build(), subject.spec).training_macs_per_image
+    try:
+        check_counted(subject.build(), counted, *subject.batch())
+    except BadValue as fault:
+        raise Broken(str(fault)) from None
+    return f"{counted:,} multiply-accumulates per image"
 
 
 class _Products(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -112,6 +135,18 @@ CHECKS = (
         "a scalar training loss, and a finite gradient that is not zero for every trainable parameter",
         "remove what is never used, or freeze it: requires_grad_(False)",
         _gradients,
+    ),
+    Check(
+        "changes-nothing",
+        "a forward pass leaves weights, optimizer, generators and torch's settings alone, and so does its backward",
+        "return the output, and do nothing else; threads, types and devices are the harness's to set",
+        _changes_nothing,
+    ),
+    Check(
+        "counted-as-trained",
+        "no more multiply-accumulates on images than are counted on zeros",
+        "compute as much whatever the input; let `training_cost` say what `training_loss` takes",
+        _counted_as_trained,
     ),
     Check(
         "autocast-bfloat16",

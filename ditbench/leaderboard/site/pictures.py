@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,9 +10,8 @@ from pathlib import Path
 
 from ...records.files import GRID_FILE
 from ...records.record import Record
-from ...storage.files import sha256_of
+from ...records.validation.png import fault, size_of
 
-_PNG = b"\x89PNG\r\n\x1a\n"
 _LARGEST = 16 * 2**20  # bytes: a page has one of these per row
 
 
@@ -34,7 +34,8 @@ class Picture:
 def find_pictures(records: Iterable[Record], folder: Path | None) -> dict[str, Picture]:
     """Run id -> picture, of those that have one in ``folder/<track>/<run-id>.png``.
 
-    What is no PNG, not the one that the record vouches for, or of a name that two records share, is left out.
+    What is no picture by the rule of `png`, not the one that the record vouches for, or of a name that two records
+    share, is left out.
     """
     if folder is None:
         return {}
@@ -49,12 +50,9 @@ def _picture(record: Record, folder: Path) -> Picture | None:
     path = folder / record.track.name / f"{record.run_id}.png"
     if path.is_symlink() or not path.is_file() or path.stat().st_size > _LARGEST:
         return None
-    with path.open("rb") as file:
-        head = file.read(24)
-    if len(head) < 24 or not head.startswith(_PNG):
+    content = path.read_bytes()
+    sha256, said = hashlib.sha256(content).hexdigest(), record.files.get(GRID_FILE)
+    if said not in (None, sha256) or fault(content):
         return None
-    sha256, said = sha256_of(path), record.files.get(GRID_FILE)
-    if said not in (None, sha256):
-        return None
-    width, height = (int.from_bytes(head[at : at + 4]) for at in (16, 20))
+    width, height = size_of(content)
     return Picture(path, sha256, width, height, said is not None)

@@ -13,7 +13,7 @@ from ..files import FILE_NAME, GRID_FILE, VERIFICATION_SUFFIXES, is_called_recor
 from ..record import Record
 from ..verification import NAME_FORM, is_name
 from .faults import Faults, shown
-from .png import BEGINNING, beyond_a_picture
+from .png import fault
 from .privacy import betrayals
 
 RECORDS, SAMPLES = "records", "samples"  # folders of a leaderboard, with one for each track
@@ -49,16 +49,14 @@ def tells_no_path(content: dict[str, Any]) -> Faults:
 
 
 def picture_only(path: Path) -> Faults:
-    """A fault if a grid of samples is no PNG, or more than a picture."""
+    """A fault if a grid of samples is no PNG, a huge one, or more than a picture."""
     try:
         content = read_bytes(path, "grid of samples", MAX_PICTURE)
     except Unreadable as error:
         yield f"files.{GRID_FILE}: {path.name} can't be read: {error.reason}"
         return
-    if not content.startswith(BEGINNING):
-        yield f"files.{GRID_FILE}: {path.name} is no PNG"
-    elif (kind := beyond_a_picture(content)) is not None:
-        yield f"files.{GRID_FILE}: {path.name} holds more than a picture: {shown(repr(kind))}"
+    if what := fault(content):
+        yield f"files.{GRID_FILE}: {path.name} {what}"
 
 
 def strays(paths: Sequence[Path]) -> Iterator[tuple[Path, str]]:
