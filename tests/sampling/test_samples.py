@@ -27,7 +27,7 @@ def made():
 
 
 def stopped(after):
-    """A watch that asks to stop after so many batches."""
+    """A watch that asks to stop after so many words: one that it begins, and one for each batch."""
     seen = []
     return Watch(seen.append, lambda: len(seen) >= after)
 
@@ -37,13 +37,13 @@ def test_an_interrupted_sampling_goes_on_with_the_same_images(tmp_path, made):
     draw(drawing, denoiser, tmp_path, Watch(), "whole")
     whole = samples_in(drawing, "ema", tmp_path, "whole")
     with pytest.raises(Interrupted):
-        draw(drawing, denoiser, tmp_path, stopped(after=2))
+        draw(drawing, denoiser, tmp_path, stopped(after=3))
     begun = []
     with pytest.raises(BadFile, match="are not the 40 that were to be"):
         samples_in(drawing, "ema", tmp_path)
     draw(drawing, denoiser, tmp_path, Watch(lambda progress: begun.append(progress.step)))
     resumed = samples_in(drawing, "ema", tmp_path)
-    assert begun == [40], "only the third batch of 16, 16 and 8 was left to sample"
+    assert begun == [32, 40], "only the third batch of 16, 16 and 8 was left to sample"
     assert np.array_equal(resumed.pixels, whole.pixels) and len(whole.pixels) == 40
     assert resumed.facts.images_sha256 == whole.facts.images_sha256
     assert resumed.facts.batch_images == whole.facts.batch_images == [16, 16, 8]
@@ -56,7 +56,7 @@ def test_an_interrupted_sampling_goes_on_with_the_same_images(tmp_path, made):
 def test_other_weights_start_over(tmp_path, made):
     drawing, denoiser = made
     with pytest.raises(Interrupted):
-        draw(drawing, denoiser, tmp_path, stopped(after=2))
+        draw(drawing, denoiser, tmp_path, stopped(after=3))
     with torch.no_grad():
         denoiser.outward.bias += 1
     draw(drawing, denoiser, tmp_path, Watch())
@@ -69,7 +69,7 @@ def test_other_weights_start_over(tmp_path, made):
 def test_a_damaged_note_of_what_is_done_starts_over(tmp_path, made, damage):
     drawing, denoiser = made
     with pytest.raises(Interrupted):
-        draw(drawing, denoiser, tmp_path, stopped(after=1))
+        draw(drawing, denoiser, tmp_path, stopped(after=2))
     (tmp_path / "samples.partial.json").write_bytes(damage)
     draw(drawing, denoiser, tmp_path, Watch())
     assert samples_in(drawing, "ema", tmp_path).facts.batch_images == [16, 16, 8]
