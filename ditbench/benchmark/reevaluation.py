@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Unpack
 
 from ..errors import BadFile, BadValue
@@ -15,7 +14,7 @@ from ..records.verification import Verification, check_by, re_evaluated
 from ..registry import Registry, pick
 from ..runtime.environment import describe, find_device
 from ..runtime.progress import Diverged, ProgressCallback, Watch
-from ..storage.files import sha256_of
+from ..storage.files import sha256_of, temporary_folder
 from ..tracks.config import RunConfig
 from .judge import Judge
 from .setup import Parts, load_denoiser, open_data, resolve
@@ -46,8 +45,8 @@ def re_evaluate(
 
 def _measure(config: RunConfig, parts: Parts, weights: Path, watch: Watch) -> tuple[SamplingFacts, list[Measurement]]:
     """The samples that the weights give, and what the track's metrics say of them."""
-    with TemporaryDirectory() as folder:
-        judge, denoiser = Judge(config, parts, Path(folder), watch), load_denoiser(config, parts, weights)
+    with temporary_folder() as folder:
+        judge, denoiser = Judge(config, parts, folder, watch), load_denoiser(config, parts, weights)
         try:
             samples = judge.draw(denoiser)
         except Diverged as error:

@@ -101,8 +101,8 @@ def evaluate(
     )
     with _progress(console) as report:
         found = score(request, registry, report)
+    _show(console, found)  # first: a disk that has become full loses no number
     path = write_evaluation(found, out)
-    _show(console, found)
     tell(f"Record in {path}")
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Unpack
 import typer
 
 from ..builtins import REFERENCE_ARCHITECTURES
-from ..errors import NoRecordsYet
+from ..errors import NoRecordsYet, NoTables
 from ..options import CampaignOptions
 from .app import EXIT_FAILED, EXIT_INTERRUPTED, app
 from .options import Plugins, Seeds, TrackName, as_flags, offers, parse_seeds
@@ -55,20 +55,30 @@ def run(
         how = "without --force" if options["force"] else "again"
         typer.echo(f"Interrupted. The same command {how} resumes where it stopped.", err=True)
         raise typer.Exit(EXIT_INTERRUPTED) from None
+    except NoTables as fault:
+        listener.close()
+        _show(fault.records, Path(options["out"]), console)
+        raise
     finally:
         listener.close()
     if records:  # torchrun's other processes have none
         _tell(records, Path(options["out"]), console)
 
 
-def _tell(records: Sequence[Record], out: Path, console: Console) -> None:
-    """The boards that the runs are on; exit code 1 if one of them did not finish."""
+def _show(records: Sequence[Record], out: Path, console: Console) -> Path:
+    """The boards that the runs are on; the folder that they are in."""
     from ..leaderboard.boards import on_the_boards_of
     from ..records.record import read_runs
     from .display import print_boards
 
     folder = out / records[0].track.name
     print_boards(console, on_the_boards_of(records, read_runs(folder)))
+    return folder
+
+
+def _tell(records: Sequence[Record], out: Path, console: Console) -> None:
+    """The boards, and where all is; exit code 1 if a run did not finish."""
+    folder = _show(records, out, console)
     tell(f"Records, grids and leaderboard.md in {folder}")
     if any(record.status != "finished" for record in records):
         raise typer.Exit(EXIT_FAILED)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import pkgutil
 import shutil
 import traceback
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -140,7 +141,7 @@ def _ending(error: BaseException, job: Job) -> tuple[Status, str]:
         return "diverged", text
     if isinstance(error, Interrupted | KeyboardInterrupt):
         return "interrupted", text or "stopped by Ctrl-C"
-    with (job.directory / LOG_FILE).open("a", encoding="utf-8") as log:
+    with suppress(OSError), (job.directory / LOG_FILE).open("a", encoding="utf-8") as log:  # the disk may be full
         traceback.print_exc(file=log)
     return "failed", text if isinstance(error, DitbenchError) else f"{type(error).__name__}: {text}"
 

@@ -24,6 +24,7 @@ from ..runtime.affinity import Slot
 from ..runtime.processes import ENDINGS, WorkerProcess, answer_of, end_with_parent, ended, on_ctrl_c
 from ..runtime.progress import Progress, ProgressCallback, Watch
 from ..storage.claims import sole_writer
+from ..storage.files import Unwritable, make_folder, writing
 from ..tracks.config import RunConfig
 from .engine import Listener, Wishes
 from .jobs import LOG_FILE, PRELOAD, Job, carry_out, unfinished
@@ -94,7 +95,9 @@ def _inline(job: Job, listener: Listener, presses: list[int], faults: list[Ditbe
         return carry_out(job, Watch(lambda progress: listener.progress(job.config, progress), lambda: bool(presses)))
     except RunBusy as error:
         return unfinished(job, "interrupted", str(error))
-    except DitbenchError as error:  # of a finished run
+    except DitbenchError as error:
+        if job.settled() is None:  # not even a record could be written
+            raise
         faults.append(error)
         return read_record(job.directory / FILE_NAME)
 
@@ -124,7 +127,8 @@ def preflight(
 def outcome(job: Job, worker: WorkerProcess, faults: list[DitbenchError]) -> Record:
     """The record that the run's process wrote, or one that says how the process died without writing it.
 
-    A finished run stays finished; what was asked of it besides and could not be had goes to the faults.
+    A finished run stays finished; what was asked of it besides and could not be had goes to the faults. `Unwritable` if
+    there is no room for a record at all.
     """
     path = job.directory / FILE_NAME
     if isinstance(worker.fault, RunBusy):  # the directory is another command's: this row is told, not written
@@ -136,7 +140,9 @@ def outcome(job: Job, worker: WorkerProcess, faults: list[DitbenchError]) -> Rec
         how = f"{job.directory.name!r} stays as it finished; what more was asked of it failed: {worker.how_it_ended}."
         faults.append(worker.fault or DitbenchError(how))
         return kept
-    record = unfinished(job, "interrupted", worker.how_it_ended)
+    unwritten = worker.fault.reason if isinstance(worker.fault, Unwritable) else ""
+    why = f"its record could not be written: {unwritten}" if unwritten else worker.how_it_ended
+    record = unfinished(job, "interrupted", why)
     try:
         with sole_writer(job.directory):
             return write_record(record, path)
@@ -149,9 +155,9 @@ def _serve_run(outbox: Connection, task: tuple[Job, Slot]) -> None:
     job, slot = task
     stopping = stop_on_signals()
     slot.take(job.config.device != "cpu", job.processes, job.environment.threads)
-    job.directory.mkdir(parents=True, exist_ok=True)
-    redirect_output(job.directory / LOG_FILE)
     try:
+        make_folder(job.directory)
+        redirect_output(job.directory / LOG_FILE)
         if job.together and job.settled() is None:
             pkgutil.resolve_name("ditbench.executors.ranks:carry_out_together")(job, outbox)
         else:
@@ -204,7 +210,8 @@ def stop_on_signals() -> list[int]:
 
 def redirect_output(path: Path) -> None:
     """Send stdout and stderr to a file, so that a library's words don't break the live display."""
-    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    with writing(path):
+        log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:  # nobody listens, as where a service starts programs
             stream.flush()

@@ -27,6 +27,7 @@ from ..records.files import FILE_NAME
 from ..records.record import Record, read_record
 from ..runtime.processes import WorkerProcess, ended
 from ..runtime.progress import ProgressCallback
+from ..storage.files import make_folder
 from ..tracks.config import RunConfig
 from .engine import Listener, Wishes
 from .jobs import PRELOAD, RESTARTS, Job, write_failure
@@ -175,7 +176,7 @@ def _obey(order: _Order, hear: ProgressCallback) -> tuple[WorkerProcess, Any]:
 def _serve(outbox: Connection, task: tuple[Job, Any]) -> None:
     """In the run's own process, which ends when the run does, though it may wait for another."""
     job, seat = task
-    job.directory.mkdir(parents=True, exist_ok=True)
+    make_folder(job.directory)
     pkgutil.resolve_name("ditbench.executors.ranks:take_part")(job, seat, outbox)
 
 

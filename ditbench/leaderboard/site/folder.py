@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
 from ...errors import BadFile, BadValue
-from ...storage.files import exists, is_file, make_writable, write_bytes
+from ...storage.files import exists, is_file, make_folder, make_writable, write_bytes, writing
 from ...storage.reading import read_json
 
 MANIFEST = "ditbench-site.json"  # the names of our files: only these are ever replaced or removed
@@ -30,7 +30,8 @@ def write_files(contents: Mapping[str, Content], folder: Path) -> list[Path]:
     for name, content in sorted(contents.items()):
         _write(folder / name, content())
     for name in sorted(ours - contents.keys()):
-        (folder / name).unlink(missing_ok=True)
+        with writing(folder / name):
+            (folder / name).unlink(missing_ok=True)
     _write_manifest(folder, contents)
     return [folder / name for name in sorted([*contents, MANIFEST])]
 
@@ -64,5 +65,5 @@ def _write(path: Path, content: str | bytes) -> None:
     wanted = content.encode("utf-8") if isinstance(content, str) else content
     if is_file(path) and path.stat().st_size == len(wanted) and path.read_bytes() == wanted:
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     write_bytes(path, wanted)
