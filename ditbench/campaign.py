@@ -63,7 +63,7 @@ def run(
     registry = Registry.installed(strict=options["strict"])
     chosen = pick("executor", options["executor"], registry.executors)
     plan = make_plan(registry, track, architectures, seeds, **only(RunOptions, options))
-    folder = Path(options["out"]) / plan[0].track.name
+    folder = Path(options["out"]).absolute() / plan[0].track.name  # a plugin may change the working directory
     engine: Engine = load(chosen.make)(Wishes(folder, **only(EngineOptions, options)))
     trackers = Together(*start(options["log"]))
     hearing = Together(listener or Silent(), trackers)

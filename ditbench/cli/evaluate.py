@@ -68,6 +68,7 @@ def evaluate(
     if weights is None:
         fetch_weights(console, extractor, offline)
     make_writable(out)
+    place = out.absolute()  # a plugin may change the working directory
 
     from ..benchmark.evaluation import EvaluationRequest
     from ..benchmark.evaluation import evaluate as score
@@ -102,8 +103,8 @@ def evaluate(
     with _progress(console) as report:
         found = score(request, registry, report)
     _show(console, found)  # first: a disk that has become full loses no number
-    path = write_evaluation(found, out)
-    tell(f"Record in {path}")
+    path = write_evaluation(found, place)
+    tell(f"Record in {out / path.name}")
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from ..records.files import FILE_NAME
 from ..records.record import Record, read_record, write_record
 from ..registry import Registry
 from ..runtime.affinity import Slot
+from ..runtime.inheritance import same_working_directory
 from ..runtime.processes import ENDINGS, WorkerProcess, answer_of, end_with_parent, ended, on_ctrl_c
 from ..runtime.progress import Progress, ProgressCallback, Watch
 from ..storage.claims import sole_writer
@@ -91,8 +92,10 @@ def _workers(jobs: Sequence[Job], free: list[Slot], listener: Listener) -> Itera
 
 
 def _inline(job: Job, listener: Listener, presses: list[int], faults: list[DitbenchError]) -> Record:
+    watch = Watch(lambda progress: listener.progress(job.config, progress), lambda: bool(presses))
     try:
-        return carry_out(job, Watch(lambda progress: listener.progress(job.config, progress), lambda: bool(presses)))
+        with same_working_directory():
+            return carry_out(job, watch)
     except RunBusy as error:
         return unfinished(job, "interrupted", str(error))
     except DitbenchError as error:
