@@ -132,7 +132,7 @@ def _check(request: EvaluationRequest, source: ReferenceSource) -> None:
 
 
 def _batch_size(request: EvaluationRequest) -> int:
-    """Images in one batch: fewer than asked where they are so large that a batch, from a small .npz, fills the memory."""
+    """Images in a batch: fewer than asked where so many, which a small .npz may unpack to, would fill the memory."""
     return max(1, min(request.batch_size, _LARGEST_BATCH // math.prod(request.samples.shape)))
 
 

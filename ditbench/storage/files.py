@@ -14,8 +14,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
-from safetensors import SafetensorError
-
 from ..errors import BadFile, DitbenchError
 from .reading import open_regular, reason_of
 
@@ -24,6 +22,8 @@ _NOT_KNOWN = (
     errno.ENOTSUP,
     errno.ENOSYS,
 )  # to the file system, as flushing a folder to some
+
+_OF_RUST = re.compile(r"I/O error: .*\(os error (\d+)\)")  # an OSError in the words of libraries such as safetensors
 
 
 class Unwritable(BadFile):
@@ -44,11 +44,11 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise Unwritable(path, reason_of(error)) from None
-    except SafetensorError as error:  # which hides an OSError: "I/O error: No space left on device (os error 28)"
-        found = re.search(r"I/O error: (.+?)(?: \(os error \d+\))?$", str(error))
-        if found is None:
+    except Exception as error:
+        hidden = _OF_RUST.search(str(error))
+        if hidden is None:
             raise
-        raise Unwritable(path, found[1]) from None
+        raise Unwritable(path, os.strerror(int(hidden[1]))) from None
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:

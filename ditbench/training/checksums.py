@@ -1,4 +1,4 @@
-"""What a checkpoint's files were when they were written, as ``sha256sum --check SHA256SUMS`` can tell, too."""
+"""What a checkpoint's files were when they were written, in the form that the command sha256sum writes and checks."""
 
 from __future__ import annotations
 
