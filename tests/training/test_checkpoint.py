@@ -1,6 +1,5 @@
 """A run that is stopped and taken up again is the same run, bit for bit; and what else is saved on the way."""
 
-import hashlib
 import json
 import pickle
 import subprocess
@@ -10,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from checksums import SUMS, noted_again
 from torch.distributed.checkpoint.api import CheckpointException
 from toy_net import Toy
 from trainers import SPEC, Hand, changed, go, latents_feed, stop_after, trainer
@@ -23,14 +23,7 @@ from ditbench.training import checkpoint
 from ditbench.training.checkpoint import Checkpoints
 from ditbench.training.loop import SAVING_SECONDS
 
-SUMS = "SHA256SUMS"
 NETWORKS = Registry.installed().architectures
-
-
-def noted_again(folder):
-    """The checksums of a checkpoint are those of its files, whatever has become of these."""
-    sums = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir() if path.name != SUMS}
-    (folder / SUMS).write_text("".join(f"{found}  {name}\n" for name, found in sums.items()))
 
 
 def same_state(one, other):
