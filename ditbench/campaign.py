@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Unpack
 
 from .builtins import REFERENCE_ARCHITECTURES
 from .components import load
-from .errors import BadValue
+from .errors import BadValue, DitbenchError, NoTables
 from .executors import torchrun
 from .executors.engine import Engine, Wishes
 from .executors.jobs import Job
@@ -23,7 +24,7 @@ from .records.facts import Environment
 from .records.record import Record, read_runs
 from .registry import Registry, pick
 from .storage.claims import refuse_held
-from .storage.files import exists, make_writable
+from .storage.files import Unwritable, exists, make_writable
 from .tracks.config import RunConfig
 from .tracks.plan import find_dataset, make_plan
 from .tracks.settings import check_options
@@ -41,7 +42,8 @@ def run(
     """Benchmark architectures on a track and return one record per architecture and seed.
 
     Finished runs are skipped and interrupted ones resumed, so calling again is free. A run that fails has a
-    record that says so. Raises `DitbenchError` for any mistake in the arguments, before training, and
+    record that says so. Raises `DitbenchError` for any mistake in the arguments, before training, and where no record
+    can be written, as on a full disk; `ditbench.errors.NoTables`, which has the records, where the tables can't be; and
     `ditbench.errors.NoRecordsYet` where runs are submitted to Slurm and nobody waits for them.
     Under torchrun, the processes other than rank 0's carry out what it says, and get no records.
     Runs are processes of their own, which do not run the script that calls this: it needs no ``__main__`` guard.
@@ -61,7 +63,7 @@ def run(
     registry = Registry.installed(strict=options["strict"])
     chosen = pick("executor", options["executor"], registry.executors)
     plan = make_plan(registry, track, architectures, seeds, **only(RunOptions, options))
-    folder = Path(options["out"]) / plan[0].track.name
+    folder = Path(options["out"]).absolute() / plan[0].track.name  # a plugin may change the working directory
     engine: Engine = load(chosen.make)(Wishes(folder, **only(EngineOptions, options)))
     trackers = Together(*start(options["log"]))
     hearing = Together(listener or Silent(), trackers)
@@ -118,7 +120,7 @@ def _refuse_busy(jobs: Sequence[Job]) -> None:
 
 
 def _execute(jobs: Sequence[Job], engine: Engine, listener: Silent, folder: Path) -> list[Record]:
-    """The records of all jobs, in their order; the tables are written whatever happens."""
+    """The records of all jobs, in their order; the tables are written whatever happens. `NoTables` if they can't be."""
     records = {job.config.run_id: record for job in jobs if (record := job.settled()) is not None}
     for job in jobs:
         if job.config.run_id in records:
@@ -131,9 +133,16 @@ def _execute(jobs: Sequence[Job], engine: Engine, listener: Silent, folder: Path
         for record in engine.execute(waiting, listener):
             records[record.run_id] = record
             listener.ended(record)
-    finally:
+    except BaseException:
+        with suppress(DitbenchError):  # what has happened before is the news
+            write_run_tables(read_runs(folder), folder)
+        raise
+    found = [records[job.config.run_id] for job in jobs]
+    try:
         write_run_tables(read_runs(folder), folder)
-    return [records[job.config.run_id] for job in jobs]
+    except Unwritable as error:
+        raise NoTables(str(error), found) from None
+    return found
 
 
 def _finished_elsewhere(jobs: Sequence[Job], found: Sequence[Record]) -> list[str]:

@@ -11,7 +11,7 @@ import difflib
 import html
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 _SHOWN = 100  # characters of either end of what is too long to show
@@ -116,6 +116,14 @@ class RunBusy(DitbenchError):
 
 class BadFile(DitbenchError):
     """A file that is missing, damaged, or not what it should be."""
+
+
+class NoTables(DitbenchError):
+    """The tables of runs can't be written. The runs are done, and their records, on the disk, are `records`, too."""
+
+    def __init__(self, why: str, records: Sequence[Any]) -> None:
+        self.records = records
+        super().__init__(why)
 
 
 class NoRecordsYet(DitbenchError):

@@ -267,6 +267,39 @@ def test_killed_for_good_and_resumed_is_the_same_run_bit_for_bit(tmp_path):
     assert losses[0] == losses[1]
 
 
+WANDERING = """
+import os
+import ditbench
+from toy_net import Toy
+
+class Wandering(Toy):
+    def __init__(self, *of, **how):
+        super().__init__(*of, **how)
+        os.chdir("/")
+
+    def forward(self, *of):
+        os.chdir("/")
+        return super().forward(*of)
+
+@ditbench.hookimpl
+def ditbench_architectures():
+    return [ditbench.Architecture(
+        name="wandering", build="wandering:Wandering", sizes={"nano": {"width": 8}}, paper="none", licence="none"
+    )]
+"""
+
+
+@pytest.mark.parametrize("executor", ["process", "inline"])
+def test_a_plugin_that_changes_the_working_directory_changes_no_place(install, tmp_path, monkeypatch, executor):
+    install("ditbench-wandering", "wandering", WANDERING)
+    monkeypatch.chdir(tmp_path)
+    options = {"device": "cpu", "executor": executor, "budget": "5-steps", "out": "runs"}
+    records = campaign.run("tiny", ["wandering"], [0, 1], **options)
+    assert [record.status for record in records] == ["finished"] * 2, records[0].reason
+    assert Path.cwd() == tmp_path and not Path("/runs").exists()
+    assert all((tmp_path / "runs" / "tiny" / record.run_id / "samples.png").exists() for record in records)
+
+
 def test_ctrl_c_saves_and_the_rest_waits(tmp_path):
     def press(config, progress):
         if progress.step >= 5:

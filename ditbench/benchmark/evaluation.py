@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -29,9 +30,11 @@ from ..records.facts import Measurement
 from ..records.metric_constants import FLOOR_SPLITS
 from ..registry import Registry, pick
 from ..runtime.environment import describe, find_device
-from ..runtime.memory import peak_memory, reset_peak
+from ..runtime.memory import capacity, peak_memory, reset_peak
 from ..storage.files import exists
 
+_LARGEST_BATCH = 2**28  # bytes of its pixels; there are some copies of them, and a part as floats
+_FLOAT = 4  # bytes
 MINIMUM = 20  # images, of either side, below which no metric means anything
 StageCallback = Callable[[str, int, int], None]  # stage, images done, images in all
 
@@ -59,12 +62,14 @@ def evaluate(request: EvaluationRequest, registry: Registry, report: StageCallba
     What is wrong with names, files and headers is found before anything is computed; raises `DitbenchError`.
     Images are streamed: what stays of each is its features.
     """
-    device = find_device(request.device)
+    device, request = find_device(request.device), replace(request, batch_size=_batch_size(request))
     source = _open_reference(request, registry)
     _check(request, source)
     network = load_extractor(request.extractor, request.weights, device)
-    source.check_widths(_widths(network, request.samples, device), request.extractor.name)
+    widths = _widths(network, request.samples, device)
+    source.check_widths(widths, request.extractor.name)
     metrics, left_out = _choose(request, registry, source)
+    _check_features(request.samples, sum(widths[name] for name in outputs_for(metrics)))
 
     reset_peak(device)
     began = time.perf_counter()
@@ -87,7 +92,7 @@ def evaluate(request: EvaluationRequest, registry: Registry, report: StageCallba
         device=str(device),
         seconds={part: round(value, 3) for part, value in seconds.items()},
         peak=peak_memory(device),
-        bytes_per_image=sum(4 * output.shape[1] for output in fake.outputs.values()),
+        bytes_per_image=sum(_FLOAT * output.shape[1] for output in fake.outputs.values()),
         metrics=found,
         left_out=left_out,
         floors=by_chance,
@@ -124,6 +129,21 @@ def _check(request: EvaluationRequest, source: ReferenceSource) -> None:
             "or an .npz, or score it all the same, and marked, with `allow_jpeg`."
         )
     source.check_shape(images.shape)
+
+
+def _batch_size(request: EvaluationRequest) -> int:
+    """Images in a batch: fewer than asked where so many, which a small .npz may unpack to, would fill the memory."""
+    return max(1, min(request.batch_size, _LARGEST_BATCH // math.prod(request.samples.shape)))
+
+
+def _check_features(images: ImageSet, width: int) -> None:
+    """`BadFile` if there are so many images that this machine can't hold what is kept of them."""
+    needed, memory = _FLOAT * width * images.count, capacity(torch.device("cpu"))
+    if needed > memory:
+        raise BadFile(
+            f"{images.name!r} holds {images.count:,} images, whose features take {needed / 2**30:,.1f} GiB, and this "
+            f"machine has {memory / 2**30:,.1f} GiB; give at most {memory // (_FLOAT * width):,}."
+        )
 
 
 def _choose(request: EvaluationRequest, registry: Registry, source: ReferenceSource) -> tuple[list[Metric], list[str]]:

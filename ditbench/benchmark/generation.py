@@ -8,10 +8,11 @@ from typing import Any, NamedTuple, Unpack
 
 from ..datasets.image_sets import ImageSet
 from ..datasets.pixels import Bytes
-from ..errors import BadValue
+from ..errors import BadFile, BadValue
 from ..metrics.reference import ReferenceSource
 from ..options import RunOptions, takes
 from ..registry import Registry
+from ..runtime.progress import Diverged
 from ..sampling.samples import batches
 from ..storage.files import sha256_of
 from ..tracks.config import RunConfig
@@ -40,11 +41,15 @@ def open_checkpoint(
     parts = resolve(config, registry)
     if parts.scoring is None:
         raise BadValue(f"Nothing can be said of the quality of samples on {parts.data.name!r}.")
-    denoiser = load_denoiser(config, parts, weights)
     content, drawing = sha256_of(weights), drawing_of(config, parts)
+    denoiser = load_denoiser(config, parts, weights)
 
     def pixels(size: int) -> Iterator[Bytes]:
-        return (batch.pixels for batch in batches(drawing, denoiser, range(drawing.count)))
+        try:
+            for batch in batches(drawing, denoiser, range(drawing.count)):
+                yield batch.pixels
+        except Diverged as error:
+            raise BadFile(f"The weights {str(weights)!r} give no images: {error}.") from None
 
     images = ImageSet(weights.name, drawing.count, parts.image_shape, pixels, lambda: content)
     return Checkpoint(images, _how(config, content), parts.scoring.source)

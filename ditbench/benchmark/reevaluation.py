@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Unpack
 
 from ..errors import BadFile, BadValue
@@ -17,7 +16,7 @@ from ..registry import Registry, pick
 from ..runtime.environment import describe
 from ..runtime.progress import Diverged, ProgressCallback, Watch
 from ..sampling.samples import draw
-from ..storage.files import sha256_of
+from ..storage.files import sha256_of, temporary_folder
 from ..tracks.config import RunConfig
 from .judge import Judge
 from .setup import Parts, drawing_of, load_denoiser, open_data, resolve
@@ -47,8 +46,8 @@ def re_evaluate(
     _check_weights(record, weights)
     _check_plugin(record, registry)
     config = config_of(record).model_copy(update=dict(options))
-    with TemporaryDirectory() as folder:
-        sample = partial(_sample, config, registry, weights, Path(folder))
+    with temporary_folder() as folder:
+        sample = partial(_sample, config, registry, weights, folder)
         try:
             work(sample, Path(folder), Watch(report))  # first of all: a process that has computed can't be forked well
         except Diverged as error:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -23,6 +21,7 @@ from ..records.metric_constants import MIN_JACKKNIFED
 from ..runtime.precision import products
 from ..sampling.generate import labels_of
 from ..sampling.pictures import write_grid, write_samples
+from ..storage.files import temporary_folder
 from ..tracks.config import RunConfig
 from .setup import Parts, drawing_of
 
@@ -82,12 +81,12 @@ def _see(network: nn.Module, pixels: Bytes, device: torch.device) -> dict[Output
 
 
 def _try_files(config: RunConfig, parts: Parts, pixels: Bytes, labels: Labels) -> None:
-    with TemporaryDirectory() as folder:
+    with temporary_folder() as folder:
         try:
             if pixels.shape[1] in (1, 3):
-                write_grid(Path(folder) / "grid.png", pixels, labels, parts.data.class_names)
+                write_grid(folder / "grid.png", pixels, labels, parts.data.class_names)
             if config.keep_samples:
-                write_samples(Path(folder) / "samples.npz", pixels, labels)
+                write_samples(folder / "samples.npz", pixels, labels)
         except (ValueError, IndexError, KeyError) as error:
             raise BadValue(f"The samples of {parts.data.name!r} can't be shown ({one_line(error)}).") from error
 

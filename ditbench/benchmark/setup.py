@@ -142,7 +142,7 @@ def _architecture(config: RunConfig, registry: Registry) -> Architecture:
 def _scoring(config: RunConfig, data: Data, registry: Registry) -> Scoring:
     """The track's metrics and what they compare with: the reference that was given, or else the training images."""
     if config.reference:
-        source = open_source(Path(config.reference))
+        source = open_source(Path(config.reference).absolute())  # a plugin may change the working directory
     elif data.images is not None:
         source = source_of(data.images)
     else:
@@ -209,14 +209,15 @@ def drawing_of(config: RunConfig, parts: Parts) -> Drawing:
 
 def load_denoiser(config: RunConfig, parts: Parts, weights: Path) -> nn.Module:
     """The run's denoiser with the weights of a safetensors file; `BadFile` if they are not its own."""
-    denoiser = build(parts, config).to(parts.device)
     check_file(weights, "file of weights")  # the library would wait for a pipe
     try:
         tensors = load_file(weights)
-        _check_numbers(weights, tensors, denoiser)
-        denoiser.load_state_dict(tensors)
     except (OSError, SafetensorError) as error:
         raise BadFile(f"The weights {str(weights)!r} can't be read ({one_line(error)}).") from None
+    denoiser = build(parts, config).to(parts.device)
+    try:
+        _check_numbers(weights, tensors, denoiser)
+        denoiser.load_state_dict(tensors)
     except RuntimeError as error:  # names or shapes
         reason = one_line(error)[:200]
         raise BadFile(f"The weights {str(weights)!r} are not of {config.label} for {parts.spec}: {reason}.") from None
@@ -232,5 +233,5 @@ def _check_numbers(weights: Path, tensors: dict[str, Tensor], denoiser: nn.Modul
         found = tensors.get(name, own)
         if found.is_floating_point() != own.is_floating_point():
             raise BadFile(f"The weights {str(weights)!r} have {found.dtype} in {name!r}, which is {own.dtype}.")
-        if own.isfinite().all() and not found.isfinite().all():
-            raise BadFile(f"The weights {str(weights)!r} have an infinite number or NaN in {name!r}.")
+        if own.isfinite().all() and not found.to(own.dtype).isfinite().all():
+            raise BadFile(f"The weights {str(weights)!r} have an infinite number or NaN in {name!r}, as {own.dtype}.")

@@ -1,6 +1,7 @@
 """The command line, which alone prints, exits or imports late."""
 
 # ruff: noqa: I001  (commands stand in --help as they are imported here)
+import errno
 import os
 import signal
 import sys
@@ -50,6 +51,7 @@ __all__ = [
 ]
 
 
+_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # nobody's bug, whoever writes
 _WrongUse = cast(type[Exception], typer.BadParameter.__mro__[1])  # of all that the parser refuses
 
 
@@ -78,6 +80,10 @@ def _code_of_app() -> int | str | None:
         return _refuse(as_flags(str(error)))
     except _WrongUse as error:
         return _tell_use(error)
+    except OSError as error:
+        if error.errno not in _OF_THE_DISK:
+            raise
+        return _refuse(f"{error.filename or 'A file'!r} can't be written: {error.strerror}.")
     except SystemExit as ended:
         return ended.code
     return code or 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,7 +17,8 @@ from .output import tell_json
 if TYPE_CHECKING:
     from ..denoiser.conformance.findings import Report
 
-_TOO_LARGE = "ditbench.denoiser.bounds.TooLarge"  # as a traceback ends with it
+# As tracebacks end with them: what is no fault of the network.
+_NO_FINDINGS = ("ditbench.denoiser.bounds.TooLarge", "ditbench.storage.files.Unwritable")
 
 
 @app.command(epilog="Example: ditbench check dit:nano+conditioning=in-context --report check.md")
@@ -51,12 +51,13 @@ def check(
 def _in_its_own_process(name: str, size: str) -> Report:
     """The report; of a process that died, all that it had found, and that it died.
 
-    `BadValue` for a network that no machine holds.
+    `BadValue` for a network that no machine holds, or where there is no room for the report.
     """
     from ..denoiser.conformance.findings import Finding, Report
+    from ..storage.files import temporary_folder
 
-    with tempfile.TemporaryDirectory() as folder:
-        target = Path(folder) / "report.json"
+    with temporary_folder() as folder:
+        target = folder / "report.json"
         command = [sys.executable, "-P", "-m", "ditbench.denoiser.conformance.suite", name, size, str(target)]
         done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
         text = target.read_text(encoding="utf-8") if target.exists() else ""
@@ -65,7 +66,7 @@ def _in_its_own_process(name: str, size: str) -> Report:
         return report
     last = (done.stderr.strip().splitlines() or [""])[-1]
     kind, _, why = last.partition(": ")
-    if kind == _TOO_LARGE:
+    if kind in _NO_FINDINGS:
         raise BadValue(why)
     died = Finding(
         check="survives",

@@ -44,6 +44,10 @@ class Quiet(Silent):
     def repeating(self, told: str) -> None:
         warn(f"ditbench: {told}")
 
+    def progress(self, config: RunConfig, progress: Progress) -> None:
+        if progress.remark:
+            warn(f"ditbench: {config.label} seed {config.seed}: {as_flags(progress.remark)}")
+
 
 class Lines(Silent):
     """Plain lines, for logs and pipes."""
@@ -92,7 +96,9 @@ class Lines(Silent):
         self.say(f"{self._names[config.run_id]}: starting")
 
     def progress(self, config: RunConfig, progress: Progress) -> None:
-        if progress.done == 1 or self._is_news(config.run_id, progress):
+        if progress.remark:
+            self.say(f"{self._names[config.run_id]}: {as_flags(progress.remark)}")
+        elif progress.done == 1 or self._is_news(config.run_id, progress):
             self.say(f"{self._names[config.run_id]}: {_STAGES[progress.stage]} {progress.done:4.0%}  {facts(progress)}")
 
     def ended(self, record: Record) -> None:
@@ -141,6 +147,8 @@ class Live(Lines):
         self._tasks[config.run_id] = self.bars.add_task(name, total=1.0, facts="starting")
 
     def progress(self, config: RunConfig, progress: Progress) -> None:
+        if progress.remark:
+            super().progress(config, progress)
         text = f"{_STAGES[progress.stage]}  {facts(progress)}"
         self.bars.update(self._tasks[config.run_id], completed=progress.done, facts=text)
 

@@ -68,6 +68,7 @@ def evaluate(
     if weights is None:
         fetch_weights(console, extractor, offline)
     make_writable(out)
+    place = out.absolute()  # a plugin may change the working directory
 
     from ..benchmark.evaluation import EvaluationRequest
     from ..benchmark.evaluation import evaluate as score
@@ -101,9 +102,9 @@ def evaluate(
     )
     with _progress(console) as report:
         found = score(request, registry, report)
-    path = write_evaluation(found, out)
-    _show(console, found)
-    tell(f"Record in {path}")
+    _show(console, found)  # first: a disk that has become full loses no number
+    path = write_evaluation(found, place)
+    tell(f"Record in {out / path.name}")
 
 
 @contextmanager

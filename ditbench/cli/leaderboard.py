@@ -74,16 +74,15 @@ def serve(
     browser: Annotated[bool, typer.Option(help="Open it in the browser.")] = True,
 ) -> None:
     """Build the site into a temporary folder and show it, to this machine alone, until Ctrl-C."""
-    from tempfile import TemporaryDirectory
-
     from ..leaderboard.boards import boards
     from ..leaderboard.build import of_track
     from ..leaderboard.site.serve import serve as show
+    from ..storage.files import temporary_folder
 
     (found, verified), published = _found(records), _published(records, reported)
     found, published = of_track(found, published, track)
-    with TemporaryDirectory() as folder:
-        page = _write_site(boards(found, verified), records, Path(folder), published, verified)
+    with temporary_folder() as folder:
+        page = _write_site(boards(found, verified), records, folder, published, verified)
         show(page.parent, port=port, browse=browser, tell=tell)
 
 

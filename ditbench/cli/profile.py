@@ -98,8 +98,8 @@ def _time(tasks: list[ProfileTask], profiles: list[Profile], out: Path, console:
     for number, task in enumerate(tasks, start=1):
         with console.status(f"[{number}/{len(tasks)}] {plain(task.label)}"):
             found = next(running)
+        profiles.append(found)  # first: what can't be written is shown all the same
         path = write_profile(found, out)
-        profiles.append(found)
         tell(f"[{number}/{len(tasks)}] {found.label}: {as_flags(found.reason) if found.reason else path}")
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Unpack
 import typer
 
 from ..builtins import REFERENCE_ARCHITECTURES
-from ..errors import NoRecordsYet
+from ..errors import NoRecordsYet, NoTables
 from ..options import CampaignOptions
 from .app import EXIT_FAILED, EXIT_INTERRUPTED, app
 from .options import Plugins, Seeds, TrackName, as_flags, offers, parse_seeds
@@ -42,7 +42,7 @@ def run(
     from .console import make_console
     from .display import Lines, Live, Quiet
 
-    console = make_console()
+    console, place = make_console(), Path(options["out"]).absolute()  # a plugin may change the working directory
     listener = Quiet() if quiet else Live(console) if console.is_terminal else Lines(console)
     try:
         records = campaign.run(track, plugins.split(","), parse_seeds(seeds), listener=listener, **options)
@@ -55,20 +55,23 @@ def run(
         how = "without --force" if options["force"] else "again"
         warn(f"Interrupted. The same command {how} resumes where it stopped.")
         raise typer.Exit(EXIT_INTERRUPTED) from None
+    except NoTables as fault:
+        listener.close()
+        _show(fault.records, place, console)
+        raise
     finally:
         listener.close()
     if records:  # torchrun's other processes have none
-        _tell(records, Path(options["out"]), console)
+        _show(records, place, console)
+        tell(f"Records, grids and leaderboard.md in {Path(options['out']) / records[0].track.name}")
+        if any(record.status != "finished" for record in records):
+            raise typer.Exit(EXIT_FAILED)
 
 
-def _tell(records: Sequence[Record], out: Path, console: Console) -> None:
-    """The boards that the runs are on; exit code 1 if one of them did not finish."""
+def _show(records: Sequence[Record], out: Path, console: Console) -> None:
+    """The boards that the runs are on."""
     from ..leaderboard.boards import on_the_boards_of
     from ..records.record import read_runs
     from .display import print_boards
 
-    folder = out / records[0].track.name
-    print_boards(console, on_the_boards_of(records, read_runs(folder)))
-    tell(f"Records, grids and leaderboard.md in {folder}")
-    if any(record.status != "finished" for record in records):
-        raise typer.Exit(EXIT_FAILED)
+    print_boards(console, on_the_boards_of(records, read_runs(out / records[0].track.name)))

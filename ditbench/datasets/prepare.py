@@ -28,7 +28,17 @@ from ..runtime.inheritance import apart_from_the_program
 from ..runtime.processes import begin, end_with_parent, start_server
 from ..runtime.progress import CountCallback
 from ..storage.claims import Claim, waiting_for
-from ..storage.files import as_the_umask_says, exists, in_cache, is_folder, make_writable, whole_path, write_text
+from ..storage.files import (
+    Unwritable,
+    as_the_umask_says,
+    exists,
+    in_cache,
+    is_folder,
+    make_writable,
+    whole_path,
+    write_text,
+    writing,
+)
 from .autoencoder import Autoencoder, load_autoencoder
 from .examples import check_labels
 from .folder import list_folder
@@ -258,19 +268,21 @@ def _save(autoencoder: Autoencoder, folder: Path) -> None:
     """All of it or nothing."""
     temporary = folder / f".{AUTOENCODER}.tmp"
     shutil.rmtree(temporary, ignore_errors=True)  # a killed process left it
-    autoencoder.save(temporary)
-    as_the_umask_says(temporary)
-    temporary.rename(folder / AUTOENCODER)
+    with writing(folder / AUTOENCODER):
+        autoencoder.save(temporary)
+        as_the_umask_says(temporary)
+        temporary.rename(folder / AUTOENCODER)
 
 
 @contextmanager
 def _trouble(folder: Path) -> Iterator[None]:
     try:
         yield
-    except OSError as error:
+    except (OSError, Unwritable) as error:
+        reason = error.reason if isinstance(error, Unwritable) else error.strerror or error
         other = " DITBENCH_CACHE names another cache." if in_cache(folder) else ""
         raise DitbenchError(
-            f"{str(folder)!r} can't be written ({error.strerror or error}). Mend that and {again(folder)}.{other}"
+            f"{str(folder)!r} can't be written ({reason}). Mend that and {again(folder)}.{other}"
         ) from None
     except torch.OutOfMemoryError:
         raise DitbenchError(

@@ -32,7 +32,7 @@ from safetensors import SafetensorError, safe_open
 from ..errors import BadFile, BadValue, one_line
 from ..runtime.memory import capacity
 from ..runtime.progress import CountCallback
-from ..storage.files import cache_folder, exists, in_cache, sha256_of, write_text
+from ..storage.files import Unwritable, cache_folder, exists, in_cache, make_folder, sha256_of, write_text
 from ..storage.reading import Unreadable, check_file, read_bytes
 from ..storage.schema import Count, Frozen, Model, Positive, Sha256, digest, first_fault
 from .entries import trace_of
@@ -339,7 +339,7 @@ def _recall(memory: Path) -> dict[str, list[int | str]]:
 
 def _memorise(memory: Path, stamps: dict[str, list[int | str]]) -> None:
     try:
-        memory.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(memory.parent)
         write_text(memory, _STAMPS.dump_json(stamps).decode())
-    except OSError as error:
-        _logger.warning("the cache %s can't be written (%s); DITBENCH_CACHE names another", memory.parent, error)
+    except Unwritable as error:
+        _logger.warning("the cache %s can't be written (%s); DITBENCH_CACHE names another", memory.parent, error.reason)

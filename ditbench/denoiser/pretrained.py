@@ -92,6 +92,7 @@ def import_checkpoint(
     if exists(out.parent):
         check_target(out)
     published, stated = read_published(checkpoint, weights)
+    out, source = out.absolute(), checkpoint.absolute()  # a plugin may change the working directory
     with without_memory(selection.label):
         expected = selection.build(spec).state_dict()
     convert = load(selection.architecture.convert_reference)
@@ -103,7 +104,7 @@ def import_checkpoint(
         "architecture": selection.label,
         "spec": json.dumps(asdict(spec)),
         "weights": stated,
-        "source_sha256": sha256_of(checkpoint),
+        "source_sha256": sha256_of(source),
     }
     tensors = {name: tensor.detach().clone(memory_format=torch.contiguous_format) for name, tensor in converted.items()}
     make_writable(out.parent)
@@ -202,10 +203,17 @@ def check_weights(
             raise BadValue(
                 f"{named(name)} has shape {tuple(tensor.shape)}, not {tuple(expected[name].shape)}. {_ANOTHER}"
             )
-        if tensor.layout != torch.strided or tensor.dtype not in _TYPES:
-            raise BadValue(f"{named(name)} is {tensor.dtype} in layout {tensor.layout}; save it as plain floats.")
-        if not bool(tensor.isfinite().all()):
-            raise BadValue(f"{named(name)} is not finite.")
+        if fault := _fault_of(tensor, expected[name].dtype):
+            raise BadValue(f"{named(name)} {fault}.")
+
+
+def _fault_of(tensor: Tensor, wanted: torch.dtype) -> str:
+    """What keeps numbers from being weights of that type; empty: nothing."""
+    if tensor.layout != torch.strided or tensor.dtype not in _TYPES:
+        return f"is {tensor.dtype} in layout {tensor.layout}; save it as plain floats"
+    if not bool(tensor.isfinite().all()):
+        return "is not finite"
+    return "" if bool(tensor.to(wanted).isfinite().all()) else f"has a number too large for the network's {wanted}"
 
 
 def _unpickle(path: Path) -> Any:

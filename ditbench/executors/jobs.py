@@ -9,6 +9,7 @@ import pkgutil
 import shutil
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -192,8 +193,12 @@ def _ending(error: BaseException, job: Job) -> tuple[Status, str]:
         return "interrupted", text or "stopped by Ctrl-C"
     if isinstance(error, Failed):  # its traceback is in the log
         return "failed", text
-    with (job.directory / LOG_FILE).open("a", encoding="utf-8", errors="backslashreplace") as log:
-        traceback.print_exc(file=log)
+    log = job.directory / LOG_FILE
+    with (
+        suppress(OSError),
+        log.open("a", encoding="utf-8", errors="backslashreplace") as log_file,
+    ):  # the disk may be full
+        traceback.print_exc(file=log_file)
     return "failed", text if isinstance(error, DitbenchError) else f"{type(error).__name__}: {text}"
 
 

@@ -20,9 +20,11 @@ from ..records.files import FILE_NAME
 from ..records.record import Record, read_record, write_record
 from ..registry import Registry
 from ..runtime.affinity import Slot
+from ..runtime.inheritance import same_working_directory
 from ..runtime.processes import WorkerProcess, answer_of, end_with_parent, ended, on_ctrl_c, stop_on_signals
 from ..runtime.progress import Progress, ProgressCallback, Watch
 from ..storage.claims import sole_writer
+from ..storage.files import Unwritable, make_folder, writing
 from ..tracks.config import RunConfig
 from .engine import Listener, Wishes
 from .jobs import APART, INLINE, LOG_FILE, PRELOAD, Job, carry_out, unfinished
@@ -89,12 +91,15 @@ def _workers(jobs: Sequence[Job], free: list[Slot], listener: Listener) -> Itera
 
 
 def _inline(job: Job, listener: Listener, presses: list[int], faults: list[DitbenchError]) -> Record:
+    watch = Watch(lambda progress: listener.progress(job.config, progress), lambda: bool(presses))
     try:
-        watch = Watch(lambda progress: listener.progress(job.config, progress), lambda: bool(presses))
-        return carry_out(job, watch, INLINE)
+        with same_working_directory():
+            return carry_out(job, watch, INLINE)
     except RunBusy as error:
         return unfinished(job, "interrupted", str(error))
-    except DitbenchError as error:  # of a finished run
+    except DitbenchError as error:
+        if job.settled() is None:  # not even a record could be written
+            raise
         faults.append(error)
         return read_record(job.directory / FILE_NAME)
 
@@ -124,7 +129,8 @@ def preflight(
 def outcome(job: Job, worker: WorkerProcess, faults: list[DitbenchError]) -> Record:
     """The record that the run's process wrote, or one that says how the process died without writing it.
 
-    A finished run stays finished; what was asked of it besides and could not be had goes to the faults.
+    A finished run stays finished; what was asked of it besides and could not be had goes to the faults. `Unwritable` if
+    there is no room for a record at all.
     """
     path = job.directory / FILE_NAME
     if isinstance(worker.fault, RunBusy):  # the directory is another command's: this row is told, not written
@@ -135,7 +141,9 @@ def outcome(job: Job, worker: WorkerProcess, faults: list[DitbenchError]) -> Rec
     if kept is not None:
         faults.append(worker.fault or DitbenchError(job.stays(worker.how_it_ended)))
         return kept
-    record = unfinished(job, "interrupted", worker.how_it_ended)
+    unwritten = worker.fault.reason if isinstance(worker.fault, Unwritable) else ""
+    why = f"its record could not be written: {unwritten}" if unwritten else worker.how_it_ended
+    record = unfinished(job, "interrupted", why)
     try:
         with sole_writer(job.directory):
             return write_record(record, path)
@@ -148,9 +156,9 @@ def _serve_run(outbox: Connection, task: tuple[Job, Slot]) -> None:
     job, slot = task
     stopping = stop_on_signals()
     slot.take(job.config.device != "cpu", job.processes, job.environment.threads)
-    job.directory.mkdir(parents=True, exist_ok=True)
-    redirect_output(job.directory / LOG_FILE)
     try:
+        make_folder(job.directory)
+        redirect_output(job.directory / LOG_FILE)
         together = job.together and job.settled() is None
         by = pkgutil.resolve_name("ditbench.executors.ranks:TOGETHER") if together else APART
         carry_out(job, Watch(reporter(outbox, stopping), lambda: bool(stopping)), by)
@@ -190,7 +198,8 @@ def _serve_preflight(outbox: Connection, asked: tuple[Sequence[RunConfig], int, 
 
 def redirect_output(path: Path) -> None:
     """Send stdout and stderr to a file, so that a library's words don't break the live display."""
-    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    with writing(path):
+        log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:  # nobody listens, as where a service starts programs
             stream.flush()

@@ -15,7 +15,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
@@ -28,6 +27,7 @@ from ..errors import BadValue, DitbenchError, one_line
 from ..registry import Registry
 from ..runtime.affinity import processors
 from ..runtime.inheritance import clean, environment
+from ..storage.files import temporary_folder, writing
 from .remote import library_of
 
 OBJECTS = 100 * 2**20  # bytes of Ray's store on this machine; what goes through it is small
@@ -90,10 +90,11 @@ def join(address: str) -> None:
     """The cluster at an address, with our code for its nodes; a `DitbenchError` if it can't be joined."""
     _knock(address)
     ray = library()
-    with tempfile.TemporaryDirectory() as folder:
-        stage(Path(folder))
+    with temporary_folder() as folder:
+        with writing(folder):
+            stage(folder)
         try:
-            _init(address=address, runtime_env={"working_dir": folder})
+            _init(address=address, runtime_env={"working_dir": str(folder)})
         except (OSError, RuntimeError, ValueError, SystemExit, ray.exceptions.RayError) as error:
             why = one_line(error) or type(error).__name__
             raise DitbenchError(f"No Ray to be joined at {address!r}: {why}") from None

@@ -29,6 +29,7 @@ from ..records.files import FILE_NAME
 from ..records.record import Record, read_record
 from ..runtime.processes import WorkerProcess, ended, stop_on_signals
 from ..runtime.progress import ProgressCallback, Watch
+from ..storage.files import make_folder
 from ..tracks.config import RunConfig
 from .apart import FILE, forked, found_in, hang_up
 from .engine import Listener, Wishes
@@ -181,7 +182,7 @@ def _serve(outbox: Connection, task: tuple[Job, Any]) -> None:
     Rank 0's has a process forked that takes part, as those of the others do by themselves, and measures afterwards.
     """
     job, seat = task
-    job.directory.mkdir(parents=True, exist_ok=True)
+    make_folder(job.directory)
     if seat.rank:
         pkgutil.resolve_name("ditbench.executors.ranks:take_part")(job, seat, outbox)
         return

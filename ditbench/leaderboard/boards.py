@@ -147,10 +147,16 @@ class Row:
         return f"paused {seconds:,.0f} s in {times} {'pause' if times == 1 else 'pauses'}" if facts else ""
 
     @property
+    def set_back(self) -> str:
+        """How often its training went on from the checkpoint before a damaged one; empty: never."""
+        times = sum(record.training.damaged_checkpoints for record in self.finished if record.training)
+        return f"{times} damaged {'checkpoint' if times == 1 else 'checkpoints'} left out" if times else ""
+
+    @property
     def status(self) -> str:
-        """What a reader must know of the row: runs that did not finish, too few seeds, pauses."""
+        """What a reader must know of the row: runs that did not finish, too few seeds, pauses, damage."""
         provisional = self.provisional and f"provisional: {self.provisional}"
-        return "; ".join(filter(None, (self.misses, provisional, self.paused))) or "finished"
+        return "; ".join(filter(None, (self.misses, provisional, self.paused, self.set_back))) or "finished"
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from tempfile import TemporaryDirectory
 
 import pandas as pd
 
@@ -23,6 +22,7 @@ from ..records.diff import fields
 from ..records.diff import rank as suspicion
 from ..records.record import Record
 from ..records.verification import Verification
+from ..storage.files import make_folder, temporary_folder, writing
 from ..tracks.track import FOR_MEMORY
 from . import tables
 from .boards import Board, Row, boards
@@ -76,15 +76,16 @@ def folder_at(ref: str, folder: Path) -> Iterator[Path]:
     if not ref or ref.startswith("-"):  # git would take it for an option
         raise BadValue(f"{ref!r} names no commit.")
     commit = _git(folder, f"find the commit {ref!r}", "rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}")
-    with TemporaryDirectory() as name:
+    with temporary_folder() as there:
         for path, content in _files_at(commit.decode().strip(), folder):
-            target = Path(name) / path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(content)
+            target = there / path
+            make_folder(target.parent)
+            with writing(target):
+                target.write_bytes(content)
         try:
-            yield Path(name)
+            yield there
         except BadFile as error:
-            raise BadFile(str(error).replace(name, f"{ref}:{folder.as_posix()}")) from None
+            raise BadFile(str(error).replace(str(there), f"{ref}:{folder.as_posix()}")) from None
 
 
 def _files_at(commit: str, folder: Path) -> Iterator[tuple[PurePosixPath, bytes]]:

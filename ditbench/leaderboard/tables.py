@@ -174,7 +174,7 @@ def _over(of: Estimate | None, scale: float) -> Estimate | None:
 def _status(board: Board) -> Callable[[Row], str]:
     if board.ranked:
         return lambda row: row.status
-    return lambda row: "; ".join(filter(None, (row.misses, row.paused))) or "finished"
+    return lambda row: "; ".join(filter(None, (row.misses, row.paused, row.set_back))) or "finished"
 
 
 def measurements(board: Board) -> Sequence[Measurement]:

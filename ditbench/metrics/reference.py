@@ -21,7 +21,7 @@ from ..datasets.npz import described, is_npz, names_in
 from ..discovery import version_or_none
 from ..errors import BadFile, BadValue
 from ..records.metric_constants import KEPT
-from ..storage.files import cache_folder, is_file, sha256_of, write_atomically
+from ..storage.files import Unwritable, cache_folder, is_file, make_folder, sha256_of, write_atomically
 from ..storage.schema import digest
 from .features import BATCH_SIZE, Features, ImagesCallback, Moments, extract
 from .moments import moments_in
@@ -155,10 +155,10 @@ def _write(path: Path, features: Features) -> None:
         tensors[f"mean.{name}"] = moments.mean
         tensors[f"covariance.{name}"] = moments.covariance.contiguous()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         write_atomically(path, lambda temporary: save_file(tensors, temporary, {"count": str(features.count)}))
-    except (OSError, SafetensorError) as error:
-        _logger.warning("the cache %s can't be written (%s); DITBENCH_CACHE names another", path.parent, error)
+    except Unwritable as error:
+        _logger.warning("the cache %s can't be written (%s); DITBENCH_CACHE names another", path.parent, error.reason)
 
 
 def _read(path: Path, outputs: Sequence[Output]) -> Features | None:

@@ -10,7 +10,16 @@ from pathlib import Path
 from ..components import Extractor, Weights
 from ..errors import BadFile
 from ..runtime.progress import CountCallback
-from ..storage.files import folder_of, is_file, sha256_of, user_cache, write_atomically, write_bytes
+from ..storage.files import (
+    Unwritable,
+    folder_of,
+    is_file,
+    make_folder,
+    sha256_of,
+    user_cache,
+    write_atomically,
+    write_bytes,
+)
 from ..storage.reading import read_bytes
 
 _LARGEST = 2**33  # bytes of a file of weights
@@ -73,10 +82,10 @@ def adopt_weights(extractor: Extractor, given: Path) -> Path:
         raise BadFile(f"The weights of {extractor.name!r} come with a package: {_way_out(extractor)}.")
     content = read_bytes(given, "file of weights", _LARGEST)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         write_bytes(path, content)
-    except OSError as error:
-        raise BadFile(f"{str(path.parent)!r} can't be written ({error.strerror}); TORCH_HOME names another.") from None
+    except Unwritable as error:
+        raise BadFile(f"{str(path.parent)!r} can't be written ({error.reason}); TORCH_HOME names another.") from None
     return path
 
 
@@ -100,22 +109,28 @@ def _download(extractor: Extractor, path: Path, report: CountCallback) -> None:
     pin = extractor.weights
 
     def fetch(temporary: Path) -> None:
-        with urllib.request.urlopen(pin.url, timeout=_TIMEOUT) as answer, temporary.open("wb") as file:
-            size, done = int(answer.headers.get("Content-Length") or 0), 0
-            while chunk := answer.read(_CHUNK):
-                file.write(chunk)
-                done += len(chunk)
-                report(done, size)
+        try:
+            done = _copy(pin.url, temporary, report)
+        except OSError as error:  # of the network, as urllib's own is, or of the disk
+            reason = getattr(error, "reason", None) or error
+            raise BadFile(f"{_missing(extractor, path)} Fetching them failed: {reason}.") from None
         found = sha256_of(temporary)
         if found != pin.sha256:
             raise BadFile(f"{_missing(extractor, path)} What came has sha256 {found[:12]}..., {done:,} bytes.")
 
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, fetch)
-    except (urllib.error.URLError, OSError) as error:
-        reason = getattr(error, "reason", None) or error
-        raise BadFile(f"{_missing(extractor, path)} Fetching them failed: {reason}.") from None
+    make_folder(path.parent)
+    write_atomically(path, fetch)
+
+
+def _copy(url: str, path: Path, report: CountCallback) -> int:
+    """What is at an address, into a file; how many bytes that are. Raises `OSError`."""
+    with urllib.request.urlopen(url, timeout=_TIMEOUT) as answer, path.open("wb") as file:
+        size, done = int(answer.headers.get("Content-Length") or 0), 0
+        while chunk := answer.read(_CHUNK):
+            file.write(chunk)
+            done += len(chunk)
+            report(done, size)
+    return done
 
 
 def _missing(extractor: Extractor, path: Path | None) -> str:

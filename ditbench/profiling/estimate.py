@@ -15,7 +15,7 @@ from typing import Literal
 from ..components import DenoiserSpec
 from ..errors import BadFile, BadValue
 from ..records.facts import Cost, is_processor
-from ..records.files import PROFILE_SUFFIX
+from ..records.files import CHECKPOINTS, PROFILE_SUFFIX
 from ..records.profile import Phase, Profile, read_profile
 from ..records.record import Record
 from ..storage.files import is_folder
@@ -84,16 +84,16 @@ class PeakEstimate:
 
 @dataclass(frozen=True)
 class Disk:
-    """Bytes in a run's directory: the state in training, both weights at the end, and the images being measured."""
+    """Bytes in a run's directory: the checkpoints, both weights at the end, and the images being measured."""
 
-    checkpoint: int
+    checkpoints: int
     weights: int
     samples: int
 
     @property
     def peak(self) -> int:
         """All at once, as at the end of training."""
-        return self.checkpoint + self.weights + self.samples
+        return self.checkpoints + self.weights + self.samples
 
 
 @dataclass(frozen=True)
@@ -327,7 +327,7 @@ def _disk(config: RunConfig, load: Workload) -> Disk:
     cost, (channels, height, width) = load.cost, load.image_shape
     both = 2 * _FLOAT * cost.parameters
     return Disk(
-        checkpoint=both + config.recipe.moments * _FLOAT * cost.trainable_parameters,
+        checkpoints=CHECKPOINTS * (both + config.recipe.moments * _FLOAT * cost.trainable_parameters),
         weights=both,
         samples=config.track.evaluation.samples * channels * height * width,
     )

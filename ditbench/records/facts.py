@@ -104,6 +104,7 @@ class TrainingFacts(Frozen):
     images_per_second: Number  # at the median step
     curve: list[CurvePoint] = []  # empty: a record from before it was noted
     resumed: Count  # times the run was taken up again
+    damaged_checkpoints: Count = later(0)  # that were left out then, so that it went on from the one before
     flops: Number = 0.0  # spent, as a FLOPs budget counts them
     precision: Literal["float32", "tf32", "bfloat16"] = "float32"
     compiled: bool = False

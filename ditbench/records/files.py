@@ -10,6 +10,7 @@ from ..storage.files import is_folder
 FILE_NAME = "record.json"
 WEIGHTS_FILE, RAW_WEIGHTS_FILE = "ema.safetensors", "raw.safetensors"
 SAMPLES_FILE, GRID_FILE, MILESTONES_FILE = "samples.npz", "samples.png", "milestones.json"
+CHECKPOINTS = 2  # that a run in training has, and for a moment one more: the one before, should the newest be damaged
 PROFILE_SUFFIX = ".profile.json"  # what `profile.py` writes, which may lie among records
 EVALUATION_SUFFIX = ".evaluation.json"  # what `evaluation.py` writes, likewise
 VERIFICATION_SUFFIXES = (".re-evaluated.json", ".re-trained.json")  # what `verification.py` writes, likewise

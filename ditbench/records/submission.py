@@ -14,7 +14,7 @@ import pydantic
 
 from ..errors import BadFile, BadValue, DitbenchError
 from ..registry import Registry
-from ..storage.files import exists, is_file, is_folder, whole_path, write_bytes
+from ..storage.files import Unwritable, exists, is_file, is_folder, make_folder, whole_path, write_bytes
 from ..storage.reading import read_bytes
 from ..tracks.ledger import published
 from .files import FILE_NAME, GRID_FILE, record_files, run_files
@@ -186,9 +186,9 @@ def _write(one: Submitted) -> None:
     """The picture first: a record without one is whole, a picture without its record is not."""
     try:
         for path in (one.record_path, one.grid_path):
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent)
         if (grid := one.grid) is not None:
             write_bytes(one.grid_path, grid)
         write_record(one.record, one.record_path)
-    except OSError as error:
-        raise DitbenchError(f"The leaderboard {str(one.to)!r} can't be written ({error.strerror}).") from None
+    except Unwritable as error:
+        raise DitbenchError(f"The leaderboard {str(one.to)!r} can't be written ({error.reason}).") from None

@@ -16,7 +16,7 @@ import pydantic
 from pydantic import Field
 
 from ..errors import BadFile, BadValue, DitbenchError
-from ..storage.files import exists, write_text
+from ..storage.files import Unwritable, exists, write_text
 from ..storage.schema import Frozen, Hash, Name, Sha256, Words, digest, read_checked
 from .facts import Environment, Measurement, Number, Person, SamplingFacts, TrainingFacts
 from .files import VERIFICATION_SUFFIXES, json_files
@@ -284,6 +284,6 @@ def write_verification(verification: Verification, folder: Path) -> Path:
     sealed = verification.model_copy(update={"sha256": seal(verification.model_dump(mode="json"))})
     try:
         write_text(path, sealed.model_dump_json(indent=1) + "\n")
-    except OSError as error:
-        raise DitbenchError(f"{path.name!r} can't be written beside its record ({error.strerror}).") from None
+    except Unwritable as error:
+        raise DitbenchError(f"{path.name!r} can't be written beside its record ({error.reason}).") from None
     return path

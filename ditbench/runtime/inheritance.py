@@ -72,6 +72,17 @@ def environment(changes: Mapping[str, str | None]) -> Iterator[None]:
         _set(before)
 
 
+@contextmanager
+def same_working_directory() -> Iterator[None]:
+    """Afterwards we stand where we stood, wherever a plugin has gone meanwhile."""
+    before = _working_directory()
+    try:
+        yield
+    finally:
+        if before is not None:
+            os.chdir(before)
+
+
 def _set(variables: Mapping[str, str | None]) -> None:
     for name, value in variables.items():
         if value is None:

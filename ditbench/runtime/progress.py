@@ -27,6 +27,7 @@ class Progress:
     images_per_second: float | None = None
     loss: float | None = None
     seconds_left: float | None = None
+    remark: str = ""  # what a person should know, in one line
 
 
 ProgressCallback = Callable[[Progress], None]

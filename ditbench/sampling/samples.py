@@ -24,7 +24,7 @@ from ..records.derived import sampling_rate
 from ..records.facts import Number, SamplingFacts
 from ..runtime.distributed import ALONE, World
 from ..runtime.progress import Diverged, Interrupted, Progress, Watch
-from ..storage.files import exists, write_text
+from ..storage.files import exists, reserve, write_text, writing
 from ..storage.reading import check_file, read_bytes
 from ..storage.schema import Count, Frozen, read_checked
 from .generate import SampledBatch, SamplingPlan, generate, labels_of, labels_sha256
@@ -123,7 +123,8 @@ def draw(
         done = done.and_also(batch)
         if world.main:
             file[begun : begun + len(batch.labels)] = batch.pixels.transpose(0, 2, 3, 1)
-            file.flush()
+            with writing(images):
+                file.flush()
             write_text(progress, done.model_dump_json())
         begun += len(batch.labels)
         rate = len(batch.labels) / (batch.seconds + batch.decode_seconds)
@@ -207,7 +208,9 @@ def shared(make: Callable[[Numbers], SampledBatch | None], numbers: Numbers, wor
 def _open(path: Path, begun: int, shape: tuple[int, ...], world: World) -> Mapped:
     """The file of images, which the main process writes and the others read."""
     if world.main:
-        file = np.lib.format.open_memmap(path, "r+" if begun else "w+", dtype=np.uint8, shape=shape)
+        with writing(path):
+            file = np.lib.format.open_memmap(path, "r+" if begun else "w+", dtype=np.uint8, shape=shape)
+        reserve(path)
         world.all(None)
         return file
     world.all(None)  # it is there

@@ -5,41 +5,95 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import shutil
 import stat
 import tempfile
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
-from ..errors import DitbenchError
+from ..errors import BadFile, DitbenchError
 from .reading import open_regular, reason_of
 
-_NO_FLUSHING = (
+_NOT_KNOWN = (
     errno.EINVAL,
     errno.ENOTSUP,
     errno.ENOSYS,
-)  # of file systems that know none, above all of folders
+)  # to the file system, as flushing a folder to some
+
+_OF_RUST = re.compile(r"I/O error: .*\(os error (\d+)\)")  # an OSError in the words of libraries such as safetensors
+
+
+class Unwritable(BadFile):
+    """A file or folder of ours that the disk does not take; `reason` is why, for whoever has more to say."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        self.path, self.reason = path, reason
+        super().__init__(f"{str(path)!r} can't be written: {reason}. Mend that, or choose another place.")
+
+    def __reduce__(self) -> tuple[type[Unwritable], tuple[Path, str]]:
+        return Unwritable, (self.path, self.reason)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """What fails meanwhile as writing fails, on a full disk for one, is `Unwritable`: around nobody's code but ours."""
+    try:
+        yield
+    except OSError as error:
+        raise Unwritable(path, reason_of(error)) from None
+    except Exception as error:
+        hidden = _OF_RUST.search(str(error))
+        if hidden is None:
+            raise
+        raise Unwritable(path, os.strerror(int(hidden[1]))) from None
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     """Let `write` fill a temporary file beside `path`, flush it to the disk, then rename it into place.
 
     After a ``kill -9`` at any moment `path` holds the old content or the new, never a part. `DitbenchError` if no file
-    can have that name, `OSError` if the disk can't hold it.
+    can have that name, `Unwritable` if the disk can't hold it.
     """
     check_target(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with writing(path):
+        try:
+            mode = _made(temporary)
+            write(temporary)
+            _set_mode(temporary, mode)
+            flush(temporary)
+            temporary.replace(path)
+            flush(path.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def append_line(path: Path, line: str) -> None:
+    """Add a line to a text; a kill may leave a part of it. `Unwritable` if the disk can't hold it."""
+    with writing(path), path.open("a", encoding="utf-8") as file:
+        file.write(line + "\n")
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those that it is in, unless they are there; `Unwritable` if that can't be."""
+    with writing(path):
+        path.mkdir(parents=True, exist_ok=True)
+
+
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """A folder for as long as it is needed; `DitbenchError` if none can be made."""
     try:
-        mode = _made(temporary)
-        write(temporary)
-        _set_mode(temporary, mode)
-        flush(temporary)
-        temporary.replace(path)
-        flush(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
+        folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+    except OSError as error:
+        raise DitbenchError(
+            f"There is no temporary folder to work in: {reason_of(error)}. Give one by TMPDIR."
+        ) from None
+    with folder as name:
+        yield Path(name)
 
 
 def check_target(path: Path) -> None:
@@ -206,10 +260,25 @@ def flush(path: Path) -> None:
     try:
         os.fsync(descriptor)
     except OSError as error:
-        if error.errno not in _NO_FLUSHING:
+        if error.errno not in _NOT_KNOWN:
             raise
     finally:
         os.close(descriptor)
+
+
+def reserve(path: Path) -> None:
+    """Have room on the disk for all of a file that is to be mapped: who writes where there is none is killed.
+
+    `Unwritable` if there is not so much. Where the file system or Python knows no such thing, nothing is done.
+    """
+    with writing(path), path.open("r+b") as file:
+        try:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+        except AttributeError:  # not on a Mac
+            return
+        except OSError as error:
+            if error.errno not in _NOT_KNOWN:
+                raise
 
 
 def make_writable(directory: Path, *, claimed: bool = False) -> None:
@@ -228,11 +297,11 @@ def make_writable(directory: Path, *, claimed: bool = False) -> None:
         if claimed:
             trying = "hard links, by which ditbench keeps two commands apart: "
             os.link(probe, link)
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        cached = in_cache(directory)
+    except (OSError, ValueError, Unwritable) as error:  # ValueError: a NUL in the name
+        cached, reason = in_cache(directory), error.reason if isinstance(error, Unwritable) else reason_of(error)
         kind, way_out = ("cache", "DITBENCH_CACHE names another") if cached else ("output", "Choose another with `out`")
         raise DitbenchError(
-            f"The {kind} folder {str(directory)!r} can't be written ({trying}{reason_of(error)}). {way_out}."
+            f"The {kind} folder {str(directory)!r} can't be written ({trying}{reason}). {way_out}."
         ) from None
     finally:
         for left in (probe, link):

@@ -1,7 +1,8 @@
 """The state of a run in training, as torch.distributed.checkpoint writes and reads it: safetensors, and a JSON file.
 
 Every process writes its part, and any other number of processes can take the whole up. A checkpoint is a folder that
-appears by a rename when all of it is on the disk. Nothing of it is ever unpickled.
+appears by a rename when all of it is on the disk, with the sha256 of every file. The newest is taken up, or if it is
+damaged the one before, which is kept for that. Nothing of it is ever unpickled.
 """
 
 from __future__ import annotations
@@ -11,13 +12,13 @@ import warnings
 from collections.abc import Mapping
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pydantic
 import torch
 from torch import Tensor
 from torch.distributed.checkpoint.api import CheckpointException
-from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
+from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import async_save
@@ -25,15 +26,19 @@ from torch.distributed.checkpoint.state_dict_saver import async_save
 from ..errors import BadFile, DitbenchError
 from ..records.curve import Curve, StepTimes
 from ..records.facts import PeakMemory
+from ..records.files import CHECKPOINTS
 from ..runtime.distributed import ALONE, World
-from ..storage.files import flush, write_text
+from ..storage.files import exists, flush, make_folder, sha256_of, write_text, writing
 from ..storage.reading import Unreadable, check_file, read_bytes
 from ..storage.schema import Frozen
+from .checksums import SUMS_FILE, SummingWriter, check
 
-FOLDER = "checkpoints"  # in the run's directory; it holds one, and for a moment two
+FOLDER = "checkpoints"  # in the run's directory
 FACTS_FILE = "state.json"
 PARTIAL = "*.partial.*"  # what `samples.py` writes while a run is sampled and measured
-LAYOUT = 3  # 3: a folder of safetensors
+LAYOUT = 4  # 3: a folder of safetensors; 4: with checksums
+_WITHOUT_SUMS = 3
+_DAMAGED = "damaged"  # ends the name of one that was left out
 _LARGEST = 2**28  # bytes of what is no tensor: a long run's curve
 _BEFORE_LAYOUT_3 = "checkpoint.pt"
 
@@ -48,6 +53,7 @@ class CheckpointFacts(Frozen):
     seconds: dict[str, float]  # of what is not training
     peak: PeakMemory
     resumed: int
+    damaged: int = 0
     pauses: int = 0
     paused_seconds: float = 0.0
     groups: list[dict[str, Any]]  # of the optimiser's parameters: its settings, and steps if it counts them there
@@ -59,11 +65,28 @@ class _Content(Frozen):
     facts: Any  # looked at when the rest is right
 
 
-class Saved:
-    """A checkpoint on the disk."""
+class _Damaged(BadFile):
+    """A checkpoint that is not what was written, and why that is known."""
 
-    def __init__(self, folder: Path, facts: CheckpointFacts, world: World, group: Any) -> None:
-        self.facts = facts
+    def __init__(self, folder: Path, error: Unreadable | pydantic.ValidationError) -> None:
+        file = error.path.name if isinstance(error, Unreadable) else FACTS_FILE
+        self.what = f"The checkpoint {folder.name} is damaged ({file}: {_in_words(error)})"
+        super().__init__(_unreadable(folder, f"{file}: {_in_words(error)}"))
+
+
+class _Found(NamedTuple):
+    """The one to go on from."""
+
+    name: str
+    facts: CheckpointFacts
+    remarks: tuple[str, ...]
+
+
+class Saved:
+    """A checkpoint on the disk. What a person should know of its choice is in `remarks`."""
+
+    def __init__(self, folder: Path, found: _Found, world: World, group: Any) -> None:
+        self.facts, self.remarks = found.facts, found.remarks
         self._folder, self._world, self._group = folder, world, group
         self.shapes: Mapping[str, TensorStorageMetadata] = self._guarded(self._read_shapes)
 
@@ -91,7 +114,7 @@ class Saved:
         try:
             return read()
         except (Exception, CheckpointException) as error:  # a torn file can fail anywhere
-            raise _unreadable(self._folder, error) from None
+            raise BadFile(_unreadable(self._folder, _in_words(error))) from None
 
 
 class Checkpoints:
@@ -105,11 +128,12 @@ class Checkpoints:
     def save(self, tensors: dict[str, Tensor], facts: CheckpointFacts) -> None:
         """Take a copy of the state, and write it while others go on; `settle` waits for that."""
         self.settle()
-        temporary = self._folder / self._world.from_main(self._make_room(facts) if self._world.main else "")
+        name, sums = self._world.from_main(self._make_room(facts) if self._world.main else ("", {}))
+        temporary = self._folder / name
         _be_quiet()
         written = async_save(
             tensors,
-            storage_writer=HuggingFaceStorageWriter(str(temporary), save_distributed=True),
+            storage_writer=SummingWriter(temporary, sums),
             process_group=self._group,
             no_dist=self._world.size == 1,
         )
@@ -124,61 +148,88 @@ class Checkpoints:
         try:
             written.result()
         except CheckpointException as error:
+            if self._world.main:
+                shutil.rmtree(temporary, ignore_errors=True)  # a full disk needs room for the record
             raise DitbenchError(f"The checkpoint can't be written ({_in_words(error)}).") from None
         if self._world.main:
             self._publish(temporary)
 
     def latest(self) -> Saved | None:
-        """The one to go on from, or None. A damaged or foreign one is a `BadFile`."""
+        """The one to go on from, or None. A foreign one is a `BadFile`, and a damaged one, if there is none before."""
         found = self._world.from_main(self._newest() if self._world.main else None)
         if isinstance(found, BadFile):
             raise found
-        return Saved(self._folder / found[0], found[1], self._world, self._group) if found else None
+        return Saved(self._folder / found.name, found, self._world, self._group) if found else None
 
-    def _newest(self) -> tuple[str, CheckpointFacts] | BadFile | None:
+    def _newest(self) -> _Found | BadFile | None:
         """As the main process finds it: others may see a shared folder as it was before."""
+        damaged: dict[str, _Damaged] = {}
         try:
-            name = self._last()
-            return (name, self._facts(self._folder / name)) if name else None
+            for name in reversed(self._names()):
+                try:
+                    return self._instead(damaged, name, *self._looked_at(self._folder / name))
+                except _Damaged as error:
+                    damaged[name] = error
         except BadFile as error:
             return error
+        return next(iter(damaged.values()), None)
 
-    def _make_room(self, facts: CheckpointFacts) -> str:
-        """A hidden folder of the next number, with what is no tensor."""
-        name = f".{int(self._last() or 0) + 1:06d}.tmp"
-        shutil.rmtree(self._folder / name, ignore_errors=True)
-        (self._folder / name).mkdir(parents=True)
-        content = _Content(run=self._run_hash, layout=LAYOUT, facts=facts)
-        write_text(self._folder / name / FACTS_FILE, content.model_dump_json())
-        return name
-
-    def _publish(self, temporary: Path) -> None:
-        """Give the folder its number, and remove those before."""
-        flush(temporary)
-        temporary.rename(self._folder / temporary.stem[1:])
-        flush(self._folder)
-        for other in self._folder.iterdir():
-            if other.name != temporary.stem[1:]:
-                hidden = other.with_name(f".{other.name.strip('.')}.old.tmp")
-                shutil.rmtree(other.rename(hidden))
-
-    def _last(self) -> str | None:
-        if (self._directory / _BEFORE_LAYOUT_3).exists():
-            raise _of_another_version(self._directory / _BEFORE_LAYOUT_3)
-        found = self._folder.iterdir() if self._folder.exists() else ()
-        return max((path.name for path in found if path.name.isdecimal()), key=int, default=None)
-
-    def _facts(self, folder: Path) -> CheckpointFacts:
+    def _looked_at(self, folder: Path) -> tuple[CheckpointFacts, str]:
+        """What is no tensor of a sound checkpoint, and what is to be said of it; `BadFile` if it is not sound."""
         try:
+            if exists(folder / SUMS_FILE):
+                check(folder)
             told = read_bytes(folder / FACTS_FILE, "checkpoint", _LARGEST)
             content = _Content.model_validate_json(told)
             if content.run != self._run_hash:
                 raise BadFile(f"The checkpoint {str(folder)!r} belongs to another run. Start over with `force`.")
-            if content.layout != LAYOUT:
+            if content.layout not in (LAYOUT, _WITHOUT_SUMS):
                 raise _of_another_version(folder)
-            return CheckpointFacts.model_validate(content.facts)
+            if content.layout == LAYOUT:
+                check_file(folder / SUMS_FILE, "checkpoint's file")
+            facts = CheckpointFacts.model_validate(content.facts)
         except (Unreadable, pydantic.ValidationError) as error:
-            raise _unreadable(folder, error) from None
+            raise _Damaged(folder, error) from None
+        unsure = "is of an older ditbench and has no checksums: whether it is as it was written can't be told."
+        return facts, f"The checkpoint {folder.name} {unsure}" if content.layout == _WITHOUT_SUMS else ""
+
+    def _instead(self, damaged: Mapping[str, _Damaged], name: str, facts: CheckpointFacts, remark: str) -> _Found:
+        """The one to go on from, in place of damaged ones after it, which lose their numbers and are told of."""
+        remarks = [f"{error.what}. The one before, {name}, is taken up." for error in damaged.values()]
+        for other in damaged:
+            with writing(self._folder / other):
+                (self._folder / other).rename(self._folder / f"{other}.{_DAMAGED}")
+        known = facts.damaged + len(list(self._folder.glob(f"*.{_DAMAGED}")))  # those that a killed process found, too
+        return _Found(name, facts.model_copy(update={"damaged": known}), tuple(filter(None, [*remarks, remark])))
+
+    def _make_room(self, facts: CheckpointFacts) -> tuple[str, dict[str, str]]:
+        """A hidden folder of the next number, with what is no tensor, and the sha256 of that."""
+        name = f".{int(max(self._names(), default=0, key=int)) + 1:06d}.tmp"
+        shutil.rmtree(self._folder / name, ignore_errors=True)
+        make_folder(self._folder / name)
+        content = _Content(run=self._run_hash, layout=LAYOUT, facts=facts)
+        path = self._folder / name / FACTS_FILE
+        write_text(path, content.model_dump_json())
+        return name, {FACTS_FILE: sha256_of(path)}
+
+    def _publish(self, temporary: Path) -> None:
+        """Give the folder its number, and remove all but it and the one before."""
+        with writing(self._folder):
+            flush(temporary)
+            temporary.rename(self._folder / temporary.stem[1:])
+            flush(self._folder)
+            kept = self._names()[-CHECKPOINTS:]
+            for other in self._folder.iterdir():
+                if other.name not in kept:
+                    hidden = other.with_name(f".{other.name.strip('.')}.old.tmp")
+                    shutil.rmtree(other.rename(hidden))
+
+    def _names(self) -> list[str]:
+        """Of what may be taken up, the newest last."""
+        if (self._directory / _BEFORE_LAYOUT_3).exists():
+            raise _of_another_version(self._directory / _BEFORE_LAYOUT_3)
+        found = self._folder.iterdir() if self._folder.exists() else ()
+        return sorted((path.name for path in found if path.name.isdecimal()), key=int)
 
 
 def discard(directory: Path) -> None:
@@ -200,8 +251,8 @@ def _be_quiet() -> None:
     warnings.filterwarnings("ignore", "torch.distributed is disabled, unavailable or uninitialized")
 
 
-def _unreadable(path: Path, error: BaseException) -> BadFile:
-    return BadFile(f"The checkpoint {str(path)!r} can't be read ({_in_words(error)}). Start the run over with `force`.")
+def _unreadable(path: Path, why: str) -> str:
+    return f"The checkpoint {str(path)!r} can't be read ({why}). Start the run over with `force`."
 
 
 def _in_words(error: BaseException) -> str:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from statistics import median
 
 from ..records.curve import CURVE_FILE
 from ..runtime.progress import Interrupted, Progress, Watch
+from ..storage.files import append_line, writing
 from .checkpoint import Checkpoints
 from .trainer import Trainer
 
+_logger = logging.getLogger(__name__)
 Evaluate = Callable[[float, bool], None]
 REPORT_SECONDS = 0.5  # of training time between two reports, at least
 SAVING_SECONDS = 0.1  # a checkpoint may take that long; where it takes k times as long, it is k times as rare
@@ -28,12 +31,13 @@ class _Keeper:
         self._seconds = self._interval = seconds
         self._kept_at = 0.0
 
-    def take_up(self) -> None:
-        """Put the trainer where the checkpoint left off, if there is one."""
+    def take_up(self) -> Sequence[str]:
+        """Put the trainer where the checkpoint left off, if there is one; what is to be told of that."""
         saved = self._checkpoints.latest()
         if saved is not None:
             self._trainer.restore(saved)
         self._kept_at = self._trainer.clock.seconds
+        return saved.remarks if saved else ()
 
     @property
     def due(self) -> bool:
@@ -86,28 +90,30 @@ def train(
     """
     checkpoints = Checkpoints(directory, run_hash, trainer.world)
     clock, keeper = trainer.clock, _Keeper(trainer, checkpoints, checkpoint_seconds)
-    keeper.take_up()
+    for remark in keeper.take_up():
+        _logger.warning("%s", remark)
+        watch.report(Progress("train", clock.progress, clock.steps, remark=remark))
     course = _Course(trainer, milestones, evaluate)
     curve = directory / CURVE_FILE if trainer.world.main else Path(os.devnull)
     reported_at = clock.seconds
-    curve.write_text("".join(json.dumps(point) + "\n" for point in trainer.curve.points), encoding="utf-8")
+    with writing(curve):
+        curve.write_text("".join(json.dumps(point) + "\n" for point in trainer.curve.points), encoding="utf-8")
     watch.report(Progress("train", clock.progress, clock.steps))  # all is there, and the first step begins
-    with curve.open("a", encoding="utf-8", buffering=1) as file:
+    course.measure()
+    while not clock.done:
+        if trainer.world.largest(watch.should_stop(), trainer.device):
+            keeper.keep(wait=True)
+            raise Interrupted("stopped on request")
+        loss = trainer.step()
+        if trainer.curve.note(loss, clock):
+            append_line(curve, json.dumps(trainer.curve.points[-1]))
+        if clock.seconds - reported_at >= REPORT_SECONDS or clock.done:
+            watch.report(_progress(trainer, loss))
+            reported_at = clock.seconds
+        if course.reached or keeper.due:
+            keeper.keep(wait=course.reached or clock.done)
+        checkpoints.settle(wait=False)
         course.measure()
-        while not clock.done:
-            if trainer.world.largest(watch.should_stop(), trainer.device):
-                keeper.keep(wait=True)
-                raise Interrupted("stopped on request")
-            loss = trainer.step()
-            if trainer.curve.note(loss, clock):
-                file.write(json.dumps(trainer.curve.points[-1]) + "\n")
-            if clock.seconds - reported_at >= REPORT_SECONDS or clock.done:
-                watch.report(_progress(trainer, loss))
-                reported_at = clock.seconds
-            if course.reached or keeper.due:
-                keeper.keep(wait=course.reached or clock.done)
-            checkpoints.settle(wait=False)
-            course.measure()
 
 
 def _progress(trainer: Trainer, loss: float) -> Progress:

@@ -77,7 +77,7 @@ class Trainer:
         # torch.manual_seed costs 0.15 ms where CUDA is not in use; there, nothing but the CPU's generator matters
         self._seed_all = torch.manual_seed if device.type == "cuda" else torch.default_generator.manual_seed
         self._draw = torch.Generator(device)
-        self.times, self.curve, self.resumed = StepTimes(), Curve(), 0
+        self.times, self.curve, self.resumed, self.damaged = StepTimes(), Curve(), 0, 0
         self.compiling = CompileWatch(timer)
         self.loading_seconds = self.checkpoint_seconds = self.evaluation_seconds = 0.0
         self._paused = Pauses() - RUNNING.pauses  # and all since then are training's
@@ -263,6 +263,7 @@ class Trainer:
             images_per_second=training_rate(self.recipe.batch_size, step_seconds),
             curve=[CurvePoint.model_validate({n: v for n, v in p.items() if n in known}) for p in self.curve.points],
             resumed=self.resumed,
+            damaged_checkpoints=self.damaged,
             flops=self.clock.flops,
             precision=self.precision,
             compiled=self.compiled,
@@ -301,6 +302,7 @@ class Trainer:
             paused_seconds=self.paused.seconds,
             peak=self.peak,
             resumed=self.resumed,
+            damaged=self.damaged,
             groups=[
                 {name: value for name, value in group.items() if name != "params"}
                 for group in self.optimizer.param_groups
@@ -320,6 +322,7 @@ class Trainer:
             group.update({name: tuple(v) if isinstance(v, list) else v for name, v in settings.items()})
         self.clock.restore(facts.clock)
         self.curve, self.times, self.resumed = facts.curve, facts.times, facts.resumed + 1
+        self.damaged = facts.damaged
         self.before, self._peaks, seconds = facts.before, [facts.peak], facts.seconds
         self.loading_seconds, self.compiling.seconds = seconds["loading"], seconds["compiling"]
         self.checkpoint_seconds, self.evaluation_seconds = seconds["checkpoint"], seconds["evaluation"]

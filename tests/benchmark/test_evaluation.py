@@ -10,10 +10,12 @@ import torch
 import torch_fidelity
 from extractors import Tiny, calibrated_inception, tiny_extractor
 from photos import crops, write_folder
+from safetensors.torch import load_file, save_file
 from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
 from ditbench import campaign
+from ditbench.benchmark import evaluation
 from ditbench.benchmark.evaluation import EvaluationRequest, evaluate
 from ditbench.benchmark.generation import open_checkpoint
 from ditbench.datasets.image_sets import in_memory, open_images
@@ -256,6 +258,21 @@ def test_a_reference_too_large_to_keep_has_moments_of_all_and_features_of_some(f
     assert [metric.reference_samples for metric in part.metrics] == [24, 21]
 
 
+def test_images_that_a_small_file_unpacks_to_never_fill_the_memory(folders, tiny, monkeypatch, tmp_path):
+    """Batches are as large as memory allows, which changes no number; too many features are told beforehand."""
+    whole, seen = score(*folders, *tiny, "fid"), []
+    monkeypatch.setenv("DITBENCH_CACHE", str(tmp_path))
+    monkeypatch.setattr(evaluation, "_LARGEST_BATCH", 5 * 3 * SIZE * SIZE + 1)
+    monkeypatch.setattr(evaluation, "extract", lambda *of: seen.append([len(b) for b in of[1]]) or extract(*of))
+    with pytest.raises(BadFile, match="fewer than two"):  # all have been seen
+        score(*folders, *tiny, "fid")
+    monkeypatch.setattr(evaluation, "extract", extract)
+    assert seen == [[5, 5, 5, 5, 4]] and values(score(*folders, *tiny, "fid")) == pytest.approx(values(whole), rel=1e-6)
+    monkeypatch.setattr(evaluation, "capacity", lambda device: 1000)
+    with pytest.raises(BadFile, match=r"'fake' holds 24 images, whose features take .* give at most \d+\."):
+        score(*folders, *tiny, "fid")
+
+
 def test_the_floor_stands_beside(folders, tiny, monkeypatch):
     monkeypatch.setattr("ditbench.benchmark.evaluation.MINIMUM", 10)
     found = score(*folders, *tiny, "fid", "is", floors=True)
@@ -359,6 +376,10 @@ def test_a_checkpoint_scores_what_its_run_scored(toy, tmp_path):
     assert values(again("raw.safetensors"))["fid"] == pytest.approx(record.raw.metrics[0].value, rel=1e-6)
     assert record.raw.metrics[0].value != record.metrics[0].value
     assert again("ema.safetensors", samples=60).metrics[0].protocol == "fid60/digits-cnn"
+    huge = {key: torch.full_like(of, 3e38) for key, of in load_file(folder / "ema.safetensors").items()}
+    save_file(huge, folder / "huge.safetensors")
+    with pytest.raises(BadFile, match=r"huge\.safetensors' give no images: "):
+        again("huge.safetensors")
     with pytest.raises(BadFile, match=r"ema\.safetensors' are not of toy:big/2 for 8x8x1 pixel, 10 classes"):
         again("ema.safetensors", "toy:big/2")
     with pytest.raises(BadFile, match=r"record\.json' can't be read"):

@@ -80,9 +80,11 @@ def test_weights_are_numbers_but_a_mask_of_the_networks_own_may_be_infinite(end,
     setup.load_denoiser(config, parts, tmp_path / "good.safetensors")
     name = next(iter(dict(network.named_parameters())))
     bad = {**network.state_dict(), name: network.state_dict()[name] + torch.nan}
-    save_file(bad, tmp_path / "bad.safetensors")
-    with pytest.raises(BadFile, match="an infinite number or NaN in"):
-        setup.load_denoiser(config, parts, tmp_path / "bad.safetensors")
+    large = {**network.state_dict(), name: network.state_dict()[name].double() + 1e300}
+    for wrong in (bad, large):
+        save_file(wrong, tmp_path / "bad.safetensors")
+        with pytest.raises(BadFile, match=f"an infinite number or NaN in '{name}', as torch.float32"):
+            setup.load_denoiser(config, parts, tmp_path / "bad.safetensors")
 
 
 def test_moments_of_another_extractor_are_refused(end):

@@ -102,6 +102,10 @@ def changed(change):
         ),
         (changed(lambda s: s["blocks.0.mlp.fc1.bias"].fill_(torch.nan)), "'blocks.0.mlp.fc1.bias' is not finite"),
         (
+            changed(lambda s: s.update({"blocks.0.mlp.fc1.bias": torch.full((384,), 1e300, dtype=torch.float64)})),
+            "'blocks.0.mlp.fc1.bias' has a number too large for the network's torch.float32",
+        ),
+        (
             changed(lambda s: s.update({"blocks.0.mlp.fc1.bias": torch.ones(384, dtype=torch.int8)})),
             "'blocks.0.mlp.fc1.bias' is torch.int8",
         ),

@@ -285,6 +285,12 @@ def test_a_row_says_how_long_it_was_paused():
     assert table(only([paused(apart, 1)]))["status"].item() == words[0]
 
 
+def test_a_row_says_how_often_a_damaged_checkpoint_set_it_back():
+    runs = seeds("a:b", 1.0, 1.1, 1.2)
+    back = runs[0].model_copy(update={"training": runs[0].training.model_copy(update={"damaged_checkpoints": 1})})
+    assert table(only([back, *runs[1:]]))["status"].item() == "1 damaged checkpoint left out"
+
+
 def test_runs_whose_budgets_of_flops_were_counted_by_two_rules_share_no_board():
     first, second = (finished(budget="1e12-flops", flops_rule=rule) for rule in (1, 2))
     assert {board.protocol.budget for board in boards([first, second])} == {"1e12-flops by rule 1", "1e12-flops"}

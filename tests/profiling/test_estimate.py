@@ -187,9 +187,9 @@ def test_a_run_that_will_not_fit_is_told_with_the_way_out():
     assert misfit(estimate(a_run(), load, unknown, [PROFILE]), unknown) is None
 
 
-def test_disk_is_the_checkpoint_both_weights_and_the_samples():
+def test_disk_is_two_checkpoints_both_weights_and_the_samples():
     found = estimate(a_run(), LOAD, ONE, [])
-    assert found.disk.checkpoint == 4 * (2 * 1_000_000 + 2 * 900_000)
+    assert found.disk.checkpoints == 2 * 4 * (2 * 1_000_000 + 2 * 900_000)
     assert found.disk.weights == found.kept == 4 * 2 * 1_000_000
     assert found.disk.samples == 50_000 * 256 * 256 * 3
     assert estimate(a_run(keep_samples=True), LOAD, ONE, []).kept == found.disk.weights + found.disk.samples

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from bad_records import copy_of
+from checksums import SUMS, noted_again
 from judge import Case
 from safetensors.torch import load_file, save
 
@@ -190,16 +191,31 @@ def _checkpoints(base: Path) -> Iterator[Case]:
         ):
             spoilt[what] = (state.name, json.dumps({**content, "facts": facts}).encode())
     for what, (file, text) in spoilt.items():
-        make = partial(_spoil_checkpoint, base=base, file=file, content=text)
+        make = partial(_spoil_checkpoint, base=base, file=file, content=text, noted=True)
         yield Case("checkpoint", f"resumed: {what}", _RUN, ("--force",), make, code=1)
+    good, sums = tensors.read_bytes(), state.with_name(SUMS)
+    changed = {
+        "a bit of a tensor": (tensors.name, good[:-9] + bytes([good[-9] ^ 1]) + good[-8:]),
+        "another number": (state.name, json.dumps({**content, "facts": {**content["facts"], "before": 0.5}}).encode()),
+        "no sums": (SUMS, None),
+        "empty sums": (SUMS, b""),
+        "sums of noise": (SUMS, bytes(range(256))),
+        "sums of what is not there": (SUMS, sums.read_bytes() + b"0" * 64 + b"  ../x\n"),
+    }
+    for what, (file, text) in changed.items():
+        make = partial(_spoil_checkpoint, base=base, file=file, content=text, noted=False)
+        yield Case("checkpoint", f"changed: {what}", _RUN, (f"({file}: ", "(x: "), make, code=1)
 
 
-def _spoil_checkpoint(folder: Path, base: Path, file: str, content: bytes | None) -> None:
+def _spoil_checkpoint(folder: Path, base: Path, file: str, content: bytes | None, noted: bool) -> None:
+    """`noted`: as if it had been written so."""
     shutil.copytree(base / "stopped", folder / "runs")
     (path,) = folder.glob(f"runs/tiny/*/checkpoints/*/{file}")
     path.unlink()
     if content is not None:
         path.write_bytes(content)
+    if noted:
+        noted_again(path.parent)
 
 
 def _shards(base: Path) -> Iterator[Case]:

@@ -71,8 +71,13 @@ def test_saved_on_two_and_taken_up_on_one_and_the_reverse(found, halves, name):
         assert losses == pytest.approx(whole[0][5:], rel=1e-5)
         for tensor, expected in zip(weights.values(), whole[1].values(), strict=True):
             torch.testing.assert_close(tensor, expected, rtol=1e-3, atol=1e-5)
-    parts = {where: len(list(halves.glob(f"{name}-{where}/checkpoints/*/*.safetensors"))) for where in ("one", "two")}
-    assert parts == {"one": 2, "two": 1}  # the last one of each is of the others
+    parts = {where: sorted(halves.glob(f"{name}-{where}/checkpoints/*")) for where in ("one", "two")}
+    assert {where: [len(list(path.glob("*.safetensors"))) for path in found] for where, found in parts.items()} == {
+        "one": [1, 2],  # the last one of each is of the others
+        "two": [2, 1],
+    }
+    noted = (parts["one"][-1] / "SHA256SUMS").read_text()
+    assert all(path.name in noted for path in parts["one"][-1].glob("*.safetensors"))
 
 
 def test_all_processes_have_one_clock_and_the_same_weights(found):

@@ -146,6 +146,10 @@ TAMPERED = {
         to("training.pauses", 2),
         "training.paused_seconds is 0.0, should be at least 10.0: 2",
     ),
+    "a damaged checkpoint without a start": (
+        to("training.damaged_checkpoints", 1),
+        "training.damaged_checkpoints is 1, should be 0",
+    ),
     "a time without a pause": (to("training.paused_seconds", 7.5), "training.paused_seconds is 7.5, should be 0.0"),
     "loading beyond the clock": (to("training.loading_seconds", 11.0), "training.loading_seconds is 11.0"),
     "sampling throughput": (to("sampling.images_per_second", 500.0), "should be 375.0 (of the median batch)"),

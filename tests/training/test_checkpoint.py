@@ -2,12 +2,14 @@
 
 import json
 import pickle
+import subprocess
 from concurrent.futures import Future
 from functools import partial
 from types import SimpleNamespace
 
 import pytest
 import torch
+from checksums import SUMS, noted_again
 from torch.distributed.checkpoint.api import CheckpointException
 from toy_net import Toy
 from trainers import SPEC, Hand, changed, go, latents_feed, stop_after, trainer
@@ -16,7 +18,7 @@ from ditbench.components import load
 from ditbench.errors import BadFile, DitbenchError
 from ditbench.registry import Registry
 from ditbench.runtime.clock import EVERY, RunningClock
-from ditbench.runtime.progress import Interrupted
+from ditbench.runtime.progress import Interrupted, Watch
 from ditbench.training import checkpoint
 from ditbench.training.checkpoint import Checkpoints
 from ditbench.training.loop import SAVING_SECONDS
@@ -172,6 +174,7 @@ def test_the_peak_of_training_outlives_its_process(tmp_path):
     content = json.loads(path.read_text())
     content["facts"]["peak"]["resident"] *= 100
     path.write_text(json.dumps(content))
+    noted_again(path.parent)
     second = trainer()
     second.restore(Checkpoints(tmp_path, "hash").latest())
     assert second.peak.resident == content["facts"]["peak"]["resident"]
@@ -194,7 +197,8 @@ def test_a_checkpoint_of_another_run_version_or_network_is_refused(tmp_path):
     torch.manual_seed(0)
     with pytest.raises(BadFile, match="does not fit its run"):
         trainer(Toy(SPEC, width=16)).restore(Checkpoints(tmp_path, "hash").latest())
-    facts.write_text(facts.read_text().replace('"layout":3', '"layout":2'))
+    facts.write_text(facts.read_text().replace('"layout":4', '"layout":5'))
+    noted_again(facts.parent)
     with pytest.raises(BadFile, match="another version of ditbench"):
         Checkpoints(tmp_path, "hash").latest()
     (tmp_path / "checkpoint.pt").write_bytes(b"of an older ditbench")
@@ -202,8 +206,17 @@ def test_a_checkpoint_of_another_run_version_or_network_is_refused(tmp_path):
         Checkpoints(tmp_path, "hash").latest()
 
 
+def changed_in_a_bit(path):
+    """Still a number, or JSON, of the same length."""
+    content = bytearray(path.read_bytes())
+    content[content.rindex(b"1") if path.suffix == ".json" else -9] ^= 2  # "1" and "3"
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("noted", [True, False], ids=["noted", "not noted"])
 @pytest.mark.parametrize("damage", ["cut", "garbage", "gone", "facts", "fields"])
-def test_a_damaged_checkpoint_is_told_in_one_line(tmp_path, damage):
+def test_a_damaged_checkpoint_is_told_in_one_line(tmp_path, damage, noted):
+    """Also where its checksums say that it has always been so."""
     tensors = saved_in(tmp_path)
     facts = tensors.with_name("state.json")
     match damage:
@@ -217,12 +230,78 @@ def test_a_damaged_checkpoint_is_told_in_one_line(tmp_path, damage):
             facts.write_text(facts.read_text()[:-20])
         case "fields":
             facts.write_text(facts.read_text().replace('"before"', '"after"'))
+    if noted:
+        noted_again(facts.parent)
     with pytest.raises(BadFile, match=r"can't be read|does not fit") as told:
         trainer().restore(Checkpoints(tmp_path, "hash").latest())
     assert "`force`" in str(told.value) and "\n" not in str(told.value)
 
 
-def test_one_checkpoint_stays_and_what_a_kill_leaves_is_no_checkpoint(tmp_path):
+def killed_after(steps, folder):
+    """A training that has saved after every step, and nothing more at its end."""
+    one = trainer()
+
+    def kill():
+        if one.clock.steps == steps:
+            raise KeyboardInterrupt
+        return False
+
+    with pytest.raises(KeyboardInterrupt):
+        go(one, folder, Watch(should_stop=kill), every=1e-9)
+    one.feed.close()
+
+
+@pytest.mark.parametrize("file", ["tensors", "state.json", SUMS, "no sums", "one more"])
+def test_a_damaged_checkpoint_is_named_and_the_one_before_is_taken(tmp_path, file):
+    """The result is the unbroken run's, and its record tells, also if the run is stopped once more before it saves."""
+    whole = go(trainer(), tmp_path / "whole")
+    killed_after(7, tmp_path / "parts")
+    old, new = sorted((tmp_path / "parts" / "checkpoints").iterdir())
+    (tensors,) = new.glob("*.safetensors")
+    match file:
+        case "tensors":
+            changed_in_a_bit(tensors)
+        case "no sums":
+            (new / SUMS).unlink()
+        case "one more":
+            (new / f"other-{tensors.name}").write_bytes(tensors.read_bytes())
+        case _:
+            changed_in_a_bit(new / file)
+    Checkpoints(tmp_path / "parts", "hash").latest()  # as a process that was killed then
+    last = go(trainer(), tmp_path / "parts", every=1e-9)
+    same_state(whole, last)
+    assert (last.facts().resumed, last.facts().damaged_checkpoints) == (1, 1)
+    assert whole.facts().damaged_checkpoints == 0
+    assert {path.name for path in old.parent.iterdir()} == {"000011", "000012"}
+
+
+def test_whoever_takes_up_the_one_before_hears_why(tmp_path):
+    told = []
+    killed_after(4, tmp_path)
+    (tensors,) = tmp_path.glob("checkpoints/000004/*.safetensors")
+    changed_in_a_bit(tensors)
+    go(trainer(), tmp_path, Watch(told.append))
+    said = f"The checkpoint 000004 is damaged ({tensors.name}: its bytes are not those that were written). "
+    assert [one.remark for one in told if one.remark] == [f"{said}The one before, 000003, is taken up."]
+    assert told[0].step == 3
+
+
+def test_a_checkpoint_of_before_there_were_checksums_is_taken_up_and_told_of(tmp_path):
+    facts, told = saved_in(tmp_path).with_name("state.json"), []
+    (facts.parent / SUMS).unlink()
+    facts.write_text(facts.read_text().replace('"layout":4', '"layout":3').replace('"damaged":0,', ""))
+    last = go(trainer(), tmp_path, Watch(told.append))
+    assert (last.facts().resumed, last.facts().damaged_checkpoints) == (1, 0)
+    assert told[0].remark.startswith("The checkpoint 000001 is of an older ditbench and has no checksums")
+
+
+def test_sha256sum_can_check_a_checkpoint(tmp_path):
+    folder = saved_in(tmp_path).parent
+    done = subprocess.run(["sha256sum", "--check", SUMS], cwd=folder, capture_output=True, text=True, check=True)
+    assert done.stdout.count(": OK\n") == 2 == len(list(folder.iterdir())) - 1
+
+
+def test_two_checkpoints_stay_and_what_a_kill_leaves_is_no_checkpoint(tmp_path):
     """Of two trainings in turn each saves a few; a folder that has not got its name yet is of no use."""
     saved_in(tmp_path)
     half = tmp_path / "checkpoints" / ".000002.tmp"
@@ -230,7 +309,8 @@ def test_one_checkpoint_stays_and_what_a_kill_leaves_is_no_checkpoint(tmp_path):
     (half / "state.json").write_text("{")
     assert Checkpoints(tmp_path, "hash").latest().facts.clock["steps"] == 3
     go(trainer(), tmp_path, every=1e-9)
-    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["000010"]  # of steps 3, 4, ..., 12
+    of_steps_11_and_12 = ["000009", "000010"]
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == of_steps_11_and_12
 
 
 def test_what_is_saved_is_the_state_of_that_step_though_training_goes_on(tmp_path):
@@ -257,3 +337,4 @@ def test_a_full_disk_is_one_clear_line(tmp_path, monkeypatch):
     mine.save(one.tensors(), one.numbers())
     with pytest.raises(DitbenchError, match=r"^The checkpoint can't be written \(No space left on device\)\.$"):
         mine.settle()
+    assert not list(tmp_path.glob("checkpoints/.*"))  # the room of what was begun is free again

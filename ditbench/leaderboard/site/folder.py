@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
 from ...errors import BadFile, BadValue
-from ...storage.files import is_file, is_folder, is_taken, make_writable, write_bytes
+from ...storage.files import is_file, is_folder, is_taken, make_folder, make_writable, write_bytes, writing
 from ...storage.reading import read_json
 
 MANIFEST = "ditbench-site.json"  # the names of our files: only these are ever replaced or removed
@@ -38,7 +38,8 @@ def write_files(contents: Mapping[str, Content], folder: Path) -> list[Path]:
         _write(folder / name, content())
     for name in sorted(ours - contents.keys()):
         if is_taken(folder / name):
-            (folder / name).unlink()
+            with writing(folder / name):
+                (folder / name).unlink()
     _write_manifest(folder, contents)
     return [folder / name for name in sorted([*contents, MANIFEST])]
 
@@ -84,5 +85,5 @@ def _write(path: Path, content: str | bytes) -> None:
     wanted = content.encode("utf-8") if isinstance(content, str) else content
     if is_file(path) and path.stat().st_size == len(wanted) and path.read_bytes() == wanted:
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     write_bytes(path, wanted)

@@ -169,6 +169,8 @@ def _costs(record: Record) -> Iterator[tuple[str, str]]:
         yield "seconds of training", number(training.seconds)
         if training.pauses:
             yield "paused meanwhile, seconds", f"{number(training.paused_seconds)} in {training.pauses} pauses"
+        if training.damaged_checkpoints:
+            yield "damaged checkpoints left out", str(training.damaged_checkpoints)
         yield "training TFLOPs", number(flops(record, training.images) / 1e12)
         yield "training images/s", number(training.images_per_second)
         yield from _each("training images/s per device", TRAINING_RATE_PER_DEVICE, record)

@@ -38,6 +38,9 @@ def _training(record: Record) -> Faults:
     parts = ("loading_seconds", "compile_seconds", "checkpoint_seconds", "evaluation_seconds")
     yield from not_negative("training", {name: getattr(facts, name) for name in parts})
     yield from _paused(facts)
+    if not facts.resumed:
+        why = "the run was never taken up again"
+        yield from differs("training.damaged_checkpoints", facts.damaged_checkpoints, 0, why)
     if facts.loading_seconds > facts.seconds:
         yield f"training.loading_seconds is {facts.loading_seconds}, should be part of the {facts.seconds} of training"
     if min(facts.step_seconds) > 0:
