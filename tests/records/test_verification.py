@@ -4,6 +4,7 @@ import json
 import math
 import shutil
 from datetime import timedelta
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from records import ENVIRONMENT, sound, unfinished
 from tampering import both, to
 
 from ditbench import campaign
+from ditbench.benchmark.reevaluation import re_evaluate
 from ditbench.errors import BadFile, BadValue, DitbenchError
 from ditbench.records.facts import Measurement
 from ditbench.records.record import Submission, read_record, seal, write_record
@@ -279,7 +281,8 @@ def test_other_weights_plugins_and_data_are_refused(toy, tmp_path, ditbench, mon
     noise = ("--reference", str(tmp_path / "noise.npz"))
     assert "compared with other real images" in ditbench(*arguments, "--weights", ema, *noise, code=2)
     monkeypatch.setattr(Registry, "source_sha256", lambda self, name: "0" * 64)
-    assert "was made with another source of ditbench-toy 0.1" in ditbench(*arguments, "--weights", ema, code=2)
+    with pytest.raises(BadValue, match=r"was made with another source of ditbench-toy 0\.1"):
+        re_evaluate(record, Path(ema), "Grace", Registry.installed(), device="cpu")
     monkeypatch.undo()
     content = json.loads((run / "record.json").read_text())
     content["architecture"]["distribution_version"] = "0.2"
