@@ -329,7 +329,7 @@ EXECUTORS = (
     Executor(
         name="inline",
         make="ditbench.executors.local:Inline",
-        description="in this process, for debugging",
+        description="in this process, for debugging: protects nothing from a plugin's network",
     ),
 )
 

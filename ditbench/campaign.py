@@ -103,7 +103,9 @@ def _check_room(plan: Sequence[RunConfig], folder: Path, done: Sequence[Record])
     """
     left = len(plan) - sum(record.status == "finished" for record in done)
     there = next(place for place in (folder.absolute(), *folder.absolute().parents) if exists(place))
-    samples, kept = plan[0].track.evaluation.samples, left if plan[0].keep_samples else 1
+    samples, config = plan[0].track.evaluation.samples, plan[0]
+    at_work = 1 + len(config.eval_at) + config.raw_weights  # sets that a run has until all are measured
+    kept = at_work + (max(0, left - 1) if config.keep_samples else 0)
     each, disk = kept * plan[0].track.image_bytes, shutil.disk_usage(there)
     free = disk.free
     if left > 0 and disk.total and samples * each > free:  # some file systems don't tell their size

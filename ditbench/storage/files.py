@@ -97,17 +97,26 @@ def temporary_folder() -> Iterator[Path]:
 
 
 def check_target(path: Path) -> None:
-    """`DitbenchError` if no file can be written under a name: there is a folder, or no folder that it could be in."""
+    """`DitbenchError` if no file can be written under a name: there is something else, or no folder to be in."""
     try:
         folder = stat.S_ISDIR(path.parent.stat().st_mode)
         with suppress(FileNotFoundError):
             path.with_name(f".{path.name}.{os.getpid()}.tmp").stat()  # the name that it has first, which is longer
-        fault = "there is a folder of that name" if is_folder(path) else "" if folder else "what it is in is no folder"
+        fault = "" if folder else "what it is in is no folder"
+        with suppress(FileNotFoundError):
+            fault = fault or _no_file(path.stat().st_mode)
     except (OSError, ValueError) as error:  # ValueError: a NUL, or no name at all
         missing = isinstance(error, FileNotFoundError)
         fault = "there is no such folder" if missing else getattr(error, "strerror", None) or "it is no name"
     if fault:
         raise DitbenchError(f"The file {str(path)!r} can't be written: {fault}. Choose another name.")
+
+
+def _no_file(mode: int) -> str:
+    """What stands where a file is to be; empty if that may be replaced. Of a device nobody would want that."""
+    if stat.S_ISDIR(mode):
+        return "there is a folder of that name"
+    return "" if stat.S_ISREG(mode) else "what has that name is no file, but a device, a pipe or a socket"
 
 
 def as_the_umask_says(folder: Path) -> None:

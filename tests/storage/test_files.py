@@ -183,6 +183,7 @@ def test_an_unwritable_folder_is_one_clear_line(tmp_path):
     ("name", "fault"),
     [
         ("folder", "there is a folder of that name"),
+        ("/dev/null", "what has that name is no file, but a device, a pipe or a socket"),  # as root it would be gone
         ("nowhere/x.md", "there is no such folder"),
         ("file/x.md", "what it is in is no folder|Not a directory"),
         ("n" * 5000, "File name too long"),
