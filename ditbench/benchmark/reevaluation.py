@@ -7,7 +7,6 @@ from tempfile import TemporaryDirectory
 from typing import Unpack
 
 from ..errors import BadFile, BadValue
-from ..options import PlaceOptions, takes
 from ..records.facts import Measurement, SamplingFacts
 from ..records.files import WEIGHTS_FILE
 from ..records.record import Record, config_of
@@ -17,6 +16,7 @@ from ..runtime.environment import describe, find_device
 from ..runtime.progress import Diverged, ProgressCallback, Watch
 from ..storage.files import sha256_of
 from ..tracks.config import RunConfig
+from ..tracks.options import PlaceOptions, takes
 from .judge import Judge
 from .setup import Parts, load_denoiser, open_data, resolve
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
@@ -77,6 +78,11 @@ class Report(BaseModel):
             lines.append(f"| `{found.check}` | {found.status} | {_cell(found.expected)} | {_cell(found.seen)} |")
         lines += [f"\n**{fault.checks}**: {_cell(fault.mend)}" for fault in self.faults]
         return "\n".join(lines) + "\n"
+
+
+def unfinished(target: Path) -> Path:
+    """Where a report lies while checks are made."""
+    return target.with_suffix(".unfinished")
 
 
 def _fault(alike: list[Finding]) -> Fault:
