@@ -19,13 +19,13 @@ from .executors.slurm_queue import refuse_queued
 from .executors.trackers import start
 from .leaderboard.build import write_run_tables
 from .metrics.weights import has_weights, require_weights
-from .options import CampaignOptions, EngineOptions, RunOptions, only, takes
 from .records.facts import Environment
 from .records.record import Record, read_runs
 from .registry import Registry, pick
 from .storage.claims import refuse_held
 from .storage.files import Unwritable, exists, make_writable
 from .tracks.config import RunConfig
+from .tracks.options import CampaignOptions, EngineOptions, RunOptions, only, takes
 from .tracks.plan import find_dataset, make_plan
 from .tracks.settings import check_options
 

@@ -30,7 +30,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 _PLUSSED = re.compile(_NAME.pattern + r"\+*")  # samplers: dpm-solver++
 _SIZE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]*")
 _REFERENCES = ("build", "convert_reference", "native", "load", "make", "sample", "times", "measure")  # fields
-_REFERENCE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+_REFERENCE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 
 
 def load(reference: ObjectReference) -> Callable[..., Any]:

@@ -62,6 +62,7 @@ class PluginSource:
     too_new: str = ""  # what it asks of ditbench that this version is not
     unmet: tuple[str, ...] = ()  # other requirements of its distribution that this environment does not meet
     unreadable: str = ""  # why what its installer wrote can't be read
+    apart: bool = False  # whether its module is imported in a process of its own
 
 
 @dataclass(frozen=True)
@@ -220,7 +221,7 @@ def _source(name: str, value: str, dist: Distribution) -> PluginSource:
     too_new = unmet.pop("ditbench", "")
     place, others = _place(dist), tuple(unmet.values())
     about = (name, _name(dist), _version(dist), entry_point.load, entry_point.module)
-    return PluginSource(*about, place, too_new, others)
+    return PluginSource(*about, place, too_new, others, apart=True)
 
 
 def _unreadable(name: str, dist: Distribution, why: str) -> PluginSource:

@@ -1,9 +1,10 @@
 """Everything installed, by kind and name, and what went wrong while loading it.
 
-Entry points of group ``ditbench`` are loaded one at a time: a plugin that raises, registers a wrong type
-or claims a taken name becomes a `Plugin` with a fault and contributes nothing; the others go on. (pluggy's
-own loader stops at the first error and hides the second of two equal names.) The order is the same
-everywhere, built-ins first and then by distribution name, and who comes first keeps a name.
+Entry points of group ``ditbench`` are loaded one at a time, each in a process of its own, which answers with its
+components as data: see `asking.py`. A plugin that dies, raises, registers a wrong type or claims a taken name becomes a
+`Plugin` with a fault and contributes nothing; the others go on. (pluggy's own loader stops at the first error and hides
+the second of two equal names.) The order is the same everywhere, built-ins first and then by distribution name, and who
+comes first keeps a name.
 """
 
 from __future__ import annotations
@@ -12,14 +13,17 @@ import hashlib
 import importlib.util
 import inspect
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
 import pluggy
 
 from . import hookspecs
+from .asking import Asked, Died, Stalled, as_data, described, in_turn, side_by_side
 from .components import (
     Architecture,
     Dataset,
@@ -35,7 +39,7 @@ from .components import (
     references,
 )
 from .discovery import GROUP, PluginSource, installed_sources
-from .errors import BadValue, DitbenchError, PluginFault, UnknownName, one_line
+from .errors import BadValue, DitbenchError, PluginFault, UnknownName
 
 _HOOKS: Mapping[str, type] = {  # hook -> what it must return
     "ditbench_architectures": Architecture,
@@ -48,15 +52,25 @@ _HOOKS: Mapping[str, type] = {  # hook -> what it must return
     "ditbench_executors": Executor,
 }
 _Item = TypeVar("_Item")
+_Found = list[tuple[str, str, Any]]  # hook, name, component: what a plugin registers
+_Place = tuple[str, ...]  # what tells a plugin from any other
 
-Trouble = Literal["", "unreadable", "too new", "broken at import", "misregistered", "name taken"]
+SECONDS = 60.0  # in which a plugin's module must be imported and have answered
+SECONDS_LATE = 600.0  # in which all that it imports later must be: libraries, too
+
+Trouble = Literal[
+    "", "unreadable", "too new", "broken at import", "died at import", "stuck at import", "misregistered", "name taken"
+]
 WAY_OUT: Mapping[Trouble, str] = {
     "unreadable": "remove {place}, and pip install --force-reinstall {distribution} if it is wanted",
     "too new": "pip install --upgrade ditbench, or install a version of {distribution} that was made for this one",
     "broken at import": "python -c 'import {module}' shows the traceback; mend it, or pip uninstall {distribution}",
+    "died at import": "python -X faulthandler -c 'import {module}' may show where; mend it, or remove {distribution}",
+    "stuck at import": "python -X importtime -c 'import {module}' may show where; mend it, or remove {distribution}",
     "misregistered": "mend the hook in {module}: @ditbench.hookimpl, returning records of its kind, each name once",
     "name taken": "uninstall one of the two, or name the one to load in DITBENCH_PLUGINS",
 }
+_Answer = tuple[Trouble, str, _Found]  # what a plugin registers; or the trouble with it, and the fault in a line
 
 
 @dataclass(frozen=True)
@@ -92,14 +106,13 @@ class Registry:
     def __init__(self, sources: Iterable[PluginSource], strict: bool = False) -> None:
         """`strict` turns the first faulty plugin into a `PluginFault`."""
         self._items: dict[str, dict[str, tuple[Any, Plugin]]] = {hook: {} for hook in _HOOKS}
-        self._manager = pluggy.PluginManager(GROUP)
-        self._manager.add_hookspecs(hookspecs)
         self.plugins: list[Plugin] = []
-        for source in sources:
-            plugin = self._add(source)
-            self.plugins.append(plugin)
-            if strict and plugin.fault:
-                raise PluginFault(f"{plugin.label}: {plugin.fault} (fatal because of `strict`)")
+        with _asked(sources) as answers:
+            for source, answer in answers:
+                plugin = self._add(source, answer)
+                self.plugins.append(plugin)
+                if strict and plugin.fault:
+                    raise PluginFault(f"{plugin.label}: {plugin.fault} (fatal because of `strict`)")
 
     @classmethod
     def installed(cls, strict: bool = False) -> Registry:
@@ -143,13 +156,22 @@ class Registry:
         """The plugins that were left out."""
         return [plugin for plugin in self.plugins if plugin.fault]
 
-    def unloadable(self, plugin: Plugin) -> list[str]:
-        """What the components of a plugin name and can't be imported, a line each. Imports all of it, torch with it."""
-        found = []
-        for hook, items in self._items.items():
-            for name in (name for name, (_, owner) in items.items() if owner is plugin):
-                found += [f"{_kind(hook)} {name}: {fault}" for fault in _late_faults(items[name][0])]
-        return found
+    def unloadable(self) -> list[list[str]]:
+        """For each plugin: what its components name and can't be imported, a line each.
+
+        All of it is imported in a process of its own, torch with it, unless that is here before.
+        """
+        starts = (partial(Asked, _late_faults, self._own(plugin), seconds=SECONDS_LATE) for plugin in self.plugins)
+        return [_told(plugin, lines) for plugin, lines in zip(self.plugins, in_turn(starts, _lines_of), strict=True)]
+
+    def _own(self, plugin: Plugin) -> list[tuple[str, object]]:
+        """A plugin's components, as messages name them; of our own none, which all load."""
+        return [
+            (f"{_kind(hook)} {name}", item)
+            for hook, items in self._items.items()
+            for name, (item, owner) in items.items()
+            if owner is plugin and plugin.module
+        ]
 
     def provider(self, architecture: str) -> Plugin:
         """The plugin that registered an architecture."""
@@ -171,52 +193,119 @@ class Registry:
     def _named(self, hook: str) -> dict[str, Any]:
         return {name: item for name, (item, _) in self._items[hook].items()}
 
-    def _add(self, source: PluginSource) -> Plugin:
-        """Load one plugin; all of its components come in, or none."""
+    def _add(self, source: PluginSource, answer: _Answer) -> Plugin:
+        """One plugin; all of its components come in, or none."""
         about = (source.name, source.distribution, source.version, source.module)
-        trouble: Trouble = "unreadable"
-        try:
-            if source.unreadable:
-                raise PluginFault(source.unreadable)
-            trouble = "too new"
-            if source.too_new:
-                raise PluginFault(f"it needs {source.too_new}")
-            trouble = "broken at import"
-            module = source.load()
-            trouble = "misregistered"
-            found = self._collect(module, source)
-            trouble = "name taken"
-            self._refuse_taken(found)
-        except (Exception, SystemExit) as error:
-            return Plugin(*about, (), source.place, source.unmet, _described(error), trouble)
+        trouble, fault, found = answer
+        if not trouble and (taken := self._taken(found)):
+            trouble, fault = "name taken", taken
+        if trouble:
+            return Plugin(*about, (), source.place, source.unmet, fault, trouble)
         plugin = Plugin(*about, tuple(f"{_kind(hook)} {name}" for hook, name, _ in found), source.place, source.unmet)
         for hook, name, item in found:
             self._items[hook][name] = (item, plugin)
         return plugin
 
-    def _collect(self, module: object, source: PluginSource) -> list[tuple[str, str, Any]]:
-        """(hook, name, component) of everything that a plugin registers, type-checked."""
-        if not any(hasattr(member, "ditbench_impl") for _, member in inspect.getmembers(module)):
-            raise PluginFault("it implements no ditbench hook (is @ditbench.hookimpl missing?)")
-        name = self._manager.register(module, f"{source.distribution}:{source.name}")
-        if name is None:
-            raise PluginFault("it is blocked")
-        found = []
-        for caller in self._manager.get_hookcallers(module) or []:
-            if not caller.has_spec():
-                raise PluginFault(f"ditbench has no hook {caller.name!r}; hooks: {', '.join(_HOOKS)}")
-            for impl in caller.get_hookimpls():
-                if impl.plugin is module:
-                    items = cast(Iterable[object], impl.function())
-                    found += [(caller.name, *_checked(caller.name, item)) for item in items]
-        _refuse_twice(found)
-        return found
-
-    def _refuse_taken(self, found: Iterable[tuple[str, str, Any]]) -> None:
+    def _taken(self, found: _Found) -> str:
         for hook, name, _ in found:
             if name in self._items[hook]:
                 owner = self._items[hook][name][1]
-                raise PluginFault(f"the {_kind(hook)} {name!r} already belongs to {owner.label}")
+                return f"the {_kind(hook)} {name!r} already belongs to {owner.label}"
+        return ""
+
+
+_heard: dict[_Place, _Found] = {}  # what plugins have answered
+
+
+def heard() -> dict[_Place, _Found]:
+    """What plugins have answered in this process; for one that it starts, to `remember`."""
+    return dict(_heard)
+
+
+def remember(answers: Mapping[_Place, _Found]) -> None:
+    """Ask these plugins no more: a process asks each once, as Python imports a module once, and so do its children."""
+    _heard.update(answers)
+
+
+@contextmanager
+def _asked(sources: Iterable[PluginSource]) -> Iterator[Iterator[tuple[PluginSource, _Answer]]]:
+    """Each plugin with its answer, in their order. All that must be asked are asked side by side."""
+    known = list(sources)
+    asked = [source for source in known if _must_be_asked(source)]
+    with side_by_side(Asked(_load, source, seconds=SECONDS) for source in asked) as questions:
+        waiting = dict(zip(map(_place, asked), questions, strict=True))
+        yield ((source, _answer_of(source, waiting)) for source in known)
+
+
+def _must_be_asked(source: PluginSource) -> bool:
+    return source.apart and not source.unreadable and not source.too_new and _place(source) not in _heard
+
+
+def _place(source: PluginSource) -> _Place:
+    return source.name, source.distribution, source.version, source.module, source.place
+
+
+def _answer_of(source: PluginSource, asked: Mapping[_Place, Asked]) -> _Answer:
+    if source.unreadable:
+        return "unreadable", source.unreadable, []
+    if source.too_new:
+        return "too new", f"it needs {source.too_new}", []
+    if not source.apart:
+        return _load(source)
+    place = _place(source)
+    if place not in _heard:
+        try:
+            trouble, fault, found = asked[place].answer()
+            found = [(hook, *_checked(hook, item)) for hook, _, item in found]
+        except Died as error:
+            return "died at import", str(error), []
+        except Stalled as error:
+            return "stuck at import", str(error), []
+        except Exception as error:  # records that are not what they should be
+            return "misregistered", described(error), []
+        if trouble:
+            return trouble, fault, []
+        _heard[place] = found
+    return "", "", _heard[place]
+
+
+def _load(source: PluginSource) -> _Answer:
+    """A plugin's answer in the process that imports it."""
+    trouble: Trouble = "broken at import"
+    try:
+        module = source.load()
+        trouble = "misregistered"
+        found = _collect(module, source)
+        return "", "", [_portable(*of) for of in found] if source.apart else found
+    except BaseException as error:
+        if not (source.apart or isinstance(error, Exception | SystemExit)):  # Ctrl-C is ours
+            raise
+        return trouble, described(error), []
+
+
+def _collect(module: object, source: PluginSource) -> _Found:
+    """Everything that a plugin registers, type-checked."""
+    if not any(hasattr(member, "ditbench_impl") for _, member in inspect.getmembers(module)):
+        raise PluginFault("it implements no ditbench hook (is @ditbench.hookimpl missing?)")
+    manager = pluggy.PluginManager(GROUP)
+    manager.add_hookspecs(hookspecs)
+    manager.register(module, source.name)
+    found: _Found = []
+    for caller in manager.get_hookcallers(module) or []:
+        if not caller.has_spec():
+            raise PluginFault(f"ditbench has no hook {caller.name!r}; hooks: {', '.join(_HOOKS)}")
+        for impl in caller.get_hookimpls():
+            items = cast(Iterable[object], impl.function())
+            found += [(caller.name, *_checked(caller.name, item)) for item in items]
+    _refuse_twice(found)
+    return found
+
+
+def _portable(hook: str, name: str, item: object) -> tuple[str, str, Any]:
+    try:
+        return hook, name, as_data(item)
+    except (PluginFault, BadValue) as fault:
+        raise PluginFault(f"the {_kind(hook)} {name!r}: {fault}") from None
 
 
 def pick(kind: str, name: str, known: Mapping[str, _Item]) -> _Item:
@@ -244,13 +333,27 @@ def _refuse_twice(found: Sequence[tuple[str, str, Any]]) -> None:
             raise PluginFault(f"it registers the {_kind(hook)} {name!r} twice")
 
 
-def _late_faults(component: object) -> list[str]:
+def _lines_of(asked: Asked) -> list[str] | PluginFault:
+    try:
+        return cast(list[str], asked.answer())
+    except PluginFault as fault:
+        return fault
+
+
+def _told(plugin: Plugin, lines: list[str] | PluginFault) -> list[str]:
+    if isinstance(lines, PluginFault):
+        return [f"{plugin.label}, while all that its components name is imported: {lines}"]
+    return lines
+
+
+def _late_faults(components: Iterable[tuple[str, object]]) -> list[str]:
     faults: dict[str, None] = {}
-    for reference in references(component).values():
-        try:
-            load(reference)
-        except DitbenchError as fault:
-            faults[str(fault)] = None
+    for called, component in components:
+        for reference in references(component).values():
+            try:
+                load(reference)
+            except DitbenchError as fault:
+                faults[f"{called}: {fault}"] = None
     return list(faults)
 
 
@@ -265,11 +368,6 @@ def _checked(hook: str, item: object) -> tuple[str, Any]:
     if isinstance(item, Path):
         return item.stem, item
     return item.name, item  # type: ignore[attr-defined]
-
-
-def _described(error: BaseException) -> str:
-    text = one_line(error) or "no message"
-    return text if isinstance(error, PluginFault) else f"{type(error).__name__}: {text}"
 
 
 def select(registry: Registry, text: str, default_size: str = "") -> Selection:

@@ -1,11 +1,16 @@
 """Plugins come in by entry point; a faulty one is named and leaves the others working."""
 
 import hashlib
+import math
+import sys
 
 import pytest
 
+from ditbench import registry as registry_module
 from ditbench.errors import PluginFault, UnknownName
+from ditbench.executors.jobs import PRELOAD
 from ditbench.registry import Registry, pick
+from ditbench.runtime.processes import answer_of
 
 GOOD = """
 import ditbench
@@ -40,6 +45,17 @@ def test_reference_plugins_are_found_by_entry_point():
         ("import ditbench\n@ditbench.hookimpl\ndef ditbench_networks(): return []", "no hook 'ditbench_networks'"),
         (GOOD.format(name="../up"), "be the name of this architecture"),
         (GOOD.format(name="dit"), "already belongs to plugin 'dit' of ditbench-dit"),
+        ("raise KeyboardInterrupt", "KeyboardInterrupt: no message"),
+        ("import os; os._exit(0)", "its process ended with exit code 0 before it had answered"),
+        (
+            "import faulthandler, os; faulthandler.disable(); os.kill(os.getpid(), 11)",
+            "killed by SIGSEGV before it had answered",
+        ),
+        (
+            GOOD.format(name="mine").replace('"nowhere:net"', "lambda spec: None"),
+            "the architecture 'mine': 'broken:ditbench_architectures.<locals>.<lambda>' does not lead to what",
+        ),
+        (GOOD.format(name="mine").replace("{}", "{'width': 1j}"), "it answers with a builtins.complex, and may with"),
     ],
 )
 def test_a_faulty_plugin_is_named_and_leaves_the_others(install, source, message):
@@ -52,6 +68,46 @@ def test_a_faulty_plugin_is_named_and_leaves_the_others(install, source, message
     assert {"dit", "fine"} <= registry.architectures.keys()
     with pytest.raises(PluginFault, match="plugin 'broken' of ditbench-x-broken"):
         Registry.installed(strict=True)
+
+
+@pytest.mark.parametrize(
+    ("source", "trouble"),
+    [
+        ("import os; os._exit(0)", "died at import"),
+        ("import time; time.sleep(60)", "stuck at import"),
+        ("raise SystemExit", "broken at import"),
+        ("class Odd(BaseException): ...\nraise Odd", "broken at import"),
+    ],
+)
+def test_each_way_not_to_answer_has_its_own_way_out(install, monkeypatch, source, trouble):
+    monkeypatch.setattr(registry_module, "SECONDS", 1.0 if "sleep" in source else 60.0)
+    install("ditbench-x-broken", "broken", source)
+    (plugin,) = Registry.installed().faults
+    assert plugin.trouble == trouble and "broken" in plugin.way_out
+
+
+CHANGING = "import math, sys; math.pi = 3; sys.path.clear(); sys.setrecursionlimit(99)\n"
+
+
+def test_a_plugin_changes_nothing_where_it_is_registered(install):
+    install("ditbench-x-changing", "changing", CHANGING + GOOD.format(name="mine").replace('"nowhere:net"', "math.sin"))
+    before = math.pi, list(sys.path), sys.getrecursionlimit()
+    assert Registry.installed().architectures["mine"].build == "math:sin"
+    assert (math.pi, sys.path, sys.getrecursionlimit()) == before and "changing" not in sys.modules
+
+
+COUNTING = "open(__file__ + '.imports', 'a').write('x')\n"
+
+
+def _serve_names(outbox, task):
+    outbox.send(sorted(Registry.installed().architectures))
+
+
+def test_a_plugin_is_asked_once_by_a_process_and_what_it_starts(install, tmp_path):
+    install("ditbench-counted", "counted", COUNTING + GOOD.format(name="mine"))
+    assert "mine" in Registry.installed().architectures and "mine" in Registry.installed().architectures
+    assert "mine" in answer_of(_serve_names, None, preload=PRELOAD)
+    assert (tmp_path / "site" / "counted.py.imports").read_text() == "x"
 
 
 def test_of_two_plugins_with_one_name_the_second_is_refused_whole(install):

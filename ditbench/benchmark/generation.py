@@ -10,12 +10,12 @@ from ..datasets.image_sets import ImageSet
 from ..datasets.pixels import Bytes
 from ..errors import BadFile, BadValue
 from ..metrics.reference import ReferenceSource
-from ..options import RunOptions, takes
 from ..registry import Registry
 from ..runtime.progress import Diverged
 from ..sampling.samples import batches
 from ..storage.files import sha256_of
 from ..tracks.config import RunConfig
+from ..tracks.options import RunOptions, takes
 from ..tracks.plan import make_plan
 from .setup import drawing_of, load_denoiser, resolve
 

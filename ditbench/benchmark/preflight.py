@@ -1,15 +1,19 @@
-"""A whole plan opened and checked on this machine, before anything is spent."""
+"""A whole plan opened and checked on this machine, before anything is spent.
+
+This process computes the features of the real images that all runs are compared with, and says how many threads a run
+has. So no network of a plugin is built in it, nor is its module imported: each is checked in a process of its own.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
-from ..denoiser.bounds import without_memory
-from ..errors import BadValue, DitbenchError, PluginFault
+from ..errors import BadValue
 from ..records.facts import Environment
 from ..registry import Registry
 from ..runtime.environment import describe, find_device
@@ -17,7 +21,7 @@ from ..runtime.progress import ProgressCallback
 from ..tracks.config import RunConfig
 from ..tracks.deviation import Deviation
 from ..tracks.plan import find_dataset
-from ..training.fitting import Kept, check_fits
+from ..training.fitting import Kept, Question, all_needs, check_fits
 from .deviations import deviations, other_images
 from .making import make_components_of
 from .rehearsal import rehearse
@@ -47,8 +51,8 @@ def check(
     Raises a `DitbenchError` for all that would not do.
 
     What takes long (images to prepare, features of the real images) lands in the cache, so the runs find it there. A
-    network that breaks in any other way is left to its own run, which will fail for itself. This process keeps as many
-    threads as each of `parallel` runs at a time will have.
+    network that breaks, ends its process or never comes is left to its own run, which will fail for itself. This
+    process keeps as many threads as each of `parallel` runs at a time will have.
     """
     first = configs[0]
     device = find_device(first.device)
@@ -58,9 +62,9 @@ def check(
     for config in configs:
         make_components_of(config, registry)
     data = open_data(first, registry, report)
-    for config in configs:
-        parts = resolve(config, registry, data)
-        _check_network(config, parts, device, processes)
+    of_runs = [(config, resolve(config, registry, data)) for config in configs]
+    _check_networks({config.label: (config, parts) for config, parts in of_runs}, device, processes)
+    config, parts = of_runs[-1]
     scoring = parts.scoring
     networks = scoring.load_networks(device) if scoring else {}
     rehearse(config, parts, networks, scoring.read(networks, device, report) if scoring else {})
@@ -75,17 +79,21 @@ def check(
     )
 
 
-def _check_network(config: RunConfig, parts: Parts, device: torch.device, processes: int) -> None:
-    """`DitbenchError` if it can't be built, or can't fit. What breaks in any other way is left to its own run."""
-    recipe, share = config.recipe, math.ceil(config.recipe.batch_size / processes)
-    images = min(recipe.micro_batch or share, share)
-    try:
-        with without_memory(config.label):
-            denoiser = build(parts, config)
-            check_fits(config.label, denoiser, parts.spec, Kept(recipe.moments), images, device, gpus=processes)
-    except Exception as error:
-        if isinstance(error, DitbenchError) and not isinstance(error, PluginFault):
-            raise
+def _check_networks(of_runs: Mapping[str, tuple[RunConfig, Parts]], device: torch.device, processes: int) -> None:
+    """`DitbenchError` if one can't be built, or can't fit. What breaks in any other way is left to its own run.
+
+    The device is asked for its memory when all are counted: who has asked a GPU can't fork users of it.
+    """
+    found = dict(zip(of_runs, all_needs(_questions(of_runs.values())), strict=True))
+    for label, (config, _) in of_runs.items():
+        recipe, share = config.recipe, math.ceil(config.recipe.batch_size / processes)
+        if (needs := found[label]) is not None:
+            check_fits(label, needs, min(recipe.micro_batch or share, share), device, gpus=processes)
+
+
+def _questions(of_runs: Iterable[tuple[RunConfig, Parts]]) -> Iterator[Question]:
+    for config, parts in of_runs:
+        yield config.label, partial(build, parts, config), parts.spec, Kept(config.recipe.moments)
 
 
 def _check_processes(configs: Sequence[RunConfig], device: torch.device, processes: int) -> None:

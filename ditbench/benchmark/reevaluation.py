@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Unpack
 
 from ..errors import BadFile, BadValue
-from ..options import PlaceOptions, takes
 from ..records.files import WEIGHTS_FILE
 from ..records.record import Record, config_of
 from ..records.verification import Verification, check_by, re_evaluated
@@ -18,6 +17,7 @@ from ..runtime.progress import Diverged, ProgressCallback, Watch
 from ..sampling.samples import draw
 from ..storage.files import sha256_of, temporary_folder
 from ..tracks.config import RunConfig
+from ..tracks.options import PlaceOptions, takes
 from .judge import Judge
 from .setup import Parts, drawing_of, load_denoiser, open_data, resolve
 

@@ -53,16 +53,18 @@ def _in_its_own_process(name: str, size: str) -> Report:
 
     `BadValue` for a network that no machine holds, or where there is no room for the report.
     """
-    from ..denoiser.conformance.findings import Finding, Report
+    from ..denoiser.conformance.findings import Finding, Report, unfinished
     from ..storage.files import temporary_folder
 
     with temporary_folder() as folder:
         target = folder / "report.json"
         command = [sys.executable, "-P", "-m", "ditbench.denoiser.conformance.suite", name, size, str(target)]
         done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
-        text = target.read_text(encoding="utf-8") if target.exists() else ""
+        whole = target.exists()
+        found = target if whole else unfinished(target)
+        text = found.read_text(encoding="utf-8") if found.exists() else ""
     report = Report.model_validate_json(text) if text else Report(label=name, spec="its own input", findings=[])
-    if done.returncode == 0:
+    if done.returncode == 0 and whole:
         return report
     last = (done.stderr.strip().splitlines() or [""])[-1]
     kind, _, why = last.partition(": ")
@@ -72,7 +74,8 @@ def _in_its_own_process(name: str, size: str) -> Report:
         check="survives",
         status="failed",
         expected="a process that lives to tell what it found",
-        seen=f"it ended with code {done.returncode}. {brief(one_line(last))}".strip(),
+        seen=f"it ended with code {done.returncode}{'' if whole else ' before all checks were made'}. "
+        f"{brief(one_line(last))}".strip(),
         mend="build the network and run one forward pass in Python, under `python -X faulthandler`",
     )
     return report.and_(died)

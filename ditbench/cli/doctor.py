@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,7 +12,7 @@ from .options import AsJson
 from .output import Commands, apart, tell_json
 
 if TYPE_CHECKING:
-    from ..registry import Plugin, Registry
+    from ..registry import Plugin
 
 plugins_app = Commands(invoke_without_command=True, help="Show installed plugins and what is wrong with them.")
 app.add_typer(plugins_app, name="plugins")
@@ -45,9 +46,12 @@ def doctor(as_json: AsJson = False) -> None:
     from ..registry import Registry
 
     registry, others = Registry.installed(), left_out()
+    with suppress(ImportError, OSError):  # of torch, where who needs it is told below
+        from ..runtime import environment  # noqa: F401  (torch, once: plugins' parts are tried in forks of this process)
     known = {plugin.place for plugin in registry.faults}
     strays = [vars(stray) for stray in damaged() if stray.place not in known]
-    rows = [_examined(registry, plugin) for plugin in registry.plugins]
+    pairs = zip(registry.plugins, registry.unloadable(), strict=True)
+    rows = [{**_row(plugin), "from": plugin.place, "unloadable": lines} for plugin, lines in pairs]
     late = [line for row in rows for line in row["unloadable"]]
     if as_json:
         tell_json({"plugins": rows, "not loaded": others, "damaged": strays})
@@ -80,12 +84,6 @@ def _row(plugin: Plugin) -> dict[str, Any]:
         "unmet": list(plugin.unmet),
         "provides": list(plugin.provides),
     }
-
-
-def _examined(registry: Registry, plugin: Plugin) -> dict[str, Any]:
-    """A row, with what others' plugins name that can't be imported."""
-    late = registry.unloadable(plugin) if plugin.module else []  # our own has none
-    return {**_row(plugin), "from": plugin.place, "unloadable": late}
 
 
 def _advise(plugins: list[Plugin], others: list[str]) -> None:

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
     from ..benchmark.evaluation import StageCallback
-    from ..options import RunOptions
     from ..records.evaluation import Evaluation
     from ..records.facts import Measurement
+    from ..tracks.options import RunOptions
 
 
 @app.command(epilog="Example: ditbench evaluate SAMPLES.npz --reference REAL.npz")
@@ -49,7 +49,7 @@ def evaluate(
     out: Annotated[Path, typer.Option(help="Folder for the record.")] = Path("evaluations"),
 ) -> None:
     """Measure FID, KID, IS, precision and recall of generated images against real ones."""
-    from ..records.evaluation import write_evaluation
+    from ..records.evaluation import Evaluation, write_evaluation
     from ..registry import pick
     from ..storage.files import make_writable
     from ..tracks.plan import check_device
@@ -70,12 +70,13 @@ def evaluate(
     make_writable(out)
     place = out.absolute()  # a plugin may change the working directory
 
+    from ..asking import ask_of
     from ..benchmark.evaluation import EvaluationRequest
     from ..benchmark.evaluation import evaluate as score
     from ..benchmark.generation import Checkpoint, open_checkpoint
     from ..datasets.image_sets import open_images
 
-    if architecture:
+    def measure() -> Evaluation:
         of: RunOptions = {
             "samples": count,
             "device": device,
@@ -84,24 +85,31 @@ def evaluate(
             "ruleset": ruleset,
             "offline": offline,
         }
-        asked = open_checkpoint(samples, architecture, track, registry, seed, **of)
+        asked = (
+            open_checkpoint(samples, architecture, track, registry, seed, **of)
+            if architecture
+            else Checkpoint(open_images(samples), {}, reference)
+        )
+        request = EvaluationRequest(
+            samples=asked.images,
+            generated=asked.how,
+            reference=asked.reference,
+            extractor=extractor,
+            metrics=chosen,
+            device=device,
+            weights=weights,
+            floors=floor,
+            allow_jpeg=allow_jpeg,
+            batch_size=batch_size,
+            offline=offline,
+        )
+        with _progress(console) as report:
+            return score(request, registry, report)
+
+    if architecture:
+        found = Evaluation.model_validate_json(ask_of(architecture, lambda: measure().model_dump_json()))
     else:
-        asked = Checkpoint(open_images(samples), {}, reference)
-    request = EvaluationRequest(
-        samples=asked.images,
-        generated=asked.how,
-        reference=asked.reference,
-        extractor=extractor,
-        metrics=chosen,
-        device=device,
-        weights=weights,
-        floors=floor,
-        allow_jpeg=allow_jpeg,
-        batch_size=batch_size,
-        offline=offline,
-    )
-    with _progress(console) as report:
-        found = score(request, registry, report)
+        found = measure()
     _show(console, found)  # first: a disk that has become full loses no number
     path = write_evaluation(found, place)
     tell(f"Record in {out / path.name}")

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 import typer
 
 from ..errors import BadValue
-from ..options import About, CampaignOptions, PlaceOptions, described
+from ..tracks.options import About, CampaignOptions, PlaceOptions, described
 from .output import apart
 
 
@@ -153,7 +153,7 @@ def offers(
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command of ``**options`` the flags of these options, of all if none is named; `hints` end their texts.
 
-    It gets them read, by the names that Python has; see `ditbench.options`.
+    It gets them read, by the names that Python has; see `ditbench.tracks.options`.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import BadValue
-from ..options import CampaignOptions, RunOptions, only
+from ..tracks.options import CampaignOptions, RunOptions, only
 from .app import app, installed, show
 from .options import AsJson, Plugins, Seeds, TrackName, as_flags, offers, parse_seeds
 from .output import tell, tell_json, warn

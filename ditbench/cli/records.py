@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Unpack
 import typer
 
 from ..errors import BadFile, BadValue
-from ..options import PlaceOptions
+from ..tracks.options import PlaceOptions
 from .app import EXIT_FAILED, app, fetch_weights, installed
 from .options import AsJson, offers
 from .output import Commands, tell, tell_json
@@ -96,11 +96,13 @@ def _counter() -> Callable[[Selection, DenoiserSpec], Cost]:
     found: dict[tuple[str, DenoiserSpec], Cost] = {}
 
     def count(selection: Selection, spec: DenoiserSpec) -> Cost:
+        from ..asking import ask_of
         from ..denoiser.cost import cost_of_selection
+        from ..records.facts import Cost
 
         key = (selection.label, spec)
         if key not in found:
-            found[key] = cost_of_selection(selection, spec)
+            found[key] = ask_of(selection.label, cost_of_selection, selection, spec, kinds=(Cost,))
         return found[key]
 
     return count

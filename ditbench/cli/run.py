@@ -9,7 +9,7 @@ import typer
 
 from ..builtins import REFERENCE_ARCHITECTURES
 from ..errors import NoRecordsYet, NoTables
-from ..options import CampaignOptions
+from ..tracks.options import CampaignOptions
 from .app import EXIT_FAILED, EXIT_INTERRUPTED, app
 from .options import Plugins, Seeds, TrackName, as_flags, offers, parse_seeds
 from .output import tell, warn

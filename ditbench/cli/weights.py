@@ -51,11 +51,11 @@ def import_(
     learn_variance: LearnVariance = None,
 ) -> None:
     """Turn a published checkpoint into weights of ours; every tensor must be there, in its shape."""
-    from ..denoiser.pretrained import import_checkpoint
+    from ..denoiser.pretrained import import_apart
     from ..registry import select
 
     selection = select(installed(), architecture)
     spec = selection.spec(spec_changes(resolution, channels, classes, space, learn_variance))
-    done = import_checkpoint(selection, spec, checkpoint, out, weights)
+    done = import_apart(selection, spec, checkpoint, out, weights)
     stated = f"{done.weights} weights" if done.weights != "unstated" else "weights (EMA or raw: the file does not say)"
     tell(f"{selection.label}: {done.parameters:,} numbers, {stated} -> {out}")

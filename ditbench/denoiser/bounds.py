@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+import torch.fx.experimental.symbolic_shapes  # what is built on the meta device needs it: loaded once, before forks
 from torch import nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 

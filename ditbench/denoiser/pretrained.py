@@ -12,13 +12,14 @@ import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from ..asking import ask_of
 from ..components import DenoiserSpec, Selection, load
 from ..errors import BadFile, BadValue, one_line
 from ..storage.files import check_target, exists, is_taken, make_writable, sha256_of, write_atomically
@@ -110,6 +111,19 @@ def import_checkpoint(
     make_writable(out.parent)
     write_atomically(out, lambda temporary: save_file(tensors, temporary, metadata))
     return Imported(stated, sum(tensor.numel() for tensor in tensors.values()))
+
+
+def import_apart(
+    selection: Selection, spec: DenoiserSpec, checkpoint: Path, out: Path, weights: WeightsChoice | None = None
+) -> Imported:
+    """The same in a process of its own; where the plugin's code breaks or ends that, a `PluginFault` says so."""
+    about = (selection, spec, checkpoint, out, weights)
+    return cast(Imported, ask_of(selection.label, _import_in_a_fork, *about, kinds=(Imported,)))
+
+
+def _import_in_a_fork(*about: Any) -> Imported:
+    torch.set_num_threads(1)  # a fork has no other, and would wait for them
+    return import_checkpoint(*about)
 
 
 def read_published(path: Path, weights: WeightsChoice | None = None) -> tuple[dict[str, Tensor], str]:

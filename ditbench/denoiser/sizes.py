@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import torch
+
+from ..asking import ask_of
 from ..components import DenoiserSpec, Selection
-from ..errors import BadValue
+from ..errors import BadValue, PluginFault
 from ..records.facts import Cost
 from ..registry import Registry, pick, select
 from .cost import cost_of_selection
@@ -54,22 +57,38 @@ class Unfit:
         return {"size": self.label, "reason": self.reason}
 
 
-def count_sizes(registry: Registry, text: str, changes: Mapping[str, Any] | None = None) -> Iterator[Size | Unfit]:
+def count_sizes(registry: Registry, text: str, changes: Mapping[str, Any] | None = None) -> list[Size | Unfit]:
     """The sizes that ``name[:size][+option=value]...`` stands for: all of the architecture if it names none.
 
     `changes` are fields of the input that differ from what a size was made for. A size that was named must fit
-    them, or `BadValue` says why; of all sizes some may be `Unfit`.
+    them, or `BadValue` says why; of all sizes some may be `Unfit`. They are built in a process of their own: where a
+    plugin's code breaks, or ends that, `PluginFault` says so of a size that was named, and of all one row.
     """
     name, plus, options = text.strip().partition("+")
-    if ":" in name:
-        yield _count(select(registry, text), changes)
-        return
-    for size in pick("architecture", name, registry.architectures).sizes:
-        selection = select(registry, f"{name}:{size}{plus}{options}")
-        try:
-            yield _count(selection, changes)
-        except BadValue as reason:
-            yield Unfit(selection.label, str(reason))
+    named = ":" in name
+    sizes = () if named else pick("architecture", name, registry.architectures).sizes
+    texts = [text] if named else [f"{name}:{size}{plus}{options}" for size in sizes]
+    selections = [select(registry, one) for one in texts]
+    try:
+        return list(ask_of(text, _count_all, selections, changes, named, kinds=(Size, Unfit, Cost)))
+    except PluginFault as fault:
+        if named:
+            raise
+        return [Unfit(text, str(fault))]
+
+
+def _count_all(selections: Sequence[Selection], changes: Mapping[str, Any] | None, named: bool) -> list[Size | Unfit]:
+    torch.set_num_threads(1)  # a fork has no other, and would wait for them
+    if named:
+        return [_count(selection, changes) for selection in selections]
+    return [_count_if_fit(selection, changes) for selection in selections]
+
+
+def _count_if_fit(selection: Selection, changes: Mapping[str, Any] | None) -> Size | Unfit:
+    try:
+        return _count(selection, changes)
+    except BadValue as reason:
+        return Unfit(selection.label, str(reason))
 
 
 def _count(selection: Selection, changes: Mapping[str, Any] | None) -> Size:

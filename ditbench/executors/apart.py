@@ -162,7 +162,7 @@ def teller(outbox: Connection) -> ProgressCallback:
     return report
 
 
-def heard(inbox: Connection, report: ProgressCallback) -> bool:
+def pass_on(inbox: Connection, report: ProgressCallback) -> bool:
     """Pass on what has been said; whether there may be more. What is no progress is passed over."""
     while inbox.poll():
         try:
@@ -182,7 +182,7 @@ def _listen(process: BaseProcess, inbox: Connection, watch: Watch) -> None:
     while True:
         wait([process.sentinel, inbox], _LOOK)
         ended = not process.is_alive()  # asked first, so that all it said is in the pipe
-        if not heard(inbox, watch.report) or ended:
+        if not pass_on(inbox, watch.report) or ended:
             return
         if watch.should_stop() and process.pid is not None and time.monotonic() - asked > 1:
             os.kill(process.pid, signal.SIGINT)

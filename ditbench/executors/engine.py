@@ -28,7 +28,7 @@ LARGEST = 1_000_000  # of an executor's numbers: minutes, GPUs, cores, GB
 
 @dataclass(frozen=True)
 class Wishes:
-    """What a command asks of its executor, beside the runs: its folder, and `ditbench.options.EngineOptions`."""
+    """What a command asks of its executor, beside the runs: its folder, and `ditbench.tracks.options.EngineOptions`."""
 
     folder: Path  # of the track's runs: <out>/<track>
     processes: int = 1

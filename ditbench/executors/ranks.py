@@ -33,7 +33,7 @@ from ..registry import Registry
 from ..runtime.distributed import World
 from ..runtime.processes import begin, stop_on_signals
 from ..runtime.progress import Diverged, Interrupted, Watch
-from .apart import FILE, Failed, Outcome, found_in, heard, outcome_of, tell, teller
+from .apart import FILE, Failed, Outcome, found_in, outcome_of, pass_on, tell, teller
 from .jobs import LOG_FILE, PRELOAD, RESTARTS, Hands, Job
 from .local import redirect_output
 from .rendezvous import Seat
@@ -98,7 +98,7 @@ def _relaying(inbox: Connection, watch: Watch) -> Iterator[None]:
 
     def relay() -> None:
         while not over.wait(_LOOK):
-            heard(inbox, watch.report)
+            pass_on(inbox, watch.report)
             try:
                 watch.should_stop()
             except RunBusy as error:
@@ -113,7 +113,7 @@ def _relaying(inbox: Connection, watch: Watch) -> Iterator[None]:
     finally:
         over.set()
         thread.join()
-        heard(inbox, watch.report)
+        pass_on(inbox, watch.report)
         if lost:
             raise lost[0]
 

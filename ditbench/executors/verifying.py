@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Unpack
 
 from ..errors import DitbenchError
-from ..options import PlaceOptions
 from ..records.record import Record
 from ..records.verification import Verification
 from ..registry import Registry
 from ..runtime.processes import answer_of, end_with_parent
+from ..tracks.options import PlaceOptions
 from .apart import Failed, Killed, apart
 from .jobs import PRELOAD
 

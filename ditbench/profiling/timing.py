@@ -6,21 +6,20 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from ..components import DenoiserSpec, Selection
-from ..denoiser.bounds import without_memory
 from ..denoiser.cost import cost_of_selection
 from ..denoiser.interface import example_batch, loss_of, perturb
-from ..errors import DitbenchError
 from ..records.profile import How, Phase, Profile, Setup, Turn
 from ..runtime.environment import describe, find_device
 from ..runtime.memory import device_used, peak_memory, reset_peak, resident
 from ..runtime.precision import Clock, CompileWatch, Precision, autocast, products, resolve
 from ..tracks.architecture import ArchitectureFacts
-from ..training.fitting import Kept, check_fits
+from ..training.fitting import Kept, all_needs, check_fits
 from .energy import Joules, energy_counter
 from .hardware import VERSION, dense_peak
 
@@ -79,17 +78,15 @@ def _build(selection: Selection, setup: Setup) -> nn.Module:
 def check(selections: Sequence[Selection], specs: Sequence[DenoiserSpec], how: How) -> tuple[str, Precision]:
     """Find device and precision, and build every network for its input; `DitbenchError` says what can't be.
 
-    A network that breaks in any other way is left to its own process, which will fail for itself.
+    A network that breaks in any other way is left to its own process, which will fail for itself, as it is checked in
+    one of its own.
     """
     found = find_device(how.device)
-    for selection, spec in zip(selections, specs, strict=True):
-        try:
-            with without_memory(selection.label):
-                check_fits(selection.label, selection.build(spec), spec, _KEPT, how.batch_size, found, remedy=_SMALLER)
-        except DitbenchError:
-            raise
-        except Exception:
-            continue
+    pairs = list(zip(selections, specs, strict=True))
+    networks = [(selection.label, partial(selection.build, spec), spec, _KEPT) for selection, spec in pairs]
+    for (label, *_), needs in zip(networks, list(all_needs(networks)), strict=True):
+        if needs is not None:
+            check_fits(label, needs, how.batch_size, found, remedy=_SMALLER)
     return str(found), resolve(how.precision, found)
 
 

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from ..asking import ask_of
 from ..components import DenoiserSpec, load
 from ..denoiser.bounds import without_memory
 from ..denoiser.cost import cost_of, recomputed_macs
+from ..records.facts import Cost
 from ..registry import Registry, pick
 from ..runtime import precision
 from ..sampling import generate as sampling
@@ -28,15 +30,17 @@ DECODERS = {
 
 
 def count(configs: Sequence[RunConfig], registry: Registry, on_gpu: bool) -> list[Workload]:
-    """Of each run; networks that differ in their seeds alone are counted once."""
+    """Of each run; networks that differ in their seeds alone are counted once, each in a process of its own."""
     known: dict[str, Workload] = {}
     for config in configs:
         if config.label not in known:
-            known[config.label] = _count(config, registry, on_gpu)
+            asked = (_count, config, registry, on_gpu)
+            known[config.label] = ask_of(config.label, *asked, kinds=(Workload, Cost))
     return [known[config.label] for config in configs]
 
 
 def _count(config: RunConfig, registry: Registry, on_gpu: bool) -> Workload:
+    torch.set_num_threads(1)  # a fork has no other, and would wait for them
     track, recipe = config.track, config.recipe
     device = torch.device("cuda" if on_gpu else "cpu")  # only its kind is looked at
     spec = spec_of(track.model_copy(update={"objective": config.objective}), registry)

@@ -13,14 +13,16 @@ import multiprocessing.resource_tracker
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from multiprocessing.connection import Connection, wait
 from types import FrameType
 from typing import Any, TypeVar
 
+from ..asking import how_it_ended
 from ..errors import DitbenchError
+from ..registry import heard, remember
 from .inheritance import apart_from_the_program, check_environment, environment
 from .progress import Progress, ProgressCallback
 
@@ -40,7 +42,8 @@ class WorkerProcess:
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload([_FIRST, *preload])
         self._inbox, self._outbox = self._context.Pipe(duplex=False)
-        self._process = self._context.Process(target=begin, args=(serve, self._outbox, task), daemon=False)
+        knowing = partial(_knowing, heard(), serve)
+        self._process = self._context.Process(target=begin, args=(knowing, self._outbox, task), daemon=False)
         self._hear = hear
         self.task = task
         self.fault: DitbenchError | None = None
@@ -53,8 +56,7 @@ class WorkerProcess:
     @property
     def how_it_ended(self) -> str:
         """The end of a process that did not answer, in words."""
-        code = self.exitcode or 0
-        return f"killed by {signal.Signals(-code).name}" if code < 0 else f"its process ended with exit code {code}"
+        return how_it_ended(self.exitcode or 0)
 
     def start(self) -> None:
         """Fork it; the first time, that takes as long as the server's imports."""
@@ -113,6 +115,12 @@ def begin(serve: Callable[..., None], *task: Any) -> None:
     """
     gc.freeze()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDINGS)
+    serve(*task)
+
+
+def _knowing(answers: Mapping[Any, Any], serve: Callable[..., None], *task: Any) -> None:
+    """Serve as a process that need not ask the plugins again: it is large, and to fork it takes long."""
+    remember(answers)
     serve(*task)
 
 

@@ -10,16 +10,17 @@ from typing import Any, Unpack, get_args
 
 import pydantic
 
-from ..components import Dataset, Extractor, Metric, Native, Selection, load
-from ..errors import BadValue
-from ..options import RunOptions, takes
-from ..registry import Registry, pick, select
+from ..asking import ask
+from ..components import Dataset, Extractor, Metric, Native, ObjectReference, Selection, load
+from ..errors import BadValue, PluginFault
+from ..registry import SECONDS, Registry, pick, select
 from ..storage.schema import first_fault
 from .architecture import facts_of
 from .budget import FLOPS_RULE, Budget
 from .config import Ruleset, RunConfig, check_seeds
 from .deviation import Deviation
 from .lookup import resolve_track
+from .options import RunOptions, takes
 from .settings import check_option, check_options
 from .track import EvaluationChoice, ObjectiveChoice, Recipe, Track
 
@@ -196,8 +197,9 @@ def _native(registry: Registry, selection: Selection, track: Track) -> tuple[Rec
         )
     where = f"The native recipe of {architecture.name!r} ({registry.provider(architecture.name).label})"
     try:
-        native = load(architecture.native)(track.space, track.data.resolution, selection.size)
-    except BadValue as fault:
+        about = (track.space, track.data.resolution, selection.size)
+        native = ask(_declared, architecture.native, *about, seconds=SECONDS)
+    except (BadValue, PluginFault) as fault:
         raise BadValue(f"{where} is wrong: {fault}") from None
     if not isinstance(native, Native):
         raise BadValue(f"{where} is {native!r}, no Native.")
@@ -208,6 +210,11 @@ def _native(registry: Registry, selection: Selection, track: Track) -> tuple[Rec
         )
     except pydantic.ValidationError as error:
         raise BadValue(f"{where} does not fit track {track.name!r}: {first_fault(error)}.") from None
+
+
+def _declared(native: ObjectReference, *about: Any) -> Any:
+    """What an architecture's paper trains with, in a process of its own."""
+    return load(native)(*about)
 
 
 def _with(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:

@@ -11,8 +11,8 @@ import pydantic
 
 from ..components import Value
 from ..errors import BadValue, one_line
-from ..options import About, described
 from ..storage.schema import first_fault
+from .options import About, described
 
 _STRICT = pydantic.ConfigDict(strict=True, allow_inf_nan=False)
 _UNNAMED = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.VAR_POSITIONAL)

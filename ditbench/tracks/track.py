@@ -13,11 +13,11 @@ from pydantic import Field
 
 from ..components import Space, Value
 from ..errors import BadFile, BadValue
-from ..options import IMAGES, SAMPLES
 from ..storage.reading import read_toml
 from ..storage.schema import Fraction, Frozen, Name, Words, digest, first_fault
 from .budget import Budget
 from .guidance import Guidance
+from .options import IMAGES, SAMPLES
 
 FOR_MEMORY = ("micro_batch", "checkpointing")  # of a recipe
 

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from typing import cast
 
 import torch
 from torch import nn
 
+from ..asking import Asked, in_turn
 from ..components import DenoiserSpec
+from ..denoiser.bounds import without_memory
 from ..denoiser.cost import activation_bytes
-from ..errors import BadValue
+from ..errors import BadValue, PluginFault
 from ..runtime.memory import capacity
+from ..runtime.processes import end_with_parent
 
 FLOAT = 4  # bytes
+SECONDS = 300.0  # in which a network must be built and counted without memory; the largest published take some
 SURE = 4  # half the precision, and what a compiler saves: activations take no less than this part of what is counted
 
 
@@ -31,29 +38,65 @@ class Kept:
         return FLOAT * ((1 + self.averages) * numbers + (1 + self.moments) * trained)
 
 
+Question = tuple[str, Callable[[], nn.Module], DenoiserSpec, Kept]  # label, what builds it, and for what
+
+
+@dataclass(frozen=True)
+class Needs:
+    """Bytes that a denoiser takes in training, in float32."""
+
+    weights: int  # with all that training keeps of them
+    of_image: int  # what one image leaves for the backward pass
+
+
+def needs_of(denoiser: nn.Module, spec: DenoiserSpec, kept: Kept) -> Needs:
+    """Of a denoiser on the meta device."""
+    return Needs(kept.bytes(denoiser), activation_bytes(denoiser, spec, fused=True) // SURE)
+
+
+def all_needs(questions: Iterable[Question]) -> Iterator[Needs | None]:
+    """The needs of denoisers, each of which is built without memory in a process of its own; some are side by side.
+
+    Raises the first `DitbenchError`. None for a denoiser that breaks in any other way, ends its process or never comes.
+    """
+    starts = (partial(Asked, _needs, *one, seconds=SECONDS, kinds=(Needs,)) for one in questions)
+    return in_turn(starts, _needs_told)
+
+
+def _needs_told(asked: Asked) -> Needs | None:
+    try:
+        return cast(Needs, asked.answer())
+    except PluginFault:
+        return None
+
+
+def _needs(label: str, build: Callable[[], nn.Module], spec: DenoiserSpec, kept: Kept) -> Needs:
+    end_with_parent()
+    torch.set_num_threads(1)  # a fork has no other, and would wait for them
+    with without_memory(label):
+        return needs_of(build(), spec, kept)
+
+
 def check_fits(
     label: str,
-    denoiser: nn.Module,
-    spec: DenoiserSpec,
-    kept: Kept,
+    needs: Needs,
     images: int,
     device: torch.device,
     *,
     gpus: int = 1,
     remedy: str = "give `micro_batch`, or a smaller batch",
 ) -> None:
-    """`BadValue` if a denoiser on the meta device surely can't train with so many images in a pass of one GPU.
+    """`BadValue` if a denoiser of these needs surely can't train with so many images in a pass of one GPU.
 
     What is kept may lie in shards over `gpus`. Only what can't be is refused: a run that passes may still need more.
     """
-    memory, weights = capacity(device), kept.bytes(denoiser) // gpus
+    memory, weights, of_image = capacity(device), needs.weights // gpus, needs.of_image
     has = f"{device} has {_gib(memory)}"
     if weights > memory:
         raise BadValue(
             f"{label} does not fit: weights, averages, gradients and moments take {_gib(weights)}, and {has}, enough "
             f"for {100 * memory // weights} % of it; choose a smaller size."
         )
-    of_image = activation_bytes(denoiser, spec, fused=True) // SURE
     if weights + images * of_image > memory:
         fit = (memory - weights) // max(1, of_image)
         way = f"at most {fit:,} could: {remedy}" if fit else "not one fits"

@@ -1,16 +1,40 @@
-"""What is told before anything is spent: too few GPUs for all runs at a time, data that no record can name."""
+"""What is told before anything is spent: too few GPUs, data that no record can name; networks change nothing of it."""
 
+import sys
 import types
 from dataclasses import replace
 
 import pytest
 import torch
+from deadly import DEADLY
+from torch.nn import functional as F
 
 from ditbench.benchmark import setup
-from ditbench.benchmark.preflight import _check_parallel
+from ditbench.benchmark.preflight import _check_parallel, check
 from ditbench.errors import BadFile, BadValue
 from ditbench.registry import Registry
 from ditbench.tracks.plan import make_plan
+
+
+@pytest.fixture
+def plan_of(toy, install):
+    """A function: the runs of architectures of a deadly plugin, and what is installed."""
+    install("ditbench-deadly", "deadly_plugin", DEADLY)
+    registry = Registry.installed()
+    return lambda *names: (make_plan(registry, "tiny", names, [0, 1], device="cpu"), registry)
+
+
+def test_what_networks_do_stays_in_processes_of_their_own(plan_of):
+    """What the runs are compared with, and on which hardware, is said by a process that has built none."""
+    before = threads, gelu = torch.get_num_threads(), F.gelu
+    checked = check(*plan_of("patches", "exits", "dies", "crashes", "raises", "toy"))
+    assert (torch.get_num_threads(), F.gelu) == before and gelu is not F.relu
+    assert checked.environment.threads == threads and "deadly_plugin" not in sys.modules
+
+
+def test_what_a_network_says_of_its_settings_ends_the_plan(plan_of):
+    with pytest.raises(BadValue, match=r"^a width of 16 does not do\.$"):
+        check(*plan_of("dies", "refuses", "toy"))
 
 
 @pytest.mark.parametrize(

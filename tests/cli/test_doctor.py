@@ -66,6 +66,18 @@ def test_what_breaks_only_when_it_is_used_is_told_by_the_doctor_and_in_one_line_
     assert "Traceback" not in error
 
 
+def test_a_plugin_that_ends_the_process_is_told_by_name(install, tmp_path, ditbench):
+    install("ditbench-late", "late", LATE)
+    (tmp_path / "site" / "late_part.py").write_text("import os; os._exit(0)\n")
+    install("ditbench-early", "early", "import os; os._exit(0)\n")
+    found = {row["plugin"]: row for row in json.loads(ditbench("plugins", "doctor", "--json", code=1))["plugins"]}
+    assert found["early"]["trouble"] == "died at import" and "import early" in found["early"]["way out"]
+    (told,) = found["late"]["unloadable"]
+    assert told.startswith("plugin 'late' of ditbench-late 0.1, while all that its components name is imported: its ")
+    assert told.endswith("process ended with exit code 0 before it had answered")
+    assert not found["dit"]["trouble"] and not found["dit"]["unloadable"]
+
+
 def test_the_doctor_shows_the_way_out(four_faults, ditbench):
     out = " ".join(ditbench("plugins", "doctor", code=1).split())
     assert "plugin 'newer' of ditbench-x-new 0.1, too new: it needs ditbench>=99" in out

@@ -26,6 +26,11 @@ class Deaf(Toy):
         return super().forward(x, torch.full_like(t, 500), y)
 
 
+class Leaving(Toy):
+    def __init__(self, spec, **settings):
+        raise SystemExit(0)
+
+
 class Blind(Toy):
     def forward(self, x, t, y):
         return super().forward(0 * x, t, y)
@@ -393,3 +398,11 @@ def test_the_report_escapes_what_a_plugin_says():
 def test_the_letters_of_an_operation_make_it_no_matrix_product():
     (finding,) = examine(subject_of(broken(WithGamma), "nano", DIGITS_SPEC, None), ["autocast-bfloat16"]).findings
     assert finding.status == "passed", finding.seen
+
+
+def test_a_network_that_leaves_fails_its_checks():
+    architecture = Architecture(name="leaving", build=Leaving, sizes={"nano": {}})
+    report = examine(subject_of(architecture, "nano", DIGITS_SPEC, {}), only=["builds-alone", "builds-on-meta"])
+    assert [(one.status, one.seen.partition(" (in ")[0]) for one in report.findings] == [
+        ("failed", "SystemExit: 0")
+    ] * 2

@@ -71,8 +71,8 @@ def _command(process):
 
 
 def worker_of(run):
-    """Ray's process whose task is at a run: it started the server that the run's process was forked from."""
-    return run.parent().parent()
+    """Ray's process whose task is at a run: below it are the server, the run's process, and that of its work."""
+    return run.parent().parent().parent()
 
 
 def runs():

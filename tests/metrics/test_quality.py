@@ -168,10 +168,10 @@ def test_precision_does_not_depend_on_how_many_rows_are_held(halves, monkeypatch
 
 
 def test_measurements_carry_their_full_name(halves):
-    found = one(METRICS["fid"], halves[1], halves[0], "ab")
+    found = one(METRICS["fid"], halves[1], halves[0], "ab" * 32)
     assert found.protocol == "fid599/digits-cnn" and (found.samples, found.reference_samples) == (599, 1198)
-    assert (found.features_sha256, found.reference_sha256) == (EXTRACTOR.weights.sha256, "ab")
-    found = one(METRICS["is"], halves[1], halves[0], "ab", "-jpeg")
+    assert (found.features_sha256, found.reference_sha256) == (EXTRACTOR.weights.sha256, "ab" * 32)
+    found = one(METRICS["is"], halves[1], halves[0], "ab" * 32, "-jpeg")
     assert found.protocol == "is599-jpeg/digits-cnn" and found.reference_sha256 is found.reference_samples is None
     found = one(METRICS["knn"], halves[1], halves[0])
     assert found.protocol == "knn599/raw-pixels" and found.features_sha256 is None
@@ -180,11 +180,11 @@ def test_measurements_carry_their_full_name(halves):
 
 def test_the_floor_is_a_mean_over_random_halves(halves):
     metrics = [METRICS["fid"], METRICS["kid"], METRICS["precision"]]
-    fid, kid, precision = found = quality.floors(metrics, halves[0], EXTRACTOR, "ab")
-    assert fid.protocol == "fid599/digits-cnn" and (fid.reference_samples, fid.reference_sha256) == (599, "ab")
+    fid, kid, precision = found = quality.floors(metrics, halves[0], EXTRACTOR, "ab" * 32)
+    assert fid.protocol == "fid599/digits-cnn" and (fid.reference_samples, fid.reference_sha256) == (599, "ab" * 32)
     assert 0 < fid.value < 2 and 0 < fid.spread < fid.value and fid.settings["random_halves"] == 5
     assert kid.settings == {"subsets": 1, "subset_size": 599, "random_halves": 5} and precision.value > 0.5
-    assert quality.floors(metrics, halves[0], EXTRACTOR, "ab") == found
+    assert quality.floors(metrics, halves[0], EXTRACTOR, "ab" * 32) == found
 
 
 def test_neighbours_tell_digits_and_are_not_fooled(halves):

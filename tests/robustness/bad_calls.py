@@ -11,7 +11,7 @@ import pydantic
 from judge import Case
 
 import ditbench
-from ditbench.options import CampaignOptions, described
+from ditbench.tracks.options import CampaignOptions, described
 
 _CANDIDATES = (7, -1, 0.5, True, None, "nonsense", "", [], ["nonsense"], {}, {"a": 1}, b"bytes", object(), float("nan"))
 _OWN: dict[str, tuple[Any, ...]] = {

@@ -1,5 +1,7 @@
 """What the user asks becomes runs; what is wrong is said in one line, before any work."""
 
+import math
+
 import pytest
 
 from ditbench.errors import BadFile, BadValue, DitbenchError, UnknownName
@@ -185,6 +187,9 @@ def test_a_native_run_is_trained_as_its_paper_says(registry, with_native):
         ("""{"optimizer": "adan"}""", "does not fit track 'tiny': the whole: adan has not 2 betas"),
         ("""{"learning_rate": -1.0}""", "does not fit track 'tiny': learning_rate: "),
         ("""{"batch_size": 1}""", "is wrong: a native recipe can't set batch_size"),
+        ("""1 / 0""", "is wrong: ZeroDivisionError: division by zero (in mine.py:5 native)"),
+        ("""__import__("os")._exit(0)""", "is wrong: its process ended with exit code 0 before it had answered"),
+        ("""{"betas": object()}""", "is wrong: it answers with a builtins.object, and may with"),
     ],
 )
 def test_a_native_recipe_that_is_wrong_is_its_plugins_fault(registry, with_native, recipe, told):
@@ -192,6 +197,12 @@ def test_a_native_recipe_that_is_wrong_is_its_plugins_fault(registry, with_nativ
         plan(with_native(recipe), "mine", ruleset="native")
     where = "The native recipe of 'mine' (plugin 'mine' of ditbench-mine 0.1) "
     assert str(caught.value).startswith(where + told) and "\n" not in str(caught.value)
+
+
+def test_what_a_native_recipe_changes_stays_in_a_process_of_its_own(registry, with_native):
+    changing = """vars(__import__("math")).update(pi=3) or {"clip_norm": 3.0}"""
+    (run,) = plan(with_native(changing), "mine", ruleset="native")
+    assert run.recipe.clip_norm == 3.0 and math.pi > 3
 
 
 def test_the_recipe_switches_checkpointing_on(registry, edited):

@@ -1,7 +1,10 @@
 """What can't fit a device is refused before anything is built there, with the number that would."""
 
+import os
 import re
+import time
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -13,7 +16,7 @@ from ditbench.denoiser.interface import build_denoiser
 from ditbench.errors import BadValue
 from ditbench.registry import Registry
 from ditbench.training import fitting
-from ditbench.training.fitting import Kept, check_fits
+from ditbench.training.fitting import Kept, all_needs, check_fits, needs_of
 
 SPEC = DenoiserSpec(channels=1, resolution=8, classes=10, space="pixel")
 CPU = torch.device("cpu")
@@ -35,9 +38,9 @@ def test_a_batch_is_refused_with_the_number_that_fits(denoiser, monkeypatch):
         of_image = activation_bytes(denoiser, SPEC, fused=True)
     with_memory(monkeypatch, kept.bytes(denoiser) + 100 * of_image)
     with without_memory("dit:nano"):
-        check_fits("dit:nano", denoiser, SPEC, kept, 400, CPU)  # at half the precision it may
+        check_fits("dit:nano", needs_of(denoiser, SPEC, kept), 400, CPU)  # at half the precision it may
         with pytest.raises(BadValue, match=r"405 images in a pass: cpu has .* at most 400 could") as caught:
-            check_fits("dit:nano", denoiser, SPEC, kept, 405, CPU)
+            check_fits("dit:nano", needs_of(denoiser, SPEC, kept), 405, CPU)
     assert "`micro_batch`" in str(caught.value)
 
 
@@ -46,11 +49,22 @@ def test_weights_are_refused_that_no_batch_could_help(denoiser, monkeypatch):
     with_memory(monkeypatch, kept // 2)
     with without_memory("dit:nano"):
         with pytest.raises(BadValue, match=re.escape("enough for 50 % of it; choose a smaller size")):
-            check_fits("dit:nano", denoiser, SPEC, Kept(moments=2), 1, CPU)
-        check_fits("dit:nano", denoiser, SPEC, Kept(moments=0, averages=0), 1, CPU)
+            check_fits("dit:nano", needs_of(denoiser, SPEC, Kept(moments=2)), 1, CPU)
+        check_fits("dit:nano", needs_of(denoiser, SPEC, Kept(moments=0, averages=0)), 1, CPU)
     with without_memory("dit:nano"), pytest.raises(BadValue, match="not one fits"):
         with_memory(monkeypatch, kept)
-        check_fits("dit:nano", denoiser, SPEC, Kept(moments=2), 10, CPU)
+        check_fits("dit:nano", needs_of(denoiser, SPEC, Kept(moments=2)), 10, CPU)
+
+
+def test_networks_are_counted_side_by_side_and_one_that_never_comes_is_left(monkeypatch):
+    monkeypatch.setattr(fitting, "SECONDS", 1.0)
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    dit = Registry.installed().architectures["dit"]
+    builds = [partial(time.sleep, 60), *3 * [partial(build_denoiser, dit, "nano", SPEC)]]
+    none, *found = all_needs((str(build), build, SPEC, Kept(moments=2)) for build in builds)
+    with without_memory("dit:nano"):
+        expected = needs_of(build_denoiser(dit, "nano", SPEC), SPEC, Kept(moments=2))
+    assert none is None and found == 3 * [expected] and expected.of_image > 0
 
 
 def test_activations_are_those_of_a_real_device(denoiser):

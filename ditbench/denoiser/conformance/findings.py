@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
@@ -79,6 +80,11 @@ class Report(BaseModel):
             )
         lines += [f"\n**{fault.checks}**: {in_markdown(fault.mend)}" for fault in self.faults]
         return "\n".join(lines) + "\n"
+
+
+def unfinished(target: Path) -> Path:
+    """Where a report lies while checks are made."""
+    return target.with_suffix(".unfinished")
 
 
 def _fault(alike: list[Finding]) -> Fault:

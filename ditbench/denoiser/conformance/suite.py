@@ -14,7 +14,7 @@ from ...storage.files import write_text
 from ..bounds import TooLarge, without_memory
 from ..interface import DIGITS_SPEC
 from . import building, output, running
-from .findings import Finding, Outcome, Report
+from .findings import Finding, Outcome, Report, unfinished
 from .subject import Broken, Check, NotHere, Subject
 
 CHECKS = {check.name: check for check in (*building.CHECKS[:3], *output.CHECKS, *running.CHECKS, *building.CHECKS[3:])}
@@ -47,20 +47,20 @@ def _make(check: Check, subject: Subject) -> Finding:
         status, seen = "skipped", str(reason)
     except Broken as fault:
         status, seen = "failed", str(fault)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         status, seen = "failed", _raised(error)
     mend = check.mend if status == "failed" else ""
     seconds = time.perf_counter() - start
     return Finding(check=check.name, status=status, expected=check.expected, seen=seen, mend=mend, seconds=seconds)
 
 
-def _raised(error: Exception) -> str:
+def _raised(error: BaseException) -> str:
     """The error in one line, and the last place in the network's own code that it came through."""
     text = brief(one_line(error)) or "no message"
     return f"{type(error).__name__}: {text}" + "".join(f" (in {place})" for place in _places(error))
 
 
-def _places(error: Exception) -> Iterator[str]:
+def _places(error: BaseException) -> Iterator[str]:
     frames = traceback.extract_tb(error.__traceback__)
     theirs = [
         f for f in frames if "site-packages" not in f.filename and Path(__file__).parent != Path(f.filename).parent
@@ -77,14 +77,16 @@ def subject_named(registry: Registry, text: str, size: str) -> Subject:
 
 
 def main(text: str, size: str, target: Path) -> None:
-    """In a process of its own: check, and leave the report at `target` as JSON, also if the network kills it.
+    """In a process of its own: check, and leave the report at `target` as JSON when all checks are made.
 
-    Raises `TooLarge` for a network that no machine holds.
+    Until then it lies at `unfinished(target)`, also if the network ends the process, with whatever exit code. Raises
+    `TooLarge` for a network that no machine holds.
     """
     subject = subject_named(Registry.installed(), text, size)
     _refuse_too_large(subject)
     for report in examine_in_turn(subject):
-        write_text(target, report.model_dump_json())
+        write_text(unfinished(target), report.model_dump_json())
+    unfinished(target).rename(target)
 
 
 def _refuse_too_large(subject: Subject) -> None:
@@ -94,7 +96,7 @@ def _refuse_too_large(subject: Subject) -> None:
             subject.selection.build(subject.spec)
     except TooLarge:
         raise
-    except Exception:
+    except (Exception, SystemExit):
         return
 
 

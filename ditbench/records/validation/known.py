@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TypeVar
 
-from ...components import DenoiserSpec, Metric, RawKind, Selection, Value, load
-from ...errors import one_line
-from ...registry import Registry
+from ...asking import ask, described
+from ...components import DenoiserSpec, Metric, ObjectReference, RawKind, Selection, Value, load, module_of
+from ...registry import SECONDS, Registry
 from ...tracks.architecture import ArchitectureFacts
 from ...tracks.guidance import T
 from ..facts import Cost
@@ -59,10 +59,10 @@ class Known:
             self._note("sampler", sampler, reason)
             return None
         try:
-            return _checked(load(found.times)(steps))
-        except (Exception, SystemExit) as error:  # anybody's code, which may need what is not installed
-            told = f"{type(error).__name__}: {one_line(error)}"
-            self._note("sampler", sampler, f"its times of {steps} steps raise {told}")
+            asked = (_times, found.times, steps)
+            return _times(*asked[1:]) if _is_ours(found.times) else ask(*asked, seconds=SECONDS)
+        except Exception as error:  # anybody's code, which may need what is not installed
+            self._note("sampler", sampler, f"its times of {steps} steps can't be told: {described(error)}")
             return None
 
     def settings(self, of: ArchitectureFacts) -> dict[str, Value | None] | None:
@@ -100,9 +100,13 @@ class Known:
             self.unchecked.append(note)
 
 
-def _checked(times: Iterable[float]) -> list[float]:
+def _is_ours(reference: ObjectReference) -> bool:
+    return module_of(reference).partition(".")[0] == "ditbench"
+
+
+def _times(reference: ObjectReference, steps: int) -> list[float]:
     """Times of the right form; `ValueError` says what they are instead."""
-    found = [float(t) for t in islice(times, MAX_TIMES + 1)]
+    found = [float(t) for t in islice(load(reference)(steps), MAX_TIMES + 1)]
     if len(found) > MAX_TIMES:
         raise ValueError(f"more than {MAX_TIMES} times")
     if not all(-ROUNDING <= t <= T + ROUNDING for t in found):

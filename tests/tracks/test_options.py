@@ -22,8 +22,8 @@ from ditbench.cli.options import FLAGS, as_flags, flag
 from ditbench.cli.plan import OPTIONS as PLANNED
 from ditbench.errors import BadValue, NoRecordsYet, UnknownName, one_line
 from ditbench.executors.engine import Wishes
-from ditbench.options import CampaignOptions, EngineOptions, PlaceOptions, RunOptions, described, only, takes
 from ditbench.tracks.config import RunConfig
+from ditbench.tracks.options import CampaignOptions, EngineOptions, PlaceOptions, RunOptions, described, only, takes
 from ditbench.tracks.plan import make_plan
 
 PACKAGE = Path(ditbench.__file__).parent
