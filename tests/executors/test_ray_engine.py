@@ -96,6 +96,8 @@ def test_the_same_records_as_any_executor(here, tmp_path):
     assert run(tmp_path / "ray", "toy+depth=2", listener=again) == found[1:] and not again.begun
 
 
+# faster: test_a_run_whose_worker_is_lost_for_good_has_a_record_that_says_so
+@pytest.mark.slow
 def test_a_run_whose_worker_is_killed_goes_on_in_another(here, tmp_path):
     plan = {"budget": "100-steps", "checkpoint_seconds": 0.1}
     (plain,) = run(tmp_path / "process", "toy+fault=slow", **plan)
