@@ -16,6 +16,7 @@ from ..records.files import GRID_FILE, SAMPLES_FILE, WEIGHTS_FILE
 from ..records.record import Record, identity
 from ..registry import Registry
 from ..runtime.distributed import ALONE, World
+from ..runtime.memory import keep_what_is_freed
 from ..runtime.progress import Watch
 from ..sampling.pictures import write_samples
 from ..storage.files import sha256_of
@@ -42,6 +43,7 @@ def judge(
 
     Leaves ``samples.png`` there, and ``samples.npz`` when asked to keep the samples.
     """
+    keep_what_is_freed()
     parts = resolve(config, registry)
     found = Judge(config, parts, directory, watch, world)
     samples = found.samples()
