@@ -1,7 +1,7 @@
 """The protocol, top to bottom: data, train, sample, measure, record.
 
 A run is of two parts, which a process each carries out: the work that the plugin's network takes part in, and the
-judgement of what it has left. `whole` does both in one, where nothing protects the one from the other.
+judgement of what it has left. `executors.jobs` says who does which.
 """
 
 from __future__ import annotations
@@ -89,10 +89,8 @@ def supplement(
                 "libraries?); evaluate them by themselves with `ditbench evaluate`, or train again with `force`."
             )
         write_samples(directory / SAMPLES_FILE, samples.pixels, samples.labels)
-        samples.discard()
     if config.raw_weights and record.raw is None:
-        record = record.model_copy(update={"raw": _raw(found, environment)})
-        found.samples("raw", RAW).discard()
+        return record.model_copy(update={"raw": _raw(found, environment)})
     return record
 
 

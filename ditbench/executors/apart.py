@@ -23,6 +23,7 @@ from typing import Any, Literal
 import psutil
 import pydantic
 
+from ..asking import how_it_ended
 from ..errors import BadFile, BadValue, DitbenchError, brief, one_line
 from ..records.facts import Work
 from ..records.record import Record
@@ -146,10 +147,10 @@ def found_in(directory: Path, exitcode: int = 0) -> Outcome:
 
 
 def _unsaid(exitcode: int) -> Outcome:
+    how = how_it_ended(exitcode)
     if exitcode >= 0:
-        return Outcome(ending="Failed", reason=f"its process ended with exit code {exitcode} before its work was done")
-    killer = signal.Signals(-exitcode)
-    return Outcome(ending="Failed" if killer in _CRASHES else "Killed", reason=f"killed by {killer.name}")
+        return Outcome(ending="Failed", reason=f"{how} before its work was done")
+    return Outcome(ending="Failed" if -exitcode in _CRASHES else "Killed", reason=how)
 
 
 def teller(outbox: Connection) -> ProgressCallback:
