@@ -1,23 +1,24 @@
-"""A checkpoint of an architecture as a set of images, sampled as a track says while they are scored."""
+"""A checkpoint of an architecture as a set of images, drawn as a track says before they are scored."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Unpack
 
-from ..datasets.image_sets import ImageSet
-from ..datasets.pixels import Bytes
+from ..datasets.image_sets import ImageSet, in_memory
 from ..errors import BadFile, BadValue
 from ..metrics.reference import ReferenceSource
 from ..registry import Registry
-from ..runtime.progress import Diverged
-from ..sampling.samples import batches
+from ..runtime.progress import Diverged, Watch
+from ..sampling.samples import draw, samples_in
 from ..storage.files import sha256_of
 from ..tracks.config import RunConfig
 from ..tracks.options import RunOptions, takes
 from ..tracks.plan import make_plan
-from .setup import drawing_of, load_denoiser, resolve
+from .evaluation import StageCallback
+from .setup import Parts, drawing_of, load_denoiser, resolve
 
 
 class Checkpoint(NamedTuple):
@@ -28,31 +29,49 @@ class Checkpoint(NamedTuple):
     reference: ReferenceSource | str
 
 
+def _here(drawing: Callable[[StageCallback], None]) -> None:
+    drawing(lambda *_: None)
+
+
 @takes(RunOptions)
 def open_checkpoint(
-    weights: Path, architecture: str, track: str, registry: Registry, seed: int = 0, **options: Unpack[RunOptions]
+    weights: Path,
+    architecture: str,
+    track: str,
+    registry: Registry,
+    folder: Path,
+    seed: int = 0,
+    work: Callable[[Callable[[StageCallback], None]], None] = _here,
+    **options: Unpack[RunOptions],
 ) -> Checkpoint:
-    """Weights of ours as a set of images, sampled when they are read.
+    """Weights of ours as a set of images, which are drawn into a folder.
 
     `architecture` is ``name[:size][+option=value]...``; `seed` and the option `samples` are of the images, the other
-    options are those of the run that made the weights. Raises `DitbenchError` if the weights are of another one.
+    options are those of the run that made the weights. `work` has the drawing done, which the plugin takes part in.
+    Raises `DitbenchError` if the weights are of another one.
     """
     (config,) = make_plan(registry, track, [architecture], [seed], **options)
+    work(partial(_draw, config, registry, weights, folder))  # before anything is computed here
+    parts, scoring = _parts(config, registry)
+    content, pixels = sha256_of(weights), samples_in(drawing_of(config, parts), "ema", folder).pixels
+    return Checkpoint(in_memory(weights.name, pixels, content), _how(config, content), scoring)
+
+
+def _draw(config: RunConfig, registry: Registry, weights: Path, folder: Path, report: StageCallback) -> None:
+    parts, _ = _parts(config, registry)
+    drawing, denoiser = drawing_of(config, parts), load_denoiser(config, parts, weights)
+    watch = Watch(lambda progress: report("drawing", progress.step, drawing.count))
+    try:
+        draw(drawing, denoiser, folder, watch)
+    except Diverged as error:
+        raise BadFile(f"The weights {str(weights)!r} give no images: {error}.") from None
+
+
+def _parts(config: RunConfig, registry: Registry) -> tuple[Parts, ReferenceSource]:
     parts = resolve(config, registry)
     if parts.scoring is None:
         raise BadValue(f"Nothing can be said of the quality of samples on {parts.data.name!r}.")
-    content, drawing = sha256_of(weights), drawing_of(config, parts)
-    denoiser = load_denoiser(config, parts, weights)
-
-    def pixels(size: int) -> Iterator[Bytes]:
-        try:
-            for batch in batches(drawing, denoiser, range(drawing.count)):
-                yield batch.pixels
-        except Diverged as error:
-            raise BadFile(f"The weights {str(weights)!r} give no images: {error}.") from None
-
-    images = ImageSet(weights.name, drawing.count, parts.image_shape, pixels, lambda: content)
-    return Checkpoint(images, _how(config, content), parts.scoring.source)
+    return parts, parts.scoring.source
 
 
 def _how(config: RunConfig, weights_sha256: str) -> dict[str, Any]:

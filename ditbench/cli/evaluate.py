@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -49,7 +50,7 @@ def evaluate(
     out: Annotated[Path, typer.Option(help="Folder for the record.")] = Path("evaluations"),
 ) -> None:
     """Measure FID, KID, IS, precision and recall of generated images against real ones."""
-    from ..records.evaluation import Evaluation, write_evaluation
+    from ..records.evaluation import write_evaluation
     from ..registry import pick
     from ..storage.files import make_writable
     from ..tracks.plan import check_device
@@ -75,18 +76,25 @@ def evaluate(
     from ..benchmark.evaluation import evaluate as score
     from ..benchmark.generation import Checkpoint, open_checkpoint
     from ..datasets.image_sets import open_images
+    from ..storage.files import temporary_folder
 
-    def measure() -> Evaluation:
-        of: RunOptions = {
-            "samples": count,
-            "device": device,
-            "data": data,
-            "reference": reference,
-            "ruleset": ruleset,
-            "offline": offline,
-        }
+    of: RunOptions = {
+        "samples": count,
+        "device": device,
+        "data": data,
+        "reference": reference,
+        "ruleset": ruleset,
+        "offline": offline,
+    }
+
+    def drawn(drawing: Callable[[StageCallback], None]) -> None:
+        with _progress(console) as report:
+            drawing(report)
+
+    with temporary_folder() as folder:
+        work = partial(ask_of, architecture, drawn)
         asked = (
-            open_checkpoint(samples, architecture, track, registry, seed, **of)
+            open_checkpoint(samples, architecture, track, registry, folder, seed, work, **of)
             if architecture
             else Checkpoint(open_images(samples), {}, reference)
         )
@@ -104,12 +112,7 @@ def evaluate(
             offline=offline,
         )
         with _progress(console) as report:
-            return score(request, registry, report)
-
-    if architecture:
-        found = Evaluation.model_validate_json(ask_of(architecture, lambda: measure().model_dump_json()))
-    else:
-        found = measure()
+            found = score(request, registry, report)
     _show(console, found)  # first: a disk that has become full loses no number
     path = write_evaluation(found, place)
     tell(f"Record in {out / path.name}")

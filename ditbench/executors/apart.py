@@ -6,6 +6,7 @@ It is forked before anything of a plugin is imported, and ends with whoever aske
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
 import os
 import signal
@@ -13,8 +14,8 @@ import sys
 import time
 import traceback
 import warnings
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -34,6 +35,7 @@ from ..storage.schema import Frozen, read_checked
 
 FILE = "work.json"  # in the run's directory: how the work has ended
 LINGER = 3.0  # seconds in which the process must end after its work, with all that it has started
+_ADOPT = 36  # PR_SET_CHILD_SUBREAPER of linux/prctl.h
 _LOOK = 0.2  # seconds between two looks at whether to stop
 _DONE = b"done"  # the last word
 _LONGEST = 10_000  # bytes of a word on the way
@@ -102,17 +104,41 @@ def forked(serve: Callable[[Any, Path, Connection], object], task: Any, director
     fork = multiprocessing.get_context("fork")
     ours, theirs = fork.Pipe(duplex=False)
     process = fork.Process(target=serve, args=(task, directory, theirs))
+    try:
+        with leaving_nothing():
+            _start(process)
+            theirs.close()
+            _listen(process, ours, watch)
+            process.join(LINGER)
+    finally:
+        if process.pid is not None:
+            process.join()
+        ours.close()
+    return process.exitcode or 0
+
+
+def _start(process: BaseProcess) -> None:
     with warnings.catch_warnings():
         # Python warns of a fork beside threads: those of this process only look at the clock and at the claim
         warnings.simplefilter("ignore", DeprecationWarning)
         process.start()
-    theirs.close()
+
+
+@contextmanager
+def leaving_nothing() -> Iterator[None]:
+    """At the end, kill what has begun meanwhile below this process and has not ended, whoever started it.
+
+    Linux gives us what loses its parent; elsewhere nobody knows whose that was.
+    """
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_ADOPT, 1, 0, 0, 0)
+    before = set(psutil.Process().children(recursive=True))
     try:
-        _listen(process, ours, watch)
+        yield
     finally:
-        _end(process)
-        ours.close()
-    return process.exitcode or 0
+        for one in set(psutil.Process().children(recursive=True)) - before:
+            with suppress(psutil.Error):
+                one.kill()
 
 
 def _begin(work: Callable[[Watch], Work | None], directory: Path, outbox: Connection) -> None:
@@ -188,23 +214,3 @@ def _listen(process: BaseProcess, inbox: Connection, watch: Watch) -> None:
         if watch.should_stop() and process.pid is not None and time.monotonic() - asked > 1:
             os.kill(process.pid, signal.SIGINT)
             asked = time.monotonic()
-
-
-def _end(process: BaseProcess) -> None:
-    """Give it, and what it has started, some seconds to end; then kill them."""
-    started = _below(process)
-    process.join(0 if sys.exc_info()[0] else LINGER)
-    if process.is_alive():
-        process.kill()
-        process.join()
-    _, left = psutil.wait_procs(started, 0)
-    for one in left:
-        with suppress(psutil.Error):
-            one.kill()
-
-
-def _below(process: BaseProcess) -> list[psutil.Process]:
-    try:
-        return psutil.Process(process.pid).children(recursive=True)
-    except psutil.Error:
-        return []

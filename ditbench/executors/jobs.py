@@ -208,6 +208,16 @@ def unfinished(job: Job, status: Status, reason: str) -> Record:
     return Record(**identity(job.config), status=status, reason=told, environment=job.environment)
 
 
+def recorded(job: Job, record: Record) -> Record:
+    """Write a record that the run's process has not written; where another command goes on with the run, only tell it.
+
+    `Unwritable` if there is no room for it.
+    """
+    with suppress(RunBusy), sole_writer(job.directory):
+        return write_record(record, job.directory / FILE_NAME)
+    return record
+
+
 def write_failure(job: Job, reason: str) -> None:
     """Record that the run failed, unless it had an end of its own."""
     with sole_writer(job.directory):

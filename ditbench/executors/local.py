@@ -17,17 +17,16 @@ from pathlib import Path
 from ..errors import BadValue, DitbenchError, RunBusy
 from ..records.facts import Environment
 from ..records.files import FILE_NAME
-from ..records.record import Record, read_record, write_record
+from ..records.record import Record, read_record
 from ..registry import Registry
 from ..runtime.affinity import Slot
 from ..runtime.inheritance import same_working_directory
 from ..runtime.processes import WorkerProcess, answer_of, end_with_parent, ended, on_ctrl_c, stop_on_signals
 from ..runtime.progress import Progress, ProgressCallback, Watch
-from ..storage.claims import sole_writer
 from ..storage.files import Unwritable, make_folder, writing
 from ..tracks.config import RunConfig
 from .engine import Listener, Wishes
-from .jobs import APART, INLINE, LOG_FILE, PRELOAD, Job, carry_out, unfinished
+from .jobs import APART, INLINE, LOG_FILE, PRELOAD, Job, carry_out, recorded, unfinished
 
 
 class Here:
@@ -143,12 +142,7 @@ def outcome(job: Job, worker: WorkerProcess, faults: list[DitbenchError]) -> Rec
         return kept
     unwritten = worker.fault.reason if isinstance(worker.fault, Unwritable) else ""
     why = f"its record could not be written: {unwritten}" if unwritten else worker.how_it_ended
-    record = unfinished(job, "interrupted", why)
-    try:
-        with sole_writer(job.directory):
-            return write_record(record, path)
-    except RunBusy:  # another command has gone on with it
-        return record
+    return recorded(job, unfinished(job, "interrupted", why))
 
 
 def _serve_run(outbox: Connection, task: tuple[Job, Slot]) -> None:

@@ -9,6 +9,7 @@ it ends the run.
 from __future__ import annotations
 
 import multiprocessing
+import multiprocessing.forkserver
 import os
 import signal
 import sys
@@ -33,7 +34,7 @@ from ..registry import Registry
 from ..runtime.distributed import World
 from ..runtime.processes import begin, stop_on_signals
 from ..runtime.progress import Diverged, Interrupted, Watch
-from .apart import FILE, Failed, Outcome, found_in, outcome_of, pass_on, tell, teller
+from .apart import FILE, LINGER, Failed, Outcome, found_in, leaving_nothing, outcome_of, pass_on, tell, teller
 from .jobs import LOG_FILE, PRELOAD, RESTARTS, Hands, Job
 from .local import redirect_output
 from .rendezvous import Seat
@@ -75,9 +76,10 @@ def _launched(job: Job, watch: Watch, done: Work | None) -> Outcome:
     )
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(PRELOAD))  # once for all ranks and attempts
+    multiprocessing.forkserver.ensure_running()  # it stays
     (job.directory / FILE).unlink(missing_ok=True)
     inbox, outbox = context.Pipe(duplex=False)
-    with _relaying(inbox, watch):
+    with leaving_nothing(), _relaying(inbox, watch):
         try:
             elastic_launch(config, begin)(_rank, job, done, outbox)
         except SignalException:  # the ranks have been asked to save, and rank 0 says so
@@ -160,12 +162,27 @@ def take_part(job: Job, seat: Seat, outbox: Connection, done: Work | None = None
 
     Returns the signals that asked it to stop.
     """
-    over = threading.Event()
+    over, code = threading.Event(), 1
     threading.Thread(target=_end_with_the_run, args=(seat, over), daemon=True).start()
     try:
-        return _take_part(job, seat, outbox, done)
+        with leaving_nothing():
+            stopping = _take_part(job, seat, outbox, done)
+        code = 0
+        return stopping
     finally:
         over.set()
+        _end_after_the_main_thread(code)
+
+
+def _end_after_the_main_thread(code: int) -> None:
+    """Threads that a plugin's network has started have some seconds to end."""
+
+    def wait() -> None:
+        threading.main_thread().join()
+        time.sleep(LINGER)
+        os._exit(code)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def _take_part(job: Job, seat: Seat, outbox: Connection, done: Work | None) -> list[int]:

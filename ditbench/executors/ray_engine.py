@@ -16,17 +16,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ..errors import BadValue, DitbenchError, RunBusy, one_line
+from ..errors import BadValue, DitbenchError, one_line
 from ..records.facts import Environment
-from ..records.files import FILE_NAME
-from ..records.record import Record, write_record
+from ..records.record import Record
 from ..runtime.processes import on_ctrl_c
 from ..runtime.progress import Progress, ProgressCallback
-from ..storage.claims import sole_writer
 from ..tracks.config import RunConfig
 from . import ray_cluster, ray_task
 from .engine import Listener, Wishes, options_of
-from .jobs import Job, unfinished
+from .jobs import Job, recorded, unfinished
 from .local import Here
 from .ray_cluster import Share
 from .ray_task import Mailbox, Place
@@ -272,12 +270,8 @@ class _Runs:
         kept = job.settled()
         if kept is not None:
             return kept
-        record = unfinished(job, "interrupted", f"its Ray task ended without an answer: {_in_words(answer)}")
-        try:
-            with sole_writer(job.directory):
-                return write_record(record, job.directory / FILE_NAME)
-        except RunBusy:  # what the task left behind is still saving, and writes its own; the row is told
-            return record
+        reason = f"its Ray task ended without an answer: {_in_words(answer)}"
+        return recorded(job, unfinished(job, "interrupted", reason))
 
 
 def _in_words(error: Exception) -> str:

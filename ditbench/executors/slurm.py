@@ -18,15 +18,14 @@ from typing import Any
 
 from ..errors import BadValue, DitbenchError, NoRecordsYet, RunBusy, one_line
 from ..records.facts import Environment
-from ..records.files import FILE_NAME
-from ..records.record import Record, write_record
+from ..records.record import Record
 from ..runtime.inheritance import clean
 from ..runtime.progress import ProgressCallback
 from ..storage.claims import sole_writer
 from ..storage.files import make_writable
 from ..tracks.config import RunConfig
 from .engine import Listener, Wishes, options_of
-from .jobs import Job, unfinished
+from .jobs import Job, recorded, unfinished
 from .local import preflight
 from .slurm_queue import FOLDER, Cluster, in_queue, is_alive, remember, states_or_unknown
 from .slurm_task import SAVE, SlurmTask, answer_preflight, library
@@ -267,12 +266,7 @@ def _ending(job: Job, task: str, state: str | None, settings: Settings, faults: 
     kept = job.settled()
     if kept is not None:
         return kept
-    record = unfinished(job, "interrupted", reason)
-    try:
-        with sole_writer(job.directory):
-            return write_record(record, job.directory / FILE_NAME)
-    except RunBusy:  # it has not ended after all, or is another's now: the row is told, not written
-        return record
+    return recorded(job, unfinished(job, "interrupted", reason))
 
 
 @contextmanager

@@ -363,8 +363,10 @@ def test_a_checkpoint_scores_what_its_run_scored(toy, tmp_path):
     metrics = tuple(registry.metrics[name] for name in ("fid", "kid", "is"))
 
     def again(weights, architecture="toy:nano", samples=None):
+        drawn = tmp_path / f"{weights}-{samples}"
+        drawn.mkdir()
         images, how, reference = open_checkpoint(
-            folder / weights, architecture, "tiny", registry, samples=samples, device="cpu"
+            folder / weights, architecture, "tiny", registry, drawn, samples=samples, device="cpu"
         )
         return evaluate(EvaluationRequest(images, reference, DIGITS, metrics, "cpu", generated=how), registry)
 
