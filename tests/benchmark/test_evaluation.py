@@ -27,6 +27,7 @@ from ditbench.records.evaluation import Evaluation, write_evaluation
 from ditbench.records.files import EVALUATION_SUFFIX
 from ditbench.records.record import read_records
 from ditbench.registry import Registry
+from ditbench.storage.files import temporary_folder
 from ditbench.storage.schema import read_checked
 
 pytestmark = pytest.mark.timeout(300)
@@ -363,12 +364,11 @@ def test_a_checkpoint_scores_what_its_run_scored(toy, tmp_path):
     metrics = tuple(registry.metrics[name] for name in ("fid", "kid", "is"))
 
     def again(weights, architecture="toy:nano", samples=None):
-        drawn = tmp_path / f"{weights}-{samples}"
-        drawn.mkdir()
-        images, how, reference = open_checkpoint(
-            folder / weights, architecture, "tiny", registry, drawn, samples=samples, device="cpu"
-        )
-        return evaluate(EvaluationRequest(images, reference, DIGITS, metrics, "cpu", generated=how), registry)
+        with temporary_folder() as drawn:
+            images, how, reference = open_checkpoint(
+                folder / weights, architecture, "tiny", registry, drawn, samples=samples, device="cpu"
+            )
+            return evaluate(EvaluationRequest(images, reference, DIGITS, metrics, "cpu", generated=how), registry)
 
     found = again("ema.safetensors")
     scored = {name: value for name, value in values(record).items() if name != "knn"}

@@ -51,7 +51,8 @@ class Ill(toy_net.Toy):
 
     def linger(self):
         threading.Thread(target=time.sleep, args=(600,)).start()
-        subprocess.Popen([sys.executable, "-c", "import time; time.sleep(601)"])
+        subprocess.Popen(["sleep", "601.5"])
+        subprocess.run("sleep 601.5 &", shell=True)  # whose parent ends first
 
 @ditbench.hookimpl
 def ditbench_architectures():
@@ -62,7 +63,7 @@ def ditbench_architectures():
 
 
 def asleep():
-    return [p for p in psutil.process_iter(["cmdline"]) if "import time; time.sleep(601)" in (p.info["cmdline"] or [])]
+    return [p for p in psutil.process_iter(["cmdline"]) if p.info["cmdline"] == ["sleep", "601.5"]]
 
 
 @pytest.mark.timeout(120)
@@ -79,6 +80,14 @@ def test_what_a_network_does_to_its_process_stays_there(toy, install, tmp_path):
     for one in (patched, lingers):
         assert one.status == "finished" and one.metrics == plain.metrics and one.floors == plain.floors
     assert not asleep()
+
+
+@pytest.mark.slow  # 20 s; faster: the one above, of a run in one process
+@pytest.mark.timeout(120)
+def test_what_ranks_have_started_ends_with_them(toy, install, tmp_path):
+    install("ditbench-ill", "ill", ILL)
+    (record,) = run(tmp_path, "ill+harm=linger", processes=2)
+    assert record.status == "finished" and not asleep()
 
 
 @pytest.mark.parametrize(
