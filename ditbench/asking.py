@@ -14,6 +14,7 @@ import pickle
 import pkgutil
 import signal
 import sys
+import threading
 import time
 import traceback
 import warnings
@@ -21,8 +22,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import fields, is_dataclass
 from itertools import islice
-from multiprocessing import get_context
-from multiprocessing.connection import Connection, wait
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import Connection
 from pathlib import Path, PurePath
 from typing import Any, TypeVar
 
@@ -31,6 +32,8 @@ from .errors import BadFile, BadValue, DitbenchError, PluginFault, one_line
 
 _Read = TypeVar("_Read")
 _FORK = get_context("fork")
+SECONDS = 600.0  # in which a network must have been built and looked at
+_LOOK = 0.2  # seconds between two looks at whether a process lives
 _GRACE = 2.0  # seconds in which a process that was told to end may tidy up
 _PLAIN: tuple[Any, ...] = (str, int, float, bytes)
 _RECORDS = tuple(kind for kind in vars(components).values() if isinstance(kind, type) and is_dataclass(kind))
@@ -67,9 +70,11 @@ class Asked:
         answer, `Stalled` if there is none in time.
         """
         try:
-            if not wait([self._inbox, self._process.sentinel], self._left()):
-                raise Stalled(f"it did not answer in {self._seconds:g} s")
-            said = _received(self._inbox)
+            while not self._inbox.poll(_LOOK) and self._process.is_alive():  # what it forked may hold the pipe, too
+                if self._left() == 0:
+                    raise Stalled(f"it did not answer in {self._seconds:g} s")
+            with _within(self._left(), self._kill):
+                said = _received(self._inbox)
             self._process.join(_GRACE)
         except BaseException:
             self._process.terminate()
@@ -82,13 +87,30 @@ class Asked:
         return _read(said, self._kinds)
 
     def end(self) -> None:
-        """Have its process ended, if it has not."""
-        self._process.kill()
+        """Have its process ended, if it has not, and all that it has started."""
+        self._kill()
         self._process.join()
         self._inbox.close()
 
+    def _kill(self) -> None:
+        with suppress(ProcessLookupError, PermissionError):  # there is no such group yet, or no more
+            os.killpg(self._process.pid or 0, signal.SIGKILL)
+        self._process.kill()
+
     def _left(self) -> float | None:
         return None if self._seconds is None else max(0.0, self._start + self._seconds - time.monotonic())
+
+
+@contextmanager
+def _within(seconds: float | None, otherwise: Callable[[], None]) -> Iterator[None]:
+    """What is not done in so many seconds ends by `otherwise`."""
+    timer = threading.Timer(seconds or 0.0, otherwise)
+    if seconds is not None:
+        timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def ask(question: Callable[..., Any], *about: Any, seconds: float | None = None, kinds: tuple[type, ...] = ()) -> Any:
@@ -99,10 +121,16 @@ def ask(question: Callable[..., Any], *about: Any, seconds: float | None = None,
     return Asked(question, *about, seconds=seconds, kinds=kinds).answer()
 
 
-def ask_of(label: str, question: Callable[..., Any], *about: Any, kinds: tuple[type, ...] = ()) -> Any:
+def ask_of(
+    label: str,
+    question: Callable[..., Any],
+    *about: Any,
+    seconds: float | None = SECONDS,
+    kinds: tuple[type, ...] = (),
+) -> Any:
     """The same about a network; where its plugin's code breaks or ends the process, the `PluginFault` names it."""
     try:
-        return ask(question, *about, kinds=kinds)
+        return ask(question, *about, seconds=seconds, kinds=kinds)
     except PluginFault as fault:
         raise PluginFault(f"{label}: {fault}. `ditbench check` looks at it.") from None
 
@@ -128,10 +156,24 @@ def in_turn(starts: Iterable[Callable[[], Asked]], read: Callable[[Asked], _Read
             yield from map(read, asked)
 
 
+def end_with_parent() -> None:
+    """In a forked process without anything to save: end at once when whoever started it has ended."""
+
+    def wait() -> None:
+        parent = parent_process()
+        with suppress(OSError, ValueError):  # whoever closed all files is seen by its answer
+            if parent is not None:
+                parent.join()
+                os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
 def how_it_ended(exitcode: int) -> str:
     """The end of a process that did not answer, in words."""
     if exitcode < 0:
-        return f"killed by {signal.Signals(-exitcode).name}"
+        known = [number.name for number in signal.Signals if number == -exitcode]
+        return f"killed by {known[0] if known else f'signal {-exitcode}'}"
     return f"its process ended with exit code {exitcode}"
 
 
@@ -144,6 +186,8 @@ def _received(inbox: Connection) -> bytes | None:
 
 def _answer(outbox: Connection, question: Callable[..., Any], about: tuple[Any, ...]) -> None:
     """In the forked process: answer, and end at once, whatever the plugin has left to happen at the end."""
+    os.setsid()  # whatever it starts belongs to it
+    end_with_parent()
     gc.freeze()  # looking through what was there before would copy it
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     try:

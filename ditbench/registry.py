@@ -214,15 +214,15 @@ class Registry:
         return ""
 
 
-_heard: dict[_Place, _Found] = {}  # what plugins have answered
+_heard: dict[_Place, _Answer] = {}  # what plugins have answered
 
 
-def heard() -> dict[_Place, _Found]:
+def heard() -> dict[_Place, _Answer]:
     """What plugins have answered in this process; for one that it starts, to `remember`."""
     return dict(_heard)
 
 
-def remember(answers: Mapping[_Place, _Found]) -> None:
+def remember(answers: Mapping[_Place, _Answer]) -> None:
     """Ask these plugins no more: a process asks each once, as Python imports a module once, and so do its children."""
     _heard.update(answers)
 
@@ -254,19 +254,22 @@ def _answer_of(source: PluginSource, asked: Mapping[_Place, Asked]) -> _Answer:
         return _load(source)
     place = _place(source)
     if place not in _heard:
-        try:
-            trouble, fault, found = asked[place].answer()
-            found = [(hook, *_checked(hook, item)) for hook, _, item in found]
-        except Died as error:
-            return "died at import", str(error), []
-        except Stalled as error:
-            return "stuck at import", str(error), []
-        except Exception as error:  # records that are not what they should be
-            return "misregistered", described(error), []
-        if trouble:
-            return trouble, fault, []
-        _heard[place] = found
-    return "", "", _heard[place]
+        _heard[place] = _said_by(asked[place])
+    return _heard[place]
+
+
+def _said_by(question: Asked) -> _Answer:
+    try:
+        trouble, fault, found = question.answer()
+        if trouble in WAY_OUT:
+            return trouble, str(fault), []
+        return "", "", [(hook, *_checked(hook, item)) for hook, _, item in found]
+    except Died as error:
+        return "died at import", str(error), []
+    except Stalled as error:
+        return "stuck at import", str(error), []
+    except Exception as error:  # records that are not what they should be, or no answer of ours at all
+        return "misregistered", described(error), []
 
 
 def _load(source: PluginSource) -> _Answer:

@@ -3,12 +3,15 @@
 import enum
 import os
 import signal
+import subprocess
 import sys
 import time
+from contextlib import suppress
 from fractions import Fraction
 from functools import partial
 from pathlib import Path, PurePosixPath
 
+import psutil
 import pytest
 
 import ditbench
@@ -49,6 +52,11 @@ def architecture(**changes):
         (partial(os._exit, 3), "its process ended with exit code 3 before it had answered"),
         (lambda: os.kill(os.getpid(), signal.SIGKILL), "killed by SIGKILL before it had answered"),
         (lambda: os.closerange(3, 100), "its process ended with exit code 0 before it had answered"),
+        (
+            lambda: (os.fork() and os._exit(3)) or time.sleep(60),
+            "its process ended with exit code 3 before it had answered",
+        ),
+        (lambda: os.kill(os.getpid(), signal.SIGRTMIN + 6), r"killed by signal \d+ before it had answered"),
     ],
 )
 def test_a_process_that_dies_is_told(end, told):
@@ -78,6 +86,27 @@ def test_who_does_not_answer_in_time_is_ended():
     with pytest.raises(Stalled, match=r"^it did not answer in 0.2 s$"):
         asked.answer()
     assert asked._process.exitcode == -signal.SIGTERM
+
+
+def tear():
+    """Say the length of an answer, and no more."""
+    for pipe in range(3, 100):
+        with suppress(OSError):
+            os.write(pipe, (1_000).to_bytes(4))
+    time.sleep(60)
+
+
+def test_half_an_answer_is_waited_for_as_long_as_a_whole_one():
+    with pytest.raises(Died, match="^killed by SIGKILL before it had answered$"):
+        ask(tear, seconds=0.2)
+
+
+def test_what_it_has_started_ends_with_it():
+    started = ask(lambda: subprocess.Popen(["sleep", "60"]).pid)
+    with pytest.raises(psutil.NoSuchProcess):
+        while psutil.Process(started).status() != psutil.STATUS_ZOMBIE:
+            time.sleep(0.01)
+        raise psutil.NoSuchProcess(started)
 
 
 def test_nobody_is_left_behind():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from ..runtime.distributed import ALONE, World
 from ..runtime.fsdp import gather
 from ..runtime.memory import peak_memory, reset_peak, resident
 from ..runtime.progress import Diverged, Watch
-from ..sampling.samples import draw
+from ..sampling.samples import discard, draw
 from ..storage.files import exists, write_atomically, write_text
 from ..storage.reading import read_bytes
 from ..storage.schema import first_fault
@@ -150,8 +149,11 @@ class _Worker:
             return
         if not now:
             raise BadFile(f"{self.directory.name!r} is past {at:.3g} of its budget; `force` trains it again.")
-        with suppress(Diverged):
+        try:
             self.draw(self._whole(trainer.ema), stem_at(at))
+        except Diverged:  # of which some batches may have been drawn
+            if self.world.main:
+                discard(self.directory, stem_at(at))
         found = Milestone(
             at=at,
             steps=trainer.clock.steps,

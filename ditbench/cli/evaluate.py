@@ -92,7 +92,7 @@ def evaluate(
             drawing(report)
 
     with temporary_folder() as folder:
-        work = partial(ask_of, architecture, drawn)
+        work = partial(ask_of, architecture, drawn, seconds=None)
         asked = (
             open_checkpoint(samples, architecture, track, registry, folder, seed, work, **of)
             if architecture

@@ -22,9 +22,8 @@ import numpy as np
 
 from ..errors import BadFile, BadValue, DitbenchError, one_line
 from ..storage.files import is_file, is_folder, whole_path
-from ..storage.reading import open_regular
 from ..storage.schema import digest
-from .entries import Trace, trace_of
+from .entries import Trace, read_image, trace_of
 from .examples import Labels, check_labels
 from .known import is_known, note
 from .raw import HELD_OUT, TRAINED, UNKNOWN, RawImages
@@ -337,10 +336,9 @@ def _content(row: Callable[[int], Any], number: int, column: str, title: str, ho
     if not _is_below(home, image["path"]):
         raise BadFile(f"{title} is no image but the path {image['path']!r}, which leads out of the data set.")
     try:
-        with open_regular(Path(home or "", image["path"])) as file:
-            return file.read()
-    except OSError as error:
-        raise BadFile(f"{title} can't be read ({_reason(error)}).") from None
+        return read_image(Path(home or "", image["path"]))
+    except BadFile as error:
+        raise BadFile(f"{title}: {error}") from None
 
 
 def _is_below(home: Path | None, path: str) -> bool:

@@ -22,10 +22,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..asking import end_with_parent
 from ..discovery import version
 from ..errors import BadFile, BadValue, DitbenchError
 from ..runtime.inheritance import apart_from_the_program
-from ..runtime.processes import begin, end_with_parent, start_server
+from ..runtime.processes import begin, start_server
 from ..runtime.progress import CountCallback
 from ..storage.claims import Claim, waiting_for
 from ..storage.files import (

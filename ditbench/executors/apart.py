@@ -24,11 +24,11 @@ from typing import Any, Literal
 import psutil
 import pydantic
 
-from ..asking import how_it_ended
+from ..asking import end_with_parent, how_it_ended
 from ..errors import BadFile, BadValue, DitbenchError, brief, one_line
 from ..records.facts import Work
 from ..records.record import Record
-from ..runtime.processes import end_with_parent, stop_on_signals
+from ..runtime.processes import stop_on_signals
 from ..runtime.progress import Diverged, Interrupted, Progress, ProgressCallback, Watch
 from ..storage.files import write_text
 from ..storage.schema import Frozen, read_checked
@@ -36,6 +36,7 @@ from ..storage.schema import Frozen, read_checked
 FILE = "work.json"  # in the run's directory: how the work has ended
 LINGER = 3.0  # seconds in which the process must end after its work, with all that it has started
 _ADOPT = 36  # PR_SET_CHILD_SUBREAPER of linux/prctl.h
+_ROUNDS = 100  # of killing what may go on starting others
 _LOOK = 0.2  # seconds between two looks at whether to stop
 _DONE = b"done"  # the last word
 _LONGEST = 10_000  # bytes of a word on the way
@@ -132,13 +133,26 @@ def leaving_nothing() -> Iterator[None]:
     """
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(_ADOPT, 1, 0, 0, 0)
-    before = set(psutil.Process().children(recursive=True))
+    before = _below()
     try:
         yield
     finally:
-        for one in set(psutil.Process().children(recursive=True)) - before:
-            with suppress(psutil.Error):
-                one.kill()
+        for _ in range(_ROUNDS):
+            if not (left := _below() - before):
+                break
+            for one in left:
+                with suppress(psutil.Error):
+                    one.kill()
+            time.sleep(0.01)
+
+
+def _below() -> set[psutil.Process]:
+    """What runs below this process."""
+    found = set()
+    for one in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            found |= {one} if one.status() != psutil.STATUS_ZOMBIE else set()
+    return found
 
 
 def _begin(work: Callable[[Watch], Work | None], directory: Path, outbox: Connection) -> None:

@@ -20,6 +20,7 @@ from ..records.facts import Environment, Status, Work
 from ..records.files import FILE_NAME, SAMPLES_FILE
 from ..records.record import Record, identity, read_record, write_record
 from ..registry import Registry
+from ..runtime.clock import RunningClock
 from ..runtime.progress import Diverged, Interrupted, Watch
 from ..storage.claims import CLAIMS, Claim, sole_writer
 from ..storage.files import cache_folder, exists, sweep, whole_path
@@ -129,8 +130,9 @@ def carry_out(job: Job, watch: Watch, by: Hands = APART) -> Record:
 
 
 def _run(job: Job, watch: Watch, by: Hands) -> Record:
-    stopwatch = Stopwatch(watch.report)
-    work = by.work(job, partial(_work, job), replace(watch, report=stopwatch.hear))
+    with RunningClock().watched() as clock:  # which, too, stands still while all processes are stopped
+        stopwatch = Stopwatch(watch.report, clock)
+        work = by.work(job, partial(_work, job), replace(watch, report=stopwatch.hear))
     if work is None or (doubt := stopwatch.doubt(work.training)):
         raise Failed("its process says nothing of its training" if work is None else doubt)
     record = by.judge(job, watch, work)

@@ -14,6 +14,7 @@ from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from ..asking import end_with_parent
 from ..errors import BadValue, DitbenchError, RunBusy
 from ..records.facts import Environment
 from ..records.files import FILE_NAME
@@ -21,7 +22,7 @@ from ..records.record import Record, read_record
 from ..registry import Registry
 from ..runtime.affinity import Slot
 from ..runtime.inheritance import same_working_directory
-from ..runtime.processes import WorkerProcess, answer_of, end_with_parent, ended, on_ctrl_c, stop_on_signals
+from ..runtime.processes import WorkerProcess, answer_of, ended, on_ctrl_c, stop_on_signals
 from ..runtime.progress import Progress, ProgressCallback, Watch
 from ..storage.files import Unwritable, make_folder, writing
 from ..tracks.config import RunConfig

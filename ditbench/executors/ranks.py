@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 
+import psutil
 import torch
 from torch import distributed
 from torch.distributed.elastic.multiprocessing import SignalException
@@ -43,6 +44,8 @@ _WISHES = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _FAREWELL = 60.0  # seconds for all ranks to save and end
 _ABANDONED = 600.0  # seconds for a rank whose launcher is gone
 _LOOK = 0.2  # seconds between two looks at the store
+_CALL = 5.0  # seconds between two looks at who is there
+_ABSENT = 90.0  # seconds that it may take until all ranks are there, libraries loaded
 _COLLATERAL = 3.0  # seconds in which a rank that raises may hear that another one's end was the cause
 
 
@@ -79,7 +82,7 @@ def _launched(job: Job, watch: Watch, done: Work | None) -> Outcome:
     multiprocessing.forkserver.ensure_running()  # it stays
     (job.directory / FILE).unlink(missing_ok=True)
     inbox, outbox = context.Pipe(duplex=False)
-    with leaving_nothing(), _relaying(inbox, watch):
+    with leaving_nothing(), _relaying(inbox, job, watch):
         try:
             elastic_launch(config, begin)(_rank, job, done, outbox)
         except SignalException:  # the ranks have been asked to save, and rank 0 says so
@@ -94,17 +97,23 @@ def _launched(job: Job, watch: Watch, done: Work | None) -> Outcome:
 
 
 @contextmanager
-def _relaying(inbox: Connection, watch: Watch) -> Iterator[None]:
-    """Meanwhile, pass on what rank 0 says, and have the launcher end the ranks if the directory is another's now."""
-    over, lost = threading.Event(), []
+def _relaying(inbox: Connection, job: Job, watch: Watch) -> Iterator[None]:
+    """Meanwhile, pass on what rank 0 says, and have the launcher end the ranks if the run is to stop.
+
+    That is also so if the directory is another's now, and if a rank is gone that did not say so by its exit code.
+    """
+    over, lost, roll = threading.Event(), list[Exception](), _Roll(job)
 
     def relay() -> None:
         while not over.wait(_LOOK):
             pass_on(inbox, watch.report)
             try:
-                watch.should_stop()
-            except RunBusy as error:
+                roll.call()
+                stop = watch.should_stop()
+            except (Failed, RunBusy) as error:
                 lost.append(error)
+                stop = True
+            if stop:
                 os.kill(os.getpid(), signal.SIGTERM)
                 return
 
@@ -118,6 +127,32 @@ def _relaying(inbox: Connection, watch: Watch) -> Iterator[None]:
         pass_on(inbox, watch.report)
         if lost:
             raise lost[0]
+
+
+class _Roll:
+    """Notices that a rank has ended with exit code 0 before its work: for that one the launcher would wait for ever."""
+
+    def __init__(self, job: Job) -> None:
+        self._job, self._called, self._complete = job, time.monotonic(), time.monotonic()
+
+    def call(self) -> None:
+        """`Failed` if there have been too few ranks for longer than it takes to start them."""
+        now = time.monotonic()
+        if now - self._called < _CALL:
+            return
+        self._called = now
+        if _ranks() >= self._job.processes or (self._job.directory / FILE).exists():
+            self._complete = now
+        elif now - self._complete > _ABSENT:
+            raise Failed("one of its processes has ended without a word")
+
+
+def _ranks() -> int:
+    """How many processes the server has forked that this one has forks from."""
+    with suppress(psutil.Error):
+        servers = [one for one in psutil.Process().children() if any("forkserver" in word for word in one.cmdline())]
+        return sum(len(server.children()) for server in servers)
+    return 0
 
 
 def _see_them_off() -> None:

@@ -7,9 +7,10 @@ from dataclasses import replace
 from multiprocessing.connection import Connection
 from typing import Any
 
+from ..asking import end_with_parent
 from ..errors import DitbenchError
 from ..records.facts import Environment
-from ..runtime.processes import answer_of, end_with_parent
+from ..runtime.processes import answer_of
 from .jobs import PRELOAD, Job
 
 

@@ -28,7 +28,7 @@ from ..records.facts import Environment, Work
 from ..records.files import FILE_NAME
 from ..records.record import Record, read_record
 from ..runtime.processes import WorkerProcess, ended, stop_on_signals
-from ..runtime.progress import ProgressCallback, Watch
+from ..runtime.progress import Progress, ProgressCallback, Watch
 from ..storage.files import make_folder
 from ..tracks.config import RunConfig
 from .apart import FILE, forked, found_in, hang_up
@@ -166,12 +166,18 @@ def _next_order(store: Any, number: int) -> _Order:
 def _obey(order: _Order, hear: ProgressCallback) -> tuple[WorkerProcess, Any]:
     """Carry out one's part of a run; the process that has done so, and the `Blame` for its end, if there is any."""
     seat = replace(_seat(), attempt=_key(order.number, "world"), blame=_key(order.number, "blame"))
-    worker = WorkerProcess(_serve, (order.job, seat), hear, preload=PRELOAD)
+    said: list[Progress] = []
+
+    def note(progress: Progress) -> None:
+        said.append(progress)
+        hear(progress)
+
+    worker = WorkerProcess(_serve, (order.job, seat), note, preload=PRELOAD)
     with suppress(KeyboardInterrupt):  # the worker says that, too
         list(ended([worker]))
     store = seat.store()
-    if worker.exitcode:  # what it has said itself stays
-        killed = worker.exitcode < 0
+    if worker.exitcode or (seat.rank and not said):  # what it has said itself stays
+        killed = (worker.exitcode or 0) < 0
         seat.accuse(store, f"{'killed ' if killed else ''}rank {seat.rank}: {worker.how_it_ended}", killed)
     return worker, seat.untold(store)
 
@@ -185,6 +191,7 @@ def _serve(outbox: Connection, task: tuple[Job, Any]) -> None:
     make_folder(job.directory)
     if seat.rank:
         pkgutil.resolve_name("ditbench.executors.ranks:take_part")(job, seat, outbox)
+        outbox.send(Progress("sample", 1.0))  # or its network ended it before
         return
     stopping = stop_on_signals()
     redirect_output(job.directory / LOG_FILE)

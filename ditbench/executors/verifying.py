@@ -7,11 +7,12 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Unpack
 
+from ..asking import end_with_parent
 from ..errors import DitbenchError
 from ..records.record import Record
 from ..records.verification import Verification
 from ..registry import Registry
-from ..runtime.processes import answer_of, end_with_parent
+from ..runtime.processes import answer_of
 from ..tracks.options import PlaceOptions
 from .apart import Failed, Killed, apart
 from .jobs import PRELOAD

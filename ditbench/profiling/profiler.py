@@ -5,8 +5,10 @@ Imports no torch: `timing.py` does, in those processes.
 
 from __future__ import annotations
 
+import os
 import pkgutil
 import random
+import sys
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -15,11 +17,12 @@ from datetime import UTC, datetime
 from multiprocessing.connection import Connection
 from typing import Any
 
+from ..asking import end_with_parent
 from ..components import DenoiserSpec, Selection
 from ..errors import BadValue, DitbenchError, brief, one_line
 from ..records.profile import How, Profile, Setup, Turn
 from ..registry import Registry, select
-from ..runtime.processes import Expendable, answer_of, end_with_parent, ended
+from ..runtime.processes import Expendable, answer_of, ended
 from ..tracks.architecture import ArchitectureFacts, facts_of
 from ..tracks.plan import check_device
 from ..tracks.track import Track
@@ -117,6 +120,8 @@ def _serve(outbox: Connection, task: ProfileTask) -> None:
     except Exception as error:
         traceback.print_exc()
         _answer(outbox, _failed(task, f"{type(error).__name__}: {one_line(error)}"))
+    sys.stderr.flush()
+    os._exit(0)  # whatever threads the network has started
 
 
 def _answer(outbox: Connection, answer: Any) -> None:

@@ -228,18 +228,6 @@ def _listen(busy: list[AnyWorker], presses: list[int]) -> list[AnyWorker]:
     return [worker for worker in busy if worker.pass_on()]
 
 
-def end_with_parent() -> None:
-    """In a forked process without anything to save: end at once when whoever started it has ended."""
-
-    def wait() -> None:
-        parent = multiprocessing.parent_process()
-        if parent is not None:
-            parent.join()
-            os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
-
-
 def stop_on_signals() -> list[int]:
     """Make the signals that ask a process to end append to the list that is returned, instead of ending it."""
     received: list[int] = []

@@ -21,6 +21,8 @@ class Interrupted(Exception):
 class Progress:
     """What a run tells while it goes."""
 
+    __pydantic_config__ = {"allow_inf_nan": False}  # of its JSON, which a plugin's process may write
+
     stage: Stage
     done: float  # share of the stage, in [0, 1]
     step: int = 0

@@ -95,8 +95,7 @@ class Samples:
 
     def discard(self) -> None:
         """Remove the files: what is measured can be sampled again."""
-        for path in self.files:
-            path.unlink(missing_ok=True)
+        _remove(self.files)
 
 
 def draw(
@@ -135,6 +134,16 @@ def draw(
 def are_drawn(directory: Path, stem: str) -> bool:
     """Whether a directory has samples of this stem, or a part of them."""
     return all(map(exists, _files(directory, stem)))
+
+
+def discard(directory: Path, stem: str) -> None:
+    """Remove what is drawn of this stem: it can be drawn again."""
+    _remove(_files(directory, stem))
+
+
+def _remove(files: tuple[Path, Path]) -> None:
+    for path in files:
+        path.unlink(missing_ok=True)
 
 
 def samples_in(drawing: Drawing, weights: Literal["ema", "raw"], directory: Path, stem: str = "samples") -> Samples:

@@ -10,13 +10,12 @@ from typing import cast
 import torch
 from torch import nn
 
-from ..asking import Asked, in_turn
+from ..asking import Asked, end_with_parent, in_turn
 from ..components import DenoiserSpec
 from ..denoiser.bounds import without_memory
 from ..denoiser.cost import activation_bytes
 from ..errors import BadValue, PluginFault
 from ..runtime.memory import capacity
-from ..runtime.processes import end_with_parent
 
 FLOAT = 4  # bytes
 SECONDS = 300.0  # in which a network must be built and counted without memory; the largest published take some

@@ -1,6 +1,7 @@
 """A plugin's network lives in a process of its own: what it does there changes no measurement and no other run."""
 
 import signal
+from multiprocessing import Pipe
 from types import SimpleNamespace
 
 import psutil
@@ -8,7 +9,7 @@ import pytest
 from test_campaign import run
 
 from ditbench.errors import BadFile, DitbenchError, brief
-from ditbench.executors.apart import FILE, Failed, Killed, found_in, outcome_of, tell
+from ditbench.executors.apart import FILE, Failed, Killed, found_in, outcome_of, pass_on, tell
 from ditbench.executors.stopwatch import SLACK, Stopwatch
 from ditbench.runtime.progress import Diverged, Interrupted, Progress
 
@@ -148,4 +149,27 @@ def test_a_time_that_is_far_from_what_has_passed_is_told():
     train, sample = doubts(100, 1)
     assert train.startswith("its process states 1.0 s of training, for which 100.0 s have passed")
     assert sample.startswith("its process states 1.0 s of sampling")
-    assert Stopwatch(print).doubt(SimpleNamespace(seconds=0.0, steps=0, **dict.fromkeys(APART, 0.0))) == ""
+    assert Stopwatch(print, float).doubt(SimpleNamespace(seconds=0.0, steps=0, **dict.fromkeys(APART, 0.0))) == ""
+
+
+@pytest.mark.parametrize("before", [[], [("sample", 0), ("sample", 100), ("train", 900)]])
+def test_samples_are_timed_by_themselves_whatever_was_drawn_before_and_after(before):
+    """On the way, of raw weights: of 100 images in each set, only the first after training counts."""
+    now = [0.0]
+    stopwatch = Stopwatch(lambda progress: None, lambda: now[0])
+    for stage, step in (*before, ("sample", 0), ("sample", 50), ("sample", 100), ("sample", 0), ("sample", 100)):
+        stopwatch.hear(Progress(stage, step / 1000, step=step))
+        now[0] += 100
+    stated = SimpleNamespace(batch_seconds=[200.0], batch_images=[100], decode_seconds=0.0)
+    assert stopwatch.doubt_sampling(stated) == ""
+    stated.batch_seconds = [2.0]
+    assert "states 2.0 s of sampling, for which 200.0 s have passed" in stopwatch.doubt_sampling(stated)
+
+
+@pytest.mark.parametrize("left", ["NaN", "Infinity", "1e999"])
+def test_what_is_no_progress_is_passed_over(left):
+    inbox, outbox = Pipe(duplex=False)
+    for seconds in (left, "1.0"):
+        outbox.send_bytes(f'{{"stage": "train", "done": 0.5, "seconds_left": {seconds}}}'.encode())
+    heard = []
+    assert pass_on(inbox, heard.append) and [progress.seconds_left for progress in heard] == [1.0]
