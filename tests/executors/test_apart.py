@@ -133,10 +133,10 @@ def doubts(passed, stated, apart=0.0, *, steps=100):
     """What is said of so many steps or images in `passed` seconds, for which `stated` seconds are stated."""
     now = [0.0]
     stopwatch = Stopwatch(lambda progress: None, lambda: now[0])
-    for done in (0, steps):
-        for stage in ("train", "sample"):
-            stopwatch.hear(Progress(stage, done / steps, step=done))
-        now[0] = passed
+    for stage in ("train", "sample"):
+        stopwatch.hear(Progress(stage, 0.0))
+        now[0] += passed
+        stopwatch.hear(Progress(stage, 1.0, step=steps))
     told = dict.fromkeys(APART, 0.0) | {"checkpoint_seconds": apart}
     trained = SimpleNamespace(seconds=stated, steps=steps, **told)
     sampled = SimpleNamespace(batch_seconds=[stated], batch_images=[steps], decode_seconds=apart)
