@@ -31,6 +31,7 @@ from .errors import BadValue, DitbenchError
 from .hookspecs import hookimpl
 
 if TYPE_CHECKING:
+    __version__: str
     from .campaign import run
     from .datasets.examples import AutoencoderFacts, Data, Examples, Request, from_arrays
     from .denoiser.cost import cost_of
@@ -140,8 +141,18 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in _ON_FIRST_USE:
-        return pkgutil.resolve_name(f"{__name__}.{_ON_FIRST_USE[name]}:{name}")
+        return _lent(name)
+    if name == "__version__":
+        return pkgutil.resolve_name(f"{__name__}.discovery:version")(__name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def _lent(name: str) -> Any:
+    try:
+        return pkgutil.resolve_name(f"{__name__}.{_ON_FIRST_USE[name]}:{name}")
+    except ModuleNotFoundError:  # in the light form, or of a bug
+        pkgutil.resolve_name(f"{__name__}.extras:require_run")(f"`{__name__}.{name}`")
+        raise
 
 
 def __dir__() -> list[str]:

@@ -17,6 +17,7 @@ from .executors.jobs import Job
 from .executors.listeners import Silent, Together
 from .executors.slurm_queue import refuse_queued
 from .executors.trackers import start
+from .extras import require_run
 from .leaderboard.build import write_run_tables
 from .metrics.weights import has_weights, require_weights
 from .records.facts import Environment
@@ -54,6 +55,7 @@ def run(
         seeds: distinct whole numbers; each is a run of its own.
         listener: hears of the runs while they go.
     """
+    require_run("`ditbench.run`")
     check_options(CampaignOptions, options)
     if torchrun.launched():
         options["executor"] = torchrun.instead_of(options["executor"])

@@ -95,11 +95,11 @@ def _again(kind: type[DitbenchError], arguments: tuple[Any, ...], attributes: di
 class UnknownName(DitbenchError):
     """A name that nothing installed answers to."""
 
-    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+    def __init__(self, kind: str, name: str, known: Iterable[str], way_out: str = "") -> None:
         self.kind, self.name, self.known = kind, name, sorted(known)
         near = " or ".join(map(repr, difflib.get_close_matches(name, self.known, n=2)))
         hint = f" Did you mean {near}?" if near else ""
-        super().__init__(f"No {kind} named {name!r}.{hint} Known: {', '.join(self.known) or 'none'}.")
+        super().__init__(f"No {kind} named {name!r}.{hint} Known: {', '.join(self.known) or 'none'}.{way_out}")
 
 
 class BadValue(DitbenchError):

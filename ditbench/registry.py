@@ -40,6 +40,7 @@ from .components import (
 )
 from .discovery import GROUP, PluginSource, installed_sources
 from .errors import BadValue, DitbenchError, PluginFault, UnknownName
+from .extras import bringing
 
 _HOOKS: Mapping[str, type] = {  # hook -> what it must return
     "ditbench_architectures": Architecture,
@@ -314,7 +315,7 @@ def _portable(hook: str, name: str, item: object) -> tuple[str, str, Any]:
 def pick(kind: str, name: str, known: Mapping[str, _Item]) -> _Item:
     """``known[name]``, or an `UnknownName` that offers the near miss and lists what is known."""
     if name not in known:
-        raise UnknownName(kind, name, known)
+        raise UnknownName(kind, name, known, bringing(name) if kind == "architecture" else "")
     return known[name]
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from .output import Commands, tell_json, warn
+import typer
+
+from .output import Commands, tell, tell_json, warn
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,7 +24,25 @@ app = Commands(
     epilog="Exit codes: 0 fine, 1 a run or a check failed, 2 wrong input, 130 stopped by Ctrl-C, 128 + N by signal N.",
 )
 
+
 EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
+
+
+def _tell_version(asked: bool) -> None:
+    from ..discovery import version
+
+    if asked:
+        tell(f"ditbench {version('ditbench')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _about(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """What may be asked of the application itself."""
 
 
 def installed() -> Registry:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _NO_FINDINGS = ("ditbench.denoiser.bounds.TooLarge", "ditbench.storage.files.Unwritable")
 
 
-@app.command(epilog="Example: ditbench check dit:nano+conditioning=in-context --report check.md")
+@app.command(needs_torch=True, epilog="Example: ditbench check dit:nano+conditioning=in-context --report check.md")
 def check(
     name: Annotated[str, typer.Argument(help="name[:size][+option=value]", autocompletion=installed_architectures)],
     size: Annotated[str, typer.Option(help="The size to check, if the name has none.")] = "nano",

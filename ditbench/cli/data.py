@@ -31,7 +31,8 @@ _NAMED = 10  # skipped images that are named; the manifest names them all
 
 
 @data.command(
-    epilog="Example: ditbench data prepare IMAGENET --vae stabilityai/sd-vae-ft-mse --resolution 256 --out LATENTS"
+    needs_torch=True,
+    epilog="Example: ditbench data prepare IMAGENET --vae stabilityai/sd-vae-ft-mse --resolution 256 --out LATENTS",
 )
 def prepare(
     source: Annotated[
@@ -90,7 +91,7 @@ def prepare(
     _show(console, out, manifest)
 
 
-@data.command(epilog="Example: ditbench data stats LATENTS --json")
+@data.command(needs_torch=True, epilog="Example: ditbench data stats LATENTS --json")
 def stats(
     folder: Annotated[Path, typer.Argument(help="What `ditbench data prepare` has made.")],
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
@@ -120,7 +121,7 @@ def stats(
     _say(console, f"verified: the checksums of {len(manifest.shards):,} shards, their labels, the statistics")
 
 
-@data.command(epilog="Example: ditbench data verify LATENTS")
+@data.command(needs_torch=True, epilog="Example: ditbench data verify LATENTS")
 def verify(
     folder: Annotated[Path, typer.Argument(help="What `ditbench data prepare` has made, or a folder of images.")],
     offline: Offline = False,

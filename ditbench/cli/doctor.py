@@ -87,6 +87,10 @@ def _row(plugin: Plugin) -> dict[str, Any]:
 
 
 def _advise(plugins: list[Plugin], others: list[str]) -> None:
+    from ..extras import install, is_light
+
+    if is_light():
+        _say(f"Not looked at: what takes torch, which is not installed: {install('ditbench[run]')}")
     for plugin in plugins:
         if plugin.fault:
             _say(f"{plugin.label}, {plugin.trouble}: {plugin.fault}", f"Way out: {plugin.way_out}.")
@@ -103,7 +107,7 @@ def _say(*lines: str) -> None:
     make_console().print("\n  ".join(map(plain, lines)), highlight=False)
 
 
-@app.command(epilog="Example: ditbench env --json")
+@app.command(needs_torch=True, epilog="Example: ditbench env --json")
 def env(as_json: AsJson = False) -> None:
     """Show versions and machine, for a bug report: no host name, no user name, no path."""
     from ..discovery import ONLY, chosen

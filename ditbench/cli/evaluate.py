@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ..tracks.options import RunOptions
 
 
-@app.command(epilog="Example: ditbench evaluate SAMPLES.npz --reference REAL.npz")
+@app.command(needs_torch=True, epilog="Example: ditbench evaluate SAMPLES.npz --reference REAL.npz")
 def evaluate(
     samples: Annotated[Path, typer.Argument(help="Folder of PNGs, .npz with arr_0, or a checkpoint's safetensors.")],
     reference: Annotated[

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import DitbenchError
+from ..extras import install
 from .app import app, installed, show
 from .options import AsJson, Channels, Classes, LearnVariance, Resolution, SpaceOption, as_flags, spec_changes
+from .output import warn
 
 if TYPE_CHECKING:
     from ..denoiser.sizes import Size, Unfit
@@ -40,6 +42,8 @@ def list_(
     registry = installed()
     if kind is Listing.architectures:
         show(_architectures(registry), as_json, "architecture", "sizes", "options", "from", "paper")
+        if not registry.architectures:
+            warn(f"No architecture is installed. The reference architectures: {install('ditbench[reference]')}")
     elif kind is Listing.tracks:
         show(_tracks(registry), as_json, "track", "version", "hash", "budget", "size", "description")
     elif kind is Listing.extractors:
@@ -50,7 +54,7 @@ def list_(
         show(rows, as_json, "name", "description")
 
 
-@app.command(epilog="Example: ditbench sizes dit:XL/2,uvit:L/2 --resolution 64")
+@app.command(needs_torch=True, epilog="Example: ditbench sizes dit:XL/2,uvit:L/2 --resolution 64")
 def sizes(
     plugins: Annotated[
         str, typer.Argument(help="name[:size][+option=value], separated by commas; all sizes if none is named.")

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from ..extras import install, is_uv_project, prefix
 from .app import app, installed
 from .output import tell
 from .scaffold.names import PluginKind, component_name
@@ -27,5 +28,8 @@ def new(
     tell("\nIt works as it stands; its README says what to replace. Next:\n")
     run = f"--plugins {component}" if kind == "architecture" else f"--track {component} --plugins dit"
     check = f"check {component}" if kind == "architecture" else f"track check {component}"
-    for command in (f"pip install -e {name}", f"ditbench {check}", f"ditbench run {run} --budget smoke"):
+    installing, typed = install(f"./{name}", editable=True), f"{prefix()}ditbench"
+    for command in (installing, f"{typed} {check}", f"{typed} run {run} --budget smoke"):
         tell(f"  {command}")
+    if is_uv_project() and installing.startswith("uv pip"):
+        tell("\n`uv sync` removes it from this environment again; `uv run` leaves it.")

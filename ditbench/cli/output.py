@@ -71,12 +71,22 @@ class _Command(TyperCommand):
             return super().invoke(ctx)
 
 
+class _TorchCommand(_Command):
+    """One that trains, samples, measures or counts: the light form of ditbench has no more than its help."""
+
+    def invoke(self, ctx: Any) -> Any:
+        from ..extras import require_run
+
+        require_run(f"`{ctx.command_path}`")
+        return super().invoke(ctx)
+
+
 class Commands(typer.Typer):
     """A group of such commands."""
 
-    def command(self, *arguments: Any, **about: Any) -> Callable[[Any], Any]:
+    def command(self, *arguments: Any, needs_torch: bool = False, **about: Any) -> Callable[[Any], Any]:
         """See `typer.Typer.command`."""
-        return super().command(*arguments, **{"cls": _Command, **about})
+        return super().command(*arguments, **{"cls": _TorchCommand if needs_torch else _Command, **about})
 
 
 @contextmanager

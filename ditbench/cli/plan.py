@@ -41,8 +41,9 @@ HINTS = {  # what else they mean here
 
 
 @app.command(
+    needs_torch=True,
     epilog="Example: ditbench plan --plugins dit:XL/2,uvit:L/2 --track imagenet256 --seeds 0,1,2 "
-    "--device 'NVIDIA H100 80GB HBM3' --gpus 8"
+    "--device 'NVIDIA H100 80GB HBM3' --gpus 8",
 )
 @offers(CampaignOptions, *OPTIONS, hints=HINTS)
 def plan(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..records.profile import Profile
 
 
-@app.command(epilog="Example: ditbench profile dit:S/2 uvit:S/2 --batch-size 8")
+@app.command(needs_torch=True, epilog="Example: ditbench profile dit:S/2 uvit:S/2 --batch-size 8")
 def profile(
     architectures: Annotated[list[str], typer.Argument(help="name[:size][+option=value]...")],
     track: Annotated[

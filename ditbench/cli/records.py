@@ -151,7 +151,9 @@ def submit(
     tell("then commit, and open a pull request.")
 
 
-@records_app.command(epilog="Example: ditbench records verify RECORD.json --weights ema.safetensors --by NAME")
+@records_app.command(
+    needs_torch=True, epilog="Example: ditbench records verify RECORD.json --weights ema.safetensors --by NAME"
+)
 @offers(PlaceOptions)
 def verify(
     record: Annotated[Path, typer.Argument(help="The record, as the leaderboard has it.")],

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _REFERENCE = ",".join(REFERENCE_ARCHITECTURES)
 
 
-@app.command(epilog="Example: ditbench run --plugins dit,mine:nano+depth=6 --budget smoke")
+@app.command(needs_torch=True, epilog="Example: ditbench run --plugins dit,mine:nano+depth=6 --budget smoke")
 @offers(CampaignOptions)
 def run(
     plugins: Plugins = _REFERENCE,

@@ -36,7 +36,9 @@ def fetch(
         tell(f"{extractor.name}: {path}, sha256 {extractor.weights.sha256[:12]}...")
 
 
-@app.command(name="import", epilog="Example: ditbench import dit:XL/2 CHECKPOINT.pt --out dit-xl-2.safetensors")
+@app.command(
+    name="import", needs_torch=True, epilog="Example: ditbench import dit:XL/2 CHECKPOINT.pt --out dit-xl-2.safetensors"
+)
 def import_(
     architecture: Annotated[str, typer.Argument(help="What the checkpoint is of: name:size[+option=value]...")],
     checkpoint: Annotated[Path, typer.Argument(help="A published file: safetensors, or what torch.save wrote.")],

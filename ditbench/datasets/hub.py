@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import BadFile, BadValue, DitbenchError, one_line
+from ..extras import install
 from ..storage.files import is_file, is_folder, whole_path
 from ..storage.schema import digest
 from .entries import Trace, read_image, trace_of
@@ -77,7 +78,7 @@ def list_hub(name: str, skip_bad: bool = False, offline: bool = False) -> RawIma
     try:
         library = importlib.import_module("datasets")
     except ModuleNotFoundError:
-        raise BadValue(f"{name!r} needs 'datasets': pip install 'ditbench[hf]'.") from None
+        raise BadValue(f"{name!r} needs 'datasets': {install('ditbench[hf]')}.") from None
     with _network(library, offline):
         splits = _load(library, source)
         if TRAINED not in splits:

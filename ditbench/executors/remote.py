@@ -9,6 +9,7 @@ from typing import Any
 
 from ..asking import end_with_parent
 from ..errors import DitbenchError
+from ..extras import install
 from ..records.facts import Environment
 from ..runtime.processes import answer_of
 from .jobs import PRELOAD, Job
@@ -19,7 +20,7 @@ def library_of(executor: str, needs: str) -> Any:
     try:
         pkgutil.resolve_name(needs)
     except (ModuleNotFoundError, AttributeError):  # AttributeError: a mere folder of the library's name
-        extra = f"pip install 'ditbench[{executor}]'"
+        extra = install(f"ditbench[{executor}]")
         raise DitbenchError(f"`executor` {executor} needs the extra: {extra}") from None
     return pkgutil.resolve_name(needs.partition(":")[0])
 

@@ -22,6 +22,7 @@ from typing import Any, ClassVar
 from pydantic_core import to_jsonable_python
 
 from ..errors import BadFile, DitbenchError, one_line
+from ..extras import install
 from ..records.files import FILE_NAME, GRID_FILE
 from ..records.record import Record, identity, read_record
 from ..registry import pick
@@ -54,7 +55,8 @@ class TrackedRun(ABC):
         try:
             cls.library()
         except (ModuleNotFoundError, AttributeError):  # AttributeError: a mere folder of the library's name
-            raise DitbenchError(f"`log` {cls.name} needs the extra: pip install 'ditbench[{cls.name}]'") from None
+            extra = install(f"ditbench[{cls.name}]")
+            raise DitbenchError(f"`log` {cls.name} needs the extra: {extra}") from None
         except Exception as error:
             raise DitbenchError(f"`log` {cls.name}: its library can't be imported ({_described(error)}).") from None
 

@@ -19,6 +19,7 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 from ..components import Extractor, Output, load
 from ..datasets.pixels import Bytes
 from ..errors import BadFile, BadValue
+from ..extras import install
 from ..runtime.distributed import ALONE, World
 from ..runtime.precision import products
 from .weights import check_weights, weights_path
@@ -102,8 +103,8 @@ def builder_of(extractor: Extractor) -> Callable[..., Any]:
     try:
         return load(extractor.build)
     except ModuleNotFoundError as error:
-        extra = f"pip install 'ditbench[{extractor.extra}]'" if extractor.extra else f"pip install {error.name}"
-        raise BadValue(f"Feature extractor {extractor.name!r} needs {error.name!r}: {extra}.") from None
+        missing = f"ditbench[{extractor.extra}]" if extractor.extra else str(error.name)
+        raise BadValue(f"Feature extractor {extractor.name!r} needs {error.name!r}: {install(missing)}.") from None
 
 
 def load_extractor(extractor: Extractor, given: Path | None = None, device: torch.device | None = None) -> nn.Module:

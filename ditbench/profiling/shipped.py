@@ -12,7 +12,7 @@ from ..builtins import REFERENCE_ARCHITECTURES
 from ..components import Architecture, DenoiserSpec, Selection
 from ..denoiser.cost import cost_of_selection
 from ..errors import BadValue
-from ..records.validation.sizes import Row, Shipped, read_shipped, write_shipped
+from ..records.validation.sizes import Row, Settings, Shipped, read_shipped, write_shipped
 from ..registry import Registry, select
 from ..tracks.plan import train_as
 from ..tracks.track import Track, load_track
@@ -26,7 +26,8 @@ def count_shipped(registry: Registry, names: tuple[str, ...] = ARCHITECTURES) ->
     """The table: every size of these architectures with its own options, on every track that it fits."""
     sources: dict[str, tuple[str, ...]] = {name: (registry.source_sha256(name),) for name in names}
     rows = [row for name in names for row in rows_of(registry, registry.architectures[name])]
-    return Shipped(sources=sources, rows=tuple(rows))
+    settings = {name: Settings.from_plugin(registry.architectures[name]) for name in names}
+    return Shipped(sources=sources, settings=settings, rows=tuple(rows))
 
 
 def rows_of(registry: Registry, architecture: Architecture, sizes: tuple[str, ...] = ()) -> Iterator[Row]:

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.optim import AdamW, Optimizer
 
 from ..errors import BadValue
+from ..extras import install
 from ..tracks.track import Recipe
 
 
@@ -25,4 +26,4 @@ def _adan() -> Callable[..., Optimizer]:
     try:
         return pkgutil.resolve_name("timm.optim:Adan")  # type: ignore[no-any-return]
     except ModuleNotFoundError as error:
-        raise BadValue(f"The optimizer 'adan' needs {error.name!r}: pip install 'ditbench[adan]'.") from None
+        raise BadValue(f"The optimizer 'adan' needs {error.name!r}: {install('ditbench[adan]')}.") from None

@@ -107,7 +107,7 @@ def test_it_asks_for_this_ditbench(tmp_path, registry):
     create("mine", "track", tmp_path, registry)
     (asked,) = tomllib.loads((tmp_path / "mine" / "pyproject.toml").read_text())["project"]["dependencies"]
     minor = ".".join(version("ditbench").split(".")[:2])
-    assert asked == f"ditbench>={minor}" and Requirement(asked).specifier.contains(version("ditbench"))
+    assert asked == f"ditbench[run]>={minor}" and Requirement(asked).specifier.contains(version("ditbench"))
 
 
 @pytest.mark.parametrize("kind", TRACKED)

@@ -4,7 +4,7 @@ import pytest
 
 from ditbench.denoiser.cost import cost_of_selection
 from ditbench.profiling.shipped import ARCHITECTURES
-from ditbench.records.validation.sizes import FILE, Shipped, read_shipped, write_shipped
+from ditbench.records.validation.sizes import FILE, Settings, read_shipped, write_shipped
 from ditbench.registry import Registry, select
 from ditbench.tracks.track import load_track
 from ditbench.training.spec import spec_of
@@ -17,6 +17,7 @@ MADE = "make it anew: python -m ditbench.profiling.shipped"
 def test_the_table_is_of_the_installed_plugins(name):
     assert TABLE.sources[name][0] == REGISTRY.source_sha256(name), MADE
     assert {row.size for row in TABLE.rows if row.architecture == name} == {*REGISTRY.architectures[name].sizes}, MADE
+    assert TABLE.settings[name] == Settings.from_plugin(REGISTRY.architectures[name]), MADE
     spec = spec_of(load_track(REGISTRY.tracks["digits"]), REGISTRY)
     (row,) = (row for row in TABLE.rows if (row.architecture, row.size, row.resolution) == (name, "nano", 8))
     assert row.cost == cost_of_selection(select(REGISTRY, f"{name}:nano"), spec), MADE
@@ -28,7 +29,8 @@ def test_the_table_is_written_as_it_is_read(tmp_path):
 
 
 def test_sources_that_gave_the_same_counts_stay():
-    same = Shipped(sources={"dit": ("a" * 64,)}, rows=TABLE.rows).after(TABLE)
+    new = TABLE.model_copy(update={"sources": {"dit": ("a" * 64,)}})
+    same = new.after(TABLE)
     assert same.sources["dit"] == ("a" * 64, *TABLE.sources["dit"])
-    other = Shipped(sources={"dit": ("a" * 64,)}, rows=TABLE.rows[:1]).after(TABLE)
-    assert other.sources["dit"] == ("a" * 64,)
+    for change in ({"rows": TABLE.rows[:1]}, {"settings": {**TABLE.settings, "dit": TABLE.settings["mdt"]}}):
+        assert new.model_copy(update=change).after(TABLE).sources["dit"] == ("a" * 64,)

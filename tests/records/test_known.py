@@ -2,7 +2,6 @@
 
 import json
 import os
-import subprocess
 import sys
 from itertools import count
 from pathlib import Path
@@ -191,15 +190,3 @@ def test_a_component_checks_its_facts_where_it_is_built():
         Metric(name="mine", measure="a:b", higher_is_better=True, sees="pixels", raw="jackknife")
     with pytest.raises(BadValue, match="sampler 'mine': 3 is neither a callable nor"):
         Sampler(name="mine", sample="a:b", objectives=(), times=3)
-
-
-def test_the_committed_records_are_computed_again_whole_and_without_torch():
-    code = (
-        "import sys; sys.modules['torch'] = None\n"
-        "from pathlib import Path\n"
-        "from ditbench.records.validation.files import validate\n"
-        "from ditbench.registry import Registry\n"
-        f"found = validate([Path({str(RECORDS)!r})], Registry.installed())\n"
-        "assert found and not any(one.faults or one.unchecked for one in found), found\n"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)

@@ -8,12 +8,23 @@ from itertools import islice
 from typing import TypeVar
 
 from ...asking import ask, described
-from ...components import DenoiserSpec, Metric, ObjectReference, RawKind, Selection, Value, load, module_of
+from ...components import (
+    Architecture,
+    DenoiserSpec,
+    Metric,
+    ObjectReference,
+    RawKind,
+    Selection,
+    Value,
+    load,
+    module_of,
+)
 from ...registry import SECONDS, Registry
 from ...tracks.architecture import ArchitectureFacts
 from ...tracks.guidance import T
 from ..facts import Cost
 from .faults import short
+from .sizes import Settings, read_shipped
 
 MAX_NOTES = 50  # of a file that are told
 MAX_STEPS = 100_000  # of more steps than these the evaluations are not counted
@@ -66,27 +77,39 @@ class Known:
             return None
 
     def settings(self, of: ArchitectureFacts) -> dict[str, Value | None] | None:
-        """What a network of that size and these options is built with; None where its very source is not installed.
+        """What a network of that size and these options is built with; None where nobody here knows its very source.
 
         Empty if the source has no such size or option.
         """
-        architecture = self.registry.architectures.get(of.name)
-        if architecture is None or self.registry.source_sha256(of.name) != of.source_sha256:
+        table = read_shipped()
+        if of.source_sha256 in table.sources.get(of.name, ()):
+            return table.settings[of.name].of(of.size, of.options)
+        if (architecture := self._with_source(of)) is None:
+            self._note("architecture", of.label, "no plugin with its source is installed")
             return None
-        if of.size not in architecture.sizes or not of.options.keys() <= architecture.options.keys():
-            return {}
-        return dict(architecture.settings(of.size, of.options))
+        return Settings.from_plugin(architecture).of(of.size, of.options)
 
     def cost(self, of: ArchitectureFacts, spec: DenoiserSpec) -> Cost | None:
-        """What that network costs, where its very source is installed here and can be counted. Nothing is noted."""
+        """What that network costs, where its very source is installed here and can be counted."""
         large = any(isinstance(value, int | float) and abs(value) > MAX_OPTION for value in of.options.values())
-        if self.count is None or large or not self.settings(of):
+        if not self.settings(of):
             return None
-        selection = Selection(architecture=self.registry.architectures[of.name], size=of.size, options=of.options)
-        try:
-            return self.count(selection, spec)
-        except (Exception, SystemExit):  # anybody's code, which may need what is not installed, or not take this input
-            return None
+        architecture, reason = self._with_source(of), "no plugin with its source is installed"
+        if architecture and self.count and not large:
+            try:
+                return self.count(Selection(architecture=architecture, size=of.size, options=of.options), spec)
+            except (Exception, SystemExit) as error:  # anybody's code, which may not take this input
+                reason = described(error)
+        elif architecture:
+            reason = "its options are too large" if large else "nobody counts here"
+        self._note("architecture", of.label, f"its parameters and MACs can't be counted: {reason}")
+        return None
+
+    def _with_source(self, of: ArchitectureFacts) -> Architecture | None:
+        """The architecture, if it is installed here with that very source."""
+        architecture = self.registry.architectures.get(of.name)
+        known = architecture is not None and self.registry.source_sha256(of.name) == of.source_sha256
+        return architecture if known else None
 
     def _installed(self, kind: str, name: str, found: Item | None) -> Item | None:
         if found is None:

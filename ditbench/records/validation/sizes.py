@@ -1,14 +1,15 @@
-"""What the sizes that ship with ditbench cost on its tracks: a committed table, by which records are checked.
+"""What the sizes that ship with ditbench are built with, and cost on its tracks: a table, by which records are checked.
 
 `ditbench.profiling.shipped` makes it. It holds for the sources of plugins that it names: other code costs what it does.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 
-from ...components import DenoiserSpec
+from ...components import Architecture, DenoiserSpec, Value
 from ...storage.files import write_text
 from ...storage.schema import Count, Frozen, Name, Sha256, read_checked
 from ..facts import Cost
@@ -35,17 +36,37 @@ class Row(Frozen):
         return cls(architecture=architecture, size=size, cost=cost, **{name: getattr(spec, name) for name in names})
 
 
+class Settings(Frozen):
+    """What an architecture is built with."""
+
+    options: dict[str, Value | None]  # each by its default
+    sizes: dict[str, dict[str, Value | None]]
+
+    @classmethod
+    def from_plugin(cls, architecture: Architecture) -> Settings:
+        """What a plugin registers."""
+        options = {name: option.default for name, option in architecture.options.items()}
+        return cls(options=options, sizes={name: dict(size) for name, size in architecture.sizes.items()})
+
+    def of(self, size: str, options: Mapping[str, Value]) -> dict[str, Value | None]:
+        """All of it for a size and the options that somebody chose; empty if there is no such size or option."""
+        if size not in self.sizes or not options.keys() <= self.options.keys():
+            return {}
+        return {**self.options, **self.sizes[size], **options}
+
+
 class Shipped(Frozen):
     """The table, and the sources of plugins for which it holds."""
 
     sources: dict[Name, tuple[Sha256, ...]] = {}  # by architecture
+    settings: dict[Name, Settings] = {}  # likewise
     rows: tuple[Row, ...] = ()
 
     def after(self, before: Shipped) -> Shipped:
         """The same, and for an architecture whose rows are as before also for the sources of before."""
         sources = dict(self.sources)
         for name in sources.keys() & before.sources.keys():
-            if self._of(name) == before._of(name):
+            if self._of(name) == before._of(name) and self.settings.get(name) == before.settings.get(name):
                 sources[name] = tuple(dict.fromkeys((*sources[name], *before.sources[name])))
         return self.model_copy(update={"sources": sources})
 
@@ -63,6 +84,7 @@ def read_shipped() -> Shipped:
 
 def write_shipped(table: Shipped, path: Path = FILE) -> None:
     """Write the table, a line for each row."""
-    sources = Shipped(sources=table.sources).model_dump_json(exclude={"rows"}, indent=1).removesuffix("\n}")
+    head = Shipped(sources=table.sources).model_dump_json(include={"sources"}, indent=1).removesuffix("\n}")
+    settings = ",\n".join(f'"{name}":{one.model_dump_json()}' for name, one in table.settings.items())
     rows = ",\n".join(row.model_dump_json() for row in table.rows)
-    write_text(path, f'{sources},\n "rows": [\n{rows}\n ]\n}}\n')
+    write_text(path, f'{head},\n "settings": {{\n{settings}\n }},\n "rows": [\n{rows}\n ]\n}}\n')
