@@ -17,6 +17,7 @@ from .output import tell_json
 if TYPE_CHECKING:
     from ..denoiser.conformance.findings import Report
 
+_CELL = 100  # characters of what was seen that stand in the table; below it, all of a fault
 # As tracebacks end with them: what is no fault of the network.
 _NO_FINDINGS = ("ditbench.denoiser.bounds.TooLarge", "ditbench.storage.files.Unwritable")
 
@@ -27,6 +28,7 @@ def check(
     size: Annotated[str, typer.Option(help="The size to check, if the name has none.")] = "nano",
     as_json: AsJson = False,
     report: Annotated[Path | None, typer.Option(help="Also write a report, as Markdown.")] = None,
+    traceback: Annotated[bool, typer.Option("--traceback", help="Also show the whole traceback of an error.")] = False,
 ) -> None:
     """Check that an architecture keeps the denoiser's contract, in a clean process. Exit code 1: a check failed."""
     from ..registry import select
@@ -39,9 +41,11 @@ def check(
     with make_console().status(f"Checking {plain(name)}"):
         found = _in_its_own_process(name, size)
     if as_json:
-        tell_json(found.model_dump(mode="json"))
+        tell_json(
+            found.model_dump(mode="json", exclude=None if traceback else {"findings": {"__all__": {"traceback"}}})
+        )
     else:
-        _show(found)
+        _show(found, traceback)
     if report is not None:
         write_text(report, found.markdown)
     if found.failed:
@@ -81,16 +85,20 @@ def _in_its_own_process(name: str, size: str) -> Report:
     return report.and_(died)
 
 
-def _show(found: Report) -> None:
+def _show(found: Report, traceback: bool) -> None:
     from .console import make_console, make_table, plain
 
     console, table = make_console(), make_table("check", "outcome", "seen")
     colours = {"passed": "green", "failed": "bold red", "skipped": "yellow"}
     for finding in found.findings:
         outcome = f"[{colours[finding.status]}]{finding.status}[/]"
-        table.add_row(finding.check, outcome, plain(finding.seen))
+        table.add_row(finding.check, outcome, plain(brief(finding.seen, _CELL)))
     console.print(table)
     for fault in found.faults:
-        console.print(f"[bold]{fault.checks}[/]: expected {plain(fault.expected)}; seen: {plain(fault.seen)}")
-        console.print(f"  To mend it: {plain(fault.mend)}.", highlight=False)
+        console.print(f"[bold]{fault.check}[/]: expected {plain(fault.expected)}; seen: {plain(fault.seen)}")
+        console.print(f"  To fix it: {plain(fault.mend)}.", highlight=False)
+        if traceback and fault.traceback:
+            console.print(fault.traceback.rstrip(), highlight=False, markup=False, soft_wrap=True)
+    if not traceback and any(fault.traceback for fault in found.faults):
+        console.print("--traceback shows the whole traceback.", highlight=False)
     console.print(plain(found.summary), highlight=False)
