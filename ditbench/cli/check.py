@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import BadValue, brief, one_line
-from .app import EXIT_FAILED, app, installed
-from .options import AsJson, installed_architectures
+from .app import ADD, EXIT_FAILED, app, installed
+from .options import Architectures, AsJson, parse_architectures
 from .output import tell_json
 
 if TYPE_CHECKING:
@@ -22,33 +22,37 @@ _CELL = 100  # characters of what was seen that stand in the table; below it, al
 _NO_FINDINGS = ("ditbench.denoiser.bounds.TooLarge", "ditbench.storage.files.Unwritable")
 
 
-@app.command(epilog="Example: ditbench check dit:nano+conditioning=in-context --report check.md")
+@app.command(rich_help_panel=ADD, epilog="Example: ditbench check dit:nano+conditioning=in-context --report check.md")
 def check(
-    name: Annotated[str, typer.Argument(help="name[:size][+option=value]", autocompletion=installed_architectures)],
+    architectures: Architectures,
     size: Annotated[str, typer.Option(help="The size to check, if the name has none.")] = "nano",
     as_json: AsJson = False,
     report: Annotated[Path | None, typer.Option(help="Also write a report, as Markdown.")] = None,
     traceback: Annotated[bool, typer.Option("--traceback", help="Also show the whole traceback of an error.")] = False,
 ) -> None:
-    """Check that an architecture keeps the denoiser's contract, in a clean process. Exit code 1: a check failed."""
+    """Check that architectures keep the denoiser's contract, each in a clean process. Exit code 1: a check failed."""
     from ..registry import select
     from ..storage.files import check_target, write_text
     from .console import make_console, plain
 
-    select(installed(), name, size)  # a wrong name is told before torch is imported
+    registry, chosen = installed(), parse_architectures(architectures)
+    for name in chosen:
+        select(registry, name, size)  # a wrong name is told before torch is imported
     if report is not None:
         check_target(report)
-    with make_console().status(f"Checking {plain(name)}"):
-        found = _in_its_own_process(name, size)
+    found = []
+    for name in chosen:
+        with make_console().status(f"Checking {plain(name)}"):
+            found.append(_in_its_own_process(name, size))
+        if not as_json:
+            _show(found[-1], traceback)
     if as_json:
-        tell_json(
-            found.model_dump(mode="json", exclude=None if traceback else {"findings": {"__all__": {"traceback"}}})
-        )
-    else:
-        _show(found, traceback)
+        left_out = None if traceback else {"findings": {"__all__": {"traceback"}}}
+        told = [one.model_dump(mode="json", exclude=left_out) for one in found]
+        tell_json(told if len(told) > 1 else told[0])
     if report is not None:
-        write_text(report, found.markdown)
-    if found.failed:
+        write_text(report, "\n".join(one.markdown for one in found))
+    if any(one.failed for one in found):
         raise typer.Exit(EXIT_FAILED)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import BadValue
-from .app import app, fetch_weights, installed
+from .app import SCORE, app, fetch_weights, installed
 from .options import Device, Offline, as_flags
 from .output import tell
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ..tracks.options import RunOptions
 
 
-@app.command(epilog="Example: ditbench evaluate SAMPLES.npz --reference REAL.npz")
+@app.command(rich_help_panel=SCORE, epilog="Example: ditbench evaluate SAMPLES.npz --reference REAL.npz")
 def evaluate(
     samples: Annotated[Path, typer.Argument(help="Folder of PNGs, .npz with arr_0, or a checkpoint's safetensors.")],
     reference: Annotated[

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from .app import EXIT_FAILED, app
+from .app import EXIT_FAILED, TABLES, app
 from .output import Commands, tell, warn
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..records.verification import Verification
 
 leaderboard_app = Commands(no_args_is_help=True, help="Tables and pages from records.")
-app.add_typer(leaderboard_app, name="leaderboard")
+app.add_typer(leaderboard_app, name="leaderboard", rich_help_panel=TABLES)
 
 _COMMITTED = Path("leaderboard/records")
 _Records = Annotated[Path, typer.Argument(help="Folder with records, searched through and through.")]

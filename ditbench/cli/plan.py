@@ -10,8 +10,18 @@ import typer
 
 from ..errors import BadValue
 from ..tracks.options import CampaignOptions, RunOptions, only
-from .app import app, installed, show
-from .options import AsJson, Plugins, Seeds, TrackName, as_flags, offers, parse_seeds
+from .app import COMPARE, app, installed, show
+from .options import (
+    AsJson,
+    Plugins,
+    Seeds,
+    SomeArchitectures,
+    TrackName,
+    as_flags,
+    offers,
+    parse_architectures,
+    parse_seeds,
+)
 from .output import tell, tell_json, warn
 
 if TYPE_CHECKING:
@@ -41,12 +51,14 @@ HINTS = {  # what else they mean here
 
 
 @app.command(
-    epilog="Example: ditbench plan --plugins dit:XL/2,uvit:L/2 --track imagenet256 --seeds 0,1,2 "
-    "--device 'NVIDIA H100 80GB HBM3' --gpus 8"
+    rich_help_panel=COMPARE,
+    epilog="Example: ditbench plan dit:XL/2 uvit:L/2 --track imagenet256 --seeds 0,1,2 "
+    "--device 'NVIDIA H100 80GB HBM3' --gpus 8",
 )
 @offers(CampaignOptions, *OPTIONS, hints=HINTS)
 def plan(
-    plugins: Plugins,
+    architectures: SomeArchitectures = None,
+    plugins: Plugins = None,
     track: TrackName = "digits",
     seeds: Seeds = "0",
     device: Annotated[
@@ -74,6 +86,9 @@ def plan(
     from ..records.record import read_runs
     from .console import make_console
 
+    chosen = parse_architectures(architectures, plugins)
+    if not chosen:
+        raise BadValue("Name what to plan, such as dit or dit:XL/2; `ditbench list` shows what there is.")
     registry = installed()
     clusters = _parse_clusters(on, gpus)
     _check_hardware(device)
@@ -82,7 +97,7 @@ def plan(
     if memory is not None and not 0 < memory < float("inf"):
         raise BadValue(f"--memory {memory:g} is no number of GiB above 0.")
     asked = only(RunOptions, {**options, "device": "cpu" if is_processor(device) else "auto"})
-    configs = _plan(registry, track, plugins.split(","), parse_seeds(seeds), asked)
+    configs = _plan(registry, track, chosen, parse_seeds(seeds), asked)
     known, records = check_profiles(profiles), read_runs(Path(options["out"]) / configs[0].track.name)
 
     from ..profiling.workload import count

@@ -10,8 +10,18 @@ import typer
 from ..builtins import REFERENCE_ARCHITECTURES
 from ..errors import NoRecordsYet, NoTables
 from ..tracks.options import CampaignOptions
-from .app import EXIT_FAILED, EXIT_INTERRUPTED, app
-from .options import Plugins, Seeds, TrackName, as_flags, offers, parse_seeds
+from .app import COMPARE, EXIT_FAILED, EXIT_INTERRUPTED, app
+from .options import (
+    FILES,
+    Plugins,
+    Seeds,
+    SomeArchitectures,
+    TrackName,
+    as_flags,
+    offers,
+    parse_architectures,
+    parse_seeds,
+)
 from .output import tell, warn
 
 if TYPE_CHECKING:
@@ -22,19 +32,17 @@ if TYPE_CHECKING:
     from ..records.record import Record
 
 
-_REFERENCE = ",".join(REFERENCE_ARCHITECTURES)
-
-
-@app.command(epilog="Example: ditbench run --plugins dit,mine:nano+depth=6 --budget smoke")
+@app.command(rich_help_panel=COMPARE, epilog="Example: ditbench run dit uvit:nano+skip=add --budget smoke")
 @offers(CampaignOptions)
 def run(
-    plugins: Plugins = _REFERENCE,
+    architectures: SomeArchitectures = None,
+    plugins: Plugins = None,
     track: TrackName = "digits",
     seeds: Seeds = "0",
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress, only the table.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress, only the table.", rich_help_panel=FILES)] = False,
     **options: Unpack[CampaignOptions],
 ) -> None:
-    """Train, sample, measure and rank architectures on a track.
+    """Train, sample, measure and rank architectures on a track; without names: dit, uvit, mdt and diffit.
 
     Finished runs are skipped and interrupted ones resumed. Exit code 1: some run did not finish.
     """
@@ -43,9 +51,10 @@ def run(
     from .display import Lines, Live, Quiet
 
     console, place = make_console(), Path(options["out"]).absolute()  # a plugin may change the working directory
+    chosen = parse_architectures(architectures, plugins) or REFERENCE_ARCHITECTURES
     listener = Quiet() if quiet else Live(console) if console.is_terminal else Lines(console)
     try:
-        records = campaign.run(track, plugins.split(","), parse_seeds(seeds), listener=listener, **options)
+        records = campaign.run(track, chosen, parse_seeds(seeds), listener=listener, **options)
     except NoRecordsYet as told:
         listener.close()
         tell(as_flags(str(told)))

@@ -8,12 +8,12 @@ from typing import Annotated, Literal
 import typer
 
 from ..errors import BadValue
-from .app import app, fetch_weights, installed
+from .app import SCORE, app, fetch_weights, installed
 from .options import Channels, Classes, LearnVariance, Resolution, SpaceOption, spec_changes
 from .output import tell
 
 
-@app.command(epilog="Example: ditbench fetch inception-v3-compat")
+@app.command(rich_help_panel=SCORE, epilog="Example: ditbench fetch inception-v3-compat")
 def fetch(
     extractors: Annotated[list[str], typer.Argument(help="Names; see `ditbench list extractors`.")],
     weights: Annotated[Path | None, typer.Option(help="A file that was fetched elsewhere, to be put in place.")] = None,
@@ -36,7 +36,11 @@ def fetch(
         tell(f"{extractor.name}: {path}, sha256 {extractor.weights.sha256[:12]}...")
 
 
-@app.command(name="import", epilog="Example: ditbench import dit:XL/2 CHECKPOINT.pt --out dit-xl-2.safetensors")
+@app.command(
+    rich_help_panel=SCORE,
+    name="import",
+    epilog="Example: ditbench import dit:XL/2 CHECKPOINT.pt --out dit-xl-2.safetensors",
+)
 def import_(
     architecture: Annotated[str, typer.Argument(help="What the checkpoint is of: name:size[+option=value]...")],
     checkpoint: Annotated[Path, typer.Argument(help="A published file: safetensors, or what torch.save wrote.")],
