@@ -14,7 +14,7 @@ from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from ..errors import BadValue, DitbenchError, RunBusy
+from ..errors import BadValue, DitbenchError, RunBusy, demand
 from ..records.facts import Environment
 from ..records.files import FILE_NAME
 from ..records.record import Record, read_record
@@ -119,6 +119,11 @@ def preflight(
 
     Raises the first `DitbenchError`. It also starts the server, so the imports are paid here.
     """
+    demand("configs", configs, list, tuple)
+    for config in configs:
+        demand("configs", config, RunConfig)
+    if not configs:
+        raise BadValue("`configs` names no run.")
     known, told, environment = answer_of(_serve_preflight, (configs, processes, parallel), hear, preload=PRELOAD)
     return [
         config.model_copy(update={**known, "deviations": (*config.deviations, *told)}) for config in configs

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from ..components import DenoiserSpec
-from ..errors import BadFile, BadValue
+from ..errors import BadFile, BadValue, demand
 from ..records.facts import Cost, is_processor
 from ..records.files import CHECKPOINTS, PROFILE_SUFFIX
 from ..records.profile import Phase, Profile, read_profile
@@ -255,6 +255,12 @@ def ended(config: RunConfig, records: Iterable[Record], machine: Machine) -> str
 
 def makespan(hours: Iterable[float], places: int) -> float:
     """Hours until all runs are done on so many places, the longest first, each where one is free first."""
+    hours = list(hours)
+    for hour in hours:
+        demand("hours", hour, int, float)
+    demand("places", places, int)
+    if places < 1:
+        raise BadValue(f"`places` {places}: give 1 or more.")
     ends = [0.0] * places
     for length in sorted(hours, reverse=True):
         heapq.heapreplace(ends, ends[0] + length)
