@@ -56,10 +56,12 @@ def prepare(
 
     The same command resumes what was interrupted, and shares the work with others of its kind.
     """
+    from ..runtime.devices import refuse_absent
     from ..tracks.plan import check_device
     from .console import make_console
 
     check_device(device)
+    refuse_absent(device)
     console = make_console()
     with _interruptible("the same command resumes"):
         from ..datasets.autoencoder import load_autoencoder

@@ -50,6 +50,11 @@ def warn(text: str) -> None:
     typer.echo(for_a_line(text), err=True)
 
 
+def count(number: int, thing: str) -> str:
+    """E.g. ``1 run``, ``2 runs``."""
+    return f"{number:,} {thing}" + ("" if number == 1 else "s")
+
+
 @contextmanager
 def apart() -> Iterator[None]:
     """What is printed meanwhile, but by `tell` and our consoles, goes to standard error."""

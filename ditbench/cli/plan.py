@@ -22,6 +22,7 @@ from .options import (
     parse_architectures,
     parse_seeds,
 )
+from .output import count as count_of
 from .output import tell, tell_json, warn
 
 if TYPE_CHECKING:
@@ -180,14 +181,14 @@ def _tell(
         }
         tell_json(whole)
         return
-    tell(f"{_of(len(found), 'run')} on {spec}; each has {machine.gpus} x {machine.device}")
+    tell(f"{count_of(len(found), 'run')} on {spec}; each has {machine.gpus} x {machine.device}")
     show([*_rows(found, machine.gpus), _total_row(found)], False, *_HEADERS)
     for line in _footnotes(found, machine):
         tell(line)
     for size, hours in until.items():
         done = "not known" if hours is None else f"{_figures(hours)} h"
-        at_once = _of(size // machine.gpus, "run")
-        tell(f"On {_of(size, 'GPU')}, {at_once} at a time, the longest first: {done}")
+        at_once = count_of(size // machine.gpus, "run")
+        tell(f"On {count_of(size, 'GPU')}, {at_once} at a time, the longest first: {done}")
 
 
 def _until_done(found: Sequence[RunEstimate], gpus: int, cluster: int) -> float | None:
@@ -295,10 +296,6 @@ def _footnotes(found: Sequence[RunEstimate], machine: Machine) -> Iterator[str]:
         yield "At least: weights, EMA, gradients and moments; activations not counted."
     kept = sum(one.kept for one in found) / _GIB
     yield f"Not counted: reading data, metrics, waiting for each other. {_figures(kept)} GiB of the disk stay."
-
-
-def _of(number: int, thing: str) -> str:
-    return f"{number:,} {thing}" + ("s" if number > 1 else "")
 
 
 def _count(number: int | None) -> str:

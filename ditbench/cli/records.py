@@ -166,9 +166,11 @@ def verify(
     """
     from ..records.files import FILE_NAME
     from ..records.verification import re_trained, write_verification
+    from ..runtime.devices import refuse_absent
     from ..tracks.plan import check_device
 
     check_device(options["device"])
+    refuse_absent(options["device"])
     registry = installed()
     checked = _sound(record, registry)
     if weights is not None and run is None:

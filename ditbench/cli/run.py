@@ -25,7 +25,7 @@ from .options import (
 from .output import tell, warn
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from rich.console import Console
 
@@ -72,9 +72,30 @@ def run(
         listener.close()
     if records:  # torchrun's other processes have none
         _show(records, place, console)
-        tell(f"Records, grids and leaderboard.md in {Path(options['out']) / records[0].track.name}")
+        folder = Path(options["out"]) / records[0].track.name
+        tell(f"Records, grids and leaderboard.md in {folder}")
+        tell("\n".join(_what_next(records, folder)))
         if any(record.status != "finished" for record in records):
             raise typer.Exit(EXIT_FAILED)
+
+
+def _what_next(records: Sequence[Record], folder: Path) -> Iterator[str]:
+    """Where to look for what went wrong, and what to do next."""
+    from ..executors.jobs import LOG_FILE
+    from ..leaderboard.intervals import MIN_SEEDS
+
+    failed = [record for record in records if record.status in ("failed", "diverged")]
+    for record in failed:
+        log = folder / record.run_id / LOG_FILE
+        yield f"What {record.architecture.label} seed {record.seed} printed, and its traceback: {log}"
+    if failed:
+        yield f"Next: ditbench check {' '.join(dict.fromkeys(record.architecture.label for record in failed))}"
+    elif any(record.status == "interrupted" for record in records):
+        yield "Next: the same command again; it resumes what stopped."
+    elif len({record.seed for record in records}) < MIN_SEEDS:
+        yield "Next: the same command with --seeds 0,1,2, which gives ranks and intervals."
+    else:
+        yield f"Next: ditbench leaderboard serve {folder}"
 
 
 def _show(records: Sequence[Record], out: Path, console: Console) -> None:

@@ -20,6 +20,7 @@ from ..records.files import FILE_NAME
 from ..records.record import Record, read_record
 from ..registry import Registry
 from ..runtime.affinity import Slot
+from ..runtime.devices import refuse_absent
 from ..runtime.inheritance import same_working_directory
 from ..runtime.processes import WorkerProcess, answer_of, end_with_parent, ended, on_ctrl_c, stop_on_signals
 from ..runtime.progress import Progress, ProgressCallback, Watch
@@ -39,6 +40,7 @@ class Here:
 
     def preflight(self, configs: Sequence[RunConfig], hear: ProgressCallback) -> tuple[list[RunConfig], Environment]:
         """See `Engine`. It also starts the server, so the imports are paid here."""
+        refuse_absent(configs[0].device)
         return preflight(configs, hear, self.wishes.processes, self.wishes.parallel or 1)
 
 

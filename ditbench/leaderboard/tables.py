@@ -58,6 +58,25 @@ class Column:
             return number(cell.mean) if counted else interval(cell)
         return cell or ""
 
+    def texts(self, rows: Sequence[Row]) -> list[str]:
+        """All cells as a person reads them below each other: with as many decimals as the one that has most."""
+        cells, told = [self.cell(row) for row in rows], [self.text(row) for row in rows]
+        pairs = list(zip(cells, told, strict=True))
+        decimals = [len(_mean(text).partition(".")[2]) for cell, text in pairs if isinstance(cell, Estimate)]
+        most = max(decimals, default=0)
+        return [_to(cell, text, most) if isinstance(cell, Estimate) else text for cell, text in pairs]
+
+
+def _mean(text: str) -> str:
+    return text.partition(" ")[0]
+
+
+def _to(cell: Estimate, text: str, decimals: int) -> str:
+    """A cell's text with so many decimals; an interval stays one."""
+    _, sign, half = text.partition(" ± ")
+    told = f" ± {cell.half_width or 0:,.{decimals}f}" if sign else ""
+    return f"{cell.mean:,.{decimals}f}{told if half != '0' else ' ± 0'}"
+
 
 _TIMES = ((1.0, "s"), (3600.0, "h"))  # the unit is the board's: the largest that leaves its largest number above 2
 _FLOPS = ((1e12, "TFLOPs"), (1e15, "PFLOPs"), (1e18, "EFLOPs"))
