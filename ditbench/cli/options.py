@@ -56,6 +56,7 @@ TrackName = Annotated[
 Seeds = Annotated[str, typer.Option(metavar="N,N", help="Training seeds, separated by commas.", rich_help_panel=WHAT)]
 Device = Annotated[str, typer.Option(help=described(PlaceOptions)["device"][1].text, autocompletion=completion.devices)]
 Offline = Annotated[bool, typer.Option("--offline", help=described(PlaceOptions)["offline"][1].text)]
+COMMITTED = Path("leaderboard/records")  # where a clone keeps records
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON, for programs.")]
 
 # What differs from the input that a size was made for; shared by `sizes`, `import` and `profile`.

@@ -74,7 +74,9 @@ def _in_words(parameters: list[Any]) -> list[Any]:
     for parameter in parameters:
         if getattr(parameter, "is_flag", False):
             parameter.metavar = ""
-        elif parameter.metavar is None and parameter.param_type_name == "option":
+        elif parameter.param_type_name == "argument":
+            parameter.display_type_rich = lambda ctx: ""  # a metavar would take the place of its name
+        elif parameter.metavar is None:
             kind = parameter.type_descriptor.annotation
             parameter.metavar = next((_KINDS[one] for one in (kind, *get_args(kind)) if one in _KINDS), None)
     return parameters

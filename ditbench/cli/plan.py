@@ -12,6 +12,7 @@ from ..errors import BadValue
 from ..tracks.options import CampaignOptions, RunOptions, only
 from .app import COMPARE, app, installed, show
 from .options import (
+    COMMITTED,
     AsJson,
     Plugins,
     Seeds,
@@ -28,6 +29,7 @@ from .output import tell, tell_json, warn
 if TYPE_CHECKING:
     from ..components import DenoiserSpec
     from ..profiling.estimate import Machine, RunEstimate
+    from ..records.record import Record
     from ..registry import Registry
     from ..tracks.config import RunConfig
     from ..tracks.track import Track
@@ -39,6 +41,8 @@ _HEADERS = (
     "disk GiB", "GiB/GPU", "speed",
 )  # fmt: skip
 
+
+_ON_CPU = {"train GPU-h": "train h", "sample GPU-h": "sample h", "GiB/GPU": "GiB"}  # headers that name no GPU
 
 OPTIONS = (  # of a run, that its cost depends on
     "data", "budget", "ruleset", "eval_at", "samples", "micro_batch", "checkpointing", "keep_samples", "raw_weights",
@@ -108,8 +112,17 @@ def plan(
     machine = Machine(device, gpus, MFU if mfu is None else mfu, limit, options["shard"])
     with make_console().status("Counting every network"):
         loads = count(configs, registry, on_gpu=not machine.is_cpu)
-    found = [estimate(run, load, machine, known, records) for run, load in zip(configs, loads, strict=True)]
+    others = _committed() if machine.is_cpu else []
+    found = [estimate(run, load, machine, known, records, others) for run, load in zip(configs, loads, strict=True)]
     _tell(found, machine, loads[0].spec, clusters, as_json)
+
+
+def _committed() -> list[Record]:
+    """The records of a clone's leaderboard, if this is one."""
+    from ..records.record import read_records
+    from ..storage.files import is_folder
+
+    return read_records(COMMITTED) if is_folder(COMMITTED) else []
 
 
 def _plan(
@@ -181,8 +194,11 @@ def _tell(
         }
         tell_json(whole)
         return
-    tell(f"{count_of(len(found), 'run')} on {spec}; each has {machine.gpus} x {machine.device}")
-    show([*_rows(found, machine.gpus), _total_row(found)], False, *_HEADERS)
+    each = machine.device if machine.is_cpu else f"{machine.gpus} x {machine.device}"
+    tell(f"{count_of(len(found), 'run')} on {spec}; each has {each}")
+    headers = {header: _ON_CPU.get(header, header) if machine.is_cpu else header for header in _HEADERS}
+    rows = [*_rows(found, machine.gpus), _total_row(found)]
+    show([{headers[key]: cell for key, cell in row.items()} for row in rows], False, *headers.values())
     for line in _footnotes(found, machine):
         tell(line)
     for size, hours in until.items():
@@ -288,7 +304,7 @@ def _footnotes(found: Sequence[RunEstimate], machine: Machine) -> Iterator[str]:
     for number, reason in enumerate(_reasons(found), start=1):
         yield f"({number}) {'; '.join(reason)}."
     sources = {one.speed.source for one in found if not one.status}
-    if "estimated" in sources and machine.mfu == MFU:
+    if "estimated" in sources and machine.mfu == MFU and not machine.is_cpu:
         yield f"MFU {MFU:g}: {MFU_SOURCE} of the peak of bfloat16. --mfu sets another; a profile is better."
     if "unknown" in sources:
         yield "What is empty is not known. `ditbench profile` on that device measures it."

@@ -71,6 +71,9 @@ def remove(
 
     Only directories of runs in that folder are removed. Links are not followed, and a run that is at work stays.
     """
+    from ..leaderboard.build import write_run_tables
+    from ..records.record import read_runs
+
     chosen = _chosen(_runs(folder), names or [], status, folder)
     for run in chosen:
         tell(f"{run.folder}  {run.status}  {_size([run])}")
@@ -82,6 +85,8 @@ def remove(
         return
     _remove(chosen)
     tell(f"Removed {count(len(chosen), 'run')}, {_size(chosen)}.")
+    for track in dict.fromkeys(run.folder.parent for run in chosen):
+        write_run_tables(read_runs(track), track)
 
 
 def _chosen(known: Sequence[_Run], names: Sequence[str], status: str | None, folder: Path) -> list[_Run]:
@@ -95,16 +100,12 @@ def _chosen(known: Sequence[_Run], names: Sequence[str], status: str | None, fol
 
 
 def _remove(runs: Sequence[_Run]) -> None:
-    """Remove them, and write the tables of their tracks anew. `RunBusy` before anything if a command is at one."""
-    from ..leaderboard.build import write_run_tables
-    from ..records.record import read_runs
+    """Remove them; `RunBusy` before anything is gone if a command is at one."""
     from ..storage.claims import refuse_held
 
     refuse_held(run.folder for run in runs)
     for run in runs:
         shutil.rmtree(run.folder)  # which follows no links
-    for track in dict.fromkeys(run.folder.parent for run in runs):
-        write_run_tables(read_runs(track), track)
 
 
 def _runs(folder: Path) -> list[_Run]:
