@@ -10,6 +10,7 @@ Whatever others say, in files or by errors, is made fit here for where it is tol
 import difflib
 import html
 import re
+import reprlib
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -104,6 +105,13 @@ class UnknownName(DitbenchError):
 
 class BadValue(DitbenchError):
     """A value that has the wrong form or lies out of range."""
+
+
+def demand(name: str, value: object, *kinds: type) -> None:
+    """`BadValue` unless what a caller gives by this name is of one of these kinds; True is no number."""
+    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+        called = " or ".join(kind.__name__ for kind in kinds)
+        raise BadValue(f"`{name}` {reprlib.repr(value)}: give {called}, not {type(value).__name__}.")
 
 
 class PluginFault(DitbenchError):

@@ -72,7 +72,7 @@ def check_architecture(
     report = examine(subject_of(architecture, size, spec, options, module), only, skip)
     if report.failed:
         lines = [
-            f"{fault.checks}: {fault.seen}. Expected: {fault.expected}. To mend it: {fault.mend}."
+            f"{fault.check}: {fault.seen}. Expected: {fault.expected}. To fix it: {fault.mend}."
             for fault in report.faults
         ]
         raise ContractBroken("\n".join([report.summary, *lines]))

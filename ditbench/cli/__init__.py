@@ -14,6 +14,7 @@ from ..runtime.inheritance import clean, environment
 from . import run
 from . import plan
 from . import status
+from . import runs
 from . import inspect
 from . import new
 from . import check
@@ -45,6 +46,7 @@ __all__ = [
     "profile",
     "records",
     "run",
+    "runs",
     "status",
     "track",
     "weights",

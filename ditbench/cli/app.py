@@ -24,6 +24,9 @@ app = Commands(
     epilog="Exit codes: 0 fine, 1 a run or a check failed, 2 wrong input, 130 stopped by Ctrl-C, 128 + N by signal N.",
 )
 
+# Panels of commands in --help; they stand there in the order in which `ditbench.cli` imports the first of each.
+COMPARE, LOOK, ADD = "Compare architectures", "See what is installed", "Add your architecture"
+SCORE, TABLES = "Images, weights and data", "Records and tables"
 
 EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
 

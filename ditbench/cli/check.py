@@ -10,41 +10,53 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import BadValue, brief, one_line
-from .app import EXIT_FAILED, app, installed
-from .options import AsJson, installed_architectures
+from .app import ADD, EXIT_FAILED, app, installed
+from .options import Architectures, AsJson, parse_architectures
 from .output import tell_json
 
 if TYPE_CHECKING:
     from ..denoiser.conformance.findings import Report
 
+_CELL = 100  # characters of what was seen that stand in the table; below it, all of a fault
 # As tracebacks end with them: what is no fault of the network.
 _NO_FINDINGS = ("ditbench.denoiser.bounds.TooLarge", "ditbench.storage.files.Unwritable")
 
 
-@app.command(needs_torch=True, epilog="Example: ditbench check dit:nano+conditioning=in-context --report check.md")
+@app.command(
+    needs_torch=True,
+    rich_help_panel=ADD,
+    epilog="Example: ditbench check dit:nano+conditioning=in-context --report check.md",
+)
 def check(
-    name: Annotated[str, typer.Argument(help="name[:size][+option=value]", autocompletion=installed_architectures)],
+    architectures: Architectures,
     size: Annotated[str, typer.Option(help="The size to check, if the name has none.")] = "nano",
     as_json: AsJson = False,
     report: Annotated[Path | None, typer.Option(help="Also write a report, as Markdown.")] = None,
+    traceback: Annotated[bool, typer.Option("--traceback", help="Also show the whole traceback of an error.")] = False,
 ) -> None:
-    """Check that an architecture keeps the denoiser's contract, in a clean process. Exit code 1: a check failed."""
+    """Check that architectures keep the denoiser's contract, each in a clean process. Exit code 1: a check failed."""
     from ..registry import select
     from ..storage.files import check_target, write_text
     from .console import make_console, plain
 
-    select(installed(), name, size)  # a wrong name is told before torch is imported
+    registry, chosen = installed(), parse_architectures(architectures)
+    for name in chosen:
+        select(registry, name, size)  # a wrong name is told before torch is imported
     if report is not None:
         check_target(report)
-    with make_console().status(f"Checking {plain(name)}"):
-        found = _in_its_own_process(name, size)
+    found = []
+    for name in chosen:
+        with make_console().status(f"Checking {plain(name)}"):
+            found.append(_in_its_own_process(name, size))
+        if not as_json:
+            _show(found[-1], traceback)
     if as_json:
-        tell_json(found.model_dump(mode="json"))
-    else:
-        _show(found)
+        left_out = None if traceback else {"findings": {"__all__": {"traceback"}}}
+        told = [one.model_dump(mode="json", exclude=left_out) for one in found]
+        tell_json(told if len(told) > 1 else told[0])
     if report is not None:
-        write_text(report, found.markdown)
-    if found.failed:
+        write_text(report, "\n".join(one.markdown for one in found))
+    if any(one.failed for one in found):
         raise typer.Exit(EXIT_FAILED)
 
 
@@ -81,16 +93,20 @@ def _in_its_own_process(name: str, size: str) -> Report:
     return report.and_(died)
 
 
-def _show(found: Report) -> None:
+def _show(found: Report, traceback: bool) -> None:
     from .console import make_console, make_table, plain
 
     console, table = make_console(), make_table("check", "outcome", "seen")
     colours = {"passed": "green", "failed": "bold red", "skipped": "yellow"}
     for finding in found.findings:
         outcome = f"[{colours[finding.status]}]{finding.status}[/]"
-        table.add_row(finding.check, outcome, plain(finding.seen))
+        table.add_row(finding.check, outcome, plain(brief(finding.seen, _CELL)))
     console.print(table)
     for fault in found.faults:
-        console.print(f"[bold]{fault.checks}[/]: expected {plain(fault.expected)}; seen: {plain(fault.seen)}")
-        console.print(f"  To mend it: {plain(fault.mend)}.", highlight=False)
+        console.print(f"[bold]{fault.check}[/]: expected {plain(fault.expected)}; seen: {plain(fault.seen)}")
+        console.print(f"  To fix it: {plain(fault.mend)}.", highlight=False)
+        if traceback and fault.traceback:
+            console.print(fault.traceback.rstrip(), highlight=False, markup=False, soft_wrap=True)
+    if not traceback and any(fault.traceback for fault in found.faults):
+        console.print("--traceback shows the whole traceback.", highlight=False)
     console.print(plain(found.summary), highlight=False)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from rich import box
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
@@ -14,6 +15,7 @@ from ..errors import printable, printable_lines
 from .output import output
 from .streams import in_signs_of
 
+_NUMBER = re.compile(r"[-+]?[\d,]+(\.\d+)?(e[-+]\d+)?%?(\n?\s*(±|\(tie\)).*)?$")
 _FILE_WIDTH = 160  # columns when the output is no terminal, so that nothing wraps
 
 
@@ -33,9 +35,20 @@ class _Console(Console):
         return super().render_str(in_signs_of(self.encoding, printable_lines(text)), **how)
 
 
+class _Table(Table):
+    """One whose columns of numbers stand to the right."""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for column in self.columns:
+            cells = [cell for cell in column.cells if isinstance(cell, str) and cell]
+            if cells and all(map(_NUMBER.match, cells)):
+                column.justify = "right"
+        return super().__rich_console__(console, options)
+
+
 def make_table(*headers: str, title: str | None = None) -> Table:
     """A table without vertical lines, whose cells fold rather than lose text."""
-    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False, padding=(0, 1, 0, 0))
+    table = _Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False, padding=(0, 1, 0, 0))
     for header in headers:
         table.add_column(header, overflow="fold")
     return table

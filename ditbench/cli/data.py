@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .app import EXIT_INTERRUPTED, app
+from .app import EXIT_INTERRUPTED, SCORE, app
 from .options import Device, Offline, as_flags
 from .output import Commands, tell_json, warn
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ..runtime.progress import CountCallback
 
 data = Commands(no_args_is_help=True, help="Prepare data sets once, and look at what was prepared.")
-app.add_typer(data, name="data")
+app.add_typer(data, name="data", rich_help_panel=SCORE)
 
 _LINE_EVERY = 10.0  # seconds between two lines where there is no terminal
 _RECENT = 100  # reports that the speed is told from
@@ -57,10 +57,12 @@ def prepare(
 
     The same command resumes what was interrupted, and shares the work with others of its kind.
     """
+    from ..runtime.devices import refuse_absent
     from ..tracks.plan import check_device
     from .console import make_console
 
     check_device(device)
+    refuse_absent(device)
     console = make_console()
     with _interruptible("the same command resumes"):
         from ..datasets.autoencoder import load_autoencoder

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import rich.progress
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, SpinnerColumn, TaskID, TaskProgressColumn, TextColumn
 from rich.table import Table
+from rich.text import Text
 
 from ..components import Extractor
 from ..errors import for_a_line
@@ -23,7 +24,8 @@ from ..runtime.progress import Progress, Stage
 from ..tracks.config import RunConfig
 from .console import make_table, plain
 from .options import as_flags
-from .output import warn
+from .output import count, warn
+from .time_left import TimeLeft
 
 _STAGES: dict[Stage, str] = {
     "data": "preparing images",
@@ -86,7 +88,7 @@ class Lines(Silent):
         config = jobs[0].config
         self.say(
             f"track {config.track.name} v{config.track.version}, budget {config.budget}, device {config.device}, "
-            f"{len(jobs)} runs in {jobs[0].directory.parent}"
+            f"{count(len(jobs), 'run')} in {jobs[0].directory.parent}"
         )
         for record in settled:
             self.say(f"{self._names[record.run_id]}: {record.status} already (--force starts over)")
@@ -114,12 +116,23 @@ class Lines(Silent):
         return True
 
 
+class _Bars(rich.progress.Progress):
+    """The bars, and below them the time that all runs together have left."""
+
+    whole = TimeLeft(())
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        yield from super().get_renderables()
+        if told := self.whole.told():
+            yield Text(told)
+
+
 class Live(Lines):
     """One bar per run, kept on the screen when it is done; as a plain line above the others if there are many."""
 
     def __init__(self, console: Console) -> None:
         super().__init__(console)
-        self.bars = rich.progress.Progress(
+        self.bars = _Bars(
             SpinnerColumn(finished_text=" "),
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
@@ -140,6 +153,8 @@ class Live(Lines):
     def planned(self, jobs: Sequence[Job], settled: Sequence[Record]) -> None:
         self._status.stop()
         super().planned(jobs, settled)
+        done = {record.run_id for record in settled}
+        self.bars.whole = TimeLeft([job.config.run_id for job in jobs if job.config.run_id not in done])
         self.bars.start()
 
     def started(self, config: RunConfig) -> None:
@@ -149,10 +164,12 @@ class Live(Lines):
     def progress(self, config: RunConfig, progress: Progress) -> None:
         if progress.remark:
             super().progress(config, progress)
+        self.bars.whole.heard(config.run_id, progress)
         text = f"{_STAGES[progress.stage]}  {facts(progress)}"
         self.bars.update(self._tasks[config.run_id], completed=progress.done, facts=text)
 
     def ended(self, record: Record) -> None:
+        self.bars.whole.ended(record.run_id)
         task = self._tasks[record.run_id]
         done = {"completed": 1.0} if record.status == "finished" else {}
         self.bars.update(task, facts=verdict(record), **done)  # type: ignore[arg-type]
@@ -240,9 +257,9 @@ def _fits(console: Console, shown: Table) -> bool:
 def _drawn(board: Board, found: Sequence[Column], stacked: bool) -> Table:
     """The columns as a table; stacked, cells are on several short lines."""
     shown = make_table(*(_narrow(column.header) for column in found), title=plain(board.title))
-    for entry in board.rows:
-        cells = (plain(column.text(entry)) for column in found)
-        shown.add_row(*(re.sub(r" (?=[±(])|(?=\+)", "\n", cell) if stacked else cell for cell in cells))
+    for cells in zip(*(column.texts(board.rows) for column in found), strict=True):
+        lines = (re.sub(r" (?=[±(])|(?=\+)", "\n", cell) if stacked else cell for cell in map(plain, cells))
+        shown.add_row(*lines)
     return shown
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .app import EXIT_BAD_INPUT, EXIT_FAILED, app, show
+from .app import EXIT_BAD_INPUT, EXIT_FAILED, LOOK, app, show
 from .options import AsJson
 from .output import Commands, apart, tell_json
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ..registry import Plugin
 
 plugins_app = Commands(invoke_without_command=True, help="Show installed plugins and what is wrong with them.")
-app.add_typer(plugins_app, name="plugins")
+app.add_typer(plugins_app, name="plugins", rich_help_panel=LOOK)
 
 
 @plugins_app.callback(epilog="Example: DITBENCH_PLUGINS=dit,mine ditbench plugins")
@@ -107,7 +107,7 @@ def _say(*lines: str) -> None:
     make_console().print("\n  ".join(map(plain, lines)), highlight=False)
 
 
-@app.command(needs_torch=True, epilog="Example: ditbench env --json")
+@app.command(needs_torch=True, rich_help_panel=LOOK, epilog="Example: ditbench env --json")
 def env(as_json: AsJson = False) -> None:
     """Show versions and machine, for a bug report: no host name, no user name, no path."""
     from ..discovery import ONLY, chosen

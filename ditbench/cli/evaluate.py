@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from ..errors import BadValue
-from .app import app, fetch_weights, installed
+from ..errors import BadValue, DitbenchError
+from . import completion
+from .app import SCORE, app, fetch_weights, installed
 from .options import Device, Offline, as_flags
 from .output import tell
 
@@ -20,18 +21,33 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
     from ..benchmark.evaluation import StageCallback
+    from ..benchmark.generation import Checkpoint
+    from ..components import Extractor, Metric
     from ..records.evaluation import Evaluation
     from ..records.facts import Measurement
+    from ..registry import Registry
     from ..tracks.options import RunOptions
 
 
-@app.command(needs_torch=True, epilog="Example: ditbench evaluate SAMPLES.npz --reference REAL.npz")
+_EXTRACTOR = "inception-v3-compat"  # of nearly all published FIDs
+
+
+@app.command(
+    needs_torch=True, rich_help_panel=SCORE, epilog="Example: ditbench evaluate SAMPLES.npz --reference REAL.npz"
+)
 def evaluate(
     samples: Annotated[Path, typer.Argument(help="Folder of PNGs, .npz with arr_0, or a checkpoint's safetensors.")],
     reference: Annotated[
         str, typer.Option(help="Folder, .npz (arr_0, or mu and sigma), or, for files, a data set; a track has its own.")
     ] = "",
-    features: Annotated[str, typer.Option(help="Extractor; see `ditbench list extractors`.")] = "inception-v3-compat",
+    features: Annotated[
+        str,
+        typer.Option(
+            help="Extractor; see `ditbench list extractors`.",
+            autocompletion=completion.extractors,
+            show_default=_EXTRACTOR,
+        ),
+    ] = "",
     metrics: Annotated[str, typer.Option(help="Metrics, separated by commas; the extractor's own if not said.")] = "",
     weights: Annotated[Path | None, typer.Option(help="The extractor's file of weights, if not in the cache.")] = None,
     offline: Offline = False,
@@ -52,32 +68,23 @@ def evaluate(
     """Measure FID, KID, IS, precision and recall of generated images against real ones."""
     from ..records.evaluation import write_evaluation
     from ..registry import pick
-    from ..storage.files import make_writable
+    from ..runtime.devices import refuse_absent
+    from ..storage.files import make_writable, temporary_folder
     from ..tracks.plan import check_device
     from .console import make_console
 
     registry, console = installed(), make_console()
-    extractor = pick("extractor", features, registry.extractors)
+    extractor = pick("extractor", features or _EXTRACTOR, registry.extractors)
     chosen = tuple(pick("metric", name, registry.metrics) for name in metrics.split(",")) if metrics else ()
     check_device(device)
-    if bool(architecture) != bool(track):
-        raise BadValue("A checkpoint needs both --architecture and --track; files of images need neither.")
-    if not architecture and data:
-        raise BadValue("--data belongs to a checkpoint's track; files of images have none.")
-    if not architecture and not reference:
-        raise BadValue("Samples are scored against real images: name them with --reference.")
+    refuse_absent(device)
+    _check_source(architecture, track, data, reference)
+    if not architecture and not features:
+        _check_default(reference, registry)
     if weights is None:
         fetch_weights(console, extractor, offline)
     make_writable(out)
     place = out.absolute()  # a plugin may change the working directory
-
-    from ..asking import ask_of
-    from ..benchmark.evaluation import EvaluationRequest
-    from ..benchmark.evaluation import evaluate as score
-    from ..benchmark.generation import Checkpoint, open_checkpoint
-    from ..datasets.image_sets import open_images
-    from ..storage.files import temporary_folder
-
     of: RunOptions = {
         "samples": count,
         "device": device,
@@ -86,36 +93,97 @@ def evaluate(
         "ruleset": ruleset,
         "offline": offline,
     }
+    with temporary_folder() as folder:
+        opened = _opened(samples, architecture, track, seed, of, registry, folder, console)
+        how = _How(extractor, chosen, device, weights, floor, allow_jpeg, batch_size, offline)
+        found = _scored(opened, how, registry, console)
+    _show(console, found)  # first: a disk that has become full loses no number
+    path = write_evaluation(found, place)
+    tell(f"Record in {out / path.name}")
+
+
+class _How(NamedTuple):
+    """How images are scored, whatever they are."""
+
+    extractor: Extractor
+    metrics: tuple[Metric, ...]
+    device: str
+    weights: Path | None
+    floors: bool
+    allow_jpeg: bool
+    batch_size: int
+    offline: bool
+
+
+def _check_source(architecture: str, track: str, data: str, reference: str) -> None:
+    """`BadValue` if it is neither a checkpoint with its track, nor files with real images."""
+    if bool(architecture) != bool(track):
+        raise BadValue("A checkpoint needs both --architecture and --track; files of images need neither.")
+    if not architecture and data:
+        raise BadValue("--data belongs to a checkpoint's track; files of images have none.")
+    if not architecture and not reference:
+        raise BadValue("Samples are scored against real images: name them with --reference.")
+
+
+def _check_default(reference: str, registry: Registry) -> None:
+    """`BadValue` if the real images are a data set that its tracks measure with another extractor of ditbench's own.
+
+    The usual one was made for photos and says little of digits; whoever wants it all the same can name it.
+    """
+    own = _extractors_of(reference.partition(":")[0], registry)
+    if own and _EXTRACTOR not in own:
+        flags = " or ".join(f"--features {extractor}" for extractor in own)
+        raise BadValue(f"{reference!r} are images that are measured with {flags}; {_EXTRACTOR} is made for photos.")
+
+
+def _extractors_of(dataset: str, registry: Registry) -> list[str]:
+    """What the tracks of a small data set measure it with, if that comes with ditbench; else nothing."""
+    from ..tracks.lookup import resolve_track
+
+    found: dict[str, None] = {}
+    for name in registry.tracks:
+        with suppress(DitbenchError):  # a faulty track is not asked for here
+            track = resolve_track(registry, name)
+            if track.data.dataset.partition(":")[0] == dataset:
+                found[track.evaluation.features] = None
+    shipped = all(name in registry.extractors and registry.extractors[name].weights.package for name in found)
+    return list(found) if shipped else []
+
+
+def _opened(
+    samples: Path,
+    architecture: str,
+    track: str,
+    seed: int,
+    of: RunOptions,
+    registry: Registry,
+    folder: Path,
+    console: Console,
+) -> Checkpoint:
+    """The images: those that there are, or what a checkpoint is to draw."""
+    from ..asking import ask_of
+    from ..benchmark.generation import Checkpoint, open_checkpoint
+    from ..datasets.image_sets import open_images
+
+    if not architecture:
+        return Checkpoint(open_images(samples), {}, of["reference"])
 
     def drawn(drawing: Callable[[StageCallback], None]) -> None:
         with _progress(console) as report:
             drawing(report)
 
-    with temporary_folder() as folder:
-        work = partial(ask_of, architecture, drawn, seconds=None)
-        asked = (
-            open_checkpoint(samples, architecture, track, registry, folder, seed, work, **of)
-            if architecture
-            else Checkpoint(open_images(samples), {}, reference)
-        )
-        request = EvaluationRequest(
-            samples=asked.images,
-            generated=asked.how,
-            reference=asked.reference,
-            extractor=extractor,
-            metrics=chosen,
-            device=device,
-            weights=weights,
-            floors=floor,
-            allow_jpeg=allow_jpeg,
-            batch_size=batch_size,
-            offline=offline,
-        )
-        with _progress(console) as report:
-            found = score(request, registry, report)
-    _show(console, found)  # first: a disk that has become full loses no number
-    path = write_evaluation(found, place)
-    tell(f"Record in {out / path.name}")
+    work = partial(ask_of, architecture, drawn, seconds=None)
+    return open_checkpoint(samples, architecture, track, registry, folder, seed, work, **of)
+
+
+def _scored(opened: Checkpoint, how: _How, registry: Registry, console: Console) -> Evaluation:
+    from ..benchmark.evaluation import EvaluationRequest, evaluate
+
+    request = EvaluationRequest(
+        samples=opened.images, generated=opened.how, reference=opened.reference, **how._asdict()
+    )
+    with _progress(console) as report:
+        return evaluate(request, registry, report)
 
 
 @contextmanager

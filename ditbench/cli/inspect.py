@@ -10,8 +10,19 @@ import typer
 
 from ..errors import DitbenchError
 from ..extras import install
-from .app import app, installed, show
-from .options import AsJson, Channels, Classes, LearnVariance, Resolution, SpaceOption, as_flags, spec_changes
+from .app import LOOK, app, installed, show
+from .options import (
+    AsJson,
+    Channels,
+    Classes,
+    LearnVariance,
+    Resolution,
+    SomeArchitectures,
+    SpaceOption,
+    as_flags,
+    parse_architectures,
+    spec_changes,
+)
 from .output import warn
 
 if TYPE_CHECKING:
@@ -34,7 +45,7 @@ class Listing(StrEnum):
     executors = "executors"
 
 
-@app.command(name="list", epilog="Example: ditbench list tracks")
+@app.command(rich_help_panel=LOOK, name="list", epilog="Example: ditbench list tracks")
 def list_(
     kind: Annotated[Listing, typer.Argument(help="What to list.")] = Listing.architectures, as_json: AsJson = False
 ) -> None:
@@ -54,11 +65,9 @@ def list_(
         show(rows, as_json, "name", "description")
 
 
-@app.command(needs_torch=True, epilog="Example: ditbench sizes dit:XL/2,uvit:L/2 --resolution 64")
+@app.command(needs_torch=True, rich_help_panel=LOOK, epilog="Example: ditbench sizes dit:XL/2 uvit:L/2 --resolution 64")
 def sizes(
-    plugins: Annotated[
-        str, typer.Argument(help="name[:size][+option=value], separated by commas; all sizes if none is named.")
-    ] = "",
+    architectures: SomeArchitectures = None,
     resolution: Resolution = None,
     channels: Channels = None,
     classes: Classes = None,
@@ -68,7 +77,7 @@ def sizes(
 ) -> None:
     """Show what architectures cost: parameters and multiply-accumulates, counted here and now.
 
-    Each size is counted on the input that it was made for, unless told otherwise.
+    All of them if none is named. Each size is counted on the input that it was made for, unless told otherwise.
     """
     from ..denoiser.sizes import HEADERS, count_sizes
     from .console import make_console, make_table, plain
@@ -76,7 +85,7 @@ def sizes(
     registry, console = installed(), make_console()
     changes = spec_changes(resolution, channels, classes, space, learn_variance)
     counted: list[Size | Unfit] = []
-    for text in plugins.split(",") if plugins else registry.architectures:
+    for text in parse_architectures(architectures) or registry.architectures:
         with console.status(f"Counting {plain(text)}"):
             counted += count_sizes(registry, text, changes)
     if as_json:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from .app import EXIT_FAILED, app
+from .app import EXIT_FAILED, TABLES, app
+from .options import COMMITTED
 from .output import Commands, tell, warn
 
 if TYPE_CHECKING:
@@ -17,9 +18,8 @@ if TYPE_CHECKING:
     from ..records.verification import Verification
 
 leaderboard_app = Commands(no_args_is_help=True, help="Tables and pages from records.")
-app.add_typer(leaderboard_app, name="leaderboard")
+app.add_typer(leaderboard_app, name="leaderboard", rich_help_panel=TABLES)
 
-_COMMITTED = Path("leaderboard/records")
 _Records = Annotated[Path, typer.Argument(help="Folder with records, searched through and through.")]
 _Track = Annotated[str | None, typer.Option(help="One track alone.")]
 _Reported = Annotated[Path | None, typer.Option(help="Published numbers.", show_default="reported.toml beside RECORDS")]
@@ -28,7 +28,7 @@ _Reported = Annotated[Path | None, typer.Option(help="Published numbers.", show_
 @leaderboard_app.command(epilog="Example: ditbench leaderboard build runs --out tables")
 def build(
     out: Annotated[Path, typer.Option(help="Folder for README.md, leaderboard.{csv,json,tex} and site/.")],
-    records: _Records = _COMMITTED,
+    records: _Records = COMMITTED,
     track: _Track = None,
     check: Annotated[
         bool, typer.Option("--check", help="Write nothing; fail if a file in DIR is not current. Not of site/.")
@@ -67,7 +67,7 @@ def build(
 
 @leaderboard_app.command(epilog="Example: ditbench leaderboard serve")
 def serve(
-    records: _Records = _COMMITTED,
+    records: _Records = COMMITTED,
     track: _Track = None,
     reported: _Reported = None,
     port: Annotated[int, typer.Option(min=0, max=65535, show_default="any that is free")] = 0,
@@ -88,7 +88,7 @@ def serve(
 
 @leaderboard_app.command(epilog="Example: ditbench leaderboard report runs --format markdown")
 def report(
-    records: _Records = _COMMITTED,
+    records: _Records = COMMITTED,
     base: Annotated[
         str | None, typer.Option(help="Commit to compare with, such as main.", show_default="none: all rows are told")
     ] = None,

@@ -8,12 +8,12 @@ from typing import Annotated
 import typer
 
 from ..extras import install, is_uv_project, prefix
-from .app import app, installed
+from .app import ADD, app, installed
 from .output import tell
 from .scaffold.names import PluginKind, component_name
 
 
-@app.command(epilog="Example: ditbench new my-arch")
+@app.command(rich_help_panel=ADD, epilog="Example: ditbench new my-arch")
 def new(
     name: Annotated[str, typer.Argument(help="Its name, and the folder's, which must not exist.")],
     kind: Annotated[PluginKind, typer.Option(help="What the plugin brings.")] = "architecture",

@@ -4,47 +4,59 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 import typer
 
 from ..errors import BadValue
 from ..tracks.options import About, CampaignOptions, PlaceOptions, described
-from .output import apart
+from . import completion
+
+# Panels of `--help`, in this order.
+WHAT, MEASURING, MACHINE, FILES = "What to run", "What to measure", "Where and how it runs", "Files and logs"
 
 
-def installed_architectures(incomplete: str) -> list[str]:
-    """For the shell: the last of several architectures, completed."""
-    from ..registry import Registry
-
-    before, comma, last = incomplete.rpartition(",")
-    with apart():
-        return [before + comma + name for name in Registry.installed().architectures if name.startswith(last)]
-
-
-def installed_tracks(incomplete: str) -> list[str]:
-    """For the shell: the tracks whose names begin so."""
-    from ..registry import Registry
-
-    with apart():
-        return [name for name in Registry.installed().tracks if name.startswith(incomplete)]
-
-
+Architectures = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="ARCHITECTURE",
+        help="Architectures, as name[:size][+option=value].",
+        autocompletion=completion.architectures,
+        show_default=False,
+    ),
+]
+SomeArchitectures = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="ARCHITECTURE",
+        help="Architectures, as name[:size][+option=value].",
+        autocompletion=completion.architectures,
+    ),
+]
 Plugins = Annotated[
-    str,
+    str | None,
     typer.Option(
-        help="Architectures: name[:size][+option=value], separated by commas.", autocompletion=installed_architectures
+        metavar="NAME,NAME",
+        help="The same in one word, separated by commas.",
+        autocompletion=completion.architectures,
+        rich_help_panel=WHAT,
     ),
 ]
 TrackName = Annotated[
-    str, typer.Option(help="Track, or a track's file; see `ditbench list tracks`.", autocompletion=installed_tracks)
+    str,
+    typer.Option(
+        help="Track, or a track's file; see `ditbench list tracks`.",
+        autocompletion=completion.tracks,
+        rich_help_panel=WHAT,
+    ),
 ]
-Seeds = Annotated[str, typer.Option(help="Training seeds, separated by commas.")]
-Device = Annotated[str, typer.Option(help=described(PlaceOptions)["device"][1].text)]
+Seeds = Annotated[str, typer.Option(metavar="N,N", help="Training seeds, separated by commas.", rich_help_panel=WHAT)]
+Device = Annotated[str, typer.Option(help=described(PlaceOptions)["device"][1].text, autocompletion=completion.devices)]
 Offline = Annotated[bool, typer.Option("--offline", help=described(PlaceOptions)["offline"][1].text)]
+COMMITTED = Path("leaderboard/records")  # where a clone keeps records
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON, for programs.")]
 
 # What differs from the input that a size was made for; shared by `sizes`, `import` and `profile`.
@@ -83,6 +95,14 @@ def _share(text: str) -> float:
     return float(text[:-1]) / 100 if text.endswith("%") else float(text)
 
 
+def parse_architectures(words: Sequence[str] | None, plugins: str | None = None) -> list[str]:
+    """Those that are named in plain words, which may hold commas, or by --plugins."""
+    if words and plugins is not None:
+        raise BadValue("Architectures are named in plain words or with --plugins, not both ways at once.")
+    named = words or ([] if plugins is None else [plugins])
+    return [name for word in named for name in word.split(",")]
+
+
 _WHOLE = re.compile(r" *-?[0-9]{1,20} *")
 
 
@@ -117,10 +137,24 @@ _SPELLED = {  # where the flag is not the option's name with dashes
     "raw_weights": "--raw",
 }
 _MORE: dict[str, dict[str, Any]] = {  # what the terminal is told beside the text
+    "budget": {"autocompletion": completion.budgets},
+    "device": {"autocompletion": completion.devices},
     "eval_at": {"metavar": "25%,50%"},
+    "executor": {"autocompletion": completion.executors},
+    "features": {"autocompletion": completion.extractors},
     "log": {"metavar": "TRACKER"},
     "options": {"metavar": "KEY=VALUE"},
 }
+_PANELS = {  # of the options of a run
+    WHAT: ("data", "budget", "ruleset"),
+    MEASURING: ("reference", "eval_at", "samples", "features", "raw_weights", "keep_samples"),
+    MACHINE: (
+        "device", "micro_batch", "checkpointing", "executor", "processes", "shard", "parallel", "address", "options",
+        "wait", "dry_run",
+    ),
+    FILES: ("out", "force", "checkpoint_seconds", "log", "offline", "skip_bad", "strict"),
+}  # fmt: skip
+_PANEL_OF = {name: panel for panel, names in _PANELS.items() for name in names}
 
 
 _HINTS = {"log": "May be given twice.", "options": "May be given several times."}  # to whom types it
@@ -148,6 +182,9 @@ def as_flags(message: str) -> str:
     return _NAMED.sub(lambda found: FLAGS.get(found[1], found[0]), message)
 
 
+_FEW = 5  # options of a run that a command has without panels of their own
+
+
 def offers(
     options: type, *names: str, hints: Mapping[str, str] = {}
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -166,8 +203,9 @@ def offers(
         def reading(**given: Any) -> None:
             command(**{**given, **{name: read[name](given[name]) for name in read}})
 
-        flags = (_parameter(name, *about, hints) for name, about in chosen.items())
-        parameters = [*(one for one in own if one.kind is not one.VAR_KEYWORD), *flags]
+        flags = (_parameter(name, *about, hints, panels=len(chosen) > _FEW) for name, about in chosen.items())
+        named = (one.replace(kind=one.KEYWORD_ONLY) for one in own if one.kind is not one.VAR_KEYWORD)
+        parameters = sorted([*named, *flags], key=_panel)
         reading.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         reading.__annotations__ = {}
         return reading
@@ -175,13 +213,24 @@ def offers(
     return decorate
 
 
-def _parameter(name: str, kind: Any, about: About, hints: Mapping[str, str]) -> inspect.Parameter:
+def _panel(parameter: inspect.Parameter) -> int:
+    """The number of its panel in `--help`, which has them in the order of their first options."""
+    shown: str | None = get_args(parameter.annotation)[1].rich_help_panel
+    return [None, *_PANELS].index(shown)
+
+
+def _parameter(name: str, kind: Any, about: About, hints: Mapping[str, str], panels: bool) -> inspect.Parameter:
     """An option as typer reads it from a signature."""
     typed = _TYPED.get(name, _Typed(kind, ..., lambda value: value))
     default = about.default if typed.default is ... else typed.default
     hint = hints.get(name, _HINTS.get(name, ""))
     shown = typer.Option(
-        flag(name), help=f"{about.text} {hint}".rstrip(), min=about.least, max=about.most, **_MORE.get(name, {})
+        flag(name),
+        help=f"{about.text} {hint}".rstrip(),
+        min=about.least,
+        max=about.most,
+        rich_help_panel=_PANEL_OF[name] if panels else None,
+        **_MORE.get(name, {}),
     )
     annotation = Annotated[typed.kind, shown]  # type: ignore[name-defined]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)

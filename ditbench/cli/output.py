@@ -14,10 +14,11 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
-from typing import Any, TextIO
+from pathlib import Path
+from typing import Any, TextIO, get_args
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
 from ..errors import for_a_line, printable_lines
 
@@ -49,6 +50,11 @@ def warn(text: str) -> None:
     typer.echo(for_a_line(text), err=True)
 
 
+def count(number: int, thing: str) -> str:
+    """E.g. ``1 run``, ``2 runs``."""
+    return f"{number:,} {thing}" + ("" if number == 1 else "s")
+
+
 @contextmanager
 def apart() -> Iterator[None]:
     """What is printed meanwhile, but by `tell` and our consoles, goes to standard error."""
@@ -60,8 +66,27 @@ def apart() -> Iterator[None]:
         _given.pop()
 
 
+_KINDS = {str: "TEXT", int: "N", float: "X", Path: "PATH"}
+
+
+def _in_words(parameters: list[Any]) -> list[Any]:
+    """The same with the types that help shows in words: flags, which take no value, and arguments have none."""
+    for parameter in parameters:
+        if getattr(parameter, "is_flag", False):
+            parameter.metavar = ""
+        elif parameter.param_type_name == "argument":
+            parameter.display_type_rich = lambda ctx: ""  # a metavar would take the place of its name
+        elif parameter.metavar is None:
+            kind = parameter.type_descriptor.annotation
+            parameter.metavar = next((_KINDS[one] for one in (kind, *get_args(kind)) if one in _KINDS), None)
+    return parameters
+
+
 class _Command(TyperCommand):
     """A command that has standard output to itself; its help is written before, and as ever."""
+
+    def get_params(self, ctx: Any) -> Any:
+        return _in_words(super().get_params(ctx))
 
     def invoke(self, ctx: Any) -> Any:
         from ..discovery import spare_libraries
@@ -81,8 +106,16 @@ class _TorchCommand(_Command):
         return super().invoke(ctx)
 
 
+class _Group(TyperGroup):
+    def get_params(self, ctx: Any) -> Any:
+        return _in_words(super().get_params(ctx))
+
+
 class Commands(typer.Typer):
     """A group of such commands."""
+
+    def __init__(self, **about: Any) -> None:
+        super().__init__(cls=_Group, **about)
 
     def command(self, *arguments: Any, needs_torch: bool = False, **about: Any) -> Callable[[Any], Any]:
         """See `typer.Typer.command`."""

@@ -10,13 +10,26 @@ import typer
 
 from ..errors import BadValue
 from ..tracks.options import CampaignOptions, RunOptions, only
-from .app import app, installed, show
-from .options import AsJson, Plugins, Seeds, TrackName, as_flags, offers, parse_seeds
+from .app import COMPARE, app, installed, show
+from .options import (
+    COMMITTED,
+    AsJson,
+    Plugins,
+    Seeds,
+    SomeArchitectures,
+    TrackName,
+    as_flags,
+    offers,
+    parse_architectures,
+    parse_seeds,
+)
+from .output import count as count_of
 from .output import tell, tell_json, warn
 
 if TYPE_CHECKING:
     from ..components import DenoiserSpec
     from ..profiling.estimate import Machine, RunEstimate
+    from ..records.record import Record
     from ..registry import Registry
     from ..tracks.config import RunConfig
     from ..tracks.track import Track
@@ -28,6 +41,8 @@ _HEADERS = (
     "disk GiB", "GiB/GPU", "speed",
 )  # fmt: skip
 
+
+_ON_CPU = {"train GPU-h": "train h", "sample GPU-h": "sample h", "GiB/GPU": "GiB"}  # headers that name no GPU
 
 OPTIONS = (  # of a run, that its cost depends on
     "data", "budget", "ruleset", "eval_at", "samples", "micro_batch", "checkpointing", "keep_samples", "raw_weights",
@@ -42,12 +57,14 @@ HINTS = {  # what else they mean here
 
 @app.command(
     needs_torch=True,
-    epilog="Example: ditbench plan --plugins dit:XL/2,uvit:L/2 --track imagenet256 --seeds 0,1,2 "
+    rich_help_panel=COMPARE,
+    epilog="Example: ditbench plan dit:XL/2 uvit:L/2 --track imagenet256 --seeds 0,1,2 "
     "--device 'NVIDIA H100 80GB HBM3' --gpus 8",
 )
 @offers(CampaignOptions, *OPTIONS, hints=HINTS)
 def plan(
-    plugins: Plugins,
+    architectures: SomeArchitectures = None,
+    plugins: Plugins = None,
     track: TrackName = "digits",
     seeds: Seeds = "0",
     device: Annotated[
@@ -75,6 +92,9 @@ def plan(
     from ..records.record import read_runs
     from .console import make_console
 
+    chosen = parse_architectures(architectures, plugins)
+    if not chosen:
+        raise BadValue("Name what to plan, such as dit or dit:XL/2; `ditbench list` shows what there is.")
     registry = installed()
     clusters = _parse_clusters(on, gpus)
     _check_hardware(device)
@@ -83,7 +103,7 @@ def plan(
     if memory is not None and not 0 < memory < float("inf"):
         raise BadValue(f"--memory {memory:g} is no number of GiB above 0.")
     asked = only(RunOptions, {**options, "device": "cpu" if is_processor(device) else "auto"})
-    configs = _plan(registry, track, plugins.split(","), parse_seeds(seeds), asked)
+    configs = _plan(registry, track, chosen, parse_seeds(seeds), asked)
     known, records = check_profiles(profiles), read_runs(Path(options["out"]) / configs[0].track.name)
 
     from ..profiling.workload import count
@@ -93,8 +113,17 @@ def plan(
     machine = Machine(device, gpus, MFU if mfu is None else mfu, limit, options["shard"])
     with make_console().status("Counting every network"):
         loads = count(configs, registry, on_gpu=not machine.is_cpu)
-    found = [estimate(run, load, machine, known, records) for run, load in zip(configs, loads, strict=True)]
+    others = _committed() if machine.is_cpu else []
+    found = [estimate(run, load, machine, known, records, others) for run, load in zip(configs, loads, strict=True)]
     _tell(found, machine, loads[0].spec, clusters, as_json)
+
+
+def _committed() -> list[Record]:
+    """The records of a clone's leaderboard, if this is one."""
+    from ..records.record import read_records
+    from ..storage.files import is_folder
+
+    return read_records(COMMITTED) if is_folder(COMMITTED) else []
 
 
 def _plan(
@@ -166,14 +195,17 @@ def _tell(
         }
         tell_json(whole)
         return
-    tell(f"{_of(len(found), 'run')} on {spec}; each has {machine.gpus} x {machine.device}")
-    show([*_rows(found, machine.gpus), _total_row(found)], False, *_HEADERS)
+    each = machine.device if machine.is_cpu else f"{machine.gpus} x {machine.device}"
+    tell(f"{count_of(len(found), 'run')} on {spec}; each has {each}")
+    headers = {header: _ON_CPU.get(header, header) if machine.is_cpu else header for header in _HEADERS}
+    rows = [*_rows(found, machine.gpus), _total_row(found)]
+    show([{headers[key]: cell for key, cell in row.items()} for row in rows], False, *headers.values())
     for line in _footnotes(found, machine):
         tell(line)
     for size, hours in until.items():
         done = "not known" if hours is None else f"{_figures(hours)} h"
-        at_once = _of(size // machine.gpus, "run")
-        tell(f"On {_of(size, 'GPU')}, {at_once} at a time, the longest first: {done}")
+        at_once = count_of(size // machine.gpus, "run")
+        tell(f"On {count_of(size, 'GPU')}, {at_once} at a time, the longest first: {done}")
 
 
 def _until_done(found: Sequence[RunEstimate], gpus: int, cluster: int) -> float | None:
@@ -273,7 +305,7 @@ def _footnotes(found: Sequence[RunEstimate], machine: Machine) -> Iterator[str]:
     for number, reason in enumerate(_reasons(found), start=1):
         yield f"({number}) {'; '.join(reason)}."
     sources = {one.speed.source for one in found if not one.status}
-    if "estimated" in sources and machine.mfu == MFU:
+    if "estimated" in sources and machine.mfu == MFU and not machine.is_cpu:
         yield f"MFU {MFU:g}: {MFU_SOURCE} of the peak of bfloat16. --mfu sets another; a profile is better."
     if "unknown" in sources:
         yield "What is empty is not known. `ditbench profile` on that device measures it."
@@ -281,10 +313,6 @@ def _footnotes(found: Sequence[RunEstimate], machine: Machine) -> Iterator[str]:
         yield "At least: weights, EMA, gradients and moments; activations not counted."
     kept = sum(one.kept for one in found) / _GIB
     yield f"Not counted: reading data, metrics, waiting for each other. {_figures(kept)} GiB of the disk stay."
-
-
-def _of(number: int, thing: str) -> str:
-    return f"{number:,} {thing}" + ("s" if number > 1 else "")
 
 
 def _count(number: int | None) -> str:

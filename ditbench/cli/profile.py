@@ -8,8 +8,19 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from .app import EXIT_FAILED, EXIT_INTERRUPTED, app, installed
-from .options import Channels, Classes, Device, LearnVariance, Resolution, SpaceOption, as_flags, spec_changes
+from .app import COMPARE, EXIT_FAILED, EXIT_INTERRUPTED, app, installed
+from .options import (
+    Architectures,
+    Channels,
+    Classes,
+    Device,
+    LearnVariance,
+    Resolution,
+    SpaceOption,
+    as_flags,
+    parse_architectures,
+    spec_changes,
+)
 from .output import tell, warn
 
 if TYPE_CHECKING:
@@ -19,9 +30,11 @@ if TYPE_CHECKING:
     from ..records.profile import Profile
 
 
-@app.command(needs_torch=True, epilog="Example: ditbench profile dit:S/2 uvit:S/2 --batch-size 8")
+@app.command(
+    needs_torch=True, rich_help_panel=COMPARE, epilog="Example: ditbench profile dit:S/2 uvit:S/2 --batch-size 8"
+)
 def profile(
-    architectures: Annotated[list[str], typer.Argument(help="name[:size][+option=value]...")],
+    architectures: Architectures,
     track: Annotated[
         str | None, typer.Option(help="Whose input, size, batch size and precision, where none is given.")
     ] = None,
@@ -58,7 +71,7 @@ def profile(
 
     registry, console = installed(), make_console()
     chosen = resolve_track(registry, track) if track else None
-    selections = [select(registry, text, chosen.size if chosen else "") for text in architectures]
+    selections = [select(registry, text, chosen.size if chosen else "") for text in parse_architectures(architectures)]
     how = How(
         batch_size=batch_size or (chosen.recipe.batch_size if chosen else 8),
         steps=steps,

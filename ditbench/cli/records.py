@@ -14,7 +14,7 @@ import typer
 
 from ..errors import BadFile, BadValue
 from ..tracks.options import PlaceOptions
-from .app import EXIT_FAILED, app, fetch_weights, installed
+from .app import EXIT_FAILED, TABLES, app, fetch_weights, installed
 from .options import AsJson, offers
 from .output import Commands, tell, tell_json
 
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
     from ..registry import Registry
 
 records_app = Commands(no_args_is_help=True, help="Check, submit and verify records.")
-app.add_typer(records_app, name="records")
+app.add_typer(records_app, name="records", rich_help_panel=TABLES)
 _NO_FAULT = "no fault. Seals and hashes hold, and so do the numbers that could be computed again."
 By = Annotated[str, typer.Option(help="Your name, or an account's.", show_default=False)]
 
 
-@app.command(epilog="Example: ditbench diff ONE/record.json OTHER/record.json")
+@app.command(rich_help_panel=TABLES, epilog="Example: ditbench diff ONE/record.json OTHER/record.json")
 def diff(
     one: Annotated[Path, typer.Argument(help="A record.")],
     other: Annotated[Path, typer.Argument(help="Another record.")],
@@ -168,9 +168,11 @@ def verify(
     """
     from ..records.files import FILE_NAME
     from ..records.verification import re_trained, write_verification
+    from ..runtime.devices import refuse_absent
     from ..tracks.plan import check_device
 
     check_device(options["device"])
+    refuse_absent(options["device"])
     registry = installed()
     checked = _sound(record, registry)
     if weights is not None and run is None:

@@ -10,31 +10,41 @@ import typer
 from ..builtins import REFERENCE_ARCHITECTURES
 from ..errors import NoRecordsYet, NoTables
 from ..tracks.options import CampaignOptions
-from .app import EXIT_FAILED, EXIT_INTERRUPTED, app
-from .options import Plugins, Seeds, TrackName, as_flags, offers, parse_seeds
+from .app import COMPARE, EXIT_FAILED, EXIT_INTERRUPTED, app
+from .options import (
+    FILES,
+    Plugins,
+    Seeds,
+    SomeArchitectures,
+    TrackName,
+    as_flags,
+    offers,
+    parse_architectures,
+    parse_seeds,
+)
 from .output import tell, warn
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from rich.console import Console
 
     from ..records.record import Record
 
 
-_REFERENCE = ",".join(REFERENCE_ARCHITECTURES)
-
-
-@app.command(needs_torch=True, epilog="Example: ditbench run --plugins dit,mine:nano+depth=6 --budget smoke")
+@app.command(
+    needs_torch=True, rich_help_panel=COMPARE, epilog="Example: ditbench run dit uvit:nano+skip=add --budget smoke"
+)
 @offers(CampaignOptions)
 def run(
-    plugins: Plugins = _REFERENCE,
+    architectures: SomeArchitectures = None,
+    plugins: Plugins = None,
     track: TrackName = "digits",
     seeds: Seeds = "0",
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress, only the table.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress, only the table.", rich_help_panel=FILES)] = False,
     **options: Unpack[CampaignOptions],
 ) -> None:
-    """Train, sample, measure and rank architectures on a track.
+    """Train, sample, measure and rank architectures on a track; without names: dit, uvit, mdt and diffit.
 
     Finished runs are skipped and interrupted ones resumed. Exit code 1: some run did not finish.
     """
@@ -43,9 +53,10 @@ def run(
     from .display import Lines, Live, Quiet
 
     console, place = make_console(), Path(options["out"]).absolute()  # a plugin may change the working directory
+    chosen = parse_architectures(architectures, plugins) or REFERENCE_ARCHITECTURES
     listener = Quiet() if quiet else Live(console) if console.is_terminal else Lines(console)
     try:
-        records = campaign.run(track, plugins.split(","), parse_seeds(seeds), listener=listener, **options)
+        records = campaign.run(track, chosen, parse_seeds(seeds), listener=listener, **options)
     except NoRecordsYet as told:
         listener.close()
         tell(as_flags(str(told)))
@@ -63,9 +74,30 @@ def run(
         listener.close()
     if records:  # torchrun's other processes have none
         _show(records, place, console)
-        tell(f"Records, grids and leaderboard.md in {Path(options['out']) / records[0].track.name}")
+        folder = Path(options["out"]) / records[0].track.name
+        tell(f"Records, grids and leaderboard.md in {folder}")
+        tell("\n".join(_what_next(records, folder)))
         if any(record.status != "finished" for record in records):
             raise typer.Exit(EXIT_FAILED)
+
+
+def _what_next(records: Sequence[Record], folder: Path) -> Iterator[str]:
+    """Where to look for what went wrong, and what to do next."""
+    from ..executors.jobs import LOG_FILE
+    from ..leaderboard.intervals import MIN_SEEDS
+
+    failed = [record for record in records if record.status in ("failed", "diverged")]
+    for record in failed:
+        log = folder / record.run_id / LOG_FILE
+        yield f"What {record.architecture.label} seed {record.seed} printed, and its traceback: {log}"
+    if failed:
+        yield f"Next: ditbench check {' '.join(dict.fromkeys(record.architecture.label for record in failed))}"
+    elif any(record.status == "interrupted" for record in records):
+        yield "Next: the same command again; it resumes what stopped."
+    elif len({record.seed for record in records}) < MIN_SEEDS:
+        yield "Next: the same command with --seeds 0,1,2, which gives ranks and intervals."
+    else:
+        yield f"Next: ditbench leaderboard serve {folder}"
 
 
 def _show(records: Sequence[Record], out: Path, console: Console) -> None:

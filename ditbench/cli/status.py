@@ -8,11 +8,11 @@ from typing import Annotated
 
 import typer
 
-from .app import app, show
+from .app import COMPARE, app, show
 from .options import AsJson, as_flags
 
 
-@app.command(epilog="Example: ditbench status runs/digits")
+@app.command(rich_help_panel=COMPARE, epilog="Example: ditbench status runs/digits")
 def status(
     runs: Annotated[Path, typer.Argument(help="A track's folder of runs, or the folder of all.")] = Path("runs"),
     as_json: AsJson = False,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .app import app, installed
+from .app import LOOK, app, installed
 from .output import Commands, tell, tell_exactly, tell_json
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..tracks.track import Track
 
 track_app = Commands(no_args_is_help=True, help="Show and check tracks.")
-app.add_typer(track_app, name="track")
+app.add_typer(track_app, name="track", rich_help_panel=LOOK)
 
 NAME_OR_FILE = "Name of an installed track, or a TOML file."
 

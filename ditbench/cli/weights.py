@@ -8,12 +8,12 @@ from typing import Annotated, Literal
 import typer
 
 from ..errors import BadValue
-from .app import app, fetch_weights, installed
+from .app import SCORE, app, fetch_weights, installed
 from .options import Channels, Classes, LearnVariance, Resolution, SpaceOption, spec_changes
 from .output import tell
 
 
-@app.command(epilog="Example: ditbench fetch inception-v3-compat")
+@app.command(rich_help_panel=SCORE, epilog="Example: ditbench fetch inception-v3-compat")
 def fetch(
     extractors: Annotated[list[str], typer.Argument(help="Names; see `ditbench list extractors`.")],
     weights: Annotated[Path | None, typer.Option(help="A file that was fetched elsewhere, to be put in place.")] = None,
@@ -37,7 +37,10 @@ def fetch(
 
 
 @app.command(
-    name="import", needs_torch=True, epilog="Example: ditbench import dit:XL/2 CHECKPOINT.pt --out dit-xl-2.safetensors"
+    needs_torch=True,
+    rich_help_panel=SCORE,
+    name="import",
+    epilog="Example: ditbench import dit:XL/2 CHECKPOINT.pt --out dit-xl-2.safetensors",
 )
 def import_(
     architecture: Annotated[str, typer.Argument(help="What the checkpoint is of: name:size[+option=value]...")],

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from pydantic import Field
 
 from ..components import Space
-from ..errors import BadFile
+from ..errors import BadFile, demand
 from ..runtime.progress import CountCallback
 from ..storage.schema import Frozen, Positive
 from .image_sets import ImageSet, in_memory
@@ -124,6 +124,10 @@ def from_arrays(
 
     Raises `BadFile` if they don't fit each other.
     """
+    demand("name", name, str)
+    for argument, array in (("pixels", pixels), ("labels", labels)):
+        demand(argument, array, np.ndarray)
+    demand("class_names", class_names, tuple, list)
     _check(name, pixels, labels, class_names)
     sha256 = _content(pixels, labels, class_names)
     aside = None if held_out is None else in_memory(f"{name} (held out)", held_out, _content(held_out))

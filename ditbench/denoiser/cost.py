@@ -18,7 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..components import DenoiserSpec, Selection
-from ..errors import BadValue
+from ..errors import BadValue, demand
 from ..records.facts import Cost
 from .bounds import without_memory
 from .interface import Batch, loss_of
@@ -41,6 +41,8 @@ def cost_of(denoiser: nn.Module, spec: DenoiserSpec) -> Cost:
 
     A copy is counted, with its own random draws: the denoiser and the generators stay as they are.
     """
+    demand("denoiser", denoiser, nn.Module)
+    demand("spec", spec, DenoiserSpec)
     with _copied(denoiser) as one:
         forward, (training, forwards) = _forward_cost(one, spec), training_macs(one, spec)
     return Cost(**asdict(forward), training_macs_per_image=training, training_forwards=forwards)

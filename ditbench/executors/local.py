@@ -15,12 +15,13 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from ..asking import end_with_parent
-from ..errors import BadValue, DitbenchError, RunBusy
+from ..errors import BadValue, DitbenchError, RunBusy, demand
 from ..records.facts import Environment
 from ..records.files import FILE_NAME
 from ..records.record import Record, read_record
 from ..registry import Registry
 from ..runtime.affinity import Slot
+from ..runtime.devices import refuse_absent
 from ..runtime.inheritance import same_working_directory
 from ..runtime.processes import WorkerProcess, answer_of, ended, on_ctrl_c, stop_on_signals
 from ..runtime.progress import Progress, ProgressCallback, Watch
@@ -40,6 +41,7 @@ class Here:
 
     def preflight(self, configs: Sequence[RunConfig], hear: ProgressCallback) -> tuple[list[RunConfig], Environment]:
         """See `Engine`. It also starts the server, so the imports are paid here."""
+        refuse_absent(configs[0].device)
         return preflight(configs, hear, self.wishes.processes, self.wishes.parallel or 1)
 
 
@@ -120,6 +122,11 @@ def preflight(
 
     Raises the first `DitbenchError`. It also starts the server, so the imports are paid here.
     """
+    demand("configs", configs, list, tuple)
+    for config in configs:
+        demand("configs", config, RunConfig)
+    if not configs:
+        raise BadValue("`configs` names no run.")
     known, told, environment = answer_of(_serve_preflight, (configs, processes, parallel), hear, preload=PRELOAD)
     return [
         config.model_copy(update={**known, "deviations": (*config.deviations, *told)}) for config in configs

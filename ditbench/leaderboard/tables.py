@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
 
-from ..errors import brief
+from ..errors import brief, demand
 from ..records.facts import Measurement
 from ..records.record import Record
 from ..records.verification import Verification
@@ -58,6 +58,25 @@ class Column:
             return number(cell.mean) if counted else interval(cell)
         return cell or ""
 
+    def texts(self, rows: Sequence[Row]) -> list[str]:
+        """All cells as a person reads them below each other: with as many decimals as the one that has most."""
+        cells, told = [self.cell(row) for row in rows], [self.text(row) for row in rows]
+        pairs = list(zip(cells, told, strict=True))
+        decimals = [len(_mean(text).partition(".")[2]) for cell, text in pairs if isinstance(cell, Estimate)]
+        most = max(decimals, default=0)
+        return [_to(cell, text, most) if isinstance(cell, Estimate) else text for cell, text in pairs]
+
+
+def _mean(text: str) -> str:
+    return text.partition(" ")[0]
+
+
+def _to(cell: Estimate, text: str, decimals: int) -> str:
+    """A cell's text with so many decimals; an interval stays one."""
+    _, sign, half = text.partition(" ± ")
+    told = f" ± {cell.half_width or 0:,.{decimals}f}" if sign else ""
+    return f"{cell.mean:,.{decimals}f}{told if half != '0' else ' ± 0'}"
+
 
 _TIMES = ((1.0, "s"), (3600.0, "h"))  # the unit is the board's: the largest that leaves its largest number above 2
 _FLOPS = ((1e12, "TFLOPs"), (1e15, "PFLOPs"), (1e18, "EFLOPs"))
@@ -69,8 +88,38 @@ def table(board: Board) -> pd.DataFrame:
 
 
 def tables(records: Iterable[Record]) -> dict[str, pd.DataFrame]:
-    """Title -> table, for each board that the records make: what does not compare never shares one."""
-    return {board.title: table(board) for board in boards(records)}
+    """Title -> table of numbers, for each board that the records make: what does not compare never shares one.
+
+    A number is the mean over seeds. Behind it, in a column of its own whose name ends with " ±", is half the width of
+    its 95 % interval, where that is known and not 0. What is not known is missing: NaN, or `pd.NA` for a rank.
+    """
+    demand("records", records, Iterable)
+    found = list(records)
+    for record in found:
+        demand("records", record, Record)
+    return {board.title: _numbers(board) for board in boards(found)}
+
+
+def _numbers(board: Board) -> pd.DataFrame:
+    """A row per architecture, with numbers as numbers."""
+    whole = {"rank": [row.rank for row in board.rows], "seeds": [_done(row) for row in board.rows]}
+    found: dict[str, pd.Series[Any]] = {}
+    for column in columns(board):
+        cells = [column.cell(row) for row in board.rows]
+        if column.header in whole:
+            found[column.header] = pd.Series(whole[column.header], dtype="Int64")
+        elif column.kind in ("head", "tier", "status"):
+            found[column.header] = pd.Series(cells, dtype="str")
+        else:
+            found |= _measured(column.header, [cell if isinstance(cell, Estimate) else None for cell in cells])
+    return pd.DataFrame(found)
+
+
+def _measured(header: str, cells: Sequence[Estimate | None]) -> dict[str, pd.Series[Any]]:
+    """The means, and half the widths of their intervals if any is known."""
+    halves = pd.Series([None if cell is None else cell.half_width for cell in cells], dtype="float64")
+    means = pd.Series([None if cell is None else cell.mean for cell in cells], dtype="float64")
+    return {header: means} | ({f"{header} ±": halves} if halves.fillna(0).any() else {})
 
 
 def columns(board: Board) -> list[Column]:
@@ -89,8 +138,12 @@ def _head(board: Board) -> Iterator[Column]:
         yield Column("hardware", "head", lambda row: row.hardware)
 
 
+def _done(row: Row) -> int:
+    return len({record.seed for record in row.finished})
+
+
 def _seeds(row: Row) -> str:
-    done = len({record.seed for record in row.finished})
+    done = _done(row)
     return str(done) if done == len(row.seeds) else f"{done} of {len(row.seeds)}"
 
 

@@ -10,11 +10,9 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-from ..components import DenoiserSpec
-from ..errors import BadFile, BadValue
-from ..records.facts import Cost, is_processor
+from ..errors import BadFile, BadValue, demand
+from ..records.facts import is_processor
 from ..records.files import CHECKPOINTS, PROFILE_SUFFIX
 from ..records.profile import Phase, Profile, read_profile
 from ..records.record import Record
@@ -23,6 +21,8 @@ from ..tracks.budget import Budget
 from ..tracks.config import RunConfig
 from ..tracks.track import Recipe
 from .hardware import dense_peak
+from .rates import processor_speed
+from .speed import Speed, Workload
 
 # Of DiT-XL/2 at batch 256 on eight A100: 1.71 steps/s (U-DiT's authors), 12.5 % of the peak of bfloat16. The precision
 # is not told; if it was TF32, whose peak is half as high, it was 25 %. This is the careful reading.
@@ -46,30 +46,6 @@ class Machine:
     def is_cpu(self) -> bool:
         """Whether this is a processor."""
         return is_processor(self.device)
-
-
-@dataclass(frozen=True)
-class Workload:
-    """What a run asks of a machine, as `workload.py` counts it."""
-
-    spec: DenoiserSpec
-    cost: Cost
-    recomputed_macs: int  # per training image, by checkpointing; they take time, and no budget counts them
-    evaluations: int  # of the denoiser per sampled image
-    image_shape: tuple[int, int, int]  # (C, H, W) of what samples become
-    decoder_macs: int | None  # to make an image of a latent; 0: there are none; None: not known
-    precision: str
-    compiled: bool
-
-
-@dataclass(frozen=True)
-class Speed:
-    """Images per second of one device: trained on, and denoised once."""
-
-    training: float | None
-    denoising: float | None
-    source: Literal["measured", "estimated", "unknown"]
-    by: str
 
 
 @dataclass(frozen=True)
@@ -121,13 +97,25 @@ class RunEstimate:
 
 
 def estimate(
-    config: RunConfig, load: Workload, machine: Machine, profiles: Iterable[Profile], records: Iterable[Record] = ()
+    config: RunConfig,
+    load: Workload,
+    machine: Machine,
+    profiles: Iterable[Profile],
+    records: Iterable[Record] = (),
+    others: Iterable[Record] = (),
 ) -> RunEstimate:
-    """One run, by the best profile of it or by its MACs; `records` may have it already."""
+    """One run, by the best profile of it or by its MACs; `records` may have it already.
+
+    On a processor without a profile it goes by records of this network, these or `others`.
+    """
+    records = list(records)
     if machine.gpus > config.recipe.batch_size:
         raise BadValue(f"`gpus` {machine.gpus} are more than the {config.recipe.batch_size} images of a batch.")
     profile = nearest(profiles, config, load, machine)
-    speed = speed_of(load, machine, profile)
+    if machine.is_cpu and profile is None:
+        speed = processor_speed(config, load, [*records, *others])
+    else:
+        speed = speed_of(load, machine, profile)
     notes = list(_differences(profile, config, load, machine)) if profile else []
     status = ended(config, records, machine)
     steps, hours = _training(config, load, machine, speed)
@@ -255,6 +243,12 @@ def ended(config: RunConfig, records: Iterable[Record], machine: Machine) -> str
 
 def makespan(hours: Iterable[float], places: int) -> float:
     """Hours until all runs are done on so many places, the longest first, each where one is free first."""
+    hours = list(hours)
+    for hour in hours:
+        demand("hours", hour, int, float)
+    demand("places", places, int)
+    if places < 1:
+        raise BadValue(f"`places` {places}: give 1 or more.")
     ends = [0.0] * places
     for length in sorted(hours, reverse=True):
         heapq.heapreplace(ends, ends[0] + length)

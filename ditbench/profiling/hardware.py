@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ..errors import demand
+
 VERSION = "2026-11.2"  # whoever changes a number below changes this, too: profiles note it
 
 # FLOP/s by torch's name of the device and by precision. Sparsity's doubled figures are not meant. float32 is that of
@@ -35,4 +37,6 @@ MEMORY: dict[str, float] = {
 
 def dense_peak(gpu: str | None, precision: str) -> float | None:
     """FLOP/s that the device can't exceed; None if it is not in the table."""
+    demand("gpu", gpu, str, type(None))
+    demand("precision", precision, str)
     return PEAKS.get(gpu or "", {}).get(precision)

@@ -22,6 +22,7 @@ from ..components import DenoiserSpec, Selection
 from ..errors import BadValue, DitbenchError, brief, one_line
 from ..records.profile import How, Profile, Setup, Turn
 from ..registry import Registry, select
+from ..runtime.devices import refuse_absent
 from ..runtime.processes import Expendable, answer_of, ended
 from ..tracks.architecture import ArchitectureFacts, facts_of
 from ..tracks.plan import check_device
@@ -58,6 +59,7 @@ def plan_profiles(
     `DitbenchError`.
     """
     check_device(how.device)
+    refuse_absent(how.device)
     labels = [selection.label for selection in selections]
     for label in labels:
         if labels.count(label) > 1:

@@ -18,7 +18,7 @@ from ..sampling import generate as sampling
 from ..tracks.config import RunConfig
 from ..training.objectives import DiffusionObjective
 from ..training.spec import make_objective, spec_of
-from .estimate import Workload
+from .speed import Workload
 
 # Multiply-accumulates to make an image of a latent, by the autoencoder's name and the latent's cells per side, as torch
 # counts them of diffusers' `AutoencoderKL` (test_estimate.py does).

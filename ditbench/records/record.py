@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import pydantic
 from pydantic import Field
 
-from ..errors import BadFile
+from ..errors import BadFile, demand
 from ..storage.files import is_folder, write_text
 from ..storage.schema import Count, Frozen, Hash, Name, Sha256, Sha256OrEmpty, Words, digest, later, read_checked
 from ..tracks.architecture import ArchitectureFacts
@@ -155,9 +155,10 @@ def write_record(record: Record, path: Path) -> Record:
     return sealed
 
 
-def read_record(path: Path) -> Record:
+def read_record(path: str | Path) -> Record:
     """Read and check a record, also one of an older version; `BadFile` names the file and the field."""
-    return read_checked(Record, path, upgrade_record)
+    demand("path", path, str, Path)
+    return read_checked(Record, Path(path), upgrade_record)
 
 
 def read_records(folder: Path) -> list[Record]:

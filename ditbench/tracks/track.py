@@ -12,7 +12,7 @@ import pydantic
 from pydantic import Field
 
 from ..components import Space, Value
-from ..errors import BadFile, BadValue
+from ..errors import BadFile, BadValue, demand
 from ..storage.reading import read_toml
 from ..storage.schema import Fraction, Frozen, Name, Words, digest, first_fault
 from .budget import Budget
@@ -189,8 +189,10 @@ def without_memory(content: dict[str, Any]) -> dict[str, Any]:
     return {**content, "recipe": recipe}
 
 
-def load_track(path: Path) -> Track:
+def load_track(path: str | Path) -> Track:
     """Read and check a track file; `BadFile` names the file and the field."""
+    demand("path", path, str, Path)
+    path = Path(path)
     try:
         return Track.model_validate(read_toml(path, "track file"))
     except pydantic.ValidationError as error:

@@ -155,7 +155,9 @@ def test_a_signal_saves_and_says_how_to_resume(toy, tmp_path, wish, code):
         (("--nproc", "0"), "ditbench: Invalid value for '--nproc': Input should be greater than or equal to 1. See"),
         (("--nonsense",), "ditbench: No such option: --nonsense. See ditbench run --help."),
         (("--track",), "ditbench: Option '--track' requires an argument. See"),
-        (("surplus",), "ditbench: Got unexpected extra argument(s) (surplus). See ditbench run --help."),
+        (("surplus",), "No architecture named 'surplus'"),
+        (("dit", "--plugins", "uvit"), "Architectures are named in plain words or with --plugins, not both"),
+        (("--device", "cuda"), "Device 'cuda' is not here: no GPU has a driver on this machine. Try --device cpu."),
     ],
 )
 def test_bad_input_is_one_line_and_code_2(ditbench, tmp_path, arguments, message, monkeypatch):
@@ -211,7 +213,12 @@ def test_evaluate_scores_shows_and_records(ditbench, tmp_path, monkeypatch):
         (("--metrics", "fid,psnr"), "No metric named 'psnr'"),
         (("--device", "tpu"), "No device named 'tpu'"),
         (("--architecture", "dit:nano"), "A checkpoint needs both --architecture and --track"),
-        (("--offline",), "Weights of 'inception-v3-compat' are missing: weights-inception-2015-12-05-6726825d.pth"),
+        ((), "'digits' are images that are measured with --features digits-cnn; inception-v3-compat is made for"),
+        (("--device", "cuda"), "Device 'cuda' is not here: no GPU has a driver on this machine. Try --device cpu"),
+        (
+            ("--features", "inception-v3-compat", "--offline"),
+            "Weights of 'inception-v3-compat' are missing: weights-inception-2015-12-05-6726825d.pth",
+        ),
         (("--reference", ""), "Samples are scored against real images: name them with --reference"),
         (("--features", "digits-cnn", "--out", "/dev/null/x"), "The output folder '/dev/null/x' can't be written"),
     ],

@@ -19,7 +19,6 @@ from ditbench.errors import BadFile, BadValue
 from ditbench.profiling.estimate import (
     MFU,
     Machine,
-    Workload,
     add,
     check_profiles,
     ended,
@@ -29,10 +28,18 @@ from ditbench.profiling.estimate import (
     nearest,
 )
 from ditbench.profiling.hardware import MEMORY, PEAKS
+from ditbench.profiling.rates import (
+    DENOISING_MACS,
+    TRAINING_MACS,
+    denoising_rate,
+    of_processors,
+    training_rate,
+)
+from ditbench.profiling.speed import Workload
 from ditbench.profiling.workload import DECODERS, count
 from ditbench.records.facts import Cost
 from ditbench.records.profile import read_profile
-from ditbench.records.record import config_of
+from ditbench.records.record import config_of, read_records
 from ditbench.registry import Registry
 from ditbench.tracks.guidance import Guidance
 from ditbench.tracks.plan import make_plan
@@ -307,6 +314,24 @@ def test_what_a_run_asks_for_is_counted(monkeypatch):
     assert load.image_shape == (1, 8, 8) and load.decoder_macs == 0 and (load.precision, load.compiled) == (
         "float32", False,
     )  # fmt: skip
+
+
+def test_the_usual_speed_of_a_processor_is_that_of_the_committed_records():
+    found = of_processors(read_records(Path(__file__).parents[2] / "leaderboard" / "records"))
+    training = median(training_rate(one) * one.cost.training_macs_per_image for one in found)
+    denoising = median(denoising_rate(one) * one.cost.macs_per_image for one in found)
+    assert (training, denoising) == pytest.approx((TRAINING_MACS, DENOISING_MACS), rel=0.05)
+
+
+def test_on_a_processor_a_plan_goes_by_records_and_names_no_gpu(ditbench, monkeypatch, tmp_path):
+    monkeypatch.chdir(Path(__file__).parents[2])
+    out = ditbench("plan", "dit", "--device", "Any processor, 2 threads", "--out", str(tmp_path))
+    assert "GPU" not in out and "recorded (1)" in out and "(1) 3 records of it on AMD EPYC" in out
+    row = next(line for line in out.splitlines() if line.startswith(" dit:nano")).split()
+    assert 0.005 < float(row[4]) < 0.05  # hours of training
+    monkeypatch.chdir(tmp_path)
+    out = ditbench("plan", "dit", "--device", "Any processor, 2 threads")
+    assert "estimated (1)" in out and "32 billion multiply-accumulates a second" in out and "MFU" not in out
 
 
 PLAN = ("plan", "--track", "imagenet256", "--plugins", "dit:S/2", "--device", H100, "--profiles", str(PROFILES))

@@ -36,7 +36,9 @@ from snippets import (
 from stand_ins import write_folder
 
 import ditbench as library
+from ditbench.builtins import REFERENCE_ARCHITECTURES
 from ditbench.cli import app, check
+from ditbench.cli.options import parse_architectures
 from ditbench.leaderboard.site import serve
 from ditbench.registry import Registry, select
 from ditbench.tracks.plan import make_plan
@@ -243,9 +245,10 @@ def test_a_command_is_right_as_it_is_printed(line):
         seeds = [int(seed) for seed in given["seeds"].split(",")]
         names = ("budget", "ruleset", "data", "samples", "features", "device", "micro_batch", "checkpointing")
         asked = {name: given[name] for name in names}
-        assert make_plan(registry, given["track"], given["plugins"].split(","), seeds, **asked)
-    named = given.get("architectures") or (given.get("architecture"), *(given.get("plugins") or "").split(","))
-    for name in filter(None, named):
+        named = parse_architectures(given["architectures"], given["plugins"]) or REFERENCE_ARCHITECTURES
+        assert make_plan(registry, given["track"], named, seeds, **asked)
+    named = parse_architectures(given.get("architectures"), given.get("plugins"))
+    for name in filter(None, [given.get("architecture"), *named]):
         assert select(registry, name, "nano")
 
 

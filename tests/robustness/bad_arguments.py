@@ -16,11 +16,13 @@ from typer.main import get_command
 from ditbench.cli import app
 
 _CPU = {"--device": "cpu"}
-_TINY = {"--plugins": "toy", "--track": "tiny"}
+_TINY = {"--track": "tiny"}
 GOOD: dict[str, tuple[list[str], dict[str, str]]] = {  # each command called well: its arguments, its options
-    "run": ([], {**_TINY, **_CPU, "--budget": "1-steps", "--out": "out"}),
-    "plan": ([], {**_TINY}),
+    "run": (["toy"], {**_TINY, **_CPU, "--budget": "1-steps", "--out": "out"}),
+    "plan": (["toy"], {**_TINY}),
     "status": (["{base}/runs"], {}),
+    "runs list": ([], {"--runs": "{base}/runs"}),
+    "runs remove": (["dit-*"], {"--runs": "{base}/runs"}),
     "list": ([], {}),
     "sizes": (["toy"], {}),
     "new": (["my-arch"], {}),
@@ -71,8 +73,10 @@ _BUDGETS = (*_NAMES, "", "0-steps", "-1-steps", "5", "1.5-steps", "1-parsecs", "
 _DEVICES = (*_NAMES, "", "tpu", "cuda:", "cuda:-1", "cuda:x", "cuda:99999999999999999999", "CPU ", "cpu:0")
 TEXTS: dict[str, tuple[str, ...]] = {  # by flag or command and argument: what can't be meant there
     "--plugins": (*_PLUGINS, ""),
-    "sizes plugins": tuple(text for text in _PLUGINS if text != "toy+depth=1000000000"),  # a row says why not
-    "check name": (*_PLUGINS, ""),
+    "sizes architectures": tuple(text for text in _PLUGINS if text != "toy+depth=1000000000"),  # a row says why not
+    "check architectures": (*_PLUGINS, ""),
+    "run architectures": (*_PLUGINS, ""),
+    "plan architectures": (*_PLUGINS, ""),
     "profile architectures": (*_PLUGINS, "toy:nano+depth=0.5"),
     "import architecture": (*_PLUGINS, ""),
     "--architecture": ("nonsense",),
@@ -101,6 +105,7 @@ TEXTS: dict[str, tuple[str, ...]] = {  # by flag or command and argument: what c
     "--weights-url": (*_NAMES, "", "http://x.org/w", "ftp://x.org", "https://"),
     "--base": (*_NAMES, "", "--output=x", "HEAD~100000"),
     "fetch extractors": (*_NAMES, ""),
+    "runs remove names": (*_NAMES, "", "../*"),
     "new name": (_LONG, _ESCAPES, _LINES, "", "a/b", "..", ".", "dit", "Ü", "1", "-", "a b"),
     "data prepare source": (*_NAMES, "hf:", "/nowhere"),
     "--vae": ("/nowhere", _LONG, _LINES),
@@ -131,7 +136,7 @@ _UNHEARD = {("records verify", name) for name in ("--data", "--reference")}  # w
 _ALSO = {  # words that name it as well
     "--seeds": ("Seed",),
     "--eval-at": ("%",),
-    **dict.fromkeys(("--plugins", "--metrics", "plugins", "name", "architectures"), ("''",)),
+    **dict.fromkeys(("--plugins", "--metrics", "architectures"), ("''",)),
 }
 
 

@@ -151,6 +151,7 @@ CHECKS = (
         f"importing the plugin takes at most {_SECONDS:g} s and imports none of {', '.join(HEAVY[:3])}, ...",
         "the module must be importable; name `build` as 'package.module:name', so that torch is imported on first use",
         _registers_lightly,
+        mends_errors=True,
     ),
     Check(
         "builds-alone",
@@ -163,12 +164,14 @@ CHECKS = (
         "it is built on torch's meta device, all of it",
         "make tensors without a fixed device, and compute nothing from their values while building",
         _builds_on_meta,
+        mends_errors=True,
     ),
     Check(
         "saves-and-loads",
         "its state dict, as safetensors, gives the same network again",
         "keep what the output depends on in parameters or buffers, and share no storage between them",
         _state_dict,
+        mends_errors=True,
     ),
     Check(
         "macs-in-class",

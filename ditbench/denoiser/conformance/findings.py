@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from ...errors import in_markdown
 
 Outcome = Literal["passed", "failed", "skipped"]
-_BUILT_AND_CALLED = "it is built as build(spec, **sizes[size], **options) and called as net(x, t, y)"
 
 
 class Finding(BaseModel):
@@ -24,15 +23,7 @@ class Finding(BaseModel):
     seen: str  # or why it was skipped
     mend: str = ""  # empty unless it failed
     seconds: float = 0.0
-
-
-class Fault(NamedTuple):
-    """What one or several checks saw, and what mends it."""
-
-    checks: str  # their names
-    expected: str
-    seen: str
-    mend: str
+    traceback: str = ""  # of the network's own error, if that ended the check
 
 
 class Report(BaseModel):
@@ -54,12 +45,9 @@ class Report(BaseModel):
         return [finding for finding in self.findings if finding.status == "failed"]
 
     @property
-    def faults(self) -> list[Fault]:
-        """What is to be mended, rarest first: a network that can't be built or called fails most checks, all alike."""
-        alike: dict[str, list[Finding]] = {}
-        for finding in self.failed:
-            alike.setdefault(finding.seen, []).append(finding)
-        return [_fault(group) for group in sorted(alike.values(), key=len)]
+    def faults(self) -> list[Finding]:
+        """What is to be mended; what a check has seen first, for an error often follows from it."""
+        return sorted(self.failed, key=lambda finding: bool(finding.traceback))
 
     @property
     def summary(self) -> str:
@@ -78,17 +66,10 @@ class Report(BaseModel):
             lines.append(
                 f"| `{found.check}` | {found.status} | {in_markdown(found.expected)} | {in_markdown(found.seen)} |"
             )
-        lines += [f"\n**{fault.checks}**: {in_markdown(fault.mend)}" for fault in self.faults]
+        lines += [f"\n**{fault.check}**: {in_markdown(fault.mend)}" for fault in self.faults]
         return "\n".join(lines) + "\n"
 
 
 def unfinished(target: Path) -> Path:
     """Where a report lies while checks are made."""
     return target.with_suffix(".unfinished")
-
-
-def _fault(alike: list[Finding]) -> Fault:
-    first, names = alike[0], ", ".join(finding.check for finding in alike)
-    if len(alike) == 1:
-        return Fault(names, first.expected, first.seen, first.mend)
-    return Fault(names, "a network that can be built and called", first.seen, _BUILT_AND_CALLED)

@@ -192,6 +192,7 @@ CHECKS = (
         "the same for another resolution, other channels, no classes, learned variance; or `BadValue` while building",
         "take every width from the spec; raise ditbench.BadValue for what the network can't do",
         _other_inputs,
+        mends_errors=True,
     ),
     Check("finite-at-t-0", "finite at t = 0", "guard logarithms, divisions and roots of t", _at_0),
     Check("finite-at-t-1000", "finite at t = 1000", "t runs over [0, 1000], both ends included", _at_1000),

@@ -14,6 +14,7 @@ from ...errors import BadValue, brief, one_line
 from ..cost import check_counted, cost_of
 from ..guard import Guard
 from ..interface import training_loss
+from .places import in_layer, layer_at_work
 from .subject import Broken, Check, NotHere, Subject, require
 
 _BACKEND = "aot_eager"  # captures forward and backward as graphs, as inductor does, and needs no C++ compiler
@@ -66,13 +67,14 @@ class _Products(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.types: set[torch.dtype] = set()
+        self.layers: dict[torch.dtype, nn.Module | None] = {}  # of each type, the first layer that computes in it
 
     def __torch_dispatch__(
         self, func: Callable[..., Any], types: Sequence[Any], args: Any = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         if getattr(func, "overloadpacket", None) in flop_registry:
-            self.types |= {arg.dtype for arg in args if isinstance(arg, Tensor)}
+            for kind in {arg.dtype for arg in args if isinstance(arg, Tensor)} - self.layers.keys():
+                self.layers[kind] = layer_at_work()
         return func(*args, **(kwargs or {}))
 
 
@@ -83,14 +85,14 @@ def _autocast(subject: Subject) -> str:
         with torch.no_grad():  # attention takes another path
             out = denoiser(*subject.batch(3))
     require(bool(out.isfinite().all() and loss.isfinite()), "the output or the loss is not finite")
-    others = sorted(str(kind) for kind in seen.types - {torch.bfloat16})
-    require(not others, f"matrix products in {', '.join(others)}")
+    others = [f"{kind}{in_layer(denoiser, layer)}" for kind, layer in seen.layers.items() if kind != torch.bfloat16]
+    require(not others, f"matrix products in {', '.join(sorted(others))}")
     return "every matrix product in bfloat16"
 
 
 def _compiles(subject: Subject) -> str:
     """Its own loss, masked passes included, and the backward pass through it, as one graph each."""
-    compiled, eager = _all_gradients(subject, True), _all_gradients(subject, False)
+    eager, compiled = _all_gradients(subject, False), _all_gradients(subject, True)  # its own error comes first
     for name, expected in eager.items():
         try:
             torch.testing.assert_close(compiled[name], expected, rtol=1e-3, atol=1e-5)
@@ -153,12 +155,14 @@ CHECKS = (
         "finite under autocast, every matrix product in bfloat16",
         "leave types to autocast: no .float() before a linear layer or attention",
         _autocast,
+        mends_errors=True,
     ),
     Check(
         "compiles",
         "torch.compile(fullgraph=True) of its training loss, with the gradients of eager mode",
         "no Python control flow on tensors' values, no .item(), no print in forward",
         _compiles,
+        mends_errors=True,
     ),
-    Check("cuda", "on a GPU as on the CPU", "make tensors on the device of x", _cuda),
+    Check("cuda", "on a GPU as on the CPU", "make tensors on the device of x", _cuda, mends_errors=True),
 )

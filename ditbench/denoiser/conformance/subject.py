@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from ...components import Architecture, DenoiserSpec, Selection, Value
+from ...errors import BadValue
 from ..interface import Batch, example_batch, perturb
 
 
@@ -23,13 +24,22 @@ class Subject:
     def build(self, spec: DenoiserSpec | None = None) -> nn.Module:
         """A denoiser from seed 0, its parameters perturbed: many networks start as the zero function."""
         torch.manual_seed(0)
-        denoiser: nn.Module = self.selection.build(spec or self.spec)
+        try:
+            denoiser: nn.Module = self.selection.build(spec or self.spec)
+        except BadValue:  # a network may refuse an input, and says why
+            raise
+        except (Exception, SystemExit) as error:
+            raise Unbuildable from error
         perturb(denoiser)
         return denoiser
 
     def batch(self, count: int = 7) -> Batch:
         """x, t and y of `count` images."""
         return example_batch(self.spec, count)
+
+
+class Unbuildable(Exception):
+    """The network can't be built; its cause is the network's own error."""
 
 
 class Broken(Exception):
@@ -48,6 +58,7 @@ class Check:
     expected: str
     mend: str
     look: Callable[[Subject], str]
+    mends_errors: bool = False  # whether `mend` also fits what the network raises, which else breaks for other reasons
 
 
 def require(kept: bool, complaint: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-import traceback
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
@@ -15,9 +14,17 @@ from ..bounds import TooLarge, without_memory
 from ..interface import DIGITS_SPEC
 from . import building, output, running
 from .findings import Finding, Outcome, Report, unfinished
-from .subject import Broken, Check, NotHere, Subject
+from .places import place_of, told_whole, where
+from .subject import Broken, Check, NotHere, Subject, Unbuildable
 
 CHECKS = {check.name: check for check in (*building.CHECKS[:3], *output.CHECKS, *running.CHECKS, *building.CHECKS[3:])}
+
+_UNBUILDABLE = "unbuildable"  # told of, whatever the error
+_BUILT = {"expected": "a network that can be built", "mend": "it is built as build(spec, **sizes[size], **options)"}
+_CALLED = {
+    "expected": "a network that can be called",
+    "mend": "it is called as net(x, t, y): x (N, C, H, W), t (N,) in [0, 1000], y (N,) in [0, classes]",
+}
 
 
 def examine(subject: Subject, only: Collection[str] = (), skip: Collection[str] = ()) -> Report:
@@ -32,41 +39,63 @@ def examine_in_turn(subject: Subject, only: Collection[str] = (), skip: Collecti
     asked = [pick("check", name, CHECKS) for name in only] or CHECKS.values()
     chosen = [check for check in asked if check not in skipped]
     report = Report(label=subject.selection.label, spec=str(subject.spec), findings=[])
+    told: dict[str, str] = {}
     yield report
     for check in chosen:
-        report = report.and_(_make(check, subject))
+        report = report.and_(_make(check, subject, told))
         yield report
 
 
-def _make(check: Check, subject: Subject) -> Finding:
+def _make(check: Check, subject: Subject, told: dict[str, str]) -> Finding:
+    """What a check finds. An error that another has told is not told again: `told` has them, and gets new ones."""
     start = time.perf_counter()
-    status: Outcome = "passed"
-    try:
-        seen = check.look(subject)
-    except NotHere as reason:
-        status, seen = "skipped", str(reason)
-    except Broken as fault:
-        status, seen = "failed", str(fault)
-    except (Exception, SystemExit) as error:
-        status, seen = "failed", _raised(error)
-    mend = check.mend if status == "failed" else ""
+    status, seen, raised = _look(check, subject)
     seconds = time.perf_counter() - start
-    return Finding(check=check.name, status=status, expected=check.expected, seen=seen, mend=mend, seconds=seconds)
+    finding = Finding(check=check.name, status=status, expected=check.expected, seen=seen, seconds=seconds)
+    if raised is None:
+        return finding.model_copy(update={"mend": check.mend if status == "failed" else ""})
+    unbuildable = isinstance(raised, Unbuildable)
+    if unbuildable and _UNBUILDABLE in told:
+        return _not_made(finding, f"the network can't be built; see {told[_UNBUILDABLE]}")
+    same = f"{type(_cause(raised)).__name__} {place_of(_cause(raised)) or seen}"  # its text may name the batch's size
+    if same in told:
+        return _not_made(finding, f"the same error as in {told[same]}")
+    told[same] = check.name
+    found = {"traceback": told_whole(_cause(raised)), "mend": check.mend}
+    if not check.mends_errors:
+        found |= _BUILT if unbuildable else _CALLED
+        told |= {_UNBUILDABLE: check.name} if unbuildable else {}
+    return finding.model_copy(update=found)
+
+
+def _not_made(finding: Finding, why: str) -> Finding:
+    return finding.model_copy(update={"status": "skipped", "seen": f"not made: {why}"})
+
+
+def _cause(error: BaseException) -> BaseException:
+    """The network's own error."""
+    return error.__cause__ or error if isinstance(error, Unbuildable) else error
+
+
+def _look(check: Check, subject: Subject) -> tuple[Outcome, str, BaseException | None]:
+    """How it went, what was seen, and the network's own error if that ended the check."""
+    try:
+        return "passed", check.look(subject), None
+    except NotHere as reason:
+        return "skipped", str(reason), None
+    except Broken as fault:
+        return "failed", str(fault), None
+    except (Exception, SystemExit) as error:
+        return "failed", _raised(_cause(error)), error
 
 
 def _raised(error: BaseException) -> str:
-    """The error in one line, and the last place in the network's own code that it came through."""
-    text = brief(one_line(error)) or "no message"
-    return f"{type(error).__name__}: {text}" + "".join(f" (in {place})" for place in _places(error))
-
-
-def _places(error: BaseException) -> Iterator[str]:
-    frames = traceback.extract_tb(error.__traceback__)
-    theirs = [
-        f for f in frames if "site-packages" not in f.filename and Path(__file__).parent != Path(f.filename).parent
-    ]
-    for frame in theirs[-1:]:
-        yield f"{Path(frame.filename).name}:{frame.lineno} {frame.name}"
+    """The error in one line, and where in the network's own code it was raised."""
+    text = one_line(error) or "no message"
+    if not type(error).__module__.startswith("torch._dynamo"):  # which tells at length what to do
+        text = brief(text)
+    place = where(error)
+    return f"{type(error).__name__}: {text}" + (f" (in {place})" if place else "")
 
 
 def subject_named(registry: Registry, text: str, size: str) -> Subject:
