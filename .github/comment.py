@@ -3,7 +3,8 @@
 The report is a stranger's text, since a pull request can change what its own run leaves. So it is never written to
 disk, no more than its beginning is read, and nothing in it can notify or hide anything. It can load only grids of
 samples of the very commit, and link only to runs' pages of the repository's own site. Which pull request it belongs to
-is what GitHub says of the run's branch and commit, never what the report says. Whatever becomes of the report, the comment says how the last checks ended: what it said of others before never stays.
+is what GitHub says of the run's branch and commit, never what the report says. Whatever becomes of the report, the
+comment says how the last checks ended: what it said of others before never stays.
 """
 
 from __future__ import annotations
