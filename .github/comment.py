@@ -1,9 +1,10 @@
 """Put the report that a run of leaderboard.yml left under its pull request: what comment.yml runs, on main's own copy.
 
 The report is a stranger's text, since a pull request can change what its own run leaves. So it is never written to
-disk, no more than its beginning is read, and nothing in it can notify, link, load or hide anything. Which pull
-request it belongs to is what GitHub says of the run's branch and commit, never what the report says. Whatever becomes
-of the report, the comment says how the last checks ended: what it said of others before never stays.
+disk, no more than its beginning is read, and nothing in it can notify or hide anything. It can load only grids of
+samples of the very commit, and link only to runs' pages of the repository's own site. Which pull request it belongs to
+is what GitHub says of the run's branch and commit, never what the report says. Whatever becomes of the report, the
+comment says how the last checks ended: what it said of others before never stays.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ MAX_DOWNLOAD, MAX_COMMENT, TIMEOUT = 2**20, 65_536, 60  # a comment holds so man
 BOT = "github-actions[bot]"
 # Where GitHub's Markdown starts a mention, HTML, an entity, a reference, a link, an image or a footnote.
 ACTIVE = re.compile(r"[@<&$]|#(?=\d)|\bGH-(?=\d)|\bwww(?=\.)|:(?=//)|\](?=[(\[:])", re.IGNORECASE)
+WORD = r"[A-Za-z0-9][A-Za-z0-9._-]*"  # a name of a record or a track: no separator, nothing that ends an address
 APART = "\u200b"  # a space of no width, which keeps two characters from meaning anything together
 MORE = "\n\nThe report goes on; the run's artifact has all of it.\n"
 
@@ -38,12 +40,12 @@ def main() -> None:
     if number is None:
         print(f"No open pull request on main has {commit} as its head: it is closed, or has moved on.")
         return
-    where = f"{os.environ['GITHUB_SERVER_URL']}/{os.environ['GITHUB_REPOSITORY']}/actions/runs/{run}"
+    ours = f"{os.environ['GITHUB_SERVER_URL']}/{os.environ['GITHUB_REPOSITORY']}"
     passed = "passed" if os.environ["CONCLUSION"] == "success" else "did not pass"
-    head = f"{MARK}\nThe [checks of the records]({where}) at {commit[:10]} {passed}."
-    told = "What follows is what they printed; a pull request that changes the workflows can change it, too."
+    head = f"{MARK}\nThe [checks of the records]({ours}/actions/runs/{run}) at {commit[:10]} {passed}."
+    told = "Below is what they found; a pull request that changes the workflows can change it, too."
     try:
-        publish(number, cut(f"{head} {told}\n\n{tame(report(run))}\n"))
+        publish(number, cut(f"{head} {told}\n\n{tame(report(run), allowed(ours, commit))}\n"))
     except urllib.error.HTTPError as error:
         publish(number, f"{head} Their report can't be shown: GitHub answers {error.code}.\n")
         raise
@@ -71,10 +73,23 @@ def report(run: int) -> str:
     return text + MORE if more else text
 
 
-def tame(text: str) -> str:
-    """The text as it was to the eye, but inert: only tables, headings, lists and code keep their meaning."""
+def allowed(repository: str, commit: str) -> re.Pattern[str]:
+    """A grid of samples that lies in the commit, or a run that leads to its page on the repository's site."""
+    owner, name = repository.split("/")[-2:]
+    grids = re.escape(f"{repository}/raw/{commit}/leaderboard/samples/")
+    pages = re.escape(f"https://{owner}.github.io/{name}/runs/")
+    return re.compile(rf"!\[samples of {WORD}\]\({grids}{WORD}/{WORD}\.png\)|\[`{WORD}`\]\({pages}{WORD}\.html\)")
+
+
+def tame(text: str, kept: re.Pattern[str]) -> str:
+    """The text as it was to the eye, but inert: only tables, headings, lists, code and what is `kept` mean anything."""
     lines = ("".join(c if c.isprintable() else " " for c in line) for line in text.splitlines())
-    return ACTIVE.sub(rf"\g<0>{APART}", "\n".join(lines))
+    plain, found = "\n".join(lines), 0
+    parts = []
+    for one in kept.finditer(plain):
+        parts += [ACTIVE.sub(rf"\g<0>{APART}", plain[found : one.start()]), one[0]]
+        found = one.end()
+    return "".join([*parts, ACTIVE.sub(rf"\g<0>{APART}", plain[found:])])
 
 
 def cut(text: str) -> str:

@@ -92,19 +92,23 @@ def report(
     base: Annotated[
         str | None, typer.Option(help="Commit to compare with, such as main.", show_default="none: all rows are told")
     ] = None,
+    samples_url: Annotated[str, typer.Option(help="Where the folder samples/ is on the web: shows the grids.")] = "",
+    site_url: Annotated[str, typer.Option(help="Where the site is on the web: runs lead to their pages.")] = "",
     format: Annotated[Literal["markdown"], typer.Option(help="How it is written.")] = "markdown",
 ) -> None:
-    """Tell what a change of records does: new rows, ranks, ties, and what else differs between the runs."""
-    from ..leaderboard.changes import folder_at
+    """Tell what a change of records does: new rows, ranks, costs, and what else differs between the runs."""
+    from ..leaderboard.changes import Web
     from ..leaderboard.changes import report as told
+    from ..leaderboard.commits import folder_at
 
     after, verified = _found(records)
+    web = Web(samples_url.rstrip("/"), site_url.rstrip("/"))
     if base is None:
-        tell(told(None, after, checked_after=verified), nl=False)
+        tell(told(None, after, checked_after=verified, web=web), nl=False)
         return
     with folder_at(base, records) as then:
         before, verified_before = _read(then)
-    tell(told(before, after, base, verified_before, verified), nl=False)
+    tell(told(before, after, base, verified_before, verified, web), nl=False)
 
 
 def _found(folder: Path) -> tuple[list[Record], list[Verification]]:

@@ -5,24 +5,17 @@ Every string of a record stands in a code span, in which GitHub reads no mention
 
 from __future__ import annotations
 
-import io
-import os
 import re
-import subprocess
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
+from dataclasses import dataclass
 
 import pandas as pd
 
-from ..errors import BadFile, BadValue
-from ..records.checkout import ask_git
 from ..records.diff import fields
 from ..records.diff import rank as suspicion
 from ..records.record import Record
-from ..records.verification import Verification
-from ..storage.files import make_folder, temporary_folder, writing
+from ..records.verification import TIERS, Verification
 from ..tracks.track import FOR_MEMORY
 from . import tables
 from .boards import Board, Row, boards
@@ -33,7 +26,30 @@ _Rows = dict[_Key, Row]
 # time or FLOPs bought): no confound.
 _BY_INTENT = ("seed", "architecture", "training.steps", "training.images", "training.flops")
 _BY_RULESET = ("recipe", "objective")  # under the native one, but for what fits training into memory
+_MACHINES_MEMORY = "environment.memory_bytes"
+_UNRANKED = "Unranked, because these runs are not what their track says"
 _MAX_NAMES, _MAX_VALUES, _MAX_LENGTH = 30, 6, 120  # a comment on GitHub holds 65,536 characters
+_MAX_TOLD, _MAX_GRIDS = 3, 6  # rows in the verdict, pictures side by side
+_IN_URL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # a record's names are so; what is not leads nowhere
+
+
+@dataclass(frozen=True)
+class Web:
+    """Where a report's reader finds pictures and pages; without an address, there are none."""
+
+    samples: str = ""  # of the folder with the grids of samples
+    site: str = ""  # of the leaderboard's site
+
+    def grid(self, run: Record) -> str:
+        """The grid of a run's samples, shown; empty if it is nowhere."""
+        track, name = run.track.name, run.run_id
+        known = self.samples and _IN_URL.fullmatch(track) and _IN_URL.fullmatch(name)
+        return f"![samples of {name}]({self.samples}/{track}/{name}.png)" if known else ""
+
+    def page(self, run: Record) -> str:
+        """A run's name, which leads to its page."""
+        known = self.site and _IN_URL.fullmatch(run.run_id)
+        return f"[{_code(run.run_id)}]({self.site}/runs/{run.run_id}.html)" if known else _code(run.run_id)
 
 
 def report(
@@ -42,6 +58,7 @@ def report(
     base: str = "",
     checked_before: Sequence[Verification] = (),
     checked_after: Sequence[Verification] = (),
+    web: Web = Web(),
 ) -> str:
     """The boards that differ between two sets of records, and how far what is new can be believed, as Markdown.
 
@@ -53,65 +70,28 @@ def report(
     changed = [
         of for of in sorted(old.keys() | new.keys()) if of not in old or of not in new or old[of].rows != new[of].rows
     ]
+    compared = before is not None
+    sections = [_Section(old.get(of), new.get(of), compared) for of in changed]
+    alarms = _alarms(before or (), after, checked_before, checked_after)
     parts = [
-        "# Leaderboard report",
+        f"# {_verdict(sections, len(alarms), compared)}",
         _summary(before, after, base),
-        *_alarms(before or (), after, checked_before, checked_after),
+        *(["## Look at these first", "Records never change; things are only added.", _list(alarms)] if alarms else []),
     ]
-    for protocol in changed:
-        parts += _section(old.get(protocol), new.get(protocol), compared=before is not None)
-    if before is not None and (same := len(new.keys() - set(changed))):
-        boards_left = _count(same, "other board" if changed else "board")
-        parts.append(f"{boards_left} {'is as it was' if same == 1 else 'are as they were'}.")
+    for section in sections:
+        parts += section.parts(web)
+    if compared and (same := len(new.keys() - set(changed))):
+        parts.append(f"{_count(same, 'other board' if changed else 'board')} did not change.")
     return "\n\n".join(parts) + "\n"
 
 
-@contextmanager
-def folder_at(ref: str, folder: Path) -> Iterator[Path]:
-    """A temporary folder with the JSON files below `folder` as a commit had them.
-
-    `BadValue` if there is no git, no repository or no such commit. A `BadFile` that is raised meanwhile names the
-    commit instead of the temporary folder.
-    """
-    if not ref or ref.startswith("-"):  # git would take it for an option
-        raise BadValue(f"{ref!r} names no commit.")
-    commit = _git(folder, f"find the commit {ref!r}", "rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}")
-    with temporary_folder() as there:
-        for path, content in _files_at(commit.decode().strip(), folder):
-            target = there / path
-            make_folder(target.parent)
-            with writing(target):
-                target.write_bytes(content)
-        try:
-            yield there
-        except BadFile as error:
-            raise BadFile(str(error).replace(str(there), f"{ref}:{folder.as_posix()}")) from None
-
-
-def _files_at(commit: str, folder: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
-    """The JSON files below a folder in a commit, by their paths from there."""
-    listed = _git(folder, "list the records", "ls-tree", "-r", "-z", commit, "--", ".")
-    entries = [entry.split("\t", 1) for entry in os.fsdecode(listed).split("\0") if entry.endswith(".json")]
-    wanted = "".join(f"{facts.split()[2]}\n" for facts, _ in entries).encode()
-    blobs = io.BytesIO(_git(folder, "read the records", "cat-file", "--batch", stdin=wanted))
-    for _, path in entries:
-        size = int(blobs.readline().split()[-1])
-        content = blobs.read(size)
-        blobs.readline()  # the line's end after it
-        if ".." in PurePosixPath(path).parts:
-            raise BadFile(f"The commit has a file {path!r}, which leads out of its folder.")
-        yield PurePosixPath(path), content
-
-
-def _git(folder: Path, purpose: str, *arguments: str, stdin: bytes = b"") -> bytes:
-    try:
-        return ask_git(folder, *arguments, stdin=stdin)
-    except FileNotFoundError:
-        raise BadValue(f"git is not installed, so it can't {purpose}.") from None
-    except subprocess.CalledProcessError as error:
-        said = error.stderr.decode(errors="replace").strip().partition("\n")[0]
-        hint = said or "a shallow clone may lack it; git fetch gets it"
-        raise BadValue(f"git can't {purpose} in {str(folder)!r}: {hint}.") from None
+def _verdict(sections: Sequence[_Section], alarms: int, compared: bool) -> str:
+    """All of it in one line."""
+    told = [line for section in sections for line in section.told()]
+    rest = len(told) - _MAX_TOLD
+    text = "; ".join(told[:_MAX_TOLD]) + (f"; {_count(rest, 'more row')}" if rest > 0 else "")
+    first = f"Look at {_count(alarms, 'record')} first. " if alarms else ""
+    return first + (text or "No board changes" if compared else f"{_count(len(sections), 'board')}, all rows")
 
 
 def _summary(before: Sequence[Record] | None, after: Sequence[Record], base: str) -> str:
@@ -119,15 +99,13 @@ def _summary(before: Sequence[Record] | None, after: Sequence[Record], base: str
         return f"{_count(len(after), 'record')}, compared with nothing."
     old, new = {r.run_id: r for r in before}, {r.run_id: r for r in after}
     counts = {
-        "new": new.keys() - old.keys(),
-        "removed": old.keys() - new.keys(),
-        "changed": {name for name in old.keys() & new.keys() if old[name] != new[name]},
+        "new": len(new.keys() - old.keys()),
+        "removed": len(old.keys() - new.keys()),
+        "changed": sum(old[name] != new[name] for name in old.keys() & new.keys()),
     }
-    told = ", ".join(f"{len(names)} {kind}" for kind, names in counts.items())
+    told = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count) or "nothing is new"
     source = f" with {_code(base)}" if base else ""
-    return f"{_count(len(after), 'record')}, compared{source}: {told}." + (
-        f" New: {_names(sorted(counts['new']))}." if counts["new"] else ""
-    )
+    return f"{_count(len(after), 'record')}, compared{source}: {told}."
 
 
 def _alarms(
@@ -136,7 +114,7 @@ def _alarms(
     checked_before: Sequence[Verification],
     checked_after: Sequence[Verification],
 ) -> list[str]:
-    """What a record must not do: change, go away, or be there twice; and every verification that came or went."""
+    """What a record must not do: change, go away, or be there twice; and verifications that came or went."""
     old, new = {r.run_id: r for r in before}, {r.run_id: r for r in after}
     twice = [name for name, count in Counter(r.run_id for r in after).items() if count > 1]
     lines = [f"{_code(name)} is there **more than once**." for name in sorted(twice)]
@@ -144,9 +122,7 @@ def _alarms(
     lines += [_altered(old[name], new[name]) for name in sorted(old.keys() & new.keys()) if old[name] != new[name]]
     lines += [_verified(one, "gone") for one in checked_before if one not in checked_after]
     lines += [_verified(one, "new") for one in checked_after if one not in checked_before]
-    if not lines:
-        return []
-    return ["## Look at these first", "Records are immutable, but for what is added later.", _list(lines)]
+    return lines
 
 
 def _verified(one: Verification, news: str) -> str:
@@ -165,25 +141,52 @@ def _altered(before: Record, after: Record) -> str:
     return f"{_code(after.run_id)} was **changed**: {_names(edited)}."
 
 
-def _section(before: Board | None, after: Board | None, compared: bool) -> list[str]:
+class _Section:
     """One board: its rows now and before, and what must be known of them."""
-    shown = after or before
-    assert shown is not None
-    old, new = _by_key(before), _by_key(after)
-    news = {key: _news(old.get(key), new.get(key)) if compared else "" for key in {**new, **old}}
-    parts = [f"## {_code(shown.title)}", f"`{shown.slug}`, track hash `{shown.protocol.track_hash}`"]
-    if not shown.ranked:
-        parts.append(
-            f"Unranked, because these runs are not what their track says: {_names(shown.protocol.deviations)}."
-        )
-    parts.append(_table(old, new, news))
-    if after is None:
-        return parts
-    fresh = [row for key, row in new.items() if news[key] or not compared]
-    lines = [*_ties(after), *_verdicts(after, fresh), *_doubts(after), *_moves(after, old), *_failures(after)]
-    if lines:
-        parts.append(_list(lines))
-    return [*parts, *_confounds(after)]
+
+    def __init__(self, before: Board | None, after: Board | None, compared: bool) -> None:
+        shown = after or before
+        assert shown is not None
+        self.before, self.after, self.shown = before, after, shown
+        self.old, self.new = _by_key(before), _by_key(after)
+        self.news = {key: _news(self.old.get(key), self.new.get(key)) if compared else "" for key in self.keys}
+        self.fresh = [row for key, row in self.new.items() if self.news[key] or not compared]
+
+    @property
+    def keys(self) -> list[_Key]:
+        """Of the rows as they are, then of those that are gone."""
+        return [*self.new, *(key for key in self.old if key not in self.new)]
+
+    def told(self) -> Iterator[str]:
+        """Each row that is not what it was, in a few words."""
+        where = f"{_code(self.shown.title)}"
+        for key in filter(self.news.get, self.keys):
+            was, now = self.old.get(key), self.new.get(key)
+            if now is None:
+                yield f"{_code(self.old[key].label)} leaves {where}"
+                continue
+            place = f"at rank {_rank(now)} of {len(self.new)}" if now.rank else f"as {_rank(now)}"
+            yield f"{_code(now.label)} {'enters' if was is None else 'changes on'} {where} {place}"
+
+    def parts(self, web: Web) -> list[str]:
+        """The section's paragraphs."""
+        parts = [f"## {_code(self.shown.title)}"]
+        if not self.shown.ranked:
+            parts.append(f"{_UNRANKED}: {_names(self.shown.protocol.deviations)}.")
+        parts.append(_table(self.old, self.new, self.news))
+        if self.after is None:
+            return parts
+        notes = [*_verdicts(self.after, self.fresh), *_doubts(self.after), *_failures(self.after)]
+        parts += [_list(notes)] if notes else []
+        if any(row.finished for row in self.fresh):
+            parts += [_costs(self.after), *_grids(self.after, self.fresh, web), *self._pages(web)]
+        return [*parts, *_confounds(self.after)]
+
+    def _pages(self, web: Web) -> list[str]:
+        """The new runs, which lead to their pages."""
+        known = {run.run_id for row in self.old.values() for run in row.records}
+        runs = [web.page(run) for row in self.fresh for run in row.records if run.run_id not in known]
+        return [f"Pages of the new runs (there once merged): {_listed(runs)}."] if web.site and runs else []
 
 
 def _by_key(board: Board | None) -> _Rows:
@@ -216,18 +219,20 @@ def _news(before: Row | None, after: Row | None) -> str:
 def _table(old: _Rows, new: _Rows, news: Mapping[_Key, str]) -> str:
     """The rows as they are, then those that are gone; columns that say nothing are left out."""
     compared = any(news.values())
+    rows = {**new, **{key: row for key, row in old.items() if key not in new}}
+    machines, tiers = ({getattr(row, name) for row in rows.values()} for name in ("hardware", "tier"))
     lines = [
         {
             "rank": _rank(row) if key in new else "–",
             "before": _rank(old[key]) if compared and key in old else "",
             "architecture": _code(row.label),
-            "hardware": _code(row.hardware),
+            "hardware": _code(row.hardware) if len(machines) > 1 else "",
             **_quality(row),
             "seeds": str(len(row.seeds)),
-            "tier": row.tier,
+            "tier": row.tier if tiers != {TIERS[0]} else "",
             "what happened": news[key],
         }
-        for key, row in {**new, **{key: row for key, row in old.items() if key not in new}}.items()
+        for key, row in rows.items()
     ]
     frame = pd.DataFrame(lines).fillna("")
     return str(frame.loc[:, (frame != "").any()].to_markdown(index=False, disable_numparse=True))
@@ -245,41 +250,46 @@ def _provisional(row: Row) -> str:
 
 
 def _quality(row: Row) -> dict[str, str]:
-    """The metric that ranks, with its interval."""
-    if not row.measurements:
-        return {}
-    first = row.measurements[0]
-    return {_code(tables.quality_header(first)): tables.interval(row.quality[first.protocol])}
+    """The metrics with their intervals, the one that ranks first."""
+    return {_code(tables.quality_header(of)): tables.interval(row.quality[of.protocol]) for of in row.measurements}
 
 
 def _called(row: Row, board: Board) -> str:
     return _code(tables.name(row, board))
 
 
-def _moves(board: Board, old: _Rows) -> list[str]:
-    """Rows whose rank is another than before."""
-    ranks = [(row, _rank(old[_key(row)]), _rank(row)) for row in board.rows if _key(row) in old]
-    return [f"{_called(row, board)} moved: {was} → {now}." for row, was, now in ranks if was != now]
+def _costs(board: Board) -> str:
+    """Speed, memory and size of each row."""
+    shown = [column for column in tables.columns(board) if column.kind in ("speed", "size")]
+    frame = pd.DataFrame({"what it costs": [_called(row, board) for row in board.rows]})
+    for column in shown:
+        frame[_code(column.header) if column.hardware else column.header] = list(map(column.text, board.rows))
+    return str(frame.to_markdown(index=False, disable_numparse=True))
 
 
-def _ties(board: Board) -> list[str]:
-    """Rows that share a rank."""
-    shared: dict[int, list[str]] = defaultdict(list)
-    for row in board.rows:
-        if row.rank is not None and row.tied:
-            shared[row.rank].append(_called(row, board))
-    return [f"A tie at rank {rank}: {_listed(names)}." for rank, names in sorted(shared.items())]
+def _grids(board: Board, fresh: Sequence[Row], web: Web) -> list[str]:
+    """The samples of seed 0 side by side, of what is new and of the best beside it."""
+    ordered = sorted(board.rows, key=lambda row: not any(row is one for one in fresh))
+    firsts = [(row, row.finished[0]) for row in ordered if row.finished and row.finished[0].seed == 0]
+    shown = {_called(row, board): [grid] for row, run in firsts[:_MAX_GRIDS] if (grid := web.grid(run))}
+    return [str(pd.DataFrame(shown).to_markdown(index=False, disable_numparse=True))] if shown else []
 
 
 def _verdicts(board: Board, fresh: Sequence[Row]) -> list[str]:
     """What the seeds say of each row that is new, against every other."""
     lines = [f"{_called(row, board)} is provisional: {_provisional(row)}." for row in fresh if _provisional(row)]
     names = [_called(row, board) for row in board.comparable]
-    new = {place for place, row in enumerate(board.comparable) if any(row is one for one in fresh)}
-    pairs = [pair for pair in board.pairs if new & {pair.one, pair.other}]
-    for words, told_apart in (("Told apart", True), ("Not told apart", False)):
-        found = [f"{names[p.one]} and {names[p.other]} (p = {p.p:.2g})" for p in pairs if p.told_apart == told_apart]
-        lines += [f"{words} by paired differences over their seeds: {_listed(found)}."] if found else []
+    new = [place for place, row in enumerate(board.comparable) if any(row is one for one in fresh)]
+    for at, place in enumerate(new):
+        others = [(pair, {pair.one, pair.other} - {place, *new[:at]}) for pair in board.pairs]
+        for words, apart in (("differs from", True), ("can't be told apart from", False)):
+            found = [
+                f"{names[other]} (p = {pair.p:.2g})"
+                for pair, left in others
+                if place in (pair.one, pair.other) and pair.told_apart == apart
+                for other in left
+            ]
+            lines += [f"{names[place]} {words} {_listed(found)} by a paired t-test over the seeds."] if found else []
     return lines
 
 
@@ -320,8 +330,15 @@ def _varied(runs: Sequence[tuple[str, Record]]) -> Iterator[tuple[str, list[tupl
     known = {field for _, protocol in protocols for field in protocol if not _meant(field, runs[0][1].ruleset)}
     for field in sorted(known, key=lambda field: (suspicion(field), field)):
         values = [(name, protocol.get(field)) for name, protocol in protocols]
-        if any(value != values[0][1] for _, value in values):
+        if not _alike(field, [value for _, value in values]):
             yield field, values
+
+
+def _alike(field: str, values: Sequence[object]) -> bool:
+    """Whether they are the same; a machine's memory is, where only what the kernel keeps of it differs."""
+    if field == _MACHINES_MEMORY and (known := [value for value in values if isinstance(value, int)]) == values:
+        return max(known) - min(known) <= max(known) / 100
+    return all(value == values[0] for value in values)
 
 
 def _meant(field: str, ruleset: str) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import groupby, islice
 from pathlib import Path
 
 import pandas as pd
@@ -10,7 +11,20 @@ import pandas as pd
 from ..errors import in_markdown
 from .boards import Board
 from .reported import Reported, remarks, reported_tables
-from .tables import checked, columns, floor, measurements, noise, of_values, provisional, table, target, ties, unranked
+from .tables import (
+    Column,
+    checked,
+    columns,
+    floor,
+    measurements,
+    noise,
+    of_values,
+    provisional,
+    table,
+    target,
+    ties,
+    unranked,
+)
 
 MARK = "Generated from the records by `ditbench leaderboard build`. Do not edit."
 
@@ -51,17 +65,28 @@ def markdown(boards: Sequence[Board], reported: Sequence[Reported] = ()) -> str:
 
 
 def summary(boards: Sequence[Board], grids: Path | None = None) -> str:
-    """The ranked boards in short, for a page that is not all about them: quality, speed, size, and samples of seed 0.
+    """The ranked boards in short, for a page that is not all about them: what ranks, costs, and samples of seed 0.
 
     `grids` is the folder of the grids of samples as the page names it, if it is to show them.
     """
     parts = []
     for board in (board for board in boards if any(row.rank for row in board.rows)):
-        shown = [column for column in columns(board) if column.kind in ("head", "quality", "speed", "size")]
-        frame = pd.DataFrame({column.header: list(map(column.text, board.rows)) for column in shown})
-        parts += [f"**{in_markdown(board.title)}**", _table(frame), *map(in_markdown, ties(board))]
+        frame = pd.DataFrame({column.header: list(map(column.text, board.rows)) for column in _in_short(board)})
+        parts += [f"**{in_markdown(board.title)}**", _table(frame)]
+        parts += [_TIED] if any(row.tied for row in board.rows) else []
         parts += [_samples(board, grids)] if grids else []
     return "\n\n".join(parts) or "No ranked rows yet."
+
+
+_TIED = "Rows that share a rank can't be told apart: a paired t-test over their seeds finds no difference."
+
+
+def _in_short(board: Board) -> Iterator[Column]:
+    """The columns that fit a page: of the metrics the one that ranks, of the speeds that of training."""
+    kept = {"head": None, "quality": 1, "speed": len(board.hardware), "size": None}  # how many; None: all
+    for kind, some in groupby(columns(board), key=lambda column: column.kind):
+        if kind in kept:
+            yield from islice(some, kept[kind])
 
 
 def _samples(board: Board, grids: Path) -> str:

@@ -11,7 +11,8 @@ from records import ENVIRONMENT, finished, unfinished
 from verifications import checked, sealed
 
 from ditbench.errors import BadFile, BadValue
-from ditbench.leaderboard.changes import folder_at, report
+from ditbench.leaderboard.changes import Web, report
+from ditbench.leaderboard.commits import folder_at
 from ditbench.records.record import read_records, write_record
 
 V2 = Path(__file__).parents[1] / "older" / "record-v2.json"
@@ -49,23 +50,52 @@ def rows(text):
 
 def test_a_new_row_takes_its_rank_and_moves_others():
     text = report([*DIT, *UVIT], [*DIT, *UVIT, *MINE], "main")
-    assert "9 records, compared with `main`: 3 new, 0 removed, 0 changed. New: `mine-0`, `mine-1`, `mine-2`." in text
+    first, second = [line for line in text.splitlines() if line][:2]
+    assert first == "# `mine:nano` enters `digits v3, 64k-images, cpu` at rank 1 of 3"
+    assert second == "9 records, compared with `main`: 3 new."
     found = rows(text)
     assert [(name, row["rank"], row["before"]) for name, row in found.items()] == [
         ("mine:nano", "1", ""), ("dit:nano", "2 (tie)", "1 (tie)"), ("uvit:nano", "2 (tie)", "1 (tie)"),
     ]  # fmt: skip
     assert found["mine:nano"]["what happened"] == "**new**" and found["dit:nano"]["what happened"] == ""
     assert found["mine:nano"]["`fid1k/digits-cnn ↓`"] == "0.510 ± 0.025"  # 4.303 * 0.01 / sqrt(3)
-    assert "- `dit:nano` moved: 1 (tie) → 2 (tie)." in text and "- A tie at rank 2: `dit:nano`, `uvit:nano`." in text
-    assert "Told apart by paired differences over their seeds: `mine:nano` and `dit:nano` (p = 0.0018)" in text
-    assert "`dit:nano` and `uvit:nano` (p" not in text  # neither is new
-    assert "Look at these first" not in text
+    assert "- `mine:nano` differs from `dit:nano` (p = 0.0018), `uvit:nano` (p = " in text
+    assert "`dit:nano` differs" not in text and "told apart" not in text  # neither of the others is new
+    assert "Look at" not in text
+
+
+def test_costs_and_grids_stand_side_by_side_and_new_runs_lead_to_their_pages():
+    web = Web("https://git.example/samples", "https://pages.example")
+    text = report([*DIT, *UVIT], [*DIT, *UVIT, *MINE], "main", web=web)
+    costs = text.partition("what it costs")[2].partition("\n\n")[0].splitlines()[2]
+    assert [cell.strip() for cell in costs.split("|")[1:5]] == ["`mine:nano`", "500.0", "250.0", "1,024"]
+    heads, _, grids = next(lines for lines in map(str.splitlines, text.split("\n\n")) if "![samples" in lines[-1])
+    assert [cell.strip() for cell in heads.split("|")[1:-1]] == ["`mine:nano`", "`dit:nano`", "`uvit:nano`"]
+    assert [cell.strip() for cell in grids.split("|")[1:-1]] == [
+        f"![samples of {name}-0](https://git.example/samples/digits/{name}-0.png)" for name in ("mine", "dit", "uvit")
+    ]
+    assert text.count("https://pages.example/runs/mine-") == 3 and "runs/dit" not in text
+    bare = report([*DIT, *UVIT], [*DIT, *UVIT, *MINE], "main")
+    assert "what it costs" in bare and "http" not in bare and "Pages" not in bare
+
+
+def test_the_verdict_counts_what_does_not_fit_it():
+    many = [run for n in range(5) for run in runs(f"a{n}:nano", n, n + 0.1, n + 0.2)]
+    verdict = report(DIT, [*DIT, *many], "main").partition("\n")[0]
+    assert verdict.count("enters") == 3 and verdict.endswith("; 2 more rows")
+    assert report(DIT, DIT, "main").startswith("# No board changes\n")
+
+
+def test_a_machines_memory_is_the_same_but_for_what_the_kernel_keeps():
+    for more, told in ((2**14, False), (2**33, True)):
+        moved = [changed(run, environment=changed(ENVIRONMENT, memory_bytes=2**34 + more)) for run in MINE]
+        assert ("memory_bytes" in report(DIT, [*DIT, *moved])) is told
 
 
 def test_one_more_seed_completes_a_row_and_a_gap_makes_it_provisional():
     text = report([*DIT, *MINE[:2]], [*DIT, *MINE], "main")
     assert rows(text)["mine:nano"]["what happened"] == "1 run new, no longer provisional"
-    assert rows(text)["mine:nano"]["before"] == "provisional" and "`mine:nano` moved: provisional → 1." in text
+    assert rows(text)["mine:nano"]["before"] == "provisional" and rows(text)["mine:nano"]["rank"] == "1"
     text = report([*DIT, *MINE], [*DIT, *MINE[:2]], "main")
     assert rows(text)["mine:nano"]["what happened"] == "1 run removed, now provisional"
     assert "- `mine:nano` is provisional: 2 of 3 seeds." in text and "- `mine-2` was **removed**." in text
@@ -75,6 +105,7 @@ def test_what_must_not_happen_to_records_comes_first():
     better = changed(DIT[1], metrics=[changed(DIT[1].metrics[0], value=0.1), *DIT[1].metrics[1:]], sha256="0" * 64)
     more = changed(DIT[2], files={"samples.png": "1" * 64})
     text = report([*DIT, *UVIT], [DIT[0], better, more, *UVIT[:2], changed(UVIT[0], seed=7)], "main")
+    assert text.startswith("# Look at 5 records first. ")
     alarms = text.partition("## Look at these first")[2].partition("##")[0].strip().splitlines()[2:]
     assert alarms == [
         "- `uvit-0` is there **more than once**.",
@@ -90,11 +121,12 @@ def test_rows_and_boards_that_are_gone_are_shown_and_the_others_counted():
     elsewhere = runs("far:nano", 1.0, budget="1k-images")
     text = report([*DIT, *MINE, *elsewhere], [*DIT, *elsewhere], "main")
     assert (rows(text)["mine:nano"]["rank"], rows(text)["mine:nano"]["what happened"]) == ("–", "**gone**")
-    assert text.endswith("1 other board is as it was.\n") and "1k-images" not in text
+    assert text.endswith("1 other board did not change.\n") and "1k-images" not in text
+    assert text.startswith("# Look at 3 records first. `mine:nano` leaves ")
     text = report([*DIT, *elsewhere], DIT, "main")
     assert list(rows(text)) == ["far:nano"] and "1k-images" in text
     same = report([*DIT, *elsewhere], [*elsewhere, *DIT], "main")
-    assert "0 new, 0 removed, 0 changed.\n\n2 boards are as they were." in same and "|" not in same
+    assert "nothing is new.\n\n2 boards did not change." in same and "|" not in same
 
 
 def test_a_change_of_tier_alone_is_told():
@@ -114,9 +146,9 @@ def test_a_doubt_that_comes_or_goes_is_told_first():
 
 def test_without_a_base_every_row_is_told_once():
     text = report(None, [*DIT, *UVIT])
-    assert text.startswith("# Leaderboard report\n\n6 records, compared with nothing.\n")
+    assert text.startswith("# 1 board, all rows\n\n6 records, compared with nothing.\n")
     assert "before" not in rows(text)["dit:nano"] and "what happened" not in rows(text)["dit:nano"]
-    assert text.count("Not told apart") == 1 and "`dit:nano` and `uvit:nano` (p = 0.5)" in text
+    assert text.count("told apart") == 1 and "- `dit:nano` can't be told apart from `uvit:nano` (p = 0.5)" in text
     assert "differ in nothing but architecture and seed" in text
 
 
@@ -161,14 +193,16 @@ def test_unranked_boards_say_why():
 def test_rows_of_one_label_on_two_machines_are_told_apart_by_name():
     elsewhere = [changed(run, environment=changed(ENVIRONMENT, cpu="Another"), run_id=f"{run.run_id}b") for run in DIT]
     text = report(DIT, [*DIT, *elsewhere])
-    assert "A tie at rank 1: `dit:nano on A processor, 2 threads`, `dit:nano on Another, 2 threads`." in text
+    assert "`dit:nano on A processor, 2 threads`" in text and "`dit:nano on Another, 2 threads`" in text
+    assert rows(text)["dit:nano"]["hardware"] in ("`A processor, 2 threads`", "`Another, 2 threads`")
 
 
 def test_a_long_report_still_fits_a_comment():
     many = [run for n in range(40) for run in runs(f"a{n}:nano", n, n, n, environment=changed(ENVIRONMENT, cores=n))]
     failed = [unfinished("mdt:nano", reason="long " * 1000, seed=seed) for seed in range(200)]
     text = report(DIT, [*DIT, *many, *failed], "main")
-    assert "and 290 more." in text and "- and 174 more\n" in text and "and 34 more values" in text
+    assert " and 9 more by a paired t-test" in text and re.search(r"^- and 2\d\d more$", text, re.MULTILINE)
+    assert "and 34 more values" in text
     assert len(text) < 50_000
 
 
@@ -186,7 +220,8 @@ def test_nothing_of_a_record_is_markdown():
     )  # fmt: skip
     failed = changed(unfinished(reason=HOSTILE), deviations=[HOSTILE], architecture=architecture)
     plain = changed(run, deviations=[HOSTILE], run_id="plain", budget="90s")
-    text = report([plain, changed(evil, seed=4, run_id=f"{HOSTILE}2")], [plain, evil, failed], HOSTILE)
+    web = Web("https://git.example/samples", "https://pages.example")
+    text = report([plain, changed(evil, seed=4, run_id=f"{HOSTILE}2")], [plain, evil, failed], HOSTILE, web=web)
     tokens = MarkdownIt("commonmark", {"html": True}).enable("table").parse(text)
     inner = [child for token in tokens for child in token.children or []]
     assert not {token.type for token in (*tokens, *inner)} & {"html_block", "html_inline", "link_open", "image"}

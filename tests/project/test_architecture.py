@@ -2,7 +2,7 @@
 
 import architecture
 import pytest
-from import_graph import CORE, ROOT, job
+from import_graph import job
 
 AGAIN = "stale: draw it anew by `uv run python docs/architecture.py`"
 
@@ -32,11 +32,3 @@ def test_a_box_that_is_not_there_or_in_the_way_is_told(name, boxes, told, monkey
     monkeypatch.setattr(architecture, name, boxes)
     with pytest.raises(ValueError, match=told):
         architecture.Picture()
-
-
-def test_readme_lists_the_packages_as_the_picture_does():
-    house = (ROOT / "README.md").read_text(encoding="utf-8").partition("## The house\n")[2].partition("\nLicence")[0]
-    packages = [box for box in architecture.Picture().order if (CORE / box).is_dir()]
-    told = [line for line in house.splitlines() if line.startswith("  ")]
-    assert told == [f"  {name + '/':<14}{job(name)}" for name in packages]
-    assert len(house.splitlines()) <= 24  # and the heading

@@ -123,7 +123,7 @@ def test_the_board_and_its_pictures_come_from_the_repository(site):
     assert len(pictures) >= 5 and len(architectures) >= 5
     assert all(f'src="{picture}"' in text and (site / picture).stat().st_size for picture in pictures)
     assert all(f">{name}</td>" in text for name in architectures)
-    assert "train img/s" not in text  # the columns of cost stay in the README
+    assert "train img/s" not in text  # a column that stays in the README
 
 
 def test_every_metric_has_a_heading_and_a_formula(pages):
@@ -154,7 +154,7 @@ def test_every_check_of_the_contract_is_told():
     table = TEXT["plugin"].partition("| check | passes if |\n|---|---|\n")[2].partition("\n\n")[0]
     firsts = [line.split("|")[1] for line in table.splitlines()]
     assert [name for first in firsts for name in re.findall(r"`(.*?)`", first)] == list(CHECKS)
-    assert f"the {len(CHECKS)} checks" in TEXT["quick-start"]
+    assert f"the {len(CHECKS)} checks" in TEXT["commands"]
 
 
 def test_the_api_page_has_every_public_name():

@@ -17,7 +17,7 @@ PLACES = (
 )
 DOCUMENTS = sorted(path for place in PLACES for path in ROOT.glob(place))  # leaderboard/ has pages made from records
 OURS = re.compile(r"(ditbench|docs|tests|plugins|examples|leaderboard|\.github|\.ci)/[\w./*<>-]*")
-OF_OTHERS = {"ditbench_mine.py", "ditbench_mine_model.py", "inference.py"}  # a reader's plugin; a paper's repository
+OF_OTHERS = {"inference.py"}  # a paper's repository
 NAMES = {path.name for folder in ("ditbench", "docs", "tests") for path in (ROOT / folder).rglob("*.py")}
 
 

@@ -197,14 +197,19 @@ def test_what_commands_said_is_a_block_of_code_in_the_report(tmp_path):
     (tmp_path / "validation.txt").write_text(hostile, newline="")
     (tmp_path / "tables.txt").write_text("fine\n")
     (tmp_path / "difference.md").write_text("")
-    done = bash(script("leaderboard.yml", "Put the report"), tmp_path, GITHUB_STEP_SUMMARY=str(tmp_path / "summary"))
+    code, summary = script("leaderboard.yml", "Put the report"), str(tmp_path / "summary")
+    done = bash(code, tmp_path, GITHUB_STEP_SUMMARY=summary, RECORDS="failure", TABLES="failure")
     assert done.returncode == 0, done.stderr
     text = (tmp_path / "report.md").read_text()
     assert text == (tmp_path / "summary").read_text()
     tokens = MarkdownIt("commonmark").parse(text)
     assert [token.type for token in tokens if token.type.endswith("_block")] == ["code_block", "code_block"]
-    assert text.startswith("The records can't be compared") and text.count("<img") == 1
+    assert text.startswith("# Not yet: a record does not hold\n") and text.endswith("The records can't be compared.\n")
+    assert text.count("<img") == 1
     assert all("<img" not in token.content for token in tokens if token.type != "code_block")
+    (tmp_path / "difference.md").write_text("# the verdict\n")
+    assert bash(code, tmp_path, GITHUB_STEP_SUMMARY=summary, RECORDS="success", TABLES="success").returncode == 0
+    assert (tmp_path / "report.md").read_text() == "# the verdict\n"  # what passed is not repeated
 
 
 @pytest.mark.parametrize(("status", "reported"), [(0, True), (1, True), (2, False)])
@@ -214,7 +219,7 @@ def test_the_action_reports_runs_that_failed_and_takes_no_input_for_code(tmp_pat
     tool.write_text(
         "#!/usr/bin/env bash\n"
         'if [ "$1" = leaderboard ]; then echo "# the report"; exit; fi\n'
-        f'mkdir -p "${{@: -1}}/t"; echo "# the table" > "${{@: -1}}/t/leaderboard.md"\n'
+        'mkdir -p "${@: -1}"\n'
         f'printf "%s\\n" "$@" > "$RUNNER_TEMP/arguments"; exit {status}\n'
     )
     tool.chmod(0o755)
@@ -229,9 +234,7 @@ def test_the_action_reports_runs_that_failed_and_takes_no_input_for_code(tmp_pat
     assert (tmp_path / "output").exists() == reported
     if reported:
         outputs = dict(line.split("=", 1) for line in (tmp_path / "output").read_text().splitlines())
-        assert (
-            Path(outputs["report"]).read_text() == (tmp_path / "summary").read_text() == "# the report\n# the table\n"
-        )
+        assert Path(outputs["report"]).read_text() == (tmp_path / "summary").read_text() == "# the report\n"
         assert outputs["runs"] == str(tmp_path / "ditbench" / "runs")
 
 
@@ -241,7 +244,6 @@ def test_the_action_reports_a_run_that_failed_past_its_first_checkpoint(tmp_path
     left = tmp_path / "left" / "tiny" / lost.run_id
     (left / "checkpoints" / "000021").mkdir(parents=True)
     (left / "checkpoints" / "000021" / "state.json").write_text("{}")
-    (left.parent / "leaderboard.md").write_text("# the table\n")
     write_record(lost, left / "record.json")
     tool.parent.mkdir(parents=True)
     tool.write_text(
@@ -255,7 +257,7 @@ def test_the_action_reports_a_run_that_failed_past_its_first_checkpoint(tmp_path
     done = bash(script("action.yml", "Run and report"), tmp_path, RUNNER_TEMP=str(tmp_path), **inputs, **files)
     assert done.returncode == 1, done.stderr
     text = (tmp_path / "summary").read_text()
-    assert "toy:nano" in text and lost.reason in text and text.endswith("# the table\n")
+    assert text.startswith("# 1 board, all rows\n") and "toy:nano" in text and lost.reason in text
 
 
 # The comment
@@ -280,7 +282,7 @@ def comment():
 
 
 def test_the_text_is_inert_and_reads_as_before(comment):
-    text = comment.tame(HOSTILE)
+    text = comment.tame(HOSTILE, comment.allowed("https://github.com/us/ditbench", "c0ffee"))
     tokens = MarkdownIt("commonmark", {"html": True}).enable("table").parse(text)
     inner = [child for token in tokens for child in token.children or []]
     kinds = {token.type for token in (*tokens, *inner)}
@@ -290,6 +292,28 @@ def test_the_text_is_inert_and_reads_as_before(comment):
     assert not re.search(r"@\w|#\d|://|www\.|GH-\d|<\w", rendered)
     assert text.replace("\u200b", "") == "\n".join(re.sub("[\u202e\x07\x00]", " ", HOSTILE).splitlines())
     assert text.isprintable() or set(filter(lambda c: not c.isprintable(), text)) == {"\n", "\u200b"}
+
+
+GRID = "![samples of a-1](https://github.com/us/ditbench/raw/c0ffee/leaderboard/samples/digits/a-1.png)"
+PAGE = "[`a-1`](https://us.github.io/ditbench/runs/a-1.html)"
+
+
+def test_grids_of_the_commit_and_pages_of_the_site_are_shown_and_no_others(comment):
+    kept = comment.allowed("https://github.com/us/ditbench", "c0ffee")
+    assert comment.tame(f"| {GRID} | @a |\n{PAGE}", kept) == f"| {GRID} | @\u200ba |\n{PAGE}"
+    others = (
+        GRID.replace("c0ffee", "0ld"), GRID.replace("us/", "them/"), GRID.replace("a-1.png", "../../a.png"),
+        GRID.replace("digits/", "digits/x/"), GRID.replace("github.com", "github.com.evil"), f"[{GRID}](//x)",
+        PAGE.replace("us.", "them."), PAGE.replace("runs/", "runs/../"), PAGE.replace("`a-1`", "Approve"),
+        GRID.replace("of a-1", "of @team"), PAGE.replace(".html)", '.html "@team")'),
+    )  # fmt: skip
+    for other in others:
+        tokens = MarkdownIt("commonmark").parse(comment.tame(other, kept))
+        inner = [child for token in tokens for child in token.children or []]
+        assert "link_open" not in {child.type for child in inner}, other
+        assert [c.attrs["src"] for c in inner if c.type == "image"] == (
+            [GRID.partition("(")[2][:-1]] if GRID in other else []
+        ), other
 
 
 class GitHub(BaseHTTPRequestHandler):

@@ -95,8 +95,8 @@ SLOW = {
     "^ditbench profile dit uvit": "another profile is quick",
     "--track cifar10 --ruleset native": "`--track digits --ruleset native` is quick",
     "--track imagenet64 --data IMAGENET": "test_runs_on_data has a folder of images",
-    "--micro-batch 32 --(checkpointing|reference)": "a micro-batch is quick without, in README",
-    "dit:S/2 --seeds 0,1,2 --micro-batch 32": "README's run on latents is quick",
+    "--micro-batch 32 --(checkpointing|reference)": "a micro-batch is quick without, in data.md",
+    "dit:S/2 --seeds 0,1,2 --micro-batch 32": "the first run on latents in data.md is quick",
     "--track imagenet256 --data synthetic": "test_runs_on_data has it",
 }
 
