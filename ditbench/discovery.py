@@ -42,6 +42,7 @@ _UNREADABLE = (OSError, ValueError, KeyError)  # ValueError: no UTF-8; KeyError:
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?", re.ASCII)
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+!_-]{0,63}", re.ASCII)
 _PLUGIN = re.compile(r"[\w.-]+", re.ASCII)
+_EDITABLE = "editable: "
 _LEFTOVER = "it is what an interrupted pip left of another"
 
 
@@ -169,6 +170,17 @@ def _breaks_libraries(dist: Distribution) -> str:
 def metadata_text(dist: Distribution) -> str:
     """Its metadata, under whichever name; empty without any. `Unreadable` if it can't be read."""
     return next(filter(None, (_text(dist, file) for file in _METADATA)), "")
+
+
+def readable() -> list[Distribution]:
+    """All distributions whose metadata can be read, each name once."""
+    return [dist for dist in _distributions() if not _why_not(dist)]
+
+
+def editable_folder(dist: Distribution) -> Path | None:
+    """Where the sources of an editable installation lie (PEP 610); None: it is none, or that can't be read."""
+    place = _place(dist)
+    return Path(place.removeprefix(_EDITABLE)) if place.startswith(_EDITABLE) else None
 
 
 def owners() -> dict[str, set[str]]:
@@ -322,7 +334,7 @@ def _place(dist: Distribution) -> str:
     try:
         origin = json.loads(_text(dist, _ORIGIN) or "{}")
         if origin.get("dir_info", {}).get("editable"):
-            return f"editable: {unquote(urlsplit(origin['url']).path)}"
+            return f"{_EDITABLE}{unquote(urlsplit(origin['url']).path)}"
     except (Unreadable, ValueError, TypeError, AttributeError, KeyError, RecursionError):
         return f"{folder} (its {_ORIGIN} can't be read)"
     return folder
@@ -331,7 +343,7 @@ def _place(dist: Distribution) -> str:
 def _unmet(dist: Distribution) -> dict[str, str]:
     """By distribution: requirements, extras' aside, that are not installed, or in another version, or not readable."""
     found = {}
-    for text in _requirements(dist):
+    for text in requirements(dist):
         try:
             requirement = Requirement(text)
             if requirement.marker and not requirement.marker.evaluate({"extra": ""}):
@@ -344,7 +356,7 @@ def _unmet(dist: Distribution) -> dict[str, str]:
     return found
 
 
-def _requirements(dist: Distribution) -> list[str]:
+def requirements(dist: Distribution) -> list[str]:
     """As they stand in its metadata, or in the file that old ones have."""
     found = [str(text) for text in _fields(dist).get_all("Requires-Dist") or ()]
     try:

@@ -178,15 +178,15 @@ class Registry:
         """The plugin that registered an architecture."""
         return self._items["ditbench_architectures"][architecture][1]
 
-    def source_sha256(self, architecture: str) -> str:
-        """Hash of the Python files that make an architecture: its plugin's package and that of its `build`.
-
-        Line ends are hashed as LF, so that a checkout with others has the same hash.
-        """
+    def packages(self, architecture: str) -> list[str]:
+        """The top-level packages that make an architecture: its plugin's, and that of its `build`."""
         item, plugin = self._items["ditbench_architectures"][architecture]
-        modules = {plugin.module, module_of(item.build)}
+        return sorted({module.partition(".")[0] for module in (plugin.module, module_of(item.build)) if module})
+
+    def source_sha256(self, architecture: str) -> str:
+        """Hash of the Python files that make an architecture; line ends are hashed as LF, as in any checkout."""
         content = hashlib.sha256()
-        for name in sorted({module.partition(".")[0] for module in modules if module}):
+        for name in self.packages(architecture):
             for path in _python_files(name):
                 content.update(path.name.encode() + b"\0" + path.read_bytes().replace(b"\r\n", b"\n"))
         return content.hexdigest()

@@ -7,21 +7,26 @@ has. So no network of a plugin is built in it, nor is its module imported: each 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import torch
+from torch import nn
 
-from ..errors import BadValue
+from ..asking import Asked, in_turn
+from ..errors import BadValue, PluginFault
+from ..imported import imported_by
 from ..records.facts import Environment
 from ..registry import Registry
 from ..runtime.environment import describe, find_device
+from ..runtime.processes import end_with_parent
 from ..runtime.progress import ProgressCallback
+from ..tracks.architecture import MOST_LIBRARIES, Library
 from ..tracks.config import RunConfig
 from ..tracks.deviation import Deviation
 from ..tracks.plan import find_dataset
-from ..training.fitting import Kept, Question, all_needs, check_fits
+from ..training.fitting import SECONDS, Kept, Question, all_needs, check_fits
 from .deviations import deviations, other_images
 from .making import make_components_of
 from .rehearsal import rehearse
@@ -37,6 +42,7 @@ class CheckedPlan:
     data_sha256: str
     reference_sha256: str
     deviations: tuple[Deviation, ...]
+    libraries: Mapping[str, tuple[Library, ...]]  # by architecture, size and options, as `RunConfig.label` spells them
 
 
 def check(
@@ -63,7 +69,9 @@ def check(
         make_components_of(config, registry)
     data = open_data(first, registry, report)
     of_runs = [(config, resolve(config, registry, data)) for config in configs]
-    _check_networks({config.label: (config, parts) for config, parts in of_runs}, device, processes)
+    networks_of = {config.label: (config, parts) for config, parts in of_runs}
+    _check_networks(networks_of, device, processes)
+    libraries = _libraries(networks_of, registry)
     config, parts = of_runs[-1]
     scoring = parts.scoring
     networks = scoring.load_networks(device) if scoring else {}
@@ -76,6 +84,7 @@ def check(
         data_sha256=data.sha256,
         reference_sha256=reference,
         deviations=(*deviations(first.track, data, dataset.name), *other_images(first.track, data, reference)),
+        libraries=libraries,
     )
 
 
@@ -94,6 +103,32 @@ def _check_networks(of_runs: Mapping[str, tuple[RunConfig, Parts]], device: torc
 def _questions(of_runs: Iterable[tuple[RunConfig, Parts]]) -> Iterator[Question]:
     for config, parts in of_runs:
         yield config.label, partial(build, parts, config), parts.spec, Kept(config.recipe.moments)
+
+
+def _libraries(of_runs: Mapping[str, tuple[RunConfig, Parts]], registry: Registry) -> dict[str, tuple[Library, ...]]:
+    """What each network is imported from beside its plugin, found in a process of its own; nothing of one that dies."""
+    starts = (
+        partial(
+            Asked, _imported, partial(build, parts, config), registry.packages(config.architecture), seconds=SECONDS
+        )
+        for config, parts in of_runs.values()
+    )
+    return dict(zip(of_runs, in_turn(starts, _libraries_told), strict=True))
+
+
+def _imported(build: Callable[[], nn.Module], own: Sequence[str]) -> list[tuple[str, str, str]]:
+    end_with_parent()
+    torch.set_num_threads(1)  # a fork has no other, and would wait for them
+    with torch.device("meta"):
+        return imported_by(build, own)
+
+
+def _libraries_told(asked: Asked) -> tuple[Library, ...]:
+    try:
+        found = asked.answer()[:MOST_LIBRARIES]
+        return tuple(Library(name=name, version=version, files_sha256=sha256) for name, version, sha256 in found)
+    except (PluginFault, TypeError, ValueError):  # the plugin's own code may have answered
+        return ()
 
 
 def _check_processes(configs: Sequence[RunConfig], device: torch.device, processes: int) -> None:

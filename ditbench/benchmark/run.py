@@ -63,6 +63,7 @@ def judge(
         sampling=samples.facts,
         memory=done.memory,
         data=_data_facts(parts.data),
+        fingerprint=done.fingerprint,
         metrics=metrics,
         left_out=[] if parts.scoring else [NOTHING_TO_SAY],
         floors=floors,

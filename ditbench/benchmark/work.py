@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pydantic
+import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from ..asking import Died, Stalled, ask
+from ..components import Value, load
 from ..datasets.loading import Feed
 from ..denoiser.cost import cost_of
-from ..errors import BadFile
+from ..denoiser.fingerprint import fingerprint
+from ..errors import BadFile, DitbenchError, brief
 from ..records.facts import Cost, Memory, Milestone, PeakMemory, TrainingFacts, Work
 from ..records.files import MILESTONES_FILE, RAW_WEIGHTS_FILE, WEIGHTS_FILE
+from ..records.fingerprint import Fingerprint
 from ..registry import Registry
 from ..runtime.clock import RUNNING
 from ..runtime.distributed import ALONE, World
@@ -26,6 +33,7 @@ from ..storage.reading import read_bytes
 from ..storage.schema import first_fault
 from ..tracks.budget import Budget, BudgetClock
 from ..tracks.config import RunConfig
+from ..training.fitting import SECONDS
 from ..training.loop import train
 from ..training.trainer import Trainer
 from .setup import Parts, build, drawing_of, load_denoiser, resolve
@@ -46,7 +54,9 @@ def work(config: RunConfig, directory: Path, registry: Registry, watch: Watch, w
     Leaves ``curve.jsonl``, ``ema.safetensors``, ``raw.safetensors`` and, to be measured by whoever asked for the work,
     files of samples. Raises `Diverged` or `Interrupted`.
     """
-    worker = _Worker(config, resolve(config, registry), directory, watch, world)
+    parts = resolve(config, registry)
+    known_by = _fingerprint(config, parts) if world.main else None
+    worker = _Worker(config, parts, directory, watch, world)
     at_start = resident()
     ema, cost, training, training_peak = worker.train()
     sampling_peak = worker.sample(ema)
@@ -54,7 +64,27 @@ def work(config: RunConfig, directory: Path, registry: Registry, watch: Watch, w
         worker.draw(worker.loaded(RAW_WEIGHTS_FILE), RAW)
     at_start = min(at_start, training_peak.resident or at_start)  # Linux counts pages in batches, a peak's less often
     memory = Memory(resident_at_start=at_start, training=training_peak, sampling=sampling_peak)
-    return Work(cost=cost, training=training, memory=memory, reached=worker.reached())
+    return Work(cost=cost, training=training, memory=memory, reached=worker.reached(), fingerprint=known_by)
+
+
+def _fingerprint(config: RunConfig, parts: Parts) -> Fingerprint:
+    """What the run's network does, told by a process of its own, so that nothing of the run is another for it.
+
+    One that can't do it on a CPU says so in the record.
+    """
+    try:
+        return Fingerprint.model_validate(ask(_told_apart, parts, config.settings, seconds=SECONDS))
+    except pydantic.ValidationError:
+        return Fingerprint(missing="its numbers are not finite")
+    except (Died, Stalled) as fault:
+        return Fingerprint(missing=brief(str(fault)))
+    except DitbenchError as fault:  # of a message that is the plugin's only the kind: it may name paths
+        return Fingerprint(missing=brief(str(fault).partition(":")[0]))
+
+
+def _told_apart(parts: Parts, settings: Mapping[str, Value | None]) -> dict[str, Any]:
+    torch.set_num_threads(1)  # a fork has no other, and would wait for them
+    return fingerprint(partial(load(parts.architecture.build), parts.spec, **settings), parts.spec)
 
 
 @RUNNING.watched()

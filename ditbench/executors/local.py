@@ -127,9 +127,13 @@ def preflight(
         demand("configs", config, RunConfig)
     if not configs:
         raise BadValue("`configs` names no run.")
-    known, told, environment = answer_of(_serve_preflight, (configs, processes, parallel), hear, preload=PRELOAD)
+    asked = (configs, processes, parallel)
+    known, told, libraries, environment = answer_of(_serve_preflight, asked, hear, preload=PRELOAD)
     return [
-        config.model_copy(update={**known, "deviations": (*config.deviations, *told)}) for config in configs
+        config.model_copy(
+            update={**known, "libraries": libraries[config.label], "deviations": (*config.deviations, *told)}
+        )
+        for config in configs
     ], environment.model_copy(update={"processes": processes, "parallel": parallel})
 
 
@@ -195,7 +199,7 @@ def _serve_preflight(outbox: Connection, asked: tuple[Sequence[RunConfig], int, 
         return
     known = {name: getattr(checked, name) for name in ("device", "data_sha256", "reference_sha256")}
     known["hardware"] = checked.environment.hardware
-    outbox.send((known, tuple(map(str, checked.deviations)), checked.environment))
+    outbox.send((known, tuple(map(str, checked.deviations)), checked.libraries, checked.environment))
 
 
 def redirect_output(path: Path) -> None:

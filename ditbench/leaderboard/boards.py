@@ -13,6 +13,7 @@ from typing import NamedTuple
 from ..errors import brief
 from ..records.facts import Measurement
 from ..records.record import Record, row_hash
+from ..records.rows import newest_of, rows_of
 from ..records.verification import TIERS, Tier, Verification, doubts_of, is_of, tier_of
 from ..storage.schema import digest
 from ..tracks.budget import FLOPS_RULE, Budget, is_of_flops
@@ -297,29 +298,48 @@ def _slugs(protocols: Sequence[Protocol]) -> dict[Protocol, str]:
 
 def _rows(records: Sequence[Record], checked: _Checked) -> list[Row]:
     """One board's rows, ranked and in order."""
-    groups: dict[tuple[str, ...], list[Record]] = defaultdict(list)
-    for record in records:
-        of = record.architecture
-        facts = (of.label, f"{of.distribution} {of.distribution_version}", of.source_sha256[:6], row_hash(record)[:6])
-        groups[facts].append(record)
+    alike = [(_names(newest_of(row.records), row.current), row.records) for row in rows_of(records)]
+    all_names = [names for names, _ in alike]
     found = []
-    for names, group in groups.items():
+    for names, group in alike:
         for hardware, runs in _by_hardware(group).items():
             ordered = tuple(sorted(runs, key=lambda r: (r.seed, r.run_id)))
             of_runs = tuple(one for run in ordered for one in checked.get(run.run_id, ()) if is_of(one, run))
-            found.append(Row(_told_apart(names, groups), hardware, ordered, of_runs))
+            found.append(Row(_told_apart(names, all_names), hardware, ordered, of_runs))
     ranked = _ranked(found) if not records[0].deviations else found
     return sorted(ranked, key=_order)
 
 
-def _told_apart(names: tuple[str, ...], all_names: Iterable[tuple[str, ...]]) -> str:
-    """A row's label; where others have it, with its plugin and code; and with its settings' hash if these are alike."""
-    shown = brief(names[0], _LONGEST_LABEL)
-    alike = [other for other in all_names if brief(other[0], _LONGEST_LABEL) == shown]
+class _Names(NamedTuple):
+    """A row's label, and what may tell it from others of that label, first what a reader knows best."""
+
+    shown: str
+    current: bool  # the newest network of that label and these settings
+    plugin: str
+    source: str
+    settings: str
+    network: str
+
+
+def _names(record: Record, current: bool) -> _Names:
+    of = record.architecture
+    shown, plugin = brief(of.label, _LONGEST_LABEL), f"{of.distribution} {of.distribution_version}"
+    network = digest(record.fingerprint.model_dump(mode="json"), 6) if record.fingerprint else ""
+    return _Names(shown, current, plugin, of.source_sha256[:6], row_hash(record)[:6], network)
+
+
+def _told_apart(names: _Names, all_names: Iterable[_Names]) -> str:
+    """A row's label. Where others have it, the newest is current, and the others have their plugin and its code.
+
+    Where these are alike, too, the hash of their settings and what they do are added.
+    """
+    alike = [other for other in all_names if other.shown == names.shown]
     if len(alike) == 1:
-        return shown
-    same_code = sum(other[:3] == names[:3] for other in alike) > 1
-    return f"{shown} ({', '.join(names[1:] if same_code else names[1:3])})"
+        return names.shown
+    if names.current and sum(other.current for other in alike) == 1:
+        return f"{names.shown} (current)"
+    by = [names[2:end] for end in (4, 5, 6) if sum(other[2:end] == names[2:end] for other in alike) == 1]
+    return f"{names.shown} ({', '.join(by[0] if by else names[2:])})"
 
 
 def _hardware(record: Record) -> str:

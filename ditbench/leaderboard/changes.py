@@ -16,11 +16,12 @@ from ..records.diff import fields
 from ..records.diff import rank as suspicion
 from ..records.record import Record
 from ..records.verification import TIERS, Verification
+from ..storage.schema import digest
 from ..tracks.track import FOR_MEMORY
 from . import tables
 from .boards import Board, Row, boards
 
-_Key = tuple[str, str, str, str, str]  # what makes two rows, before and after, the same
+_Key = tuple[str, str, str, str, str, str]  # what makes two rows, before and after, the same
 _Rows = dict[_Key, Row]
 # Where the runs of one board differ by intent (architecture, seed, a native recipe) or as a result (what a budget of
 # time or FLOPs bought): no confound.
@@ -194,8 +195,11 @@ def _by_key(board: Board | None) -> _Rows:
 
 
 def _key(row: Row) -> _Key:
-    of = row.records[0].architecture
-    return of.label, row.hardware, of.distribution, of.distribution_version, of.source_sha256
+    """A row is known by its oldest run, which others may join."""
+    first = min(row.records, key=lambda record: (record.created, record.run_id))
+    of, does = first.architecture, first.fingerprint
+    network = digest(does.model_dump(mode="json"), 12) if does else ""
+    return of.label, row.hardware, of.distribution, of.distribution_version, of.source_sha256, network
 
 
 def _news(before: Row | None, after: Row | None) -> str:

@@ -12,6 +12,7 @@ from ..storage.schema import read_checked
 from .evaluation import Evaluation
 from .facts import Measurement
 from .files import EVALUATION_SUFFIX
+from .fingerprint import Fingerprint, unlike
 from .record import Record, read_record
 
 # From what moves a FID most and is least often told to what hardly moves it; a prefix covers all below it.
@@ -38,6 +39,7 @@ SUSPECTS = (
     "objective",
     "recipe",
     "training",
+    "fingerprint",  # what the network does
     "architecture",
     "seed",
     "environment.gpu",
@@ -50,7 +52,7 @@ SUSPECTS = (
 _RESULTS = {  # what a run found out or what only names it, not what it did
     "track": {"description", "size", "budget", "budgets", "target", "name", "version", "objective", "recipe"},
     "data": {"name"},
-    "architecture": {"label", "options", "paper"},
+    "architecture": {"label", "options", "paper", "libraries"},
     "training": {
         "seconds", "final_loss", "step_seconds", "step_stride", "loading_seconds", "compile_seconds",
         "checkpoint_seconds", "evaluation_seconds", "images_per_second", "curve",
@@ -78,8 +80,28 @@ def differences(one: Record | Evaluation, other: Record | Evaluation) -> list[Di
     if type(one) is not type(other):
         raise BadValue("One is the record of a run, the other an evaluation: compare two of a kind.")
     ours, theirs = dict(fields(one)), dict(fields(other))
-    names = sorted(ours.keys() | theirs.keys(), key=lambda name: (rank(name), name))
-    return [Difference(name, ours.get(name), theirs.get(name)) for name in names if ours.get(name) != theirs.get(name)]
+    named = ours.keys() | theirs.keys()
+    found = [Difference(name, ours.get(name), theirs.get(name)) for name in named if ours.get(name) != theirs.get(name)]
+    if isinstance(one, Record) and isinstance(other, Record):
+        found += _of_fingerprints(one.fingerprint, other.fingerprint)
+    return sorted(found, key=lambda difference: (rank(difference.field), difference.field))
+
+
+def _of_fingerprints(one: Fingerprint | None, other: Fingerprint | None) -> Iterator[Difference]:
+    """What two networks do not do alike: the numbers that are further apart than rounding moves them."""
+    if one is None or other is None or not (one.numbers and other.numbers):
+        told = (_told(one), _told(other))
+        if told[0] != told[1]:
+            yield Difference("fingerprint", *told)
+        return
+    for name in unlike(one, other):
+        numbers = [of.numbers[name].value if name in of.numbers else getattr(of, name) for of in (one, other)]
+        yield Difference(f"fingerprint.{name}", *numbers)
+
+
+def _told(of: Fingerprint | None) -> str | None:
+    """In a word or two; None: there is none."""
+    return None if of is None else of.missing or f"{len(of.numbers)} numbers"
 
 
 def rank(name: str) -> int:
@@ -109,6 +131,9 @@ def _of_run(record: Record) -> Iterator[tuple[str, Any]]:
         part = getattr(record, name)
         if part is not None:
             yield from _flat(name, part.model_dump(mode="json", exclude=_RESULTS.get(name, set())))
+    for library in record.architecture.libraries:
+        yield f"architecture.libraries.{library.name}.version", library.version
+        yield f"architecture.libraries.{library.name}.files_sha256", library.files_sha256
     for choice, measurement in zip(record.track.evaluation.metrics, record.metrics, strict=False):
         yield from _flat(f"metric.{choice}", _protocol(measurement))
 

@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from ..storage.files import write_text
-from ..storage.schema import Count, Frozen, Name, Sha256, Words, digest
-from .facts import Environment, Measurement, Number, PeakMemory
+from ..storage.schema import Count, Frozen, Name, Number, Sha256, Words, digest
+from .facts import Environment, Measurement, PeakMemory
 from .files import EVALUATION_SUFFIX
 
 

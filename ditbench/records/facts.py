@@ -9,13 +9,13 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from ..components import Value
-from ..storage.schema import Count, Frozen, Positive, Sha256, Sha256OrEmpty, Words, later
+from ..storage.schema import Count, Frozen, Number, Positive, Sha256, Sha256OrEmpty, Words, later
 from ..tracks.budget import FLOPS_RULE, FlopsRule
 from .derived import RawKey, sample_error
+from .fingerprint import Fingerprint
 
 Status = Literal["finished", "failed", "diverged", "interrupted"]
 Person = Annotated[str, Field(pattern=r"^[^\x00-\x1f/\\]{1,100}$")]  # a name or an account, no address and no path
-Number = Annotated[float, Field(ge=-1e30, le=1e30)]  # statistics of several can't overflow
 
 
 SHORTEST_PAUSE = 5.0  # seconds: a process that was stopped for less was merely slow
@@ -202,6 +202,7 @@ class Work(Frozen):
     training: TrainingFacts
     memory: Memory
     reached: list[Milestone]  # whose samples are yet to be measured
+    fingerprint: Fingerprint | None = None
 
 
 class DataFacts(Frozen):

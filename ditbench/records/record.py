@@ -30,6 +30,7 @@ from .facts import (
     TrainingFacts,
 )
 from .files import record_files, run_files
+from .fingerprint import Fingerprint
 from .migrations import upgrade_record
 
 
@@ -70,6 +71,7 @@ class Record(Frozen):
     sampling: SamplingFacts | None = None
     memory: Memory | None = None
     data: DataFacts | None = None
+    fingerprint: Fingerprint | None = later(None)  # None: the record is older, or the run did not finish
     metrics: list[Measurement] = []
     left_out: list[str] = []  # why the track's metrics could not be measured
     floors: list[Measurement] = []  # the same metrics of held-out images, or between random halves of the real ones
@@ -135,10 +137,17 @@ def config_of(record: Record) -> RunConfig:
     )
 
 
-def row_hash(record: Record) -> str:
-    """What the runs of a row share, whatever their seeds and the hardware; empty if the record describes no run."""
+_OF_CODE = {"distribution_version": "", "source_sha256": "", "libraries": ()}  # what of a run its network's code is
+
+
+def row_hash(record: Record, whatever_code: bool = False) -> str:
+    """What the runs of a row share, whatever their seeds and the hardware; empty if the record describes no run.
+
+    whatever_code: and whatever the version of the plugin, its source and its libraries.
+    """
+    code = _OF_CODE if whatever_code else {}
     try:
-        return config_of(record).model_copy(update={"seed": 0, "hardware": ""}).hash
+        return config_of(record).model_copy(update={"seed": 0, "hardware": "", **code}).hash
     except pydantic.ValidationError:
         return ""
 

@@ -23,7 +23,7 @@ from .validation.faults import short
 from .validation.files import CheckedFile, check_file
 from .validation.folder import MAX_PICTURE, RECORDS, SAMPLES
 from .validation.privacy import betrayals
-from .validation.rows import missing_seeds, rows_of
+from .validation.rows import missing_seeds, rows_by_hardware
 from .verification import check_name, verifications_of
 
 _GENERIC = {"admin", "administrator", "debian", "docker", "localhost", "root", "runner", "ubuntu", "user", "users"}
@@ -149,7 +149,7 @@ def _check_seeds(records: Sequence[Record], to: Path) -> None:
     """`BadValue` if a row would lack a seed; those that the leaderboard has already count."""
     folders = {to / RECORDS / record.track.name for record in records}
     there = [read_record(path) for folder in sorted(folders) for path in record_files(folder)]
-    for row in rows_of([*records, *there]):
+    for row in rows_by_hardware([*records, *there]):
         ours = [record for record in row if any(record is one for one in records)]
         if ours and (missing := missing_seeds(row)):
             raise BadValue(

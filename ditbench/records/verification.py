@@ -17,8 +17,8 @@ from pydantic import Field
 
 from ..errors import BadFile, BadValue, DitbenchError
 from ..storage.files import Unwritable, exists, write_text
-from ..storage.schema import Frozen, Hash, Name, Sha256, Words, digest, read_checked
-from .facts import Environment, Measurement, Number, Person, SamplingFacts, TrainingFacts
+from ..storage.schema import Frozen, Hash, Name, Number, Sha256, Words, digest, read_checked
+from .facts import Environment, Measurement, Person, SamplingFacts, TrainingFacts
 from .files import VERIFICATION_SUFFIXES, json_files
 from .record import Record, seal
 

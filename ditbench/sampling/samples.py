@@ -21,12 +21,12 @@ from ..datasets.loading import Numbers
 from ..datasets.pixels import Bytes
 from ..errors import BadFile, one_line
 from ..records.derived import sampling_rate
-from ..records.facts import Number, SamplingFacts
+from ..records.facts import SamplingFacts
 from ..runtime.distributed import ALONE, World
 from ..runtime.progress import Diverged, Interrupted, Progress, Watch
 from ..storage.files import exists, reserve, write_text, writing
 from ..storage.reading import check_file, read_bytes
-from ..storage.schema import Count, Frozen, read_checked
+from ..storage.schema import Count, Frozen, Number, read_checked
 from .generate import SampledBatch, SamplingPlan, generate, labels_of, labels_sha256
 
 Mapped = np.memmap[tuple[int, ...], np.dtype[np.uint8]]

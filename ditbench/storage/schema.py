@@ -21,6 +21,7 @@ from ..errors import BadFile, one_line
 from .reading import read_json
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Number = Annotated[float, Field(ge=-1e30, le=1e30)]  # statistics of several can't overflow
 Positive = Annotated[int, Field(gt=0)]
 Count = Annotated[int, Field(ge=0, le=10**30)]  # sums and products of some still fit a float
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from ..components import Selection, Value
 from ..registry import Registry
-from ..storage.schema import Frozen, Name, Sha256, Words
+from ..storage.schema import Frozen, Name, Sha256, Words, later
+
+MOST_LIBRARIES = 300  # that one network may be imported from
+
+
+class Library(Frozen):
+    """A distribution that a plugin's network is imported from, and that ditbench does not require."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,199}$")]
+    version: Annotated[str, Field(pattern=r"^[A-Za-z0-9.+!_-]{0,64}$")]  # empty: a package that nobody has installed
+    files_sha256: Sha256  # of its code
 
 
 class ArchitectureFacts(Frozen):
@@ -21,6 +33,7 @@ class ArchitectureFacts(Frozen):
     distribution_version: Words
     source_sha256: Sha256  # of the plugin's Python files
     paper: str
+    libraries: tuple[Library, ...] = later((), max_length=MOST_LIBRARIES)
 
     @property
     def of_run(self) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pydantic import Field
 from ..components import Value, label
 from ..errors import BadValue
 from ..storage.schema import Fraction, Frozen, digest, later
-from .architecture import ArchitectureFacts
+from .architecture import MOST_LIBRARIES, ArchitectureFacts, Library
 from .budget import FlopsRule, is_of_flops
 from .track import ObjectiveChoice, Recipe, Track, without_memory
 
@@ -34,6 +34,7 @@ class RunConfig(Frozen):
     distribution: str
     distribution_version: str
     source_sha256: str  # of the plugin's Python files: an edited block is another run
+    libraries: tuple[Library, ...] = later((), max_length=MOST_LIBRARIES)  # beside it, known once it was imported
     ruleset: Ruleset = "matched"
     recipe: Recipe  # the track's, or with what the architecture's paper changes
     objective: ObjectiveChoice

@@ -10,7 +10,7 @@ from typing import cast
 import torch
 from torch import nn
 
-from ..asking import Asked, end_with_parent, in_turn
+from ..asking import Asked, in_turn
 from ..components import DenoiserSpec
 from ..denoiser.bounds import without_memory
 from ..denoiser.cost import activation_bytes
@@ -70,7 +70,6 @@ def _needs_told(asked: Asked) -> Needs | None:
 
 
 def _needs(label: str, build: Callable[[], nn.Module], spec: DenoiserSpec, kept: Kept) -> Needs:
-    end_with_parent()
     torch.set_num_threads(1)  # a fork has no other, and would wait for them
     with without_memory(label):
         return needs_of(build(), spec, kept)

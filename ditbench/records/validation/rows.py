@@ -10,6 +10,7 @@ from ...storage.schema import digest
 from ..facts import Measurement
 from ..files import GRID_FILE, WEIGHTS_FILE
 from ..record import Record, row_hash
+from ..rows import rows_of
 from ..verification import Tolerance
 from .faults import shown
 
@@ -101,7 +102,7 @@ def _trained(record: Record) -> str:
 
 def _seeds(records: Sequence[Record], names: Sequence[str]) -> Iterator[RecordFault]:
     place_of = {id(record): place for place, record in enumerate(records)}
-    for row in rows_of(records):
+    for row in rows_by_hardware(records):
         for seed in missing_seeds(row):
             words = f"seed {seed} is missing: a row's seeds count from 0, so that none can be left out"
             yield place_of[id(row[0])], words
@@ -118,16 +119,17 @@ def _floors(records: Sequence[Record], names: Sequence[str]) -> Iterator[RecordF
                 yield place, f"floors.{i}.value is {floor.value}, should be about {same.value}, as in {names[told]}"
 
 
-def rows_of(records: Sequence[Record]) -> list[list[Record]]:
+def rows_by_hardware(records: Sequence[Record]) -> list[list[Record]]:
     """The runs of each row: alike in all but the seed, on one class of hardware.
 
     A run that failed without saying where counts in every row that it can be of; what describes no run is in none.
     """
-    found: dict[str, dict[str, list[Record]]] = defaultdict(lambda: defaultdict(list))
-    for record in records:
-        if shared := row_hash(record):
-            found[shared][record.hardware].append(record)
-    return [row for alike in found.values() for row in _with_strays(alike)]
+    found: list[dict[str, list[Record]]] = []
+    for alike in rows_of([record for record in records if row_hash(record)]):
+        found.append(defaultdict(list))
+        for record in alike.records:
+            found[-1][record.hardware].append(record)
+    return [row for rows in found for row in _with_strays(rows)]
 
 
 def _with_strays(rows: dict[str, list[Record]]) -> list[list[Record]]:

@@ -56,7 +56,8 @@ def _ending(record: Record) -> Faults:
     if record.status == "finished":
         yield from differs("reason", record.reason, None, "the run finished")
         return
-    for name in ("cost", "training", "sampling", "memory", "data", "raw", "metrics", "floors", "milestones", "files"):
+    left = ("cost", "training", "sampling", "memory", "data", "raw", "metrics", "floors", "milestones", "files")
+    for name in (*left, "fingerprint"):
         if getattr(record, name):
             yield f"{name} is there, should not be: the run did not finish"
 
