@@ -14,6 +14,7 @@ from .output import Commands, tell, warn
 if TYPE_CHECKING:
     from ..leaderboard.boards import Board
     from ..leaderboard.reported import Setting
+    from ..leaderboard.site.pages import Links
     from ..records.record import Record
     from ..records.verification import Verification
 
@@ -37,14 +38,18 @@ def build(
     page: Annotated[
         Path | None, typer.Option(help="Also put the ranked boards into this page, between its marks.")
     ] = None,
+    repository: Annotated[str, typer.Option(help="Address of the repository, for the site to link to.")] = "",
+    address: Annotated[str, typer.Option(help="Address of the site itself, for its picture on other sites.")] = "",
 ) -> None:
     """Make the leaderboard from records alone: as Markdown, CSV, JSON, LaTeX and a site."""
     from ..leaderboard.boards import boards
     from ..leaderboard.build import PAGE_FILE, into_page, of_track, stale
     from ..leaderboard.build import build as write
+    from ..leaderboard.site.pages import Links
     from ..storage.files import write_text
     from ..storage.reading import read_text
 
+    links = Links(repository.rstrip("/"), address.rstrip("/"))
     (found, verified), published = _found(records), _published(records, reported)
     found, published = of_track(found, published, track)
     shown = boards(found, verified)
@@ -61,7 +66,7 @@ def build(
     write(shown, out, published)
     if page:
         write_text(page, text)
-    site = _write_site(shown, records, out / "site", published, verified)
+    site = _write_site(shown, records, out / "site", published, verified, links)
     tell(f"{sum(len(board.records) for board in shown)} records -> {out / PAGE_FILE} and its data files, {site}")
 
 
@@ -76,13 +81,14 @@ def serve(
     """Build the site into a temporary folder and show it, to this machine alone, until Ctrl-C."""
     from ..leaderboard.boards import boards
     from ..leaderboard.build import of_track
+    from ..leaderboard.site.pages import Links
     from ..leaderboard.site.serve import serve as show
     from ..storage.files import temporary_folder
 
     (found, verified), published = _found(records), _published(records, reported)
     found, published = of_track(found, published, track)
     with temporary_folder() as folder:
-        page = _write_site(boards(found, verified), records, folder, published, verified)
+        page = _write_site(boards(found, verified), records, folder, published, verified, Links())
         show(page.parent, port=port, browse=browser, tell=tell)
 
 
@@ -141,7 +147,12 @@ def _published(records: Path, given: Path | None) -> list[Setting]:
 
 
 def _write_site(
-    boards: list[Board], records: Path, folder: Path, published: list[Setting], verified: list[Verification]
+    boards: list[Board],
+    records: Path,
+    folder: Path,
+    published: list[Setting],
+    verified: list[Verification],
+    links: Links,
 ) -> Path:
     """The site of these boards with the grids beside the records; its first page."""
     from collections import defaultdict
@@ -160,6 +171,7 @@ def _write_site(
         reported=beside(published, boards),
         verifications=of_runs,
         data={name: text for name, text in outputs(boards, published).items() if name != PAGE_FILE},
+        links=links,
     )
     return folder / "index.html"
 

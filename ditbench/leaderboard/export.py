@@ -19,7 +19,7 @@ from .learning_curves import course, reached
 from .reported import Reported
 from .tables import floors, measurements, raw_weights
 
-JSON_VERSION = 1
+JSON_VERSION = 2
 # What makes a spreadsheet compute a text: at its beginning, also behind quotes, and after a semicolon, which many take
 # for the end of a cell.
 _FORMULA = re.compile(r"(^|;)([\s\"']*)(?=[=+\-@＝＋－＠])")
@@ -162,7 +162,7 @@ def _row(row: Row, board: Board) -> dict[str, Any]:
         "verifications": [_verification(found) for found in row.verifications],
         "quality": {protocol: _quality(row, protocol) for protocol in row.quality},
         "raw_weights": _estimate(raw_weights(row)),
-        "cost": {fact.key: _estimate(fact.estimate(row)) for fact in FACTS} | _per_device(row),
+        "cost": {fact.key: _span(fact.estimate(row)) for fact in FACTS} | _per_device(row),
         "to_target": _to_target(row, board),
     }
 
@@ -170,7 +170,7 @@ def _row(row: Row, board: Board) -> dict[str, Any]:
 def _per_device(row: Row) -> dict[str, Any]:
     """What only runs in several processes have."""
     found = {fact.key: fact.estimate(row) for fact in PER_DEVICE}
-    return {key: _interval(of) for key, of in found.items() if of is not None}
+    return {key: _span(of) for key, of in found.items() if of is not None}
 
 
 def _verification(found: Verification) -> dict[str, Any]:
@@ -205,12 +205,17 @@ def _estimate(of: Estimate | None) -> dict[str, float | None] | None:
     return None if of is None else _interval(of)
 
 
+def _span(of: Estimate | None) -> dict[str, float] | None:
+    """Of a cost, which has no interval."""
+    return None if of is None else {"mean": of.mean, "least": min(of.values), "most": max(of.values)}
+
+
 def _to_target(row: Row, board: Board) -> dict[str, Any] | None:
     got = reached(row, board)
     if got is None:
         return None
     spent = {"images": got.images, "seconds": got.seconds, "flops": got.flops}
-    return {"reached": len(got.found), "of": len(got.points), **{name: _estimate(of) for name, of in spent.items()}}
+    return {"reached": len(got.found), "of": len(got.points), **{name: _span(of) for name, of in spent.items()}}
 
 
 def _published(of: Reported) -> dict[str, Any]:

@@ -20,7 +20,7 @@ _ESCAPES = {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "`": r"\textasciigrave{}",
     "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"{\char34}",
     "[": "{[}", "]": "{]}",  # after a line's end a bracket would begin an argument
-    "±": r"\textpm{}", "≤": r"$\le$", "≥": r"$\ge$", "↓": r"$\downarrow$", "↑": r"$\uparrow$", "—": "---",
+    "±": r"\textpm{}", "≤": r"$\le$", "≥": r"$\ge$", "↓": r"$\downarrow$", "↑": r"$\uparrow$", "—": "---", "–": "--",
     **{special: f"\\{special}" for special in "{}#$%&_"},
 }  # fmt: skip
 
@@ -74,7 +74,7 @@ def _header(column: Column) -> str:
 def _caption(board: Board) -> str:
     counts = sorted({len(row.values) for row in board.rows if row.values}) or [0]
     seeds = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    several = " ± half the width of the 95 % t-interval" if counts[-1] > 1 else ""
+    several = " ± half the width of the 95 % t-interval; costs with their range" if counts[-1] > 1 else ""
     said = [
         f"{board.title} (track hash {board.protocol.track_hash}).",
         f"Means over {seeds} seed{'' if counts == [1] else 's'} per row{several}.",

@@ -31,8 +31,8 @@ MARK = "Generated from the records by `ditbench leaderboard build`. Do not edit.
 LEGEND = """\
 ## How to read it
 
-- A **row** is an architecture's runs over all its seeds. Each number is their mean, never the best, ± half the width of
-  its 95 % t-interval.
+- A **row** is an architecture's runs over all its seeds. Each number is their mean, never the best. A metric has ± half
+  the width of its 95 % t-interval; a cost has the least and the most of the seeds in brackets.
 - **Ranks** go by the first metric. Rows that a paired t-test over the seeds does not tell apart at 5 % share one, as do
   all rows between them. Runs that failed or diverged count: their row ranks after all whole ones.
 - **Provisional** rows have fewer than three seeds, or a gap in them, and no rank.

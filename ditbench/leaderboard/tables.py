@@ -54,8 +54,7 @@ class Column:
         """The cell as a person reads it."""
         cell = self.cell(row)
         if isinstance(cell, Estimate):
-            counted = self.kind != "quality" and len(set(cell.values)) == 1  # the same for all seeds
-            return number(cell.mean) if counted else interval(cell)
+            return interval(cell) if self.kind in ("quality", "raw") else span(cell)
         return cell or ""
 
     def texts(self, rows: Sequence[Row]) -> list[str]:
@@ -334,7 +333,7 @@ def noise(board: Board) -> str:
     of = measurements(board)
     told = [_noise(row, of[0].protocol, name(row, board)) for row in board.rows if of and row.measurements]
     parts = ", ".join(filter(None, told))
-    what = "all of it, over seeds / of that, what the samples of one run leave open"
+    what = "standard deviation over seeds / part of it from the samples of one run"
     return f"Noise of {of[0].protocol} ({what}): {parts}." if parts else ""
 
 
@@ -357,6 +356,17 @@ def interval(of: Estimate) -> str:
     if round(half, decimals) == 0:
         decimals = _decimals(half, 2)
     return f"{of.mean:,.{decimals}f} ± {half:,.{decimals}f}"
+
+
+def span(of: Estimate) -> str:
+    """A cost: the mean, and in brackets the least and the most of the seeds, where they show in four digits.
+
+    No interval: seeds do not make a time or a speed vary, machines do; and half a t-interval can exceed a mean that
+    can't be negative.
+    """
+    decimals = _decimals(of.mean, 4)
+    mean, least, most = (f"{value:,.{decimals}f}" for value in (of.mean, min(of.values), max(of.values)))
+    return mean if least == most else f"{mean} ({least}–{most})"
 
 
 def number(value: float) -> str:

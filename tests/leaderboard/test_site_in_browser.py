@@ -104,7 +104,6 @@ def test_a_table_is_filtered(track):
 
 def test_the_axes_of_a_plot_are_switched(track):
     figure = track.locator("figure.chart").first
-    figure.scroll_into_view_if_needed()
     named = "Learning curves: fid1k/digits-cnn ↓ against training images: diffit:nano"
     track.get_by_role("img", name=named).first.wait_for()
     figure.get_by_label("training FLOPs").check()
@@ -159,11 +158,11 @@ def test_from_the_first_page_to_a_run_and_what_differs_from_another(page, site):
     page.get_by_role("link", name="digits", exact=True).first.click()
     page.get_by_role("link", name="run dit:nano, seed 1, finished").first.click()
     assert "dit:nano" in page.get_by_role("heading", level=1).inner_text()
-    page.locator("#cost").scroll_into_view_if_needed()
+    assert page.locator("#fields summary").all_inner_texts()[:2] == ["Run", "Track"]
     page.get_by_role("img", name="Training loss: training loss against training images").locator("svg").first.wait_for()
     assert not nameless(page, CONTROLS)
     page.get_by_label("Compare with").select_option(label="uvit:nano, seed 2")
-    page.get_by_text("most suspicious first.").wait_for()
+    page.get_by_text("most important first.").wait_for()
     assert "seed" in page.locator("#differences tbody th").all_inner_texts()
     names = page.locator("#differences tr", has_text="architecture.name").locator("td")
     assert names.all_inner_texts() == ["dit", "uvit"]
@@ -176,7 +175,8 @@ def test_what_a_hostile_record_says_is_text(page, site, records):
     page.goto((site / f"runs/{first.run_id}.html").as_uri())
     assert HOSTILE in page.title() and HOSTILE in page.get_by_role("heading", level=1).inner_text()
     page.get_by_label("Compare with").select_option(second.run_id)
-    page.get_by_text("most suspicious first.").wait_for()
+    page.get_by_text("most important first.").wait_for()
+    assert HOSTILE in page.locator("#fields").text_content()
     shown = page.locator("#differences tbody").inner_text()
     assert HOSTILE in shown and OTHER in shown
     assert not page.locator("img[src=x]").count()

@@ -4,6 +4,7 @@ import inspect
 import json
 import re
 import shlex
+import tomllib
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from ditbench.leaderboard.site import assets, plots
 from ditbench.leaderboard.site.contents import Contents
 from ditbench.leaderboard.site.folder import MANIFEST, write_files
 from ditbench.leaderboard.site.pages import write_site
-from ditbench.leaderboard.site.reproduction import reproduction
+from ditbench.leaderboard.site.reproduction import EXAMPLES, SHIPPED, reproduction
 from ditbench.records.files import GRID_FILE
 from ditbench.records.record import identity
 from ditbench.registry import Registry
@@ -42,7 +43,7 @@ def test_pages_of_runs_that_are_gone_go_and_others_files_stay(tmp_path):
     mine.write_text("mine")
     write_site(boards([one]), tmp_path, samples=None)
     left = {path.name for path in (tmp_path / "runs").iterdir()}
-    assert left == {f"{one.run_id}.html", f"{one.run_id}.js", f"{one.run_id}.json", "notes.html"}
+    assert left == {f"{one.run_id}.html", f"{one.run_id}.js", f"{one.run_id}.json.gz", "notes.html"}
     assert not (tmp_path / "architectures" / "uvit-ditbench-uvit.html").exists()
 
 
@@ -179,6 +180,26 @@ def test_an_architecture_looks_the_same_on_every_plot(records):
     assert all(len(seen) == 1 for seen in styles.values()) and len(set.union(*styles.values())) == len(styles)
 
 
+def test_a_cost_is_drawn_from_its_least_to_its_most_and_the_one_that_sets_rows_apart_comes_first(records):
+    board = boards(records)[0]
+    chart = plots.pareto(Contents([board]), board)
+    assert chart["x"][0]["key"] == "training_images_per_second0"  # 690 to 1,900; of MACs 5.1 to 8.4
+    slow, fast = run("dit:nano", 0, 1.0, rate=93.0), run("dit:nano", 1, 1.0, rate=252.0)
+    (board,) = boards([slow, fast])
+    (series,) = plots.pareto(Contents([board]), board)["series"]
+    key = "training_images_per_second0"
+    assert (series["range"][key], series["x"][key]) == ([93, 252], [172.5])
+
+
+def test_a_loss_curve_is_thinned_for_its_plot_and_keeps_its_ends():
+    record = run("dit:nano", 0, 1.0, curve=500)
+    contents = Contents(boards([record]))
+    (series,) = plots.losses(contents, contents.boards[0], contents.runs)["series"]
+    images, curve = series["x"]["images"], record.training.curve
+    assert len(images) == len(series["y"]["loss"]) == 40
+    assert (images[0], images[-1]) == (curve[0].images, curve[-1].images)
+
+
 def test_numbers_of_plots_are_short():
     assert plots.compact(0.123456789) == 0.12346 and plots.compact(64000.0) == 64000
     assert json.dumps(plots.compact(2.0)) == "2"
@@ -217,7 +238,7 @@ def test_the_command_on_a_page_is_that_run(ditbench, monkeypatch, tmp_path, aske
         raise SystemExit(0)
 
     monkeypatch.setattr(campaign, "run", take)
-    ditbench(*shlex.split(reproduction(record).run)[1:])
+    ditbench(*shlex.split(reproduction(record).lines[-1])[3:])  # behind: uv run ditbench
     known = inspect.signature(make_plan).parameters
     (again,) = make_plan(registry, **{name: value for name, value in typed.items() if name in known})
     assert again.run_id == config.run_id and again.eval_at == config.eval_at
@@ -227,18 +248,39 @@ def test_the_command_on_a_page_is_that_run(ditbench, monkeypatch, tmp_path, aske
 
 def test_words_that_a_shell_should_not_see_make_no_command():
     record = hostile()
-    assert re.fullmatch(r"(git checkout [0-9a-f]+ && uv sync)?", reproduction(record).install)
-    assert shlex.split(reproduction(record).run)[4:6] == ["--plugins", HOSTILE]
+    checkout, run = reproduction(record).lines  # and no line that installs a distribution of such a name
+    assert re.fullmatch(r"git checkout [0-9a-f]+ && uv sync", checkout)
+    assert shlex.split(run)[6:8] == ["--plugins", HOSTILE]
     control = record.model_copy(update={"budget": "1s\x1b[201~"})
-    assert reproduction(control).run == ""
+    assert reproduction(control).lines == ()
     lost = finished(environment=ENVIRONMENT.model_copy(update={"git_commit": None}))
-    assert reproduction(lost).install == ""
+    (line,) = reproduction(lost).lines
+    assert line.startswith("ditbench run ")
 
 
-def test_what_is_installed_is_the_records_commit_and_the_plugins_version_is_told():
+def test_what_is_installed_is_the_records_commit_and_a_plugin_that_is_not_part_of_it():
     again = reproduction(finished())
-    assert again.install == f"git checkout {ENVIRONMENT.git_commit} && uv sync"
+    checkout = f"git checkout {ENVIRONMENT.git_commit} && uv sync"
+    assert again.lines[:-1] == (checkout,) and again.lines[-1].startswith("uv run ditbench run ")
+    for distribution, line in (
+        ("their-plugin", "uv pip install their-plugin==0.1.0"),
+        ("ditbench-unet", "uv pip install -e examples/ditbench-unet"),
+        ("a @ https://evil.example", None),
+    ):
+        plain = finished()
+        theirs = plain.architecture.model_copy(update={"distribution": distribution})
+        found = reproduction(plain.model_copy(update={"architecture": theirs}))
+        assert found.lines[:-1] == ((checkout, line) if line else (checkout,))
+        assert any("is not part of ditbench" in caveat for caveat in found.caveats) == (distribution != "ditbench-unet")
     assert again.caveats[0] == "It ran with ditbench-dit 0.1.0 (source sha256 eeeeeeeeeeee), torch 2.15.0."
+
+
+def test_what_a_clone_has_is_known():
+    root = Path(assets.__file__).parents[3]
+    packages = [*(root / "plugins").glob("*/pyproject.toml"), *(root / "examples").glob("*/pyproject.toml")]
+    names = {tomllib.loads(path.read_text(encoding="utf-8"))["project"]["name"]: path.parent for path in packages}
+    assert SHIPPED | EXAMPLES.keys() == names.keys()
+    assert all(root / place == names[name] for name, place in EXAMPLES.items())
 
 
 def test_an_unknown_bundle_of_datatables_is_refused(monkeypatch, tmp_path):

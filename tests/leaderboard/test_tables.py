@@ -17,7 +17,18 @@ from ditbench.leaderboard.export import csv, curves, json_text
 from ditbench.leaderboard.intervals import Estimate
 from ditbench.leaderboard.learning_curves import course, reached, row_course
 from ditbench.leaderboard.markdown import markdown
-from ditbench.leaderboard.tables import floor, interval, noise, number, provisional, table, target, ties, unranked
+from ditbench.leaderboard.tables import (
+    floor,
+    interval,
+    noise,
+    number,
+    provisional,
+    span,
+    table,
+    target,
+    ties,
+    unranked,
+)
 from ditbench.records.facts import Milestone, PeakMemory
 from ditbench.records.record import Record
 
@@ -89,7 +100,7 @@ def test_seeds_give_a_mean_with_its_interval_and_what_is_counted_has_none():
     assert row[f"{FID} ↓"] == "2.0 ± 2.5" and row["params (M)"] == "1.500"
     faster = part(finished("a:b", 2.0, 1), "training", seconds=12.3, images_per_second=600.0)
     row = table(only([finished("a:b", 1.0), faster])).iloc[0]
-    assert row["train img/s"] == "550 ± 635" and row["train s"] == "11 ± 13"
+    assert row["train img/s"] == "550.0 (500.0–600.0)" and row["train s"] == "11.15 (10.00–12.30)"
 
 
 @pytest.mark.parametrize(
@@ -102,6 +113,19 @@ def test_seeds_give_a_mean_with_its_interval_and_what_is_counted_has_none():
 )  # fmt: skip
 def test_an_interval_shows_the_digits_that_it_leaves(values, text):
     assert interval(Estimate(values)) == text
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ((93.0, 252.0, 144.0), "163.0 (93.0–252.0)"),
+        ((7.0,), "7.000"),
+        ((2.0, 2.0), "2.000"),
+        ((1e4, 10000.1), "10,000"),
+    ],
+)
+def test_a_cost_shows_the_least_and_the_most_and_nothing_below_zero(values, text):
+    assert span(Estimate(values)) == text
 
 
 def test_numbers_have_four_digits_and_no_exponent():
@@ -286,8 +310,8 @@ def test_the_target_is_reached_at_the_first_measurement_beyond_it():
     row = table(board).iloc[0]
     assert (
         target(board) == "fid1k ≤ 2"
-        and row["s to fid1k ≤ 2"] == "1.5 ± 6.4"
-        and row["TFLOPs to fid1k ≤ 2"] == "1.5 ± 6.4"
+        and row["s to fid1k ≤ 2"] == "1.500 (1.000–2.000)"
+        and row["TFLOPs to fid1k ≤ 2"] == "1.500 (1.000–2.000)"
     )
 
 
@@ -351,7 +375,7 @@ def test_json_has_rows_and_pairs_in_plain_units():
     text = json_text([board])
     content = json.loads(text)
     assert text == json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
-    assert content["schema_version"] == 1 and content["reported"] == []
+    assert content["schema_version"] == 2 and content["reported"] == []
     (told,) = content["boards"]
     first, _, third = told["rows"]
     assert (first["architecture"], first["rank"], first["tied"], first["provisional"]) == ("a:b", 1, False, "")
@@ -359,7 +383,9 @@ def test_json_has_rows_and_pairs_in_plain_units():
     half = Estimate(GOOD).half_width
     assert quality["values"] == {"0": 1.0, "1": 1.1, "2": 1.2} and quality["mean"] == pytest.approx(1.1)
     assert (quality["low"], quality["high"]) == (pytest.approx(1.1 - half), pytest.approx(1.1 + half))
-    assert first["cost"]["parameters"]["mean"] == 1_500_000 and first["cost"]["peak_memory_bytes"]["mean"] == 2**30
+    assert first["cost"]["parameters"]["mean"] == 1_500_000 and first["cost"]["peak_memory_bytes"] == {
+        "mean": 2**30, "least": 2**30, "most": 2**30,
+    }  # fmt: skip
     assert (
         first["run_ids"] == [f"a-b-seed{seed}-0123abcd" for seed in range(3)]
         and first["cost"]["training_flops"]["mean"] == 300 * 2 * 22_000_000

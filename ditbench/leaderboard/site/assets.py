@@ -13,14 +13,18 @@ from plotly.offline import get_plotlyjs
 
 from ...errors import BadFile
 
-_OWN = ("site.css", "theme.js", "tables.js", "plots.js", "difference.js")
+_OWN = ("favicon.svg", "site.css", "theme.js", "tables.js", "plots.js", "difference.js")
+_SOCIAL = "social.png"  # made by docs/social.py
 _EXPORTS = re.compile(r"export\{([\w$, ]+)\};?")
 
 
-def assets() -> dict[str, Callable[[], str]]:
+def assets() -> dict[str, Callable[[], str | bytes]]:
     """Name -> what makes its content."""
-    own = {name: partial((files(__package__) / "static" / name).read_text, encoding="utf-8") for name in _OWN}
-    return {**own, "plotly.min.js": get_plotlyjs, "datatables.js": datatables}
+    static = files(__package__) / "static"
+    own: dict[str, Callable[[], str | bytes]] = {
+        name: partial((static / name).read_text, encoding="utf-8") for name in _OWN
+    }
+    return {**own, _SOCIAL: (static / _SOCIAL).read_bytes, "plotly.min.js": get_plotlyjs, "datatables.js": datatables}
 
 
 def datatables() -> str:

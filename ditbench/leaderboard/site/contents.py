@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
+from ...errors import brief
 from ...records.record import Record
 from ...records.verification import Tier, Verification, doubts_of, tier_of
 from ...storage.schema import digest
 from ..boards import Board, Row
 from ..reported import Reported
+from ..tables import number, quality_header
 from .pictures import Picture
 
 
@@ -41,6 +43,17 @@ class Run:
     def title(self) -> str:
         """What tells it from the other runs of its track."""
         return f"{self.row.label}, seed {self.record.seed}"
+
+    @property
+    def board_href(self) -> str:
+        """What it has alike with all runs of its board, from the site's root."""
+        return fields_of_board(self.board)
+
+    @property
+    def result(self) -> str:
+        """The metric that ranks, or why there is none."""
+        of = next(iter(self.record.metrics), None)
+        return f"{number(of.value)} {quality_header(of)}" if of else brief(self.record.status)
 
     @property
     def tier(self) -> Tier:
@@ -92,6 +105,11 @@ class Contents:
         return {**found, **{name: [] for name in sorted({of.setting.track for of in self.reported} - found.keys())}}
 
     @cached_property
+    def untried(self) -> list[str]:
+        """The tracks without a run."""
+        return [name for name, boards in self.tracks.items() if not boards]
+
+    @cached_property
     def architectures(self) -> dict[Key, list[tuple[Board, Row]]]:
         """By name, with all rows."""
         found: dict[Key, list[tuple[Board, Row]]] = defaultdict(list)
@@ -132,6 +150,11 @@ def variants(board: Board) -> Iterator[int]:
 def track_page(name: str) -> str:
     """The page of a track, from the site's root."""
     return f"tracks/{_safe(name)}.html"
+
+
+def fields_of_board(board: Board) -> str:
+    """The script with the fields that all runs of a board have alike, from the site's root."""
+    return f"boards/{board.slug}.js"
 
 
 def architecture_page(key: Key) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -13,20 +15,43 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from jinja2.utils import htmlsafe_json_dumps
 
-from ...errors import brief
+from ...errors import BadValue, brief
 from ...records.verification import Verification
 from ..boards import Board
 from ..markdown import LEGEND
 from ..reported import Reported
 from . import architectures, plots, runs, tracks
 from .assets import assets
-from .contents import Contents, Key, Run, architecture_page, key_of, track_page
+from .contents import Contents, Key, Run, architecture_page, fields_of_board, key_of, track_page
 from .folder import Content, write_files
 from .pictures import find_pictures
 from .rules import render
 
 _NEWEST = 8  # records on the first page
-_TOP = 5  # rows of a board there
+_DESCRIPTION = "A benchmark of diffusion-transformer architectures: same data, same recipe, same budget, several seeds."
+
+
+@dataclass(frozen=True)
+class Links:
+    """Where the site and its sources are to be found, as it tells its readers; empty: it does not tell."""
+
+    repository: str = ""  # on GitHub, or a forge with its paths
+    address: str = ""  # of the site itself, without which nobody can show its picture
+
+    def __post_init__(self) -> None:
+        for name, url in vars(self).items():
+            if url and not re.fullmatch(r"https?://[\w.-]+(:\d+)?(/[\w.~-]+)*", url, re.ASCII):
+                raise BadValue(f"The {name} {brief(url)!r} is no address such as https://example.org/name.")
+
+    @property
+    def docs(self) -> str:
+        """The documentation's first page."""
+        return f"{self.repository}/blob/HEAD/docs/index.md"
+
+    @property
+    def plugin(self) -> str:
+        """How to write a plugin."""
+        return f"{self.repository}/blob/HEAD/docs/plugin.md"
 
 
 def write_site(
@@ -37,23 +62,25 @@ def write_site(
     reported: Sequence[Reported] = (),
     verifications: Mapping[str, Sequence[Verification]] | None = None,
     data: Mapping[str, str] | None = None,
+    links: Links | None = None,
 ) -> list[Path]:
     """Write the site of some boards, and return its files; pages of runs that are gone are removed.
 
     `samples` has the grids of samples, ``<track>/<run-id>.png``; `reported` are the published numbers; `verifications`,
     by run id, are told on the runs' pages, also those of a record that has changed since; `data` are files for other
-    programs, by name, that the first page links to. Raises `BadValue` if a page would take the place of a file that is
-    not of a site.
+    programs, by name, that the first page links to; `links`, where else to look. Raises `BadValue` if a page would take
+    the place of a file that is not of a site.
     """
     pictures = find_pictures((record for board in boards for record in board.records), samples)
     contents = Contents(boards, pictures, reported, verifications or {})
-    return write_files(_Pages(contents, data or {}).all(), folder)
+    return write_files(_Pages(contents, data or {}, links or Links()).all(), folder)
 
 
 @dataclass(frozen=True)
 class _Pages:
     contents: Contents
     data: Mapping[str, str]
+    links: Links
 
     def all(self) -> dict[str, Content]:
         """Name -> what makes its content, so that not all of it is in memory at once."""
@@ -69,10 +96,12 @@ class _Pages:
             found[track_page(name)] = partial(self._track, name, boards)
         for key in self.contents.architectures:
             found[architecture_page(key)] = partial(self._architecture, key)
+        for board in self.contents.boards:
+            found[fields_of_board(board)] = partial(self._fields_of_board, board)
         for run in self.contents.runs:
             found[run.href] = partial(self._run, run)
-            found[f"runs/{run.name}.js"] = partial(_fields_of, run)
-            found[f"runs/{run.name}.json"] = run.record.model_dump_json
+            found[f"runs/{run.name}.js"] = partial(self._fields_of_run, run)
+            found[f"runs/{run.name}.json.gz"] = partial(_compressed, run)
         return found
 
     @cached_property
@@ -89,6 +118,8 @@ class _Pages:
         environment.globals |= {
             "contents": self.contents,
             "data": sorted(self.data),
+            "links": self.links,
+            "DESCRIPTION": _DESCRIPTION,
             "track_page": track_page,
             "architecture_page": architecture_page,
             "key_of": key_of,
@@ -101,17 +132,15 @@ class _Pages:
     def _index(self) -> str:
         newest = sorted(self.contents.runs, key=lambda run: (run.record.created, run.name), reverse=True)[:_NEWEST]
         views = {name: [self._view(board) for board in boards] for name, boards in self.contents.tracks.items()}
-        return self._page("index.html", "", tracks=views, newest=newest, top=_TOP, front=self._front())
+        return self._page("index.html", "", tracks=views, newest=newest, front=self._front())
 
     def _front(self) -> dict[str, Any]:
-        """The plot of the first page: of the board with the most ranked rows, if it can be learning curves."""
+        """The plot of the first page: of the board with the most ranked rows, all of which are in it."""
         ranked = [board for boards in self.contents.tracks.values() for board in boards if board.comparable]
         if not ranked:
             return {}
-        found = [(board, plots.learning(self.contents, board)) for board in ranked]
-        board, curves = max(found, key=lambda pair: (pair[1] is not None, len(pair[0].comparable)))
-        title = "Learning curves" if curves else "Quality and cost"
-        return {"board": board, "title": title, "chart": curves or plots.pareto(self.contents, board)}
+        board = max(ranked, key=lambda board: len(board.comparable))
+        return {"board": board, "chart": plots.pareto(self.contents, board)}
 
     def _track(self, name: str, boards: Sequence[Board]) -> str:
         records = [record for board in boards if board.ranked == boards[0].ranked for record in board.records]
@@ -149,9 +178,23 @@ class _Pages:
         ]
         return _call("runs", listed)
 
+    @cached_property
+    def _shared(self) -> dict[str, list[runs.Field]]:
+        return {board.slug: runs.shared_fields(board.records) for board in self.contents.boards}
 
-def _fields_of(run: Run) -> str:
-    return _call("fields", run.name, runs.protocol_fields(run.record))
+    def _fields_of_board(self, board: Board) -> str:
+        return _call("shared", board.slug, self._shared[board.slug])
+
+    def _fields_of_run(self, run: Run) -> str:
+        """What the run has not alike with all others of its board."""
+        shared = {name for _, name, _ in self._shared[run.board.slug]}
+        own = [field for field in runs.protocol_fields(run.record) if field[1] not in shared]
+        return _call("fields", run.name, run.board.slug, own)
+
+
+def _compressed(run: Run) -> bytes:
+    """The record: a quarter of its JSON. No time in it, so that the same record makes the same bytes."""
+    return gzip.compress(run.record.model_dump_json().encode(), mtime=0)
 
 
 def _call(function: str, *arguments: Any) -> str:

@@ -3,7 +3,8 @@
 A chart has choices of x and of y, and series with numbers for some of the choices:
 
     {"x": [{"key", "label", "log", "positive"}], "y": [the same, and "target"],
-     "series": [{"name", "style", "variant", "mode", "x": {key: [...]}, "y": {key: [...]}, "dx": {...}, "dy": {...}}],
+     "series": [{"name", "style", "variant", "mode", "x": {key: [...]}, "y": {key: [...]}, "dy": {...},
+                 "range": {x-key: [least, most]}}],
      "fronts": {"x-key y-key": [places of series]}}
 
 A series without numbers for a choice is not drawn in it: so no speed of one class of hardware meets another's.
@@ -18,6 +19,7 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup, escape
 
+from ...records.facts import CurvePoint
 from ..boards import Board, Row
 from ..costs import MACS, PARAMETERS, PEAK_MEMORY, SAMPLING_RATE, TRAINING_RATE, Fact
 from ..intervals import Estimate
@@ -27,6 +29,7 @@ from .contents import Contents, Run, variants
 
 Chart = dict[str, Any]
 _BINS, _SHOWN = 40, 0.99  # of a histogram of step times; the slowest are told, not drawn
+_POINTS = 40  # of a loss curve: a plot is some 500 pixels wide, and a page has dozens of curves
 _WIDE = 20  # times the smallest number: axes that span more are logarithmic at first
 _HIGHER = (TRAINING_RATE, SAMPLING_RATE)  # is better; of the other costs lower is
 
@@ -69,11 +72,20 @@ def pareto(contents: Contents, board: Board) -> Chart | None:
         return None
     axes = _axes(board)
     series = [{**_look(contents, board, row, variant, "markers"), **_standing(row, axes)} for row, variant in rows]
+    best = max(axes, key=lambda axis: _separates(series, axis))
+    axes = [best, *(axis for axis in axes if axis is not best)]  # the first is what a page shows at first
     metrics = _metrics(board)
     ranked = {id(row) for row in board.comparable}
     able = [id(row) in ranked for row, _ in rows]
     fronts = {f"{x.key} {y['key']}": _front_of(series, able, x, y) for x in axes for y in metrics}
     return {**_chart([{"key": axis.key, "label": axis.label} for axis in axes], metrics, series), "fronts": fronts}
+
+
+def _separates(series: Sequence[Chart], axis: Axis) -> tuple[int, float]:
+    """How well a cost sets rows apart: how many rows have it, and how many times the least the most is."""
+    values = [said["x"][axis.key][0] for said in series if axis.key in said["x"]]
+    times = max(values) / min(values) if values and min(values) > 0 else 0.0
+    return len(values), compact(times, 2)
 
 
 def _front_of(series: Sequence[Chart], able: Sequence[bool], x: Axis, y: Chart) -> list[int]:
@@ -211,14 +223,22 @@ def _loss(run: Run) -> Chart | None:
     training, cost = run.record.training, run.record.cost
     if training is None or cost is None or not training.curve:
         return None
-    images = [point.images for point in training.curve]
+    curve = _thinned(training.curve)
+    images = [point.images for point in curve]
     x: dict[str, list[Any]] = {
         "images": images,
-        _seconds_key(run.board, run.row.hardware): [compact(point.seconds, 4) for point in training.curve],
+        _seconds_key(run.board, run.row.hardware): [compact(point.seconds, 4) for point in curve],
         "flops": [compact(count * cost.training_flops(), 4) for count in images],
     }
-    loss = [compact(point.loss, 4) for point in training.curve]
+    loss = [compact(point.loss, 4) for point in curve]
     return {"note": f"seed {run.record.seed}", "x": x, "y": {"loss": loss}}
+
+
+def _thinned(curve: Sequence[CurvePoint]) -> list[CurvePoint]:
+    """So many points as a plot can show, the first and the last among them."""
+    if len(curve) <= _POINTS:
+        return list(curve)
+    return [curve[round(place * (len(curve) - 1) / (_POINTS - 1))] for place in range(_POINTS)]
 
 
 def _axes(board: Board) -> list[Axis]:
@@ -236,6 +256,9 @@ def _standing(row: Row, axes: Sequence[Axis]) -> Chart:
     costs = {axis: of for axis, of in found if of is not None}
     return {
         "x": {axis.key: [compact(of.mean / axis.fact.scale)] for axis, of in costs.items()},
-        "dx": {axis.key: [compact((of.half_width or 0.0) / axis.fact.scale, 3)] for axis, of in costs.items()},
+        "range": {
+            axis.key: [compact(min(of.values) / axis.fact.scale), compact(max(of.values) / axis.fact.scale)]
+            for axis, of in costs.items()
+        },
         **_ordinates({f"m{place}": [of] for place, of in enumerate(row.quality.values())}),
     }

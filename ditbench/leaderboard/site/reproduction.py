@@ -6,30 +6,60 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from packaging.utils import InvalidName, canonicalize_name
+from packaging.version import InvalidVersion, Version
+
 from ...errors import brief
 from ...records.record import Record
 from ...tracks.ledger import namesake
 
 _LONGEST = 1_000  # characters of a word that anybody would type
+# Where a clone of ditbench has plugins: those that `uv sync` installs, and examples.
+SHIPPED = frozenset({"ditbench-dit", "ditbench-uvit", "ditbench-mdt", "ditbench-diffit"})
+EXAMPLES = {"ditbench-unet": "examples/ditbench-unet"}
 
 
 @dataclass(frozen=True)
 class Reproduction:
-    """What to type, each line for a shell; empty where the record's words must not reach one."""
+    """What to type, each line for a shell; no lines where the record's words must not reach one."""
 
-    install: str  # in a clone of ditbench: the commit that ran, and what it needs
-    run: str
+    lines: tuple[str, ...]
     caveats: tuple[str, ...]  # what the record can't tell
 
 
 def reproduction(record: Record) -> Reproduction:
     """How to repeat a run. Every word is quoted for the shell; words that no name or number looks like give no line."""
-    environment = record.environment
-    known = environment is not None and environment.git_commit is not None
-    install = f"git checkout {environment.git_commit} && uv sync" if environment and known else ""
     words = list(_words(record))
-    run = shlex.join(words) if all(word.isprintable() and len(word) <= _LONGEST for word in words) else ""
-    return Reproduction(install, run, tuple(_caveats(record)))
+    typed = all(word.isprintable() and len(word) <= _LONGEST for word in words)
+    lines = (*_install(record), f"{'uv run ' if _commit(record) else ''}{shlex.join(words)}") if typed else ()
+    return Reproduction(lines, tuple(_caveats(record)))
+
+
+def _commit(record: Record) -> str | None:
+    return record.environment.git_commit if record.environment else None
+
+
+def _install(record: Record) -> Iterator[str]:
+    """In a clone of ditbench: the commit that ran, what it needs, and the plugin if it is not part of it."""
+    of, commit = record.architecture, _commit(record)
+    if commit:
+        yield f"git checkout {commit} && uv sync"
+    if commit and of.distribution in EXAMPLES:
+        yield f"uv pip install -e {EXAMPLES[of.distribution]}"
+    elif _is_foreign(record) and _is_requirement(of.distribution, of.distribution_version):
+        wanted = f"{of.distribution}=={of.distribution_version}"
+        yield shlex.join([*(["uv"] if commit else []), "pip", "install", wanted])
+
+
+def _is_foreign(record: Record) -> bool:
+    return record.architecture.distribution not in (*SHIPPED, *EXAMPLES)
+
+
+def _is_requirement(distribution: str, version: str) -> bool:
+    try:
+        return bool(canonicalize_name(distribution, validate=True) and Version(version))
+    except (InvalidName, InvalidVersion):
+        return False
 
 
 def _words(record: Record) -> Iterator[str]:
@@ -68,14 +98,17 @@ def _caveats(record: Record) -> Iterator[str]:
     environment, of = record.environment, record.architecture
     torch = f", torch {environment.torch}" if environment else ""
     yield f"It ran with {of.distribution} {of.distribution_version} (source sha256 {of.source_sha256[:12]}){torch}."
+    if _is_foreign(record):
+        yield f"{of.distribution} is not part of ditbench. If no package index has it, install it from its repository."
+        yield "A plugin runs its own code: install only what you trust."
     if environment is None:
-        yield "The run ended before it noted its machine and versions."
+        yield "The run ended before it recorded its machine and versions."
     elif environment.git_commit is None:
-        yield "The record does not know the commit of the code that ran."
+        yield f"The record has no commit of ditbench; its version was {environment.ditbench}."
     elif environment.git_dirty:
-        yield "The code that ran had changes that were not committed."
+        yield "The code had changes that were not committed."
     if record.deviations:
-        yield f"The run is not what its track says ({'; '.join(map(brief, record.deviations))})."
+        yield f"The run differs from its track ({'; '.join(map(brief, record.deviations))})."
     if record.data is not None and record.data.skipped:
         yield f"{record.data.skipped} images could not be read and were left out, with --skip-bad."
-    yield "Where the data lay is in no record; --data says it where the track does not find them by itself."
+    yield "The record does not say where the data was. If the track does not find it, add --data."

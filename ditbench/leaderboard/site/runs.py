@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median, quantiles
 from typing import Any
 
-from ...errors import brief
 from ...records.diff import fields, rank
 from ...records.facts import Measurement, PeakMemory, TrainingFacts
 from ...records.record import Record
@@ -22,19 +20,7 @@ from .plots import Chart, losses, step_times
 from .reproduction import Reproduction, reproduction
 
 NamedValues = Sequence[tuple[str, str]]
-# Flat fields of a record, by the part of their name before the first dot; those without one come first.
-_SECTIONS = {
-    "": "Run",
-    "track": "Track",
-    "recipe": "Recipe in force",
-    "objective": "Objective in force",
-    "data": "Data",
-    "architecture": "Architecture",
-    "environment": "Environment",
-    "training": "Training, as carried out",
-    "sampling": "Sampling, as carried out",
-    "metric": "Metrics",
-}
+Field = tuple[int, str, Any]  # its place in the order of suspicion, its name, its value
 
 
 @dataclass(frozen=True)
@@ -76,7 +62,6 @@ class RunView:
     way: Way
     times: NamedValues
     charts: dict[str, Chart]
-    sections: Sequence[tuple[str, NamedValues]]
     picture: Picture | None
     checks: Sequence[VerificationView]
     again: Reproduction
@@ -94,7 +79,6 @@ def view(contents: Contents, run: Run) -> RunView:
         _way(record),
         list(_times(record.training)) if record.training else [],
         {kind: chart for kind, chart in charts.items() if chart},
-        list(_sections(record)),
         contents.pictures.get(record.run_id),
         [_check(found, record) for found in contents.verifications.get(record.run_id, ())],
         reproduction(record),
@@ -102,8 +86,15 @@ def view(contents: Contents, run: Run) -> RunView:
     )
 
 
-def protocol_fields(record: Record) -> list[tuple[int, str, Any]]:
-    """What `ditbench diff` compares, in its order of suspicion: place, name, value."""
+def shared_fields(records: Sequence[Record]) -> list[Field]:
+    """Those that all runs of a board have alike, so that a thousand pages need not repeat them."""
+    first, *others = map(protocol_fields, records)
+    values = [{name: value for _, name, value in fields} for fields in others]
+    return [of for of in first if all(of[1] in seen and seen[of[1]] == of[2] for seen in values)]
+
+
+def protocol_fields(record: Record) -> list[Field]:
+    """What `ditbench diff` compares, in its order of suspicion."""
     return sorted(((rank(name), name, value) for name, value in fields(record)), key=lambda field: field[:2])
 
 
@@ -202,21 +193,3 @@ def _times(training: TrainingFacts) -> Iterator[tuple[str, str]]:
     yield "steps timed", f"{len(times):,}" + (f", every {training.step_stride}" if training.step_stride > 1 else "")
     told = {"fastest": min(times), "first quartile": first, "median": median(times), "third quartile": third}
     yield from ((label, f"{number(time)} ms") for label, time in {**told, "slowest": max(times)}.items())
-
-
-def _sections(record: Record) -> Iterator[tuple[str, NamedValues]]:
-    found: dict[str, list[tuple[str, str]]] = defaultdict(list)
-    for field, value in fields(record):
-        section, _, name = field.partition(".") if "." in field else ("", "", field)
-        found[section].append((brief(name), _value(value)))
-    yield from ((title, found[section]) for section, title in _SECTIONS.items() if section in found)
-
-
-def _value(value: object) -> str:
-    if value is None:
-        return "—"
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    if isinstance(value, (list, tuple)):
-        return brief(", ".join(map(_value, value)))
-    return brief(str(value))

@@ -21,6 +21,7 @@ from ..tables import (
     number,
     of_values,
     provisional,
+    quality_header,
     target,
     ties,
     unranked,
@@ -41,6 +42,18 @@ class Heading:
     kind: str
     numeric: bool
     descending: bool  # whether the first click sorts the largest to the top
+    ranks: bool = False  # whether it is the metric that ranks
+
+    @property
+    def short(self) -> bool:
+        """Whether the first page shows it, too."""
+        return self.ranks or self.text in ("rank", "architecture", "seeds")
+
+    @property
+    def classes(self) -> str:
+        """Which columns stay in sight where the table is wider than the screen, and which hold numbers."""
+        told = {"name": self.text == "architecture", "key": self.ranks, "num": self.numeric}
+        return " ".join(name for name, holds in told.items() if holds)
 
 
 @dataclass(frozen=True)
@@ -95,7 +108,7 @@ class BoardView:
 
 def view(contents: Contents, board: Board) -> BoardView:
     """A board as its page shows it."""
-    headed = [(column, _heading(column, board)) for column in columns(board)]
+    headed = [(column, _heading(column, board)) for column in _in_order(columns(board))]
     lines = [
         _line(contents, board, row, variant, headed) for row, variant in zip(board.rows, variants(board), strict=True)
     ]
@@ -114,23 +127,33 @@ def view(contents: Contents, board: Board) -> BoardView:
     )
 
 
+def _in_order(found: Sequence[Column]) -> list[Column]:
+    """The metric that ranks beside the name, so that a phone shows both."""
+    first = [column for column in found if column.kind == "quality"][:1]
+    names = [column for column in found if column.subject in ("rank", "architecture")]
+    return [*names, *first, *(column for column in found if column not in (*names, *first))]
+
+
 def verdict(board: Board) -> str:
     """The board in a sentence: who is first, and whether that can be said."""
     if not board.ranked:
         return unranked(board)
     first = [name(row, board) for row in board.comparable if row.rank == 1]
     if not first:
-        return provisional(board) or "No row has three seeds that all finished."
+        return provisional(board) or "No row has three finished seeds."
     if len(first) == 1 and len(board.comparable) == 1:
-        return f"{first[0]} is the only row with enough seeds of which all finished."
+        return f"{first[0]} is the only ranked row without a failed run."
     if len(first) == 1:
-        return f"{first[0]} is first: its seeds tell it apart from every other ranked row whose runs all finished."
-    return f"{', '.join(first[:-1])} and {first[-1]} share the first rank: not all of them can be told apart."
+        which = "row" if len(board.comparable) == len(board.rows) else "ranked row whose runs all finished"
+        return f"{first[0]} is significantly better than every other {which} (paired t-test, p ≤ 0.05)."
+    return f"{', '.join(first[:-1])} and {first[-1]} share the first rank: no test tells all of them apart."
 
 
 def _heading(column: Column, board: Board) -> Heading:
     numeric = any(isinstance(column.cell(row), Estimate) for row in board.rows)
-    return Heading(column.header, column.kind, numeric, column.higher_is_better)
+    of = measurements(board)[:1]
+    ranks = column.kind == "quality" and column.header in map(quality_header, of)
+    return Heading(column.header, column.kind, numeric, column.higher_is_better, ranks)
 
 
 def _line(contents: Contents, board: Board, row: Row, variant: int, headed: Sequence[tuple[Column, Heading]]) -> Line:
@@ -162,12 +185,12 @@ def _notes(board: Board) -> Iterator[str]:
     yield from checked(board)
     if goal := target(board):
         yield (
-            f"Target: {goal}. What it took is told of rows all of whose runs were measured on the way, by the first "
-            "measurement that reached it."
+            f"Target: {goal}. Time to target is shown only for rows whose runs used --eval-at. It is the time of the "
+            "first measurement at the target or beyond."
         )
     yield from filter(None, (floor(board), *of_values(board), noise(board)))
     if len(board.hardware) > 1:
-        yield "Several classes of hardware: their speeds and memory do not compare, so each has columns of its own."
+        yield "Speed and memory of different hardware do not compare, so each kind of hardware has its own columns."
 
 
 def _told(board: Board) -> list[Pair]:

@@ -1,22 +1,76 @@
-// What two runs did not do alike. Their fields come as scripts, since a page of a file can fetch nothing.
+// The settings of a run, and those in which another differs. Their fields come as scripts, since a page of a file can
+// fetch nothing: what all runs of a board have alike in one, what a run has of its own in another.
 "use strict";
 const ditbench = (() => {
+  // Of a record, by the part of a field's name before the first dot; those without one come first.
+  const SECTIONS = {
+    "": "Run",
+    track: "Track",
+    recipe: "Recipe",
+    objective: "Objective",
+    data: "Data",
+    architecture: "Architecture",
+    environment: "Environment",
+    training: "Training",
+    sampling: "Sampling",
+    metric: "Metrics",
+  };
+  const LONGEST = 300; // characters of a value
   const form = document.getElementById("compare");
-  const fieldsOf = {}; // run -> [[place in the order of suspicion, name, value]]
+  const ownOf = {}; // run -> [its board, [[place in the order of suspicion, name, value]]]
+  const sharedOf = {}; // board -> the same fields
 
-  const load = (run) =>
+  const load = (source) =>
     new Promise((resolve, reject) => {
-      if (Object.hasOwn(fieldsOf, run)) return resolve(fieldsOf[run]);
       const script = document.createElement("script");
-      script.src = `${encodeURIComponent(run)}.js`;
-      script.onload = () => resolve(fieldsOf[run]);
-      script.onerror = () => reject(new Error(`The fields of ${run} are missing.`));
+      script.src = source;
+      script.onload = resolve;
+      script.onerror = () => reject(new Error(`${source} is missing.`));
       document.head.append(script);
     });
 
+  const fieldsOf = async (run) => {
+    if (!Object.hasOwn(ownOf, run)) await load(`${encodeURIComponent(run)}.js`);
+    const [board, own] = ownOf[run];
+    if (!Object.hasOwn(sharedOf, board)) await load(`../boards/${encodeURIComponent(board)}.js`);
+    return [...sharedOf[board], ...own];
+  };
+
   const spell = (value) => {
     if (value === null || value === undefined) return "—";
-    return Array.isArray(value) ? value.map(spell).join(", ") : String(value);
+    if (typeof value === "boolean") return value ? "on" : "off";
+    const text = Array.isArray(value) ? value.map(spell).join(", ") : String(value);
+    return text.length > LONGEST ? `${text.slice(0, LONGEST)}…` : text;
+  };
+
+  const made = (tag, text, ...children) => {
+    const element = document.createElement(tag);
+    if (text) element.textContent = text;
+    element.append(...children);
+    return element;
+  };
+
+  const facts = (fields) => {
+    const list = made("dl");
+    list.className = "facts";
+    const pair = ([name, value]) => made("div", "", made("dt", spell(name)), made("dd", spell(value)));
+    list.append(...fields.map(pair));
+    return list;
+  };
+
+  const settings = (fields) => {
+    const found = Object.fromEntries(Object.keys(SECTIONS).map((section) => [section, []]));
+    for (const [, name, value] of fields) {
+      const [section, ...rest] = name.split(".");
+      if (rest.length) found[section]?.push([rest.join("."), value]);
+      else found[""].push([name, value]);
+    }
+    const shown = Object.keys(SECTIONS).filter((section) => found[section].length);
+    return shown.map((section) => {
+      const part = made("details", "", made("summary", SECTIONS[section]), facts(found[section].sort()));
+      part.open = section === "";
+      return part;
+    });
   };
 
   const differences = (ours, theirs) => {
@@ -30,12 +84,9 @@ const ditbench = (() => {
   };
 
   const row = ([name, ...values]) => {
-    const made = document.createElement("tr");
-    const head = document.createElement("th");
+    const head = made("th", name);
     head.scope = "row";
-    head.textContent = name;
-    made.append(head, ...values.map((value) => Object.assign(document.createElement("td"), { textContent: value })));
-    return made;
+    return made("tr", "", head, ...values.map((value) => made("td", value)));
   };
 
   const compare = async () => {
@@ -46,12 +97,12 @@ const ditbench = (() => {
     status.textContent = "";
     if (!other) return;
     try {
-      const found = differences(...(await Promise.all([load(form.dataset.run), load(other)])));
+      const found = differences(...(await Promise.all([fieldsOf(form.dataset.run), fieldsOf(other)])));
       if (other !== form.elements.other.value) return; // another was chosen meanwhile
       table.tBodies[0].replaceChildren(...found.map(row));
       table.hidden = !found.length;
-      const count = found.length === 1 ? "1 field differs" : `${found.length} fields differ`;
-      status.textContent = found.length ? `${count}, most suspicious first.` : "The two name the same protocol.";
+      const count = found.length === 1 ? "1 setting differs" : `${found.length} settings differ`;
+      status.textContent = found.length ? `${count}, most important first.` : "All settings are the same.";
     } catch (error) {
       if (other !== form.elements.other.value) return;
       table.hidden = true;
@@ -61,10 +112,16 @@ const ditbench = (() => {
 
   form.addEventListener("change", compare);
   form.addEventListener("submit", (event) => event.preventDefault());
+  document.addEventListener("DOMContentLoaded", async () =>
+    document.getElementById("fields").append(...settings(await fieldsOf(form.dataset.run))),
+  );
 
   return {
-    fields: (run, fields) => {
-      fieldsOf[run] = fields;
+    fields: (run, board, fields) => {
+      ownOf[run] = [board, fields];
+    },
+    shared: (board, fields) => {
+      sharedOf[board] = fields;
     },
     runs: (boards) => {
       const own = ([, runs]) => runs.some(([run]) => run === form.dataset.run);

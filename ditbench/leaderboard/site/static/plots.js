@@ -17,16 +17,31 @@
 
   const shown = (value) => (Math.abs(value) >= 1e7 ? value.toExponential(3) : String(value));
 
+  // The least and the most that the seeds of a row cost; undefined where they are one number.
+  const reach = (series, x) => {
+    const range = series.range?.[x.key];
+    return range && range[0] < range[1] ? range : undefined;
+  };
+
   const hover = (series, x, y) =>
     series.x[x.key].map((at, place) => {
       const half = series.dy?.[y.key]?.[place];
       const value = series.y[y.key][place];
       const name = series.note ? `${series.name}, ${series.note}` : series.name;
-      return `<b>${name}</b><br>${y.label}: ${shown(value)}${half ? ` ± ${half}` : ""}<br>${x.label}: ${shown(at)}`;
+      const range = reach(series, x);
+      const cost = `${x.label}: ${shown(at)}${range ? ` (${range.map(shown).join("–")})` : ""}`;
+      return `<b>${name}</b><br>${y.label}: ${shown(value)}${half ? ` ± ${half}` : ""}<br>${cost}`;
     });
 
   const error = (halves, color) =>
     halves?.some((half) => half > 0) ? { type: "data", array: halves, color, thickness: 1.2, width: 3 } : undefined;
+
+  const span = (series, x, color) => {
+    const [range, at] = [reach(series, x), series.x[x.key][0]];
+    if (!range) return undefined;
+    const sides = { array: [range[1] - at], arrayminus: [at - range[0]], symmetric: false };
+    return { type: "data", ...sides, color, thickness: 1.2, width: 3 };
+  };
 
   const bars = (series, x, y) => ({
     type: "bar",
@@ -49,7 +64,7 @@
       showlegend: first,
       x: series.x[x.key],
       y: series.y[y.key],
-      error_x: error(series.dx?.[x.key], color),
+      error_x: span(series, x, color),
       error_y: error(series.dy?.[y.key], color),
       marker: { color, size: series.mode === "markers" ? 11 : 8, symbol: shape + KINDS[series.variant % KINDS.length] },
       line: { color, width: series.mode === "lines" ? 1.4 : 2, dash: DASHES[series.variant % DASHES.length] },
@@ -130,6 +145,41 @@
     ...target(y),
   });
 
+  const plain = (text) => new DOMParser().parseFromString(text, "text/html").body.textContent;
+
+  const made = (tag, properties, ...children) => {
+    const element = Object.assign(document.createElement(tag), properties);
+    element.append(...children);
+    return element;
+  };
+
+  const labelled = (text, input, data) => {
+    Object.assign(input.dataset, data);
+    return made("label", {}, input, made("span", { textContent: text }));
+  };
+
+  // What may be chosen of an axis: nothing of one, buttons of few, a list of many.
+  const choices = (figure, name, legend, of) => {
+    if (of.length < 2) return [];
+    const group = `${figure.id}-${name}`;
+    if (of.length > 3) {
+      const options = of.map(({ key, label }) => new Option(plain(label), key));
+      const select = made("select", { name: group }, ...options);
+      select.dataset.axis = name;
+      return [made("label", { className: "select" }, `${legend} `, select)];
+    }
+    const radio = ({ key, label }, place) =>
+      labelled(plain(label), made("input", { type: "radio", name: group, value: key, defaultChecked: !place }), { axis: name });
+    return [made("fieldset", {}, made("legend", { textContent: legend }), ...of.map(radio))];
+  };
+
+  const controls = (figure, chart) => {
+    const logs = ["x", "y"].map((name) => labelled(name, made("input", { type: "checkbox" }), { log: name }));
+    const box = figure.querySelector(".controls");
+    box.append(...choices(figure, "y", "Show", chart.y), ...choices(figure, "x", "against", chart.x));
+    box.append(made("fieldset", {}, made("legend", { textContent: "log scale" }), ...logs));
+  };
+
   const control = (figure, name) =>
     figure.querySelector(`select[data-axis=${name}]`) ?? figure.querySelector(`input[data-axis=${name}]:checked`);
 
@@ -147,8 +197,6 @@
     box.disabled = !of.positive;
   };
 
-  const plain = (text) => new DOMParser().parseFromString(text, "text/html").body.textContent;
-
   const draw = (figure, chart) => {
     const [x, y] = ["x", "y"].map((name) => choice(figure, chart, name));
     const log = Object.fromEntries(
@@ -165,6 +213,7 @@
 
   const start = (figure) => {
     const chart = JSON.parse(figure.querySelector("script").textContent);
+    if (figure.querySelector(".controls")) controls(figure, chart);
     for (const name of ["x", "y"]) rescale(figure, chart, name);
     figure.addEventListener("change", (event) => {
       if (event.target.dataset.axis) rescale(figure, chart, event.target.dataset.axis);
@@ -174,16 +223,24 @@
     draw(figure, chart);
   };
 
-  // A page may have dozens: each is drawn when it comes near.
+  // A page may have dozens: what is near is drawn first, the others one by one when the browser has time, so that no
+  // reader meets an empty one.
+  const waiting = new Set(document.querySelectorAll("figure.chart"));
+  const first = (figure) => {
+    if (!waiting.delete(figure)) return;
+    near.unobserve(figure);
+    start(figure);
+  };
   const near = new IntersectionObserver(
-    (entries) => {
-      for (const { isIntersecting, target: figure } of entries) {
-        if (!isIntersecting) continue;
-        near.unobserve(figure);
-        start(figure);
-      }
-    },
+    (entries) => entries.filter((entry) => entry.isIntersecting).forEach((entry) => first(entry.target)),
     { rootMargin: "800px" },
   );
-  for (const figure of document.querySelectorAll("figure.chart")) near.observe(figure);
+  const soon = window.requestIdleCallback ?? ((work) => setTimeout(work, 50));
+  const rest = () => {
+    if (!waiting.size) return;
+    first(waiting.values().next().value);
+    soon(rest);
+  };
+  for (const figure of waiting) near.observe(figure);
+  window.addEventListener("load", () => soon(rest));
 })();

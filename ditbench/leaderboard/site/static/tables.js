@@ -12,6 +12,12 @@
     }
   };
 
+  // The metric that ranks stays beside the name, which is as wide as its longest.
+  const keepInSight = (table) => {
+    const name = table.tHead.querySelector(".name");
+    if (name) table.style.setProperty("--name", `${name.offsetWidth}px`);
+  };
+
   const enhance = (table) => {
     const heads = [...table.tHead.rows[0].cells];
     const places = (wanted) => heads.flatMap((head, place) => (wanted(head) ? [place] : []));
@@ -24,7 +30,8 @@
       layout: { topStart: "search", topEnd: null, bottomStart: "info", bottomEnd: "paging" },
       language: {
         search: "Filter rows",
-        info: "_TOTAL_ rows",
+        entries: { _: "rows", 1: "row" },
+        info: "_TOTAL_ _ENTRIES-TOTAL_",
         infoEmpty: "No rows",
         infoFiltered: "of _MAX_",
         zeroRecords: "No row matches.",
@@ -36,6 +43,7 @@
       ],
     });
     scrollAlone(region, table);
+    keepInSight(table);
   };
 
   for (const table of document.querySelectorAll("table.sortable")) enhance(table);
