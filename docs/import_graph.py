@@ -12,9 +12,20 @@ CORE = ROOT / "ditbench"
 TEMPLATES = CORE / "cli" / "scaffold" / "templates"  # plugins, not modules of ours
 MODULES = sorted(path for path in CORE.rglob("*.py") if TEMPLATES not in path.parents)
 # The floor that everything may stand on: what a plugin registers, and what is installed.
-API = set(
-    ["asking", "builtins", "components", "discovery", "errors", "extras", "hookspecs", "imported", "layers", "registry"]
-)
+API = {
+    *(
+        "asking",
+        "builtins",
+        "components",
+        "discovery",
+        "errors",
+        "extras",
+        "hookspecs",
+        "imported",
+        "layers",
+        "registry",
+    )
+}
 
 
 def name_of(path: Path) -> str:

@@ -2,7 +2,7 @@
 
 Machines, threads and versions of torch round differently, which moves a number by about 1e-6 of its scale. Versions
 also draw differently: torch 2.15 fills a tensor with other truncated normal numbers than 2.11, from one seed. So the
-weights that are drawn are only summed up, by statistics that another draw hardly moves, and then give way to fixed ones.
+weights that are drawn are summed up by statistics that another draw hardly moves, and then give way to fixed ones.
 """
 
 from __future__ import annotations
