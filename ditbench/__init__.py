@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from .campaign import run
     from .datasets.examples import AutoencoderFacts, Data, Examples, Request, from_arrays
     from .denoiser.cost import cost_of
-    from .executors.engine import Engine, Listener, Wishes
+    from .executors.engine import Engine, Listener, Ready, Wishes
     from .executors.jobs import Job, carry_out
     from .executors.listeners import Silent
     from .executors.local import preflight
@@ -62,6 +62,7 @@ _ON_FIRST_USE = {  # name -> module: a plugin that registers itself should not p
     "cost_of": "denoiser.cost",
     "Engine": "executors.engine",
     "Listener": "executors.engine",
+    "Ready": "executors.engine",
     "Wishes": "executors.engine",
     "Job": "executors.jobs",
     "carry_out": "executors.jobs",
@@ -111,6 +112,7 @@ __all__ = [
     "Objective",
     "Option",
     "Progress",
+    "Ready",
     "Record",
     "Registry",
     "Request",
