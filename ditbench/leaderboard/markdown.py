@@ -10,7 +10,20 @@ import pandas as pd
 from ..errors import in_markdown
 from .boards import Board
 from .reported import Reported, remarks, reported_tables
-from .tables import checked, columns, floor, measurements, noise, of_values, provisional, table, target, ties, unranked
+from .tables import (
+    beside_others,
+    checked,
+    columns,
+    floor,
+    measurements,
+    noise,
+    of_values,
+    provisional,
+    table,
+    target,
+    ties,
+    unranked,
+)
 
 MARK = "Generated from the records by `ditbench leaderboard build`. Do not edit."
 
@@ -33,7 +46,7 @@ LEGEND = """\
   train MACs are all that one training image costs, every forward and backward of the architecture's own loss.
 - **Images per second** are medians of raw step and batch times. **Peak memory** is that of training: the process's
   resident set on a CPU, libraries included, and the allocator's peak on CUDA. Two classes of hardware never share a
-  column of time, speed or memory.
+  column of time, speed or memory; nor do times that were measured beside other runs and those that were not.
 - **Real images** are scored by another number of images than the rows, so they are a mark to orient by, not a bound.
 """
 
@@ -85,7 +98,7 @@ def _board(board: Board) -> list[str]:
         f"{len(board.records)} runs; code at {code}; {_machines(board)}."
     )
     ranking = (unranked(board), *ties(board), provisional(board), *checked(board), *_target(board))
-    notes = (*ranking, *of_values(board), noise(board))
+    notes = (*ranking, *of_values(board), beside_others(board), noise(board))
     said = [in_markdown(note) for note in (*notes, floor(board)) if note]
     return [f"## {in_markdown(board.title)}", _table(table(board)), *said, facts]
 
@@ -100,7 +113,7 @@ def _target(board: Board) -> list[str]:
 def _machines(board: Board) -> str:
     """The machines, as the records name them."""
     names = {
-        f"{e.gpu or e.cpu}, {e.threads} threads, torch {e.torch}"
+        f"{e.gpu or e.cpu}, {e.threads} {'thread' if e.threads == 1 else 'threads'}, torch {e.torch}"
         for e in (record.environment for record in board.records)
         if e is not None
     }

@@ -207,7 +207,9 @@ def test_what_is_in_the_queue_is_not_submitted_again(jobs, stand_ins, tmp_path, 
 
 
 def test_another_executor_refuses_what_the_queue_has(jobs, stand_ins, tmp_path, monkeypatch):
-    monkeypatch.setattr(local.Here, "preflight", lambda engine, configs, hear: [Ready(one, ENVIRONMENT) for one in configs])
+    monkeypatch.setattr(
+        local.Here, "preflight", lambda engine, configs, hear: [Ready(one, ENVIRONMENT) for one in configs]
+    )
     told(jobs, settings(tmp_path))
     queue(stand_ins, _77_0="RUNNING")
     with pytest.raises(RunBusy, match=r"is Slurm's already \(77_0\)"):

@@ -12,6 +12,7 @@ from ..intervals import Estimate, Pair
 from ..reported import remarks, reported_tables
 from ..tables import (
     Column,
+    beside_others,
     checked,
     columns,
     floor,
@@ -165,7 +166,7 @@ def _notes(board: Board) -> Iterator[str]:
             f"Target: {goal}. What it took is told of rows all of whose runs were measured on the way, by the first "
             "measurement that reached it."
         )
-    yield from filter(None, (floor(board), *of_values(board), noise(board)))
+    yield from filter(None, (floor(board), *of_values(board), beside_others(board), noise(board)))
     if len(board.hardware) > 1:
         yield "Several classes of hardware: their speeds and memory do not compare, so each has columns of its own."
 
