@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from .campaign import run
     from .datasets.examples import AutoencoderFacts, Data, Examples, Request, from_arrays
     from .denoiser.cost import cost_of
-    from .executors.engine import Engine, Listener, Wishes
+    from .executors.engine import Engine, Listener, Ready, Wishes
     from .executors.jobs import Job, carry_out
     from .executors.listeners import Silent
     from .executors.local import preflight
@@ -63,6 +63,7 @@ _ON_FIRST_USE = {  # name -> module: a plugin that registers itself should not p
     "cost_of": "denoiser.cost",
     "Engine": "executors.engine",
     "Listener": "executors.engine",
+    "Ready": "executors.engine",
     "Wishes": "executors.engine",
     "Job": "executors.jobs",
     "carry_out": "executors.jobs",
@@ -112,6 +113,7 @@ __all__ = [
     "Objective",
     "Option",
     "Progress",
+    "Ready",
     "Record",
     "Registry",
     "Request",

@@ -29,6 +29,7 @@ from .tracks.config import RunConfig
 from .tracks.options import CampaignOptions, EngineOptions, RunOptions, only, takes
 from .tracks.plan import find_dataset, make_plan
 from .tracks.settings import check_options
+from .tracks.threads import has_one_thread
 
 
 @takes(CampaignOptions)
@@ -90,9 +91,18 @@ def _prepare(
     rehearsal = find_dataset(registry, plan[0].track, options["data"])[0].name == "synthetic"  # nothing is measured
     _fetch_weights([] if rehearsal else plan[0].track.evaluation.choices, registry, options["offline"], listener)
     listener.preparing(registry.faults)
-    configs, environment = engine.preflight(plan, listener.checking)
-    asked = (environment, options["force"], environment.processes, options["shard"])
-    jobs = [Job(config, folder / config.run_id, *asked) for config in configs]
+    jobs = [
+        Job(
+            config=run.config,
+            directory=folder / run.config.run_id,
+            environment=run.environment,
+            fresh=options["force"],
+            processes=run.environment.processes,
+            shard=options["shard"],
+            macs=run.macs,
+        )
+        for run in engine.preflight(plan, listener.checking)
+    ]
     if not engine.waits_for_others:
         _refuse_busy(jobs)
     return jobs
@@ -157,19 +167,24 @@ def _finished_elsewhere(jobs: Sequence[Job], found: Sequence[Record]) -> list[st
     for hardware, there in others.items():
         now = [job for job in jobs if job.config.hardware != hardware and job.config.hash not in known]
         again = [job for job in now if job.config.model_copy(update={"hardware": hardware}).hash in known]
-        if again:
-            are = "is" if len(again) == 1 else "are"
-            how = _otherwise(there, again[0].environment)
-            lines.append(f"{len(again)} of these runs {are} finished already, but {how}")
+        for small in (True, False):
+            alike = [job for job in again if has_one_thread(job.macs or None) == small]
+            if alike:
+                are = "is" if len(alike) == 1 else "are"
+                how = _otherwise(there, alike[0].environment, small)
+                lines.append(f"{len(alike)} of these runs {are} finished already, but {how}")
     return lines
 
 
-def _otherwise(there: Environment, here: Environment) -> str:
+def _otherwise(there: Environment, here: Environment, small: bool) -> str:
     """What keeps a run that was finished there from being taken up here."""
     if there.threads == here.threads or there.model_copy(update={"threads": here.threads}).hardware != here.hardware:
         return f"on {there.hardware}. This is {here.hardware}, where they are runs of their own."
+    theirs, ours = (f"{n} thread{'s' if n > 1 else ''}" for n in (there.threads, here.threads))
+    if small:
+        return f"with {theirs} each. Runs as small as these have {ours} now, and are runs of their own."
     return (
-        f"with {there.threads} threads each. Here they have {here.threads} and are runs of their own; "
+        f"with {theirs} each. Here they have {ours} and are runs of their own; "
         f"OMP_NUM_THREADS={there.threads * here.parallel} takes up the finished ones."
     )
 

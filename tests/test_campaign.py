@@ -23,6 +23,7 @@ from ditbench.registry import Registry
 from ditbench.runtime.progress import Watch
 from ditbench.storage import claims
 from ditbench.tracks.plan import make_plan
+from ditbench.tracks.threads import ONE_THREAD
 
 pytestmark = [pytest.mark.usefixtures("toy"), pytest.mark.timeout(240)]
 
@@ -72,15 +73,21 @@ def test_runs_that_other_threads_or_another_machine_finished_are_told_with_the_w
     ]
     now = ENVIRONMENT.model_copy(update={"threads": 8, "parallel": 2})
     plan = [config.model_copy(update={"hardware": now.hardware, "seed": seed}) for seed in range(4)]
-    jobs = [Job(one, Path("nowhere"), now) for one in plan]
+    jobs = [Job(one, Path("nowhere"), now, macs=ONE_THREAD) for one in plan]
     assert campaign._finished_elsewhere(jobs, done) == [
-        "2 of these runs are finished already, but with 2 threads each. Here they have 8 and are runs of their own; "
-        "OMP_NUM_THREADS=4 takes up the finished ones.",
+        "2 of these runs are finished already, but with 2 threads each. Here they have 8 threads and are runs of their "
+        "own; OMP_NUM_THREADS=4 takes up the finished ones.",
         "1 of these runs is finished already, but on Another, 8 threads. This is A processor, 8 threads, where they "
         "are runs of their own.",
     ]
     here = finished().model_copy(update={**identity(plan[0]), "environment": now})
     assert campaign._finished_elsewhere(jobs[:1], [here, *done]) == []
+    now = ENVIRONMENT.model_copy(update={"threads": 1})
+    config = config.model_copy(update={"hardware": now.hardware})
+    assert campaign._finished_elsewhere([Job(config, Path("nowhere"), now, macs=ONE_THREAD - 1)], done) == [
+        "1 of these runs is finished already, but with 2 threads each. Runs as small as these have 1 thread now, and "
+        "are runs of their own."
+    ]
 
 
 def test_a_finished_run_leaves_everything_and_is_skipped_the_next_time(tmp_path):

@@ -1,7 +1,7 @@
 """A whole plan opened and checked on this machine, before anything is spent.
 
-This process computes the features of the real images that all runs are compared with, and says how many threads a run
-has. So no network of a plugin is built in it, nor is its module imported: each is checked in a process of its own.
+This process computes the features of the real images that all runs are compared with, and says how many threads each
+run has. So no network of a plugin is built in it, nor is its module imported: each is checked in a process of its own.
 """
 
 from __future__ import annotations
@@ -19,26 +19,27 @@ from ..errors import BadValue, PluginFault
 from ..imported import imported_by
 from ..records.facts import Environment
 from ..registry import Registry
-from ..runtime.environment import describe, find_device
-from ..runtime.processes import end_with_parent
+from ..runtime.environment import find_device
 from ..runtime.progress import ProgressCallback
 from ..tracks.architecture import MOST_LIBRARIES, Library
 from ..tracks.config import RunConfig
 from ..tracks.deviation import Deviation
 from ..tracks.plan import find_dataset
-from ..training.fitting import SECONDS, Kept, Question, all_needs, check_fits
+from ..training.fitting import SECONDS, Kept, Needs, Question, all_needs, check_fits
 from .deviations import deviations, other_images
 from .making import make_components_of
 from .rehearsal import rehearse
 from .setup import Parts, build, open_data, resolve
+from .shares import macs_of_a_step, shares
 
 
 @dataclass(frozen=True)
 class CheckedPlan:
-    """What is known of all runs of a plan once their parts have been opened."""
+    """What is known of the runs of a plan once their parts have been opened."""
 
     device: str
-    environment: Environment
+    environments: tuple[Environment, ...]  # of each run, as the next
+    macs: tuple[int, ...]  # training MACs of a step; 0: not counted, as on a GPU
     data_sha256: str
     reference_sha256: str
     deviations: tuple[Deviation, ...]
@@ -50,27 +51,27 @@ def check(
     registry: Registry,
     report: ProgressCallback = lambda progress: None,
     processes: int = 1,
-    parallel: int = 1,
+    parallel: int | None = 1,
 ) -> CheckedPlan:
     """Open the data, read the reference, build every network without memory, and try what a run ends with.
 
-    Raises a `DitbenchError` for all that would not do.
+    Raises a `DitbenchError` for all that would not do. `parallel` None: as many runs at a time as do well side by side.
 
     What takes long (images to prepare, features of the real images) lands in the cache, so the runs find it there. A
     network that breaks, ends its process or never comes is left to its own run, which will fail for itself. This
-    process keeps as many threads as each of `parallel` runs at a time will have.
+    process keeps as many threads as a run has that is not small.
     """
     first = configs[0]
     device = find_device(first.device)
     _check_processes(configs, device, processes)
-    _check_parallel(device, processes, parallel)
-    torch.set_num_threads(max(1, torch.get_num_threads() // parallel))
+    _check_parallel(device, processes, parallel or 1)
+    torch.set_num_threads(max(1, torch.get_num_threads() // (parallel or 1)))
     for config in configs:
         make_components_of(config, registry)
     data = open_data(first, registry, report)
     of_runs = [(config, resolve(config, registry, data)) for config in configs]
     networks_of = {config.label: (config, parts) for config, parts in of_runs}
-    _check_networks(networks_of, device, processes)
+    needs = _check_networks(networks_of, device, processes)
     libraries = _libraries(networks_of, registry)
     config, parts = of_runs[-1]
     scoring = parts.scoring
@@ -80,7 +81,8 @@ def check(
     reference = scoring.source.hash() if scoring else ""
     return CheckedPlan(
         device=str(device),
-        environment=describe(device, parallel),
+        environments=shares(configs, needs, device, processes, parallel),
+        macs=tuple(macs_of_a_step(config, needs[config.label]) or 0 for config in configs),
         data_sha256=data.sha256,
         reference_sha256=reference,
         deviations=(*deviations(first.track, data, dataset.name), *other_images(first.track, data, reference)),
@@ -88,16 +90,21 @@ def check(
     )
 
 
-def _check_networks(of_runs: Mapping[str, tuple[RunConfig, Parts]], device: torch.device, processes: int) -> None:
-    """`DitbenchError` if one can't be built, or can't fit. What breaks in any other way is left to its own run.
+def _check_networks(
+    of_runs: Mapping[str, tuple[RunConfig, Parts]], device: torch.device, processes: int
+) -> dict[str, Needs | None]:
+    """What each takes. `DitbenchError` if one can't be built, or can't fit.
 
-    The device is asked for its memory when all are counted: who has asked a GPU can't fork users of it.
+    What breaks in any other way is left to its own run. The device is asked for its memory when all are counted: who
+    has asked a GPU can't fork users of it.
     """
-    found = dict(zip(of_runs, all_needs(_questions(of_runs.values())), strict=True))
+    on_cpu = device.type == "cpu"
+    found = dict(zip(of_runs, all_needs(_questions(of_runs.values()), count_macs=on_cpu), strict=True))
     for label, (config, _) in of_runs.items():
         recipe, share = config.recipe, math.ceil(config.recipe.batch_size / processes)
         if (needs := found[label]) is not None:
             check_fits(label, needs, min(recipe.micro_batch or share, share), device, gpus=processes)
+    return found
 
 
 def _questions(of_runs: Iterable[tuple[RunConfig, Parts]]) -> Iterator[Question]:
@@ -117,7 +124,6 @@ def _libraries(of_runs: Mapping[str, tuple[RunConfig, Parts]], registry: Registr
 
 
 def _imported(build: Callable[[], nn.Module], own: Sequence[str]) -> list[tuple[str, str, str]]:
-    end_with_parent()
     torch.set_num_threads(1)  # a fork has no other, and would wait for them
     with torch.device("meta"):
         return imported_by(build, own)

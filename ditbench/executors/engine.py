@@ -66,15 +66,24 @@ def options_of(wishes: Wishes, known: Mapping[str, Callable[[str], Any]], free: 
     return found
 
 
+@dataclass(frozen=True)
+class Ready:
+    """A run that has been checked where it will be: it has its device and its data, and is given this of a machine."""
+
+    config: RunConfig
+    environment: Environment
+    macs: int = 0  # of a training step; 0: not known
+
+
 class Engine(Protocol):
     """Where the runs of one command happen; what `components.Executor.make` returns for the command's `Wishes`."""
 
     waits_for_others: bool  # for runs that another command is at already; if not, the campaign refuses them
 
-    def preflight(self, configs: Sequence[RunConfig], hear: ProgressCallback) -> tuple[list[RunConfig], Environment]:
-        """Resolve every part of every run where the runs will be, and name that machine.
+    def preflight(self, configs: Sequence[RunConfig], hear: ProgressCallback) -> list[Ready]:
+        """Resolve every part of every run where the runs will be, and say what each is given there, in their order.
 
-        Returns the runs with its device and data. Raises the first `DitbenchError`.
+        Raises the first `DitbenchError`.
         """
         ...
 

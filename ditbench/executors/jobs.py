@@ -44,6 +44,7 @@ class Job:
     fresh: bool = False  # start over, whatever the directory holds
     processes: int = 1  # that train and sample together
     shard: bool = False  # weights and optimiser over them
+    macs: int = 0  # of a training step; 0: not known
 
     @property
     def together(self) -> bool:

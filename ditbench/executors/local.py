@@ -10,24 +10,25 @@ import pkgutil
 import signal
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 from ..asking import end_with_parent
 from ..errors import BadValue, DitbenchError, RunBusy, demand
-from ..records.facts import Environment
 from ..records.files import FILE_NAME
 from ..records.record import Record, read_record
 from ..registry import Registry
 from ..runtime.affinity import Slot
 from ..runtime.devices import refuse_absent
-from ..runtime.inheritance import same_working_directory
+from ..runtime.inheritance import check_environment, same_working_directory
 from ..runtime.processes import WorkerProcess, answer_of, ended, on_ctrl_c, stop_on_signals
 from ..runtime.progress import Progress, ProgressCallback, Watch
 from ..storage.files import Unwritable, make_folder, writing
+from ..tracks.budget import Budget
 from ..tracks.config import RunConfig
-from .engine import Listener, Wishes
+from .engine import Listener, Ready, Wishes
 from .jobs import APART, INLINE, LOG_FILE, PRELOAD, Job, carry_out, recorded, unfinished
 
 
@@ -39,18 +40,24 @@ class Here:
     def __init__(self, wishes: Wishes) -> None:
         self.wishes = wishes
 
-    def preflight(self, configs: Sequence[RunConfig], hear: ProgressCallback) -> tuple[list[RunConfig], Environment]:
+    def preflight(self, configs: Sequence[RunConfig], hear: ProgressCallback) -> list[Ready]:
         """See `Engine`. It also starts the server, so the imports are paid here."""
         refuse_absent(configs[0].device)
-        return preflight(configs, hear, self.wishes.processes, self.wishes.parallel or 1)
+        return preflight(configs, hear, self.wishes.processes, self.wishes.parallel)
 
 
 class Inline(Here):
-    """Every run in this process, one after the other. Ctrl-C lets the current one save, then stops."""
+    """Every run in this process, one after the other, and no other started. Ctrl-C lets a run save, then stops."""
 
     def __init__(self, wishes: Wishes) -> None:
         wishes.only("inline")
         super().__init__(wishes)
+
+    def preflight(self, configs: Sequence[RunConfig], hear: ProgressCallback) -> list[Ready]:
+        """See `Engine`."""
+        check_environment()
+        with same_working_directory():
+            return _checked(configs, hear, processes=1, parallel=1)
 
     def execute(self, jobs: Sequence[Job], listener: Listener) -> Iterator[Record]:
         """See `Engine`."""
@@ -65,7 +72,10 @@ class Inline(Here):
 
 
 class InProcess(Here):
-    """Every run in a process of its own, one or several at a time. Ctrl-C lets those at work save, then stops."""
+    """Every run in a process of its own, one or several at a time. Ctrl-C lets those at work save, then stops.
+
+    Those that go side by side come first, of them those that take longest; then each of the others by itself.
+    """
 
     def __init__(self, wishes: Wishes) -> None:
         wishes.only("process", "processes", "shard", "parallel")
@@ -76,13 +86,26 @@ class InProcess(Here):
     def execute(self, jobs: Sequence[Job], listener: Listener) -> Iterator[Record]:
         """See `Engine`."""
         faults: list[DitbenchError] = []
-        at_once = self.wishes.parallel or 1
-        free = [Slot(number, at_once) for number in range(at_once)]
-        for worker in ended(_workers(jobs, free, listener), at_once):
-            job, slot = worker.task
-            free.append(slot)
-            yield outcome(job, worker, faults)
+        for at_once, together in self._groups(jobs):
+            free = [Slot(number, at_once) for number in range(at_once)]
+            for worker in ended(_workers(together, free, listener), at_once):
+                job, slot = worker.task
+                free.append(slot)
+                yield outcome(job, worker, faults)
         _raise_first(faults)
+
+    def _groups(self, jobs: Sequence[Job]) -> Iterator[tuple[int, list[Job]]]:
+        """How many go at a time, and which these are."""
+        of_jobs = [self.wishes.parallel or job.environment.parallel for job in jobs]
+        for at_once in sorted(set(of_jobs), reverse=True):
+            together = [job for job, most in zip(jobs, of_jobs, strict=True) if most == at_once]
+            yield at_once, sorted(together, key=_length, reverse=True) if at_once > 1 else together
+
+
+def _length(job: Job) -> float:
+    """What a run takes, beside others of its plan: they have one budget."""
+    images = job.config.recipe.batch_size
+    return job.macs if Budget.parse(job.config.budget).unit == "steps" else job.macs / images
 
 
 def _workers(jobs: Sequence[Job], free: list[Slot], listener: Listener) -> Iterator[WorkerProcess]:
@@ -95,7 +118,8 @@ def _workers(jobs: Sequence[Job], free: list[Slot], listener: Listener) -> Itera
 def _inline(job: Job, listener: Listener, presses: list[int], faults: list[DitbenchError]) -> Record:
     watch = Watch(lambda progress: listener.progress(job.config, progress), lambda: bool(presses))
     try:
-        with same_working_directory():
+        with same_working_directory(), _own_threads():
+            Slot().take(job.config.device != "cpu", job.processes, job.environment.threads)
             return carry_out(job, watch, INLINE)
     except RunBusy as error:
         return unfinished(job, "interrupted", str(error))
@@ -104,6 +128,18 @@ def _inline(job: Job, listener: Listener, presses: list[int], faults: list[Ditbe
             raise
         faults.append(error)
         return read_record(job.directory / FILE_NAME)
+
+
+@contextmanager
+def _own_threads() -> Iterator[None]:
+    """Afterwards torch and the other libraries have as many threads in this process as before."""
+    torch = pkgutil.resolve_name("torch")
+    pools, before = pkgutil.resolve_name("threadpoolctl:ThreadpoolController")(), torch.get_num_threads()
+    try:
+        with pools.limit():
+            yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _raise_first(faults: Sequence[DitbenchError]) -> None:
@@ -116,25 +152,20 @@ def preflight(
     configs: Sequence[RunConfig],
     hear: ProgressCallback = lambda progress: None,
     processes: int = 1,
-    parallel: int = 1,
-) -> tuple[list[RunConfig], Environment]:
-    """Resolve every part of every run in a forked process; name the machine, and give the runs its device and data.
+    parallel: int | None = 1,
+) -> list[Ready]:
+    """Resolve every part of every run in a forked process; give the runs their device, their data and their threads.
 
-    Raises the first `DitbenchError`. It also starts the server, so the imports are paid here.
+    `parallel` None: as many at a time as do well. Raises the first `DitbenchError`. It also starts the server, so the
+    imports are paid here.
     """
     demand("configs", configs, list, tuple)
     for config in configs:
         demand("configs", config, RunConfig)
     if not configs:
         raise BadValue("`configs` names no run.")
-    asked = (configs, processes, parallel)
-    known, told, libraries, environment = answer_of(_serve_preflight, asked, hear, preload=PRELOAD)
-    return [
-        config.model_copy(
-            update={**known, "libraries": libraries[config.label], "deviations": (*config.deviations, *told)}
-        )
-        for config in configs
-    ], environment.model_copy(update={"processes": processes, "parallel": parallel})
+    found: list[Ready] = answer_of(_serve_preflight, (configs, processes, parallel), hear, preload=PRELOAD)
+    return found
 
 
 def outcome(job: Job, worker: WorkerProcess, faults: list[DitbenchError]) -> Record:
@@ -184,22 +215,29 @@ def reporter(outbox: Connection, stopping: list[int]) -> ProgressCallback:
     return report
 
 
-def _serve_preflight(outbox: Connection, asked: tuple[Sequence[RunConfig], int, int]) -> None:
-    """In a forked process: check everything, answer with what is known now of all runs or with the user's mistake.
-
-    What is answered needs no torch where it is read.
-    """
+def _serve_preflight(outbox: Connection, asked: tuple[Sequence[RunConfig], int, int | None]) -> None:
+    """In a forked process: check everything, answer with the runs or with the user's mistake."""
     end_with_parent()
-    check = pkgutil.resolve_name("ditbench.benchmark.preflight:check")
+    configs, processes, parallel = asked
     try:
-        configs, processes, parallel = asked
-        checked = check(configs, Registry.installed(), outbox.send, processes, parallel)
+        outbox.send(_checked(configs, outbox.send, processes, parallel))
     except DitbenchError as error:
         outbox.send(error)
-        return
-    known = {name: getattr(checked, name) for name in ("device", "data_sha256", "reference_sha256")}
-    known["hardware"] = checked.environment.hardware
-    outbox.send((known, tuple(map(str, checked.deviations)), checked.libraries, checked.environment))
+
+
+def _checked(configs: Sequence[RunConfig], hear: ProgressCallback, processes: int, parallel: int | None) -> list[Ready]:
+    """The runs as they are to be, once all has been checked. None of it needs torch where it is read."""
+    check = pkgutil.resolve_name("ditbench.benchmark.preflight:check")
+    found = check(configs, Registry.installed(), hear, processes, parallel)
+    known = {name: getattr(found, name) for name in ("device", "data_sha256", "reference_sha256")}
+    told = tuple(map(str, found.deviations))
+    runs = []
+    for config, environment, macs in zip(configs, found.environments, found.macs, strict=True):
+        of_run = {**known, "hardware": environment.hardware, "libraries": found.libraries[config.label]}
+        given = environment.model_copy(update={"processes": processes})
+        planned = config.model_copy(update={**of_run, "deviations": (*config.deviations, *told)})
+        runs.append(Ready(planned, given, macs))
+    return runs
 
 
 def redirect_output(path: Path) -> None:

@@ -17,13 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import BadValue, DitbenchError, one_line
-from ..records.facts import Environment
 from ..records.record import Record
 from ..runtime.processes import on_ctrl_c
 from ..runtime.progress import Progress, ProgressCallback
 from ..tracks.config import RunConfig
 from . import ray_cluster, ray_task
-from .engine import Listener, Wishes, options_of
+from .engine import Listener, Ready, Wishes, options_of
 from .jobs import Job, recorded, unfinished
 from .local import Here
 from .ray_cluster import Share
@@ -46,7 +45,7 @@ class OnRay(Here):
         self._share = Share(cpus=0, gpus=0)
         self._leave: Callable[[], Any] = lambda: None
 
-    def preflight(self, configs: Sequence[RunConfig], hear: ProgressCallback) -> tuple[list[RunConfig], Environment]:
+    def preflight(self, configs: Sequence[RunConfig], hear: ProgressCallback) -> list[Ready]:
         """See `Engine`: as a task, with what a run will get. This starts, or joins, Ray."""
         self._enter()
         self._share = self._share_of(configs[0].device)
@@ -64,7 +63,8 @@ class OnRay(Here):
             raise answer
         if isinstance(answer, Exception):
             raise DitbenchError(f"The check before the runs, a task of Ray's, gave no answer: {_in_words(answer)}.")
-        return answer  # type: ignore[no-any-return]
+        parallel = 1 if self.wishes.address else self.wishes.parallel or 1
+        return [replace(run, environment=run.environment.model_copy(update={"parallel": parallel})) for run in answer]
 
     def execute(self, jobs: Sequence[Job], listener: Listener) -> Iterator[Record]:
         """See `Engine`. Ctrl-C lets those at work save, then stops; the second kills them."""

@@ -15,14 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DitbenchError, RunBusy
-from ..records.facts import Environment
 from ..records.files import FILE_NAME
 from ..records.record import Record, read_record
 from ..runtime.inheritance import leave_out
 from ..runtime.progress import Progress
 from ..storage.claims import CLAIMS, waiting_for
 from ..tracks.config import RunConfig
-from .engine import Wishes
+from .engine import Ready, Wishes
 from .jobs import Job, unfinished, write_failure
 from .listeners import Silent
 from .local import InProcess, preflight
@@ -91,7 +90,7 @@ class Telling(Silent):
 
 def answer_preflight(
     place: Place, configs: Sequence[RunConfig], processes: int, mailbox: Any
-) -> tuple[list[RunConfig], Environment] | DitbenchError:
+) -> list[Ready] | DitbenchError:
     """`executors.preflight` as a task; a mistake is an answer, too."""
     told = Telling(mailbox)
     try:
@@ -115,7 +114,7 @@ def carry_out(place: Place, job: Job, again: bool, mailbox: Any) -> Record | Dit
                 with waiting_for(job.directory / CLAIMS, PATIENCE):
                     pass
             job = of_this_machine(job, "Ray", WAY_OUT)
-            engine = InProcess(Wishes(job.directory.parent))
+            engine = InProcess(Wishes(job.directory.parent, parallel=1))
             for record in engine.execute([job], Telling(mailbox)):  # noqa: B007  (the one record, then what is raised)
                 pass
     except KeyboardInterrupt:

@@ -28,9 +28,12 @@ def library_of(executor: str, needs: str) -> Any:
 def of_this_machine(job: Job, giver: str, way_out: str) -> Job:
     """The job with this machine for its environment; a `DitbenchError` if its run is named for other hardware.
 
+    Of more threads than it was planned with it takes as many as that.
     `giver` is who gave the machine, and `way_out` how to get another. It also starts the server that forks runs.
     """
     found: Environment = answer_of(_serve_environment, job.config.device, preload=PRELOAD)
+    asked = job.environment
+    found = found.model_copy(update={"threads": min(found.threads, asked.threads), "parallel": asked.parallel})
     if found.hardware != job.config.hardware:
         raise DitbenchError(
             f"{job.config.run_id!r} was planned for {job.config.hardware}, and {giver} gave {found.hardware}: {way_out}"

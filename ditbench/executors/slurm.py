@@ -17,14 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import BadValue, DitbenchError, NoRecordsYet, RunBusy, one_line
-from ..records.facts import Environment
 from ..records.record import Record
 from ..runtime.inheritance import clean
 from ..runtime.progress import ProgressCallback
 from ..storage.claims import sole_writer
 from ..storage.files import make_writable
 from ..tracks.config import RunConfig
-from .engine import Listener, Wishes, options_of
+from .engine import Listener, Ready, Wishes, options_of
 from .jobs import Job, recorded, unfinished
 from .local import preflight
 from .slurm_queue import FOLDER, Cluster, in_queue, is_alive, remember, states_or_unknown
@@ -83,7 +82,7 @@ class Slurm:
         wishes.only("slurm", "processes", "shard", "parallel", "options", "wait", "dry_run")
         self.processes, self.settings = wishes.processes, settings_of(wishes)
 
-    def preflight(self, configs: Sequence[RunConfig], hear: ProgressCallback) -> tuple[list[RunConfig], Environment]:
+    def preflight(self, configs: Sequence[RunConfig], hear: ProgressCallback) -> list[Ready]:
         """See `Engine`: on a node, or here if nothing is to be submitted."""
         if self.settings.dry_run:
             return preflight(configs, hear, self.processes)
@@ -134,9 +133,7 @@ def script(jobs: Sequence[Job], settings: Settings) -> str:
     return text
 
 
-def preflight_on_slurm(
-    configs: Sequence[RunConfig], settings: Settings, processes: int = 1
-) -> tuple[list[RunConfig], Environment]:
+def preflight_on_slurm(configs: Sequence[RunConfig], settings: Settings, processes: int = 1) -> list[Ready]:
     """`local.preflight` on a machine that the runs will get, since a login node has other hardware: one short job.
 
     It is waited for, however long the queue is.
@@ -147,7 +144,7 @@ def preflight_on_slurm(
     for _, state in _ends([task.job_id], settings):
         if not _result(settings.folder, task.job_id).exists():
             raise DitbenchError(f"The check before the runs, Slurm's job {task.job_id}, gave no answer ({state}).")
-    answer: tuple[list[RunConfig], Environment] | DitbenchError = task.result()
+    answer: list[Ready] | DitbenchError = task.result()
     if isinstance(answer, DitbenchError):
         raise answer
     return answer

@@ -16,11 +16,10 @@ from types import FrameType
 from typing import Any
 
 from ..errors import DitbenchError, RunBusy
-from ..records.facts import Environment
 from ..records.files import FILE_NAME
 from ..records.record import Record, read_record
 from ..tracks.config import RunConfig
-from .engine import Wishes
+from .engine import Ready, Wishes
 from .jobs import Job, unfinished, write_failure
 from .listeners import Silent
 from .local import InProcess, preflight
@@ -45,7 +44,7 @@ class SlurmTask:
             try:
                 again = claim(here.paths.folder, self.job.config.run_id, here.cluster, here.job_id)
                 job = _of_this_machine(replace(self.job, fresh=self.job.fresh and not again))  # a new start goes on
-                engine = InProcess(Wishes(job.directory.parent))
+                engine = InProcess(Wishes(job.directory.parent, parallel=1))
                 for record in engine.execute([job], Silent()):  # noqa: B007  (the one record, then what is raised)
                     pass
             except KeyboardInterrupt:  # how the signals in `received` end it
@@ -66,9 +65,7 @@ class SlurmTask:
         return library().helpers.DelayedSubmission(self)
 
 
-def answer_preflight(
-    configs: Sequence[RunConfig], processes: int
-) -> tuple[list[RunConfig], Environment] | DitbenchError:
+def answer_preflight(configs: Sequence[RunConfig], processes: int) -> list[Ready] | DitbenchError:
     """`executors.preflight` as a task; a mistake is an answer, too."""
     try:
         return preflight(configs, processes=processes)

@@ -24,7 +24,7 @@ from types import FrameType
 from typing import Any
 
 from ..errors import BadValue, DitbenchError
-from ..records.facts import Environment, Work
+from ..records.facts import Work
 from ..records.files import FILE_NAME
 from ..records.record import Record, read_record
 from ..runtime.processes import WorkerProcess, ended, stop_on_signals
@@ -32,7 +32,7 @@ from ..runtime.progress import Progress, ProgressCallback, Watch
 from ..storage.files import make_folder
 from ..tracks.config import RunConfig
 from .apart import FILE, forked, found_in, hang_up
-from .engine import Listener, Wishes
+from .engine import Listener, Ready, Wishes
 from .jobs import LOG_FILE, PRELOAD, RESTARTS, Hands, Job, carry_out, write_failure
 from .local import Here, InProcess, outcome, preflight, redirect_output, reporter
 
@@ -104,14 +104,14 @@ class Torchrun(Here):
         wishes.only(NAME, "shard")
         super().__init__(replace(wishes, processes=int(os.environ["WORLD_SIZE"])))
 
-    def preflight(self, configs: Sequence[RunConfig], hear: ProgressCallback) -> tuple[list[RunConfig], Environment]:
+    def preflight(self, configs: Sequence[RunConfig], hear: ProgressCallback) -> list[Ready]:
         """See `Engine`; on this node, whose like the others are taken to be."""
         _end_as_by_ctrl_c()
-        found, environment = preflight(configs, hear, int(os.environ["LOCAL_WORLD_SIZE"]))
+        found = preflight(configs, hear, int(os.environ["LOCAL_WORLD_SIZE"]))
         least, processes = min(config.recipe.batch_size for config in configs), self.wishes.processes
         if processes > least:
             raise BadValue(f"{processes} processes can't share batches of {least} images; start fewer by torchrun.")
-        return found, environment.model_copy(update={"processes": processes})
+        return [replace(run, environment=run.environment.model_copy(update={"processes": processes})) for run in found]
 
     def execute(self, jobs: Sequence[Job], listener: Listener) -> Iterator[Record]:
         """See `Engine`."""
@@ -123,7 +123,7 @@ class Torchrun(Here):
 
     def _alone(self, job: Job, listener: Listener) -> Iterator[Record]:
         """What is asked of a finished run takes no others."""
-        return InProcess(Wishes(job.directory.parent)).execute([job], listener)
+        return InProcess(Wishes(job.directory.parent, parallel=1)).execute([job], listener)
 
     def _together(self, job: Job, listener: Listener) -> Iterator[Record]:
         listener.started(job.config)

@@ -20,6 +20,7 @@ from ..tracks.budget import FLOPS_RULE, Budget, is_of_flops
 from .intervals import MIN_SEEDS, Estimate, Pair, Values, compare, ranks
 
 _Checked = Mapping[str, list[Verification]]  # by run id
+BESIDE_OTHERS = "beside others"  # of times that were measured while other runs were at work on the machine
 _LONGEST_LABEL = 120  # characters of an architecture's label, which options of text can make as long as they like
 MISSED = ("failed", "diverged")  # a run that ended so counts, as infinitely bad; an interrupted one has not ended
 
@@ -32,11 +33,32 @@ class Protocol(NamedTuple):
     track_hash: str
     ruleset: str
     budget: str
-    device: str  # "cpu" or "gpu"; under a budget of time the whole hardware class
+    device: str  # "cpu" or "gpu"; under a budget of time the whole hardware class, and whether others ran beside
     data: str  # sha256, as the next
     reference: str
     deviations: tuple[str, ...]  # why its runs are not what their track says
     metrics: tuple[str, ...]  # full names of what was measured; empty: nothing was
+
+
+class Clock(NamedTuple):
+    """Where times were measured: those of two clocks do not compare."""
+
+    hardware: str
+    beside_others: bool
+
+    @classmethod
+    def of(cls, record: Record) -> Clock:
+        """That of a run."""
+        return cls(_hardware(record), record.environment is not None and record.environment.beside_others)
+
+    @property
+    def name(self) -> str:
+        """The class of hardware, and whether others ran beside."""
+        return f"{self.hardware}, {BESIDE_OTHERS}" if self.beside_others else self.hardware
+
+    def told(self, several: bool) -> str:
+        """What a reader must know of it where times stand; `several` classes of hardware are told by name."""
+        return self.name if several else BESIDE_OTHERS if self.beside_others else ""
 
 
 @dataclass(frozen=True)
@@ -59,6 +81,16 @@ class Row:
     def missed(self) -> tuple[Record, ...]:
         """The runs that failed or diverged."""
         return tuple(record for record in self.records if record.status in MISSED)
+
+    @cached_property
+    def clocks(self) -> list[Clock]:
+        """Of its runs that have numbers; one that others ran beside last."""
+        return sorted({Clock.of(record) for record in self.records if record.training})
+
+    def by(self, clock: Clock) -> Row:
+        """The same with its runs of one clock alone; those that have no numbers count for each."""
+        timed = [record for record in self.records if record.status != "finished" or Clock.of(record) == clock]
+        return replace(self, records=tuple(timed))
 
     def by_seed(self, read: Callable[[Record], float]) -> dict[int, float]:
         """What `read` finds in the finished runs. A seed that was run twice is still one: the mean of both."""
@@ -193,6 +225,11 @@ class Board:
         return sorted({row.hardware for row in self.rows})
 
     @cached_property
+    def clocks(self) -> list[Clock]:
+        """Of all its rows."""
+        return sorted({clock for row in self.rows for clock in row.clocks})
+
+    @cached_property
     def target(self) -> float | None:
         """The quality that its track asks when it was reached; the newest record's track tells."""
         newest = max(self.records, key=lambda record: (record.created, record.run_id))
@@ -240,7 +277,7 @@ def on_the_boards_of(records: Iterable[Record], others: Iterable[Record]) -> lis
 
 
 def _protocol(record: Record) -> Protocol:
-    timed = Budget.parse(record.budget).unit in ("seconds", "gpu_hours")
+    timed = Budget.parse(record.budget).is_of_time
     older = is_of_flops(record.budget) and record.flops_rule != FLOPS_RULE
     on_gpu = record.device.startswith("cuda")
     return Protocol(
@@ -249,7 +286,7 @@ def _protocol(record: Record) -> Protocol:
         record.track_hash,
         record.ruleset,
         f"{record.budget} by rule {record.flops_rule}" if older else record.budget,
-        _hardware(record) if timed else "gpu" if on_gpu else "cpu",
+        Clock.of(record).name if timed else "gpu" if on_gpu else "cpu",
         record.data_sha256,
         record.reference_sha256,
         tuple(record.deviations),

@@ -23,9 +23,14 @@ class Fact:
     read: Callable[[Record], float | None]
     scale: float = 1.0  # plain units in one of the header's
     higher_is_better: bool = False
+    timed: bool = False  # by a clock: what was measured beside other runs does not compare with what was not
 
     def estimate(self, row: Row) -> Estimate | None:
-        """Over the row's seeds, in plain units; None if it is not known of all its finished runs."""
+        """Over the row's seeds, in plain units; None if it is not known of all its finished runs.
+
+        Times are those of one clock: of a row that has several, the first.
+        """
+        row = row.by(row.clocks[0]) if self.timed and row.clocks else row
         known = [self.read(record) is not None for record in row.finished]
         return row.estimate(lambda record: float(self.read(record) or 0)) if known and all(known) else None
 
@@ -71,7 +76,7 @@ def _peak(record: Record) -> int | None:
 
 
 IMAGES = Fact("training_images", "images", "spent", lambda record: _training(record).images)
-SECONDS = Fact("training_seconds", "train s", "spent", lambda record: _training(record).seconds)
+SECONDS = Fact("training_seconds", "train s", "spent", lambda record: _training(record).seconds, timed=True)
 FLOPS = Fact("training_flops", "TFLOPs", "spent", lambda record: flops(record, _training(record).images), 1e12)
 TRAINING_RATE = Fact(
     "training_images_per_second",
@@ -79,6 +84,7 @@ TRAINING_RATE = Fact(
     "speed",
     lambda record: _training(record).images_per_second,
     higher_is_better=True,
+    timed=True,
 )
 SAMPLING_RATE = Fact(
     "sampling_images_per_second",
@@ -86,6 +92,7 @@ SAMPLING_RATE = Fact(
     "speed",
     lambda record: _sampling(record).images_per_second,
     higher_is_better=True,
+    timed=True,
 )
 TRAINING_RATE_PER_DEVICE = Fact(
     "training_images_per_second_per_device",
@@ -93,6 +100,7 @@ TRAINING_RATE_PER_DEVICE = Fact(
     "speed",
     lambda record: _per_device(_training(record).images_per_second, record),
     higher_is_better=True,
+    timed=True,
 )
 SAMPLING_RATE_PER_DEVICE = Fact(
     "sampling_images_per_second_per_device",
@@ -100,6 +108,7 @@ SAMPLING_RATE_PER_DEVICE = Fact(
     "speed",
     lambda record: _per_device(_sampling(record).images_per_second, record),
     higher_is_better=True,
+    timed=True,
 )
 PEAK_MEMORY = Fact("peak_memory_bytes", "peak MiB", "speed", _peak, 2**20)
 PARAMETERS = Fact("parameters", "params (M)", "size", _parameters, 1e6)

@@ -37,7 +37,7 @@ def csv(boards: Sequence[Board]) -> str:
 
 _HEADS = (
     "track", "track_version", "track_hash", "ruleset", "budget", "deviations", "data_sha256", "reference_sha256",
-    "hardware", "tier", "architecture", "seed", "run_id", "status", "reason",
+    "hardware", "parallel", "tier", "architecture", "seed", "run_id", "status", "reason",
 )  # fmt: skip
 # Of the metric that ranks: all of it, over the row's seeds; and what of it this run's samples leave open.
 _NOISES = ("noise over seeds", "part of the samples in it")
@@ -49,8 +49,8 @@ def _run(record: Record, row: Row, board: Board) -> dict[str, dict[str, Any]]:
     each = {fact.header: fact.read(record) for fact in PER_DEVICE if done}
     head = (
         of.track, of.version, of.track_hash, of.ruleset, of.budget, "; ".join(of.deviations), of.data, of.reference,
-        row.hardware, tier_of(record, row.verifications), record.architecture.label, record.seed, record.run_id,
-        record.status, record.reason or "",
+        row.hardware, record.environment and record.environment.parallel, tier_of(record, row.verifications),
+        record.architecture.label, record.seed, record.run_id, record.status, record.reason or "",
     )  # fmt: skip
     return {
         "head": {name: _cell(value) for name, value in zip(_HEADS, head, strict=True)},
@@ -152,6 +152,7 @@ def _row(row: Row, board: Board) -> dict[str, Any]:
     return {
         "architecture": row.label,
         "hardware": row.hardware,
+        "beside_others": any(clock.beside_others for clock in row.clocks[:1]),  # when its times were measured
         "tier": row.tier,
         "rank": row.rank,
         "tied": row.tied,
@@ -214,7 +215,8 @@ def _to_target(row: Row, board: Board) -> dict[str, Any] | None:
     got = reached(row, board)
     if got is None:
         return None
-    spent = {"images": got.images, "seconds": got.seconds, "flops": got.flops}
+    timed = (reached(row.by(row.clocks[0]), board) if row.clocks else None) or got
+    spent = {"images": got.images, "seconds": timed.seconds, "flops": got.flops}
     return {"reached": len(got.found), "of": len(got.points), **{name: _span(of) for name, of in spent.items()}}
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from .boards import Board, Row
 from .reported import Reported, reported_tables
-from .tables import Column, columns, quality_header, unranked
+from .tables import Column, beside_others, columns, quality_header, unranked
 
 _HEAD = """\
 % Generated from the records by `ditbench leaderboard build`. Do not edit.
@@ -48,8 +48,8 @@ def _board(board: Board) -> str:
 
 
 def _too_wide(column: Column, board: Board) -> bool:
-    """Speeds of several classes of hardware are a column for each."""
-    return column.kind == "speed" and len(board.hardware) > 1
+    """Speeds that do not compare are a column for each kind."""
+    return column.kind == "speed" and len(board.clocks) > 1
 
 
 def _cell(column: Column, row: Row, board: Board) -> str:
@@ -88,6 +88,10 @@ def _caption(board: Board) -> str:
         said.append("Where fewer seeds finished than were run, the others failed or diverged.")
     if len(board.hardware) > 1:
         said.append("Speed and memory do not compare across classes of hardware and are left out.")
+    elif len(board.clocks) > 1:
+        said.append("Some runs were at work beside others: their speeds do not compare, and all are left out.")
+    else:
+        said += filter(None, [beside_others(board)])
     return escape(" ".join(said))
 
 

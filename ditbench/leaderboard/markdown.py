@@ -13,6 +13,7 @@ from .boards import Board
 from .reported import Reported, remarks, reported_tables
 from .tables import (
     Column,
+    beside_others,
     checked,
     columns,
     floor,
@@ -47,7 +48,7 @@ LEGEND = """\
   train MACs are all that one training image costs, every forward and backward of the architecture's own loss.
 - **Images per second** are medians of raw step and batch times. **Peak memory** is that of training: the process's
   resident set on a CPU, libraries included, and the allocator's peak on CUDA. Two classes of hardware never share a
-  column of time, speed or memory.
+  column of time, speed or memory; nor do times that were measured beside other runs and those that were not.
 - **Real images** are scored by another number of images than the rows, so they are a mark to orient by, not a bound.
 """
 
@@ -110,7 +111,7 @@ def _board(board: Board) -> list[str]:
         f"{len(board.records)} runs; code at {code}; {_machines(board)}."
     )
     ranking = (unranked(board), *ties(board), provisional(board), *checked(board), *_target(board))
-    notes = (*ranking, *of_values(board), noise(board))
+    notes = (*ranking, *of_values(board), beside_others(board), noise(board))
     said = [in_markdown(note) for note in (*notes, floor(board)) if note]
     return [f"## {in_markdown(board.title)}", _table(table(board)), *said, facts]
 
@@ -125,7 +126,7 @@ def _target(board: Board) -> list[str]:
 def _machines(board: Board) -> str:
     """The machines, as the records name them."""
     names = {
-        f"{e.gpu or e.cpu}, {e.threads} threads, torch {e.torch}"
+        f"{e.gpu or e.cpu}, {e.threads} {'thread' if e.threads == 1 else 'threads'}, torch {e.torch}"
         for e in (record.environment for record in board.records)
         if e is not None
     }

@@ -13,7 +13,7 @@ from ..errors import brief, demand
 from ..records.facts import Measurement
 from ..records.record import Record
 from ..records.verification import Verification
-from .boards import Board, Row, boards
+from .boards import BESIDE_OTHERS, Board, Clock, Row, boards
 from .costs import (
     FLOPS,
     IMAGES,
@@ -42,13 +42,13 @@ class Column:
     subject: str  # what it is about
     kind: ColumnKind
     cell: Callable[[Row], CellValue]
-    hardware: str = ""  # the class of it, where each has a column of the subject
+    where: str = ""  # its numbers were measured, if each such place has a column of the subject
     higher_is_better: bool = False
 
     @property
     def header(self) -> str:
         """What stands above it, and no other column of the board has."""
-        return f"{self.subject} ({self.hardware})" if self.hardware else self.subject
+        return f"{self.subject} ({self.where})" if self.where else self.subject
 
     def text(self, row: Row) -> str:
         """The cell as a person reads it."""
@@ -167,23 +167,25 @@ def raw_weights(row: Row) -> Estimate | None:
 
 
 def _costs(board: Board) -> Iterator[Column]:
-    classes = [(hardware, hardware if len(board.hardware) > 1 else "") for hardware in board.hardware]
+    several = len(board.hardware) > 1
+    clocks = [(clock, clock.told(several)) for clock in board.clocks]
     second, time = _unit(board, SECONDS, _TIMES)
     flop, work = _unit(board, FLOPS, _FLOPS)
     goal = target(board)
     yield Column("images", "spent", _scaled(IMAGES, 1))
-    for hardware, told in classes:
-        yield Column(f"train {time}", "spent", _scaled(SECONDS, second, hardware), told)
+    for clock, told in clocks:
+        yield Column(f"train {time}", "spent", _scaled(SECONDS, second, clock), told)
     yield Column(work, "spent", _scaled(FLOPS, flop))
-    for hardware, told in classes if goal else ():
-        yield Column(f"{time} to {goal}", "target", _to_target(board, "seconds", second, hardware), told)
+    for clock, told in clocks if goal else ():
+        yield Column(f"{time} to {goal}", "target", _to_target(board, "seconds", second, clock), told)
     if goal:
         yield Column(f"{work} to {goal}", "target", _to_target(board, "flops", flop))
     rates = (TRAINING_RATE, TRAINING_RATE_PER_DEVICE, SAMPLING_RATE, SAMPLING_RATE_PER_DEVICE)
-    for fact in (*rates, PEAK_MEMORY):
-        for hardware, told in classes:
-            cell = _scaled(fact, fact.scale, hardware)
-            yield Column(fact.header, "speed", cell, told, fact.higher_is_better)
+    for fact in rates:
+        for clock, told in clocks:
+            yield Column(fact.header, "speed", _scaled(fact, fact.scale, clock), told, fact.higher_is_better)
+    for hardware in board.hardware:
+        yield Column(PEAK_MEMORY.header, "speed", _memory(hardware), hardware if several else "")
     for fact in (PARAMETERS, MACS, TRAINING_MACS):
         yield Column(fact.header, "size", _scaled(fact, fact.scale))
 
@@ -193,19 +195,22 @@ def _unit(board: Board, fact: Fact, units: Sequence[tuple[float, str]]) -> tuple
     return max((unit for unit in units if largest > 2 * unit[0]), default=units[0])
 
 
-def _scaled(fact: Fact, scale: float, hardware: str | None = None) -> Callable[[Row], CellValue]:
+def _scaled(fact: Fact, scale: float, clock: Clock | None = None) -> Callable[[Row], CellValue]:
     def cell(row: Row) -> CellValue:
-        here = hardware in (None, row.hardware)
-        return _over(fact.estimate(row), scale) if here else None
+        return _over(fact.estimate(row.by(clock) if clock else row), scale)
 
     return cell
 
 
+def _memory(hardware: str) -> Callable[[Row], CellValue]:
+    return lambda row: _over(PEAK_MEMORY.estimate(row), PEAK_MEMORY.scale) if row.hardware == hardware else None
+
+
 def _to_target(
-    board: Board, spent: Literal["seconds", "flops"], scale: float, hardware: str | None = None
+    board: Board, spent: Literal["seconds", "flops"], scale: float, clock: Clock | None = None
 ) -> Callable[[Row], CellValue]:
     def cell(row: Row) -> CellValue:
-        got = reached(row, board) if hardware in (None, row.hardware) else None
+        got = reached(row.by(clock) if clock else row, board)
         if got is None or got.whole:
             return _over(_spent(got, spent), scale)
         return got.count
@@ -323,6 +328,16 @@ def of_values(board: Board) -> list[str]:
         for remark in dict.fromkeys(of.remark for run in row.finished for of in run.metrics if of.remark):
             found.setdefault(remark, []).append(name(row, board))
     return [f"{', '.join(names)}: {remark}." for remark, names in found.items()]
+
+
+def beside_others(board: Board) -> str:
+    """That times were measured beside other runs; empty: none were."""
+    if not any(clock.beside_others for clock in board.clocks):
+        return ""
+    return (
+        f"{BESIDE_OTHERS.capitalize()}: measured while other runs were at work on the same machine. Such times do not "
+        "compare with those of a run that had the machine to itself."
+    )
 
 
 def noise(board: Board) -> str:

@@ -300,7 +300,7 @@ def _rate(phase: Phase | None, profile: Profile) -> float | None:
 def _training(config: RunConfig, load: Workload, machine: Machine, speed: Speed) -> tuple[int | None, float | None]:
     """Steps to the end of the budget, and GPU-hours."""
     budget, batch = Budget.parse(config.budget), config.recipe.batch_size
-    if budget.unit in ("seconds", "gpu_hours"):
+    if budget.is_of_time:
         hours = budget.amount if budget.unit == "gpu_hours" else budget.amount * machine.gpus / 3600
         return None if speed.training is None else math.ceil(hours * 3600 * speed.training / batch), hours
     flops = batch * load.cost.training_flops(config.flops_rule)

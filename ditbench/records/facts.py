@@ -51,6 +51,11 @@ class Environment(Frozen):
     parallel: Positive = 1  # runs at a time on the machine, each with its own GPUs or cores
 
     @property
+    def beside_others(self) -> bool:
+        """Whether its times were measured while other runs were at work on the machine."""
+        return self.parallel > 1
+
+    @property
     def hardware(self) -> str:
         """The class of hardware: the GPU's model, or the processor's and its threads."""
         return self.gpu or f"{self.cpu}, {self.threads}{_THREADS}"

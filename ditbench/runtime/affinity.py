@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container of Linux's: microseconds of processors, in so many
 TOPOLOGY = "/sys/devices/system/cpu/cpu{}/topology"  # Linux's, of a logical processor
 
 
@@ -35,10 +36,13 @@ class Slot:
 
     def take(self, on_gpu: bool, processes: int, threads: int) -> None:
         """Bind this process, and those that it will start, to the slot. CUDA must not have been asked for anything."""
-        if self.of == 1:
+        as_it_is = on_gpu or threads == pkgutil.resolve_name("torch:get_num_threads")()
+        if self.of == 1 and as_it_is:
             return
         pkgutil.resolve_name("torch:set_num_threads")(threads)
         pkgutil.resolve_name("threadpoolctl:threadpool_limits")(threads)  # numpy's: they round KID's ninth digit
+        if self.of == 1:
+            return
         if on_gpu:
             os.environ["CUDA_VISIBLE_DEVICES"] = self.gpus(processes, os.environ.get("CUDA_VISIBLE_DEVICES"))
         elif hasattr(os, "sched_setaffinity"):
@@ -50,6 +54,15 @@ def processors() -> list[int]:
     if not hasattr(os, "sched_getaffinity"):
         return list(range(os.cpu_count() or 0))
     return sorted(os.sched_getaffinity(0), key=_place)
+
+
+def quota() -> int:
+    """How many processors' time a container may take, the last one in part; without a container, all there are."""
+    try:
+        microseconds, of = map(int, QUOTA.read_text().split())
+    except (OSError, ValueError):  # no container, or "max"
+        return os.cpu_count() or 1
+    return -(-microseconds // of)
 
 
 def _place(processor: int) -> tuple[int, int, int]:

@@ -13,7 +13,7 @@ from ..discovery import version, version_or_none
 from ..errors import BadValue
 from ..records.checkout import ask_git
 from ..records.facts import Environment
-from .affinity import Slot, processors
+from .affinity import processors
 
 
 def find_device(name: str) -> torch.device:
@@ -28,10 +28,9 @@ def find_device(name: str) -> torch.device:
     return device
 
 
-def describe(device: torch.device, parallel: int = 1) -> Environment:
-    """The environment of a run on `device`, one of `parallel` at a time. No host name, no user name, no path."""
+def describe(device: torch.device) -> Environment:
+    """The environment of a run on `device`, with all threads of this process. No host name, no user name, no path."""
     on_gpu = device.type == "cuda"
-    cores = processors() if on_gpu else Slot(of=parallel).cores(processors())
     return Environment(
         ditbench=version("ditbench"),
         git_commit=_git("rev-parse", "HEAD"),
@@ -51,7 +50,7 @@ def describe(device: torch.device, parallel: int = 1) -> Environment:
         gpu=torch.cuda.get_device_name(device) if on_gpu else None,
         gpu_driver=_driver() if on_gpu else None,
         cpu=_cpu_model(),
-        cores=len(cores),
+        cores=len(processors()),
         threads=torch.get_num_threads(),
         memory_bytes=psutil.virtual_memory().total,
     )

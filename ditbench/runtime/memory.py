@@ -6,6 +6,7 @@ import gc
 import resource
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -13,6 +14,7 @@ import torch
 
 from ..records.facts import PeakMemory
 
+_LIMIT = Path("/sys/fs/cgroup/memory.max")  # of a container of Linux's
 _LARGEST_OF_GLIBC = 2**25  # bytes up to which it learns by itself, mallopt(3)'s M_MMAP_THRESHOLD
 
 
@@ -27,6 +29,15 @@ def capacity(device: torch.device) -> int:
     if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory)
     return int(psutil.virtual_memory().total)
+
+
+def available() -> int:
+    """Bytes of the machine's memory that nobody uses, and no more than a container may have."""
+    left = int(psutil.virtual_memory().available)
+    try:
+        return min(left, int(_LIMIT.read_text()))
+    except (OSError, ValueError):  # no container, or "max"
+        return left
 
 
 def resident() -> int:

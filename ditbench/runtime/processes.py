@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 from ..asking import how_it_ended
 from ..errors import DitbenchError
 from ..registry import heard, remember
-from .inheritance import apart_from_the_program, check_environment, environment
+from .inheritance import apart_from_the_program, brief_waits, check_environment, environment
 from .progress import Progress, ProgressCallback
 
 ENDINGS = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)  # what asks a process to end, beside Ctrl-C
@@ -269,7 +269,7 @@ def start_server() -> None:
     """
     check_environment()
     try:
-        with ignoring_ctrl_c(), apart_from_the_program(), environment({_ASK_NVML: "1"}):
+        with ignoring_ctrl_c(), apart_from_the_program(), environment({_ASK_NVML: "1", **brief_waits()}):
             multiprocessing.resource_tracker.ensure_running()  # which would end the server's deafness
             with _deaf():
                 multiprocessing.forkserver.ensure_running()

@@ -56,6 +56,11 @@ class Budget:
             return f"{exact:f}gpu-hours"
         return f"{exact:f}-{self.unit}" if self.amount % 1000 else f"{exact / 1000:f}k-{self.unit}"
 
+    @property
+    def is_of_time(self) -> bool:
+        """Whether how much it buys depends on how fast the machine is."""
+        return self.unit in ("seconds", "gpu_hours")
+
     @classmethod
     def parse(cls, text: str, named: Mapping[str, str] = {}) -> Budget:
         """The budget that is spelled like one of `EXAMPLES`; `BadValue` also offers the `named` ones."""

@@ -13,7 +13,7 @@ from torch import nn
 from ..asking import Asked, in_turn
 from ..components import DenoiserSpec
 from ..denoiser.bounds import without_memory
-from ..denoiser.cost import activation_bytes
+from ..denoiser.cost import activation_bytes, training_macs
 from ..errors import BadValue, PluginFault
 from ..runtime.memory import capacity
 
@@ -42,23 +42,27 @@ Question = tuple[str, Callable[[], nn.Module], DenoiserSpec, Kept]  # label, wha
 
 @dataclass(frozen=True)
 class Needs:
-    """Bytes that a denoiser takes in training, in float32."""
+    """What a denoiser takes in training, in float32: bytes, and work."""
 
     weights: int  # with all that training keeps of them
     of_image: int  # what one image leaves for the backward pass
+    macs: int | None = None  # multiply-accumulates to train on an image; None: not counted
 
 
-def needs_of(denoiser: nn.Module, spec: DenoiserSpec, kept: Kept) -> Needs:
-    """Of a denoiser on the meta device."""
-    return Needs(kept.bytes(denoiser), activation_bytes(denoiser, spec, fused=True) // SURE)
+def needs_of(denoiser: nn.Module, spec: DenoiserSpec, kept: Kept, count_macs: bool = False) -> Needs:
+    """Of a denoiser on the meta device; counting its MACs leaves gradients in it."""
+    of_image = activation_bytes(denoiser, spec, fused=True) // SURE
+    macs = training_macs(denoiser, spec)[0] if count_macs else None
+    return Needs(kept.bytes(denoiser), of_image, macs)
 
 
-def all_needs(questions: Iterable[Question]) -> Iterator[Needs | None]:
+def all_needs(questions: Iterable[Question], count_macs: bool = False) -> Iterator[Needs | None]:
     """The needs of denoisers, each of which is built without memory in a process of its own; some are side by side.
 
-    Raises the first `DitbenchError`. None for a denoiser that breaks in any other way, ends its process or never comes.
+    To count MACs takes longest. Raises the first `DitbenchError`. None for a denoiser that breaks in any other way,
+    ends its process or never comes.
     """
-    starts = (partial(Asked, _needs, *one, seconds=SECONDS, kinds=(Needs,)) for one in questions)
+    starts = (partial(Asked, _needs, *one, count_macs, seconds=SECONDS, kinds=(Needs,)) for one in questions)
     return in_turn(starts, _needs_told)
 
 
@@ -69,10 +73,10 @@ def _needs_told(asked: Asked) -> Needs | None:
         return None
 
 
-def _needs(label: str, build: Callable[[], nn.Module], spec: DenoiserSpec, kept: Kept) -> Needs:
+def _needs(label: str, build: Callable[[], nn.Module], spec: DenoiserSpec, kept: Kept, count_macs: bool) -> Needs:
     torch.set_num_threads(1)  # a fork has no other, and would wait for them
     with without_memory(label):
-        return needs_of(build(), spec, kept)
+        return needs_of(build(), spec, kept, count_macs)
 
 
 def check_fits(

@@ -10,13 +10,18 @@ import psutil
 import pytest
 import threadpoolctl
 import torch
+from records import ENVIRONMENT
 from test_campaign import Ears, run
 
 from ditbench.errors import BadValue
-from ditbench.executors.jobs import PRELOAD
+from ditbench.executors.engine import Wishes
+from ditbench.executors.jobs import PRELOAD, Job
+from ditbench.executors.local import InProcess
 from ditbench.records.record import read_runs
+from ditbench.registry import Registry
 from ditbench.runtime.affinity import Slot, processors
 from ditbench.runtime.processes import answer_of
+from ditbench.tracks.plan import make_plan
 
 pytestmark = pytest.mark.timeout(240)
 SLOW = ("toy+fault=slow", "toy+fault=slow+depth=2")
@@ -81,11 +86,23 @@ def test_two_at_a_time_are_what_they_are_one_after_the_other(toy, threads, tmp_p
     for record, alone in zip(together, in_turn, strict=True):
         assert record.status == "finished" and record.run_id == alone.run_id
         assert record.environment == alone.environment
-        assert record.environment.threads == threads // 2 and record.environment.cores == len(first)
-        assert record.hardware.endswith(f"{threads // 2} threads")
+        assert (record.environment.threads, record.environment.cores) == (1, len(first))
+        assert record.hardware.endswith(", 1 threads") and record.environment.beside_others
         assert [point.loss for point in record.training.curve] == [point.loss for point in alone.training.curve]
         assert record.sampling.images_sha256 == alone.sampling.images_sha256
         assert [m.value for m in record.metrics] == [m.value for m in alone.metrics]
+
+
+def test_those_that_go_side_by_side_come_first_and_of_them_the_longest():
+    """Two at a time, then those that go alone in the order in which they were asked for."""
+    alone, beside = (ENVIRONMENT.model_copy(update={"parallel": number}) for number in (1, 2))
+    plan = make_plan(Registry.installed(), "digits", ["dit:nano"], list(range(5)), device="cpu")
+    given = zip(plan, (alone, beside, beside, alone, beside), (9, 1, 3, 99, 2), strict=True)
+    jobs = [Job(config, Path("nowhere"), environment, macs=macs) for config, environment, macs in given]
+    grouped = [(n, [job.macs for job in some]) for n, some in InProcess(Wishes(Path("nowhere")))._groups(jobs)]
+    assert grouped == [(2, [3, 2, 1]), (1, [9, 99])]
+    ((_, explicit),) = InProcess(Wishes(Path("nowhere"), parallel=3))._groups(jobs)
+    assert [job.macs for job in explicit] == [99, 9, 3, 2, 1]
 
 
 def test_ctrl_c_saves_both_and_both_go_on(toy, threads, tmp_path):
@@ -157,11 +174,20 @@ def _serve_slot(outbox, task):
     outbox.send((threads, os.sched_getaffinity(0), os.environ["CUDA_VISIBLE_DEVICES"]))
 
 
+def _serve_variable(outbox, name):
+    outbox.send(os.environ[name])
+
+
 def test_a_process_takes_its_slot(threads):
-    """Cores on a CPU, GPUs otherwise, and its threads on both; the only slot is the machine as it is."""
+    """Cores on a CPU, GPUs otherwise, and its threads on both; the only slot is the machine, of a CPU with its threads.
+
+    OpenMP's wait for each other but briefly.
+    """
     mine = os.sched_getaffinity(0)
     in_slot = partial(answer_of, _serve_slot, preload=PRELOAD)
     assert in_slot((Slot(1, 2), False)) == ((1, 1), set(Slot(1, 2).cores(processors())), "4,5,6")
     assert in_slot((Slot(1, 2), True)) == ((1, 1), mine, "5")
     (of_torch, *_), cores, gpus = in_slot((Slot(), True))
     assert (of_torch, cores, gpus) == (threads, mine, "4,5,6")
+    assert in_slot((Slot(), False)) == ((1, 1), mine, "4,5,6")
+    assert answer_of(_serve_variable, "GOMP_SPINCOUNT", preload=PRELOAD) == os.environ.get("GOMP_SPINCOUNT", "1000")

@@ -20,6 +20,7 @@ from test_campaign import Ears, run
 from ditbench import campaign
 from ditbench.errors import BadValue, DitbenchError, NoRecordsYet, RunBusy
 from ditbench.executors import local, slurm_queue
+from ditbench.executors.engine import Ready
 from ditbench.executors.jobs import Job
 from ditbench.executors.listeners import Silent
 from ditbench.executors.slurm import Settings, execute_on_slurm, script
@@ -206,7 +207,9 @@ def test_what_is_in_the_queue_is_not_submitted_again(jobs, stand_ins, tmp_path, 
 
 
 def test_another_executor_refuses_what_the_queue_has(jobs, stand_ins, tmp_path, monkeypatch):
-    monkeypatch.setattr(local.Here, "preflight", lambda engine, configs, hear: (configs, ENVIRONMENT))
+    monkeypatch.setattr(
+        local.Here, "preflight", lambda engine, configs, hear: [Ready(one, ENVIRONMENT) for one in configs]
+    )
     told(jobs, settings(tmp_path))
     queue(stand_ins, _77_0="RUNNING")
     with pytest.raises(RunBusy, match=r"is Slurm's already \(77_0\)"):

@@ -64,13 +64,13 @@ def test_submitits_local_executor(toy, tmp_path):
 @pytest.mark.slow
 def test_a_real_slurm(toy, tmp_path, cluster, ditbench):
     """A plan of three: one finishes, one's time runs out and it goes on, one is cancelled."""
-    plain = run(tmp_path / "process", "toy", "toy+fault=slow", budget="300-steps")
+    plain = run(tmp_path / "process", "toy", "toy+fault=slow", budget="300-steps", parallel=1)
     out = tmp_path / "slurm"
     how = settings(out, cpus=1, partition="debug", time_minutes=10, wait=True)
-    (again,), environment = preflight_on_slurm([config_of(plain[0])], how)
-    assert again.hash == config_of(plain[0]).hash and environment == plain[0].environment
+    (again,) = preflight_on_slurm([config_of(plain[0])], how)
+    assert again.config.hash == config_of(plain[0]).hash and again.environment == plain[0].environment
     doomed = config_of(plain[1]).model_copy(update={"seed": 9, "budget": "100000-steps"})
-    jobs = [*jobs_of(plain, out), Job(doomed, out / "tiny" / doomed.run_id, environment)]
+    jobs = [*jobs_of(plain, out), Job(doomed, out / "tiny" / doomed.run_id, again.environment)]
 
     def time_is_up_for_one_and_another_is_cancelled():
         for job, command in zip(jobs[1:], (["scancel", "--signal=USR1"], ["scancel"]), strict=True):

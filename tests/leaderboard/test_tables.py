@@ -18,6 +18,7 @@ from ditbench.leaderboard.intervals import Estimate
 from ditbench.leaderboard.learning_curves import course, reached, row_course
 from ditbench.leaderboard.markdown import markdown
 from ditbench.leaderboard.tables import (
+    beside_others,
     floor,
     interval,
     noise,
@@ -81,6 +82,38 @@ def test_rows_stand_by_rank_and_what_did_not_finish_says_why():
     assert frame["status"].tolist() == [
         "finished", "finished", "1 of 3 diverged: the loss became nan at step 3",
         "1 of 1 diverged: the loss became nan at step 3; provisional: 1 of 3 seeds",
+    ]  # fmt: skip
+
+
+def test_times_measured_beside_other_runs_share_no_column_and_no_mean_with_others():
+    """Quality does: a row's seeds are runs of it, wherever and beside whom they were trained."""
+    beside = ENVIRONMENT.model_copy(update={"parallel": 2})
+    first, *others = seeds("dit:nano", *GOOD)
+    mixed = [
+        part(first, "training", images_per_second=900.0),
+        *(one.model_copy(update={"environment": beside}) for one in others),
+    ]
+    board = only([*mixed, *seeds("uvit:nano", *BAD, environment=beside), *seeds("mdt:nano", *SAME)])
+    frame = table(board).set_index("architecture")
+    assert [head for head in frame if "img/s" in head] == [
+        "train img/s", "train img/s (beside others)", "sample img/s", "sample img/s (beside others)",
+    ]  # fmt: skip
+    assert list(frame["train img/s"][["dit:nano", "uvit:nano", "mdt:nano"]]) == ["900.0", "", "500.0"]
+    assert list(frame["train img/s (beside others)"]["dit:nano":"dit:nano"]) == ["500.0"]
+    assert list(frame["train s (beside others)"][["uvit:nano", "mdt:nano"]]) == ["10.30", ""]
+    assert frame["rank"].str.contains("1").sum() == 2 and "peak MiB (beside others)" not in frame
+    assert beside_others(board).startswith("Beside others: ") and beside_others(board) in markdown([board])
+    rows = {row["architecture"]: row for row in json.loads(json_text([board]))["boards"][0]["rows"]}
+    assert rows["dit:nano"]["cost"]["training_images_per_second"]["mean"] == 900.0
+    assert [rows[f"{name}:nano"]["beside_others"] for name in ("dit", "uvit", "mdt")] == [False, True, False]
+    assert beside_others(only(seeds("dit:nano", *GOOD))) == ""
+
+
+def test_what_a_budget_of_time_buys_beside_others_is_another_board():
+    alone = finished(budget="60s")
+    beside = finished(budget="60s", seed=1, environment=ENVIRONMENT.model_copy(update={"parallel": 2}))
+    assert [board.protocol.device for board in boards([beside, alone])] == [
+        "A processor, 2 threads", "A processor, 2 threads, beside others",
     ]  # fmt: skip
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ditbench.runtime.inheritance import clean, leave_out
+from ditbench.runtime.inheritance import brief_waits, clean, leave_out
 
 
 @pytest.fixture
@@ -36,3 +36,11 @@ def test_what_ray_puts_on_the_path_is_left_out_once(here):
     del sys.path[0]
     leave_out(here)
     assert sys.path.count(str(here)) == 1 and sys.path[-1] == str(here)
+
+
+def test_how_threads_wait_is_ours_to_say_unless_the_user_does(monkeypatch):
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
+        monkeypatch.delenv(name, raising=False)
+    assert brief_waits() == {"GOMP_SPINCOUNT": "1000"}
+    monkeypatch.setenv("OMP_WAIT_POLICY", "active")
+    assert brief_waits() == {}

@@ -7,7 +7,8 @@ A chart has choices of x and of y, and series with numbers for some of the choic
                  "range": {x-key: [least, most]}}],
      "fronts": {"x-key y-key": [places of series]}}
 
-A series without numbers for a choice is not drawn in it: so no speed of one class of hardware meets another's.
+A series without numbers for a choice is not drawn in it: so no speed of one class of hardware meets another's, and none
+that was measured beside other runs one that was not.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Any, NamedTuple
 from markupsafe import Markup, escape
 
 from ...records.facts import CurvePoint
-from ..boards import Board, Row
+from ..boards import Board, Clock, Row
 from ..costs import MACS, PARAMETERS, PEAK_MEMORY, SAMPLING_RATE, TRAINING_RATE, Fact
 from ..intervals import Estimate
 from ..learning_curves import RowPoint, row_course
@@ -35,12 +36,19 @@ _HIGHER = (TRAINING_RATE, SAMPLING_RATE)  # is better; of the other costs lower 
 
 
 class Axis(NamedTuple):
-    """What is on x: a number of every run, or of those on one class of hardware."""
+    """What is on x: a number of every run, or of those on one class of hardware, or by one clock there."""
 
     key: str
     label: str
     fact: Fact
-    hardware: str | None
+    hardware: str | None = None
+    clock: Clock | None = None
+
+    def estimate(self, row: Row) -> Estimate | None:
+        """Of those runs of a row."""
+        if self.hardware not in (None, row.hardware):
+            return None
+        return self.fact.estimate(row.by(self.clock) if self.clock else row)
 
 
 def learning(contents: Contents, board: Board) -> Chart | None:
@@ -171,20 +179,20 @@ def _metrics(board: Board) -> list[Chart]:
 
 
 def _amounts(board: Board) -> list[Chart]:
-    """What training spent: seconds of each class of hardware apart."""
+    """What training spent: seconds of each clock apart."""
     timed = [
-        {"key": _seconds_key(board, hardware), "label": _on("training seconds", board, hardware)}
-        for hardware in board.hardware
+        {"key": _seconds_key(board, clock), "label": _on("training seconds", clock.told(len(board.hardware) > 1))}
+        for clock in board.clocks
     ]
     return [{"key": "images", "label": "training images"}, *timed, {"key": "flops", "label": "training FLOPs"}]
 
 
-def _seconds_key(board: Board, hardware: str) -> str:
-    return f"seconds{board.hardware.index(hardware)}"
+def _seconds_key(board: Board, clock: Clock) -> str:
+    return f"seconds{board.clocks.index(clock)}"
 
 
-def _on(label: str, board: Board, hardware: str) -> Markup:
-    return _text(f"{label}, {hardware}" if len(board.hardware) > 1 else label)
+def _on(label: str, where: str) -> Markup:
+    return _text(f"{label}, {where}" if where else label)
 
 
 def _course(board: Board, row: Row) -> Chart | None:
@@ -194,9 +202,10 @@ def _course(board: Board, row: Row) -> Chart | None:
         return None
     spent: dict[str, list[Estimate | None]] = {
         "images": [point.images for point in points],
-        _seconds_key(board, row.hardware): [point.seconds for point in points],
         "flops": [point.flops for point in points],
     }
+    if len(row.clocks) == 1:  # a mean over several would be of none
+        spent[_seconds_key(board, row.clocks[0])] = [point.seconds for point in points]
     x = {key: [compact(of.mean) for of in found if of] for key, found in spent.items() if None not in found}
     shares = [point.at for point in points]
     return {"x": x, **_ordinates({key: _at(shares, found) for key, found in courses.items()})}
@@ -225,9 +234,10 @@ def _loss(run: Run) -> Chart | None:
         return None
     curve = _thinned(training.curve)
     images = [point.images for point in curve]
+    seconds = _seconds_key(run.board, Clock.of(run.record))
     x: dict[str, list[Any]] = {
         "images": images,
-        _seconds_key(run.board, run.row.hardware): [compact(point.seconds, 4) for point in curve],
+        seconds: [compact(point.seconds, 4) for point in curve],
         "flops": [compact(count * cost.training_flops(), 4) for count in images],
     }
     loss = [compact(point.loss, 4) for point in curve]
@@ -242,17 +252,22 @@ def _thinned(curve: Sequence[CurvePoint]) -> list[CurvePoint]:
 
 
 def _axes(board: Board) -> list[Axis]:
-    counted = [Axis(of.key, of.header, of, None) for of in (PARAMETERS, MACS)]
+    several = len(board.hardware) > 1
+    counted = [Axis(of.key, of.header, of) for of in (PARAMETERS, MACS)]
     timed = [
-        Axis(f"{of.key}{place}", _on(of.header, board, hardware), of, hardware)
-        for of in (TRAINING_RATE, SAMPLING_RATE, PEAK_MEMORY)
+        Axis(f"{of.key}{place}", _on(of.header, clock.told(several)), of, clock=clock)
+        for of in (TRAINING_RATE, SAMPLING_RATE)
+        for place, clock in enumerate(board.clocks)
+    ]
+    held = [
+        Axis(f"{PEAK_MEMORY.key}{place}", _on(PEAK_MEMORY.header, hardware if several else ""), PEAK_MEMORY, hardware)
         for place, hardware in enumerate(board.hardware)
     ]
-    return [*counted, *timed]
+    return [*counted, *timed, *held]
 
 
 def _standing(row: Row, axes: Sequence[Axis]) -> Chart:
-    found = [(axis, axis.fact.estimate(row)) for axis in axes if axis.hardware in (None, row.hardware)]
+    found = [(axis, axis.estimate(row)) for axis in axes]
     costs = {axis: of for axis, of in found if of is not None}
     return {
         "x": {axis.key: [compact(of.mean / axis.fact.scale)] for axis, of in costs.items()},

@@ -12,6 +12,7 @@ from ..intervals import Estimate, Pair
 from ..reported import remarks, reported_tables
 from ..tables import (
     Column,
+    beside_others,
     checked,
     columns,
     floor,
@@ -188,7 +189,7 @@ def _notes(board: Board) -> Iterator[str]:
             f"Target: {goal}. Time to target is shown only for rows whose runs used --eval-at. It is the time of the "
             "first measurement at the target or beyond."
         )
-    yield from filter(None, (floor(board), *of_values(board), noise(board)))
+    yield from filter(None, (floor(board), *of_values(board), beside_others(board), noise(board)))
     if len(board.hardware) > 1:
         yield "Speed and memory of different hardware do not compare, so each kind of hardware has its own columns."
 

@@ -249,7 +249,7 @@ def _milestones(record: Record) -> Faults:
         now = at(mark.steps, mark.images, mark.seconds)
         before = at(mark.steps - 1, mark.images - facts.batch_size, mark.seconds)
         early = now.progress < mark.at
-        late = budget.unit not in ("seconds", "gpu_hours") and before.progress >= mark.at
+        late = not budget.is_of_time and before.progress >= mark.at
         if early or late:
             yield f"milestones.{i}.at is {mark.at}, but its step {mark.steps} is not the one that reached that share"
 
