@@ -31,7 +31,6 @@ from .errors import BadValue, DitbenchError
 from .hookspecs import hookimpl
 
 if TYPE_CHECKING:
-    __version__: str
     from .campaign import run
     from .datasets.examples import AutoencoderFacts, Data, Examples, Request, from_arrays
     from .denoiser.cost import cost_of
@@ -52,6 +51,8 @@ if TYPE_CHECKING:
     from .tracks.config import RunConfig
     from .tracks.track import Track, load_track
     from .training.objectives import TIME_SCALE, DiffusionObjective
+
+__version__: str  # read when it is asked for
 
 _ON_FIRST_USE = {  # name -> module: a plugin that registers itself should not pay for torch, pandas and pydantic
     "run": "campaign",

@@ -4,7 +4,6 @@ import json
 import os
 import sys
 from itertools import count
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -20,7 +19,7 @@ from ditbench.records.validation.known import Known
 from ditbench.records.validation.run import faults_of
 from ditbench.registry import Registry
 
-RECORDS = Path(__file__).parents[2] / "leaderboard" / "records"
+SOURCE = "architecture {!r}: no plugin with its source is installed"
 PLUGIN = """
 import ditbench
 
@@ -53,9 +52,11 @@ def mine(evaluations=50, **changes):
 
 
 def told(record, registry=None):
-    """The faults of a record, and what was left unchecked."""
+    """The faults of a record, and what was left unchecked beside its architecture, whose source nobody has."""
     known = Known(registry or Registry.installed())
-    return "\n".join(faults_of(record, known)), known.unchecked
+    faults = "\n".join(faults_of(record, known))
+    assert any(note == SOURCE.format(record.architecture.label) for note in known.unchecked)
+    return faults, [note for note in known.unchecked if not note.startswith("architecture")]
 
 
 @pytest.mark.parametrize(
@@ -94,14 +95,15 @@ def test_the_command_names_what_it_left_unchecked_and_that_is_no_fault(tmp_path,
         (place / f"{record.run_id}.json").write_text(json.dumps(content_of(record)))
     folder = place.parent
     out = ditbench("records", "validate", str(folder))
-    assert out.splitlines()[:2] == [
+    assert out.splitlines()[:3] == [
+        f"left unchecked: {SOURCE.format(mine().architecture.label)}",
         "left unchecked: sampler 'midpoint': its plugin is not installed",
         "left unchecked: metric 'coverage': its plugin is not installed",
     ]
     assert "1 record checked: no fault." in out
     assert "its plugin is not installed (2 files)" in ditbench("records", "validate", str(tmp_path), code=1)
     (found,) = json.loads(ditbench("records", "validate", str(folder), "--json"))
-    assert (found["kind"], found["faults"], len(found["unchecked"])) == ("record", [], 2)
+    assert (found["kind"], found["faults"], len(found["unchecked"])) == ("record", [], 3)
     found = json.loads(ditbench("records", "validate", str(tmp_path), "--json", code=1))
     assert [bool(one["faults"]) for one in found] == [False, True], "the same run twice"
 
@@ -168,7 +170,7 @@ def test_what_a_file_calls_its_parts_floods_nobody():
     kid = sound().metrics[1]
     names = [f"\x1b[31m{'x' * 500}{i}" for i in range(3)] + [f"m{i}" for i in range(100)]
     _, unchecked = told(with_metrics(*(kid.model_copy(update={"metric": name}) for name in names)))
-    assert len(unchecked) == 51 and unchecked[-1] == "and more"
+    assert len(unchecked) == 50 and unchecked[-1] == "and more"
     assert all(note.isprintable() and len(note) <= 300 for note in unchecked)
 
 
