@@ -375,8 +375,13 @@ def _told_apart(names: _Names, all_names: Iterable[_Names]) -> str:
         return names.shown
     if names.current and sum(other.current for other in alike) == 1:
         return f"{names.shown} (current)"
-    by = [names[2:end] for end in (4, 5, 6) if sum(other[2:end] == names[2:end] for other in alike) == 1]
-    return f"{names.shown} ({', '.join(by[0] if by else names[2:])})"
+    tellings = [_telling(names, more) for more in range(3)]
+    alone = [told for more, told in enumerate(tellings) if [_telling(other, more) for other in alike].count(told) == 1]
+    return f"{names.shown} ({', '.join(alone[0] if alone else tellings[-1])})"
+
+
+def _telling(names: _Names, more: int) -> list[str]:
+    return [names.plugin, names.source, names.settings, names.network][: 2 + more]
 
 
 def _hardware(record: Record) -> str:

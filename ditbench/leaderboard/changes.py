@@ -267,7 +267,7 @@ def _costs(board: Board) -> str:
     shown = [column for column in tables.columns(board) if column.kind in ("speed", "size")]
     frame = pd.DataFrame({"what it costs": [_called(row, board) for row in board.rows]})
     for column in shown:
-        frame[_code(column.header) if column.hardware else column.header] = list(map(column.text, board.rows))
+        frame[_code(column.header) if column.where else column.header] = list(map(column.text, board.rows))
     return str(frame.to_markdown(index=False, disable_numparse=True))
 
 
