@@ -315,17 +315,14 @@ class _Names(NamedTuple):
 
     shown: str
     current: bool  # the newest network of that label and these settings
-    plugin: str
-    source: str
-    settings: str
-    network: str
+    apart: tuple[str, str, str, str]  # plugin, source, settings, what the network does
 
 
 def _names(record: Record, current: bool) -> _Names:
     of = record.architecture
     shown, plugin = brief(of.label, _LONGEST_LABEL), f"{of.distribution} {of.distribution_version}"
     network = digest(record.fingerprint.model_dump(mode="json"), 6) if record.fingerprint else ""
-    return _Names(shown, current, plugin, of.source_sha256[:6], row_hash(record)[:6], network)
+    return _Names(shown, current, (plugin, of.source_sha256[:6], row_hash(record)[:6], network))
 
 
 def _told_apart(names: _Names, all_names: Iterable[_Names]) -> str:
@@ -338,8 +335,8 @@ def _told_apart(names: _Names, all_names: Iterable[_Names]) -> str:
         return names.shown
     if names.current and sum(other.current for other in alike) == 1:
         return f"{names.shown} (current)"
-    by = [names[2:end] for end in (4, 5, 6) if sum(other[2:end] == names[2:end] for other in alike) == 1]
-    return f"{names.shown} ({', '.join(by[0] if by else names[2:])})"
+    enough = (end for end in (2, 3) if sum(other.apart[:end] == names.apart[:end] for other in alike) == 1)
+    return f"{names.shown} ({', '.join(filter(None, names.apart[: next(enough, 4)]))})"
 
 
 def _hardware(record: Record) -> str:
