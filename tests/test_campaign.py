@@ -116,6 +116,7 @@ def test_a_finished_run_leaves_everything_and_is_skipped_the_next_time(tmp_path)
     ]  # fmt: skip
     assert record.memory.training.resident >= record.memory.resident_at_start > 0
     assert (record.architecture.distribution, record.architecture.distribution_version) == ("ditbench-toy", "0.1")
+    assert record.architecture.libraries == () and len(record.fingerprint.numbers) == 11
     assert {path.name for path in (tmp_path / "tiny").glob("leaderboard.*")} == {"leaderboard.md", "leaderboard.csv"}
 
     again = Ears()

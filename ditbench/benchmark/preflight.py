@@ -114,12 +114,8 @@ def _questions(of_runs: Iterable[tuple[RunConfig, Parts]]) -> Iterator[Question]
 
 def _libraries(of_runs: Mapping[str, tuple[RunConfig, Parts]], registry: Registry) -> dict[str, tuple[Library, ...]]:
     """What each network is imported from beside its plugin, found in a process of its own; nothing of one that dies."""
-    starts = (
-        partial(
-            Asked, _imported, partial(build, parts, config), registry.packages(config.architecture), seconds=SECONDS
-        )
-        for config, parts in of_runs.values()
-    )
+    questions = ((partial(build, parts, of), registry.packages(of.architecture)) for of, parts in of_runs.values())
+    starts = (partial(Asked, _imported, *question, seconds=SECONDS) for question in questions)
     return dict(zip(of_runs, in_turn(starts, _libraries_told), strict=True))
 
 

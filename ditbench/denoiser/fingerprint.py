@@ -1,8 +1,8 @@
 """What a denoiser does, as a dozen numbers: of its initial weights, of outputs at several times and labels, of a loss.
 
 Machines, threads and versions of torch round differently, which moves a number by about 1e-6 of its scale. Versions
-also draw differently: torch 2.15 fills a tensor with other truncated normal numbers than 2.11, from one seed. So the
-weights that are drawn are summed up by statistics that another draw hardly moves, and then give way to fixed ones.
+also draw differently: torch 2.15 fills a tensor with other truncated normal numbers than 2.11, from one seed. So what
+is drawn is only summed up, by statistics that another draw hardly moves, and then gives way to fixed numbers.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ BIG = 2e9
 IMAGES = 4  # of which two are enough of a big network: the first, and the last, whose label is the null label
 SAMPLE = 2**16  # numbers of a tensor that tell whether it is drawn, and how
 PERTURBED = 0.05  # deviation of what is added to the weights that are not drawn: many begin as 0, and hide others
-DRAWS = 6.0  # standard errors by which a statistic of drawn numbers may move from one draw to another
+DRAWS = 5.0  # standard errors by which a statistic of drawn numbers may move from one draw to another
 
 Numbers = dict[str, tuple[float, float]]  # name -> value, scale
 

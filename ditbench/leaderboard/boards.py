@@ -352,17 +352,14 @@ class _Names(NamedTuple):
 
     shown: str
     current: bool  # the newest network of that label and these settings
-    plugin: str
-    source: str
-    settings: str
-    network: str
+    apart: tuple[str, str, str, str]  # plugin, source, settings, what the network does
 
 
 def _names(record: Record, current: bool) -> _Names:
     of = record.architecture
     shown, plugin = brief(of.label, _LONGEST_LABEL), f"{of.distribution} {of.distribution_version}"
     network = digest(record.fingerprint.model_dump(mode="json"), 6) if record.fingerprint else ""
-    return _Names(shown, current, plugin, of.source_sha256[:6], row_hash(record)[:6], network)
+    return _Names(shown, current, (plugin, of.source_sha256[:6], row_hash(record)[:6], network))
 
 
 def _told_apart(names: _Names, all_names: Iterable[_Names]) -> str:
@@ -375,13 +372,8 @@ def _told_apart(names: _Names, all_names: Iterable[_Names]) -> str:
         return names.shown
     if names.current and sum(other.current for other in alike) == 1:
         return f"{names.shown} (current)"
-    tellings = [_telling(names, more) for more in range(3)]
-    alone = [told for more, told in enumerate(tellings) if [_telling(other, more) for other in alike].count(told) == 1]
-    return f"{names.shown} ({', '.join(alone[0] if alone else tellings[-1])})"
-
-
-def _telling(names: _Names, more: int) -> list[str]:
-    return [names.plugin, names.source, names.settings, names.network][: 2 + more]
+    enough = (end for end in (2, 3) if sum(other.apart[:end] == names.apart[:end] for other in alike) == 1)
+    return f"{names.shown} ({', '.join(filter(None, names.apart[: next(enough, 4)]))})"
 
 
 def _hardware(record: Record) -> str:

@@ -38,7 +38,7 @@ class ArchitectureFacts(Frozen):
     @property
     def of_run(self) -> dict[str, Any]:
         """The fields of `RunConfig` that say the same; `RunConfig.built` is the way back."""
-        return {"architecture": self.name, **self.model_dump(exclude={"name", "label"})}
+        return {"architecture": self.name, **{name: value for name, value in self if name not in ("name", "label")}}
 
 
 def facts_of(selection: Selection, registry: Registry) -> ArchitectureFacts:

@@ -5,6 +5,7 @@ from itertools import permutations
 
 import pydantic
 import pytest
+from fingerprints import known_by
 from records import ENVIRONMENT, TRACK, finished, measurement, unfinished
 from verifications import checked, sealed
 
@@ -12,6 +13,7 @@ from ditbench.leaderboard.boards import boards, on_the_boards_of
 from ditbench.leaderboard.markdown import markdown
 from ditbench.leaderboard.tables import of_values, table
 from ditbench.records.facts import Measurement
+from ditbench.records.fingerprint import TOLERANCE
 from ditbench.records.record import Record
 
 OTHER_MACHINE = ENVIRONMENT.model_copy(update={"cpu": "Another processor"})
@@ -132,6 +134,45 @@ def test_two_versions_of_a_plugin_are_two_rows_not_two_seeds():
     assert [row.label for row in rows] == [
         "dit:nano (ditbench-dit 0.1.0, eeeeee)", "dit:nano (ditbench-dit 0.1.0, 999999)",
     ]  # fmt: skip
+
+
+def of_code(record, source, year=2026):
+    """The record as another source of the plugin made it, later."""
+    of = record.architecture.model_copy(update={"source_sha256": source * 64, "distribution_version": f"0.{source}"})
+    return record.model_copy(update={"architecture": of, "created": record.created.replace(year=year)})
+
+
+def test_a_corrected_comment_ages_no_row_and_another_network_does():
+    comment = [known_by(run) for run in seeds("a:b", *GOOD)]
+    comment[2] = of_code(comment[2], "9", 2027)
+    (row,) = only(comment).rows
+    assert (row.label, row.seeds, row.rank) == ("a:b", {0, 1, 2}, 1)
+    edited = known_by(of_code(finished("a:b", 1.0, seed=3), "8", 2028), loss=2.0)
+    new, old = sorted(only([*comment, edited]).rows, key=lambda row: len(row.records))
+    assert (new.label, new.seeds) == ("a:b (current)", {3})
+    assert (old.label, old.seeds) == ("a:b (ditbench-a 0.9, 999999)", {0, 1, 2})
+
+
+def test_small_steps_away_from_the_newest_do_not_add_up():
+    near = 1 + 0.8 * TOLERANCE
+    runs = [known_by(of_code(finished("a:b", 1.0, seed), "7", 2026 + seed), loss=near**seed) for seed in range(3)]
+    for order in permutations(runs):
+        current, older = sorted(only(order).rows, key=lambda row: -len(row.records))
+        assert (current.label, current.seeds, older.seeds) == ("a:b (current)", {1, 2}, {0})
+
+
+def test_records_without_a_fingerprint_are_beside_their_very_source():
+    """As those from before there were any, and runs that did not finish."""
+    diverged = unfinished("a:b", seed=3)
+    (row,) = only(
+        [known_by(finished("a:b", 1.0)), of_code(known_by(finished("a:b", 1.0, 1)), "9", 2027), diverged]
+    ).rows
+    assert row.missed == (diverged,) and row.seeds == {0, 1, 3}
+    apart = only([known_by(of_code(finished("a:b", 1.0), "9", 2027)), finished("a:b", 1.0, 1), diverged]).rows
+    assert sorted(sorted(row.seeds) for row in apart) == [[0], [1, 3]]
+    two = [known_by(finished("a:b", 1.0, seed), loss=1.0 + seed) for seed in range(2)]  # as by another library
+    assert sorted(sorted(row.seeds) for row in only([*two, diverged]).rows) == [[0], [1], [3]]
+    assert len({row.label for row in only([*two, diverged]).rows}) == 3
 
 
 def test_two_settings_of_one_label_are_two_rows():

@@ -59,6 +59,9 @@ FIELDS = {  # of all that is hashed, as they were when hashes of it were first p
     "TrainingFacts":
         "batch_size steps images seconds final_loss step_seconds step_stride images_per_second curve resumed flops "
         "precision compiled feeding loading_seconds compile_seconds checkpoint_seconds evaluation_seconds",
+    "Fingerprint": "rule shapes_sha256 numbers missing",
+    "Scaled": "value scale",
+    "Library": "name version files_sha256",
     "CurvePoint": "step images seconds loss",
     "SamplingFacts":
         "sampler steps evaluations weights labels_sha256 images_sha256 batch_images batch_seconds images_per_second "
