@@ -65,7 +65,7 @@ OTHERS_FLAGS = {  # module -> flags of programs that are not ours
     "executors.ray_cluster": {"--address", "--skip-version-check"},  # ray health-check
     "executors.slurm": {"--cpus-per-task"},  # srun
     "executors.slurm_queue": {"--array", "--format", "--jobs", "--noheader", "--states"},  # squeue
-    "leaderboard.changes": {"--batch", "--quiet", "--verify"},  # git
+    "leaderboard.commits": {"--batch", "--quiet", "--verify"},  # git
     "registry": {"--force-reinstall", "--upgrade"},  # pip
     "runtime.environment": {"--format", "--porcelain", "--query-gpu"},  # git, nvidia-smi
 }
