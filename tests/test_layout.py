@@ -66,7 +66,7 @@ OTHERS_FLAGS = {  # module -> flags of programs that are not ours
     "executors.slurm": {"--cpus-per-task"},  # srun
     "executors.slurm_queue": {"--array", "--format", "--jobs", "--noheader", "--states"},  # squeue
     "extras": {"--editable"},  # uv
-    "leaderboard.changes": {"--batch", "--quiet", "--verify"},  # git
+    "leaderboard.commits": {"--batch", "--quiet", "--verify"},  # git
     "registry": {"--force-reinstall", "--upgrade"},  # pip
     "runtime.environment": {"--format", "--porcelain", "--query-gpu"},  # git, nvidia-smi
 }

@@ -230,11 +230,11 @@ def _table(old: _Rows, new: _Rows, news: Mapping[_Key, str]) -> str:
             "rank": _rank(row) if key in new else "–",
             "before": _rank(old[key]) if compared and key in old else "",
             "architecture": _code(row.label),
+            "what happened": news[key],
             "hardware": _code(row.hardware) if len(machines) > 1 else "",
             **_quality(row),
             "seeds": str(len(row.seeds)),
             "tier": row.tier if tiers != {TIERS[0]} else "",
-            "what happened": news[key],
         }
         for key, row in rows.items()
     ]
