@@ -12,16 +12,16 @@ from typing import NamedTuple
 
 from ..errors import brief
 from ..records.facts import Measurement
-from ..records.record import Record, row_hash
-from ..records.rows import newest_of, rows_of
+from ..records.record import Record
+from ..records.rows import rows_of
 from ..records.verification import TIERS, Tier, Verification, doubts_of, is_of, tier_of
 from ..storage.schema import digest
 from ..tracks.budget import FLOPS_RULE, Budget, is_of_flops
 from .intervals import MIN_SEEDS, Estimate, Pair, Values, compare, ranks
+from .labels import labels
 
 _Checked = Mapping[str, list[Verification]]  # by run id
 BESIDE_OTHERS = "beside others"  # of times that were measured while other runs were at work on the machine
-_LONGEST_LABEL = 120  # characters of an architecture's label, which options of text can make as long as they like
 MISSED = ("failed", "diverged")  # a run that ended so counts, as infinitely bad; an interrupted one has not ended
 
 
@@ -335,45 +335,14 @@ def _slugs(protocols: Sequence[Protocol]) -> dict[Protocol, str]:
 
 def _rows(records: Sequence[Record], checked: _Checked) -> list[Row]:
     """One board's rows, ranked and in order."""
-    alike = [(_names(newest_of(row.records), row.current), row.records) for row in rows_of(records)]
-    all_names = [names for names, _ in alike]
-    found = []
-    for names, group in alike:
-        for hardware, runs in _by_hardware(group).items():
+    networks, found = rows_of(records), []
+    for label, network in zip(labels(networks), networks, strict=True):
+        for hardware, runs in _by_hardware(network.records).items():
             ordered = tuple(sorted(runs, key=lambda r: (r.seed, r.run_id)))
             of_runs = tuple(one for run in ordered for one in checked.get(run.run_id, ()) if is_of(one, run))
-            found.append(Row(_told_apart(names, all_names), hardware, ordered, of_runs))
+            found.append(Row(label, hardware, ordered, of_runs))
     ranked = _ranked(found) if not records[0].deviations else found
     return sorted(ranked, key=_order)
-
-
-class _Names(NamedTuple):
-    """A row's label, and what may tell it from others of that label, first what a reader knows best."""
-
-    shown: str
-    current: bool  # the newest network of that label and these settings
-    apart: tuple[str, str, str, str]  # plugin, source, settings, what the network does
-
-
-def _names(record: Record, current: bool) -> _Names:
-    of = record.architecture
-    shown, plugin = brief(of.label, _LONGEST_LABEL), f"{of.distribution} {of.distribution_version}"
-    network = digest(record.fingerprint.model_dump(mode="json"), 6) if record.fingerprint else ""
-    return _Names(shown, current, (plugin, of.source_sha256[:6], row_hash(record)[:6], network))
-
-
-def _told_apart(names: _Names, all_names: Iterable[_Names]) -> str:
-    """A row's label. Where others have it, the newest is current, and the others have their plugin and its code.
-
-    Where these are alike, too, the hash of their settings and what they do are added.
-    """
-    alike = [other for other in all_names if other.shown == names.shown]
-    if len(alike) == 1:
-        return names.shown
-    if names.current and sum(other.current for other in alike) == 1:
-        return f"{names.shown} (current)"
-    enough = (end for end in (2, 3) if sum(other.apart[:end] == names.apart[:end] for other in alike) == 1)
-    return f"{names.shown} ({', '.join(filter(None, names.apart[: next(enough, 4)]))})"
 
 
 def _hardware(record: Record) -> str:
