@@ -8,17 +8,18 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import BadFile, BadValue, demand
-from ..records.facts import is_processor
+from ..records.facts import is_processor, on_threads
 from ..records.files import CHECKPOINTS, PROFILE_SUFFIX
 from ..records.profile import Phase, Profile, read_profile
 from ..records.record import Record
 from ..storage.files import is_folder
 from ..tracks.budget import Budget
 from ..tracks.config import RunConfig
+from ..tracks.threads import has_one_thread
 from ..tracks.track import Recipe
 from .hardware import dense_peak
 from .rates import processor_speed
@@ -46,6 +47,18 @@ class Machine:
     def is_cpu(self) -> bool:
         """Whether this is a processor."""
         return is_processor(self.device)
+
+    def given_to(self, config: RunConfig, load: Workload) -> Machine:
+        """What one run has of it: of a processor, a small one has one thread."""
+        small = has_one_thread(load.cost.training_macs_per_image * config.recipe.batch_size)
+        return replace(self, device=on_threads(self.device, 1)) if self.is_cpu and self.gpus == 1 and small else self
+
+    def timed(self, profile: Profile) -> bool:
+        """Whether a profile was measured on it, with whatever threads."""
+        there = profile.environment.hardware if profile.environment else ""
+        return there == self.device or (
+            self.is_cpu and is_processor(there) and on_threads(there, 1) == on_threads(self.device, 1)
+        )
 
 
 @dataclass(frozen=True)
@@ -108,7 +121,7 @@ def estimate(
 
     On a processor without a profile it goes by records of this network, these or `others`.
     """
-    records = list(records)
+    records, machine = list(records), machine.given_to(config, load)
     if machine.gpus > config.recipe.batch_size:
         raise BadValue(f"`gpus` {machine.gpus} are more than the {config.recipe.batch_size} images of a batch.")
     profile = nearest(profiles, config, load, machine)
@@ -166,8 +179,7 @@ def nearest(profiles: Iterable[Profile], config: RunConfig, load: Workload, mach
         if (profile.architecture.name, profile.architecture.size) == (config.architecture, config.size)
         and profile.architecture.settings == settings
         and profile.setup.spec == load.spec
-        and profile.environment is not None
-        and profile.environment.hardware == machine.device
+        and machine.timed(profile)
     ]
     return min(fitting, key=lambda profile: _distance(profile, config, load, machine), default=None)
 
@@ -176,7 +188,8 @@ def speed_of(load: Workload, machine: Machine, profile: Profile | None) -> Speed
     """Measured, or what a share of the device's peak makes of the MACs, or nothing."""
     if profile is not None:
         setup, mode = profile.setup, "compiled" if profile.setup.compile else "eager"
-        by = f"{machine.device}, {setup.precision}, batch {setup.batch_size}, {mode}"
+        device = profile.environment.hardware if profile.environment else machine.device
+        by = f"{device}, {setup.precision}, batch {setup.batch_size}, {mode}"
         training, denoising = (_rate(phase, profile) for phase in (profile.training, profile.inference))
         return Speed(training, denoising, "measured", by)
     peak = dense_peak(machine.device, load.precision)
@@ -268,6 +281,7 @@ def add(numbers: Iterable[float | None]) -> float | None:
 def _distance(profile: Profile, config: RunConfig, load: Workload, machine: Machine) -> tuple[float, ...]:
     setup = profile.setup
     return (
+        profile.environment is None or profile.environment.hardware != machine.device,
         setup.precision != load.precision,
         setup.compile != load.compiled,
         abs(math.log(setup.batch_size / in_a_pass(config.recipe, machine))),
@@ -279,6 +293,8 @@ def _distance(profile: Profile, config: RunConfig, load: Workload, machine: Mach
 def _differences(profile: Profile, config: RunConfig, load: Workload, machine: Machine) -> Iterable[str]:
     """In what a profile is not of the run."""
     setup, images = profile.setup, in_a_pass(config.recipe, machine)
+    if profile.environment is not None and profile.environment.hardware != machine.device:
+        yield f"measured on {profile.environment.hardware}, but the run is on {machine.device}"
     if setup.precision != load.precision:
         yield f"measured in {setup.precision}, but the run is in {load.precision}"
     if setup.compile != load.compiled:

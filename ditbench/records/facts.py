@@ -20,7 +20,7 @@ Person = Annotated[str, Field(pattern=r"^[^\x00-\x1f/\\]{1,100}$")]  # a name or
 
 SHORTEST_PAUSE = 5.0  # seconds: a process that was stopped for less was merely slow
 BELOW_ZERO = "below_zero"  # in a measurement's settings: its value can't be, but is, and why
-_THREADS = " threads"  # ends the name of a processor and its threads
+_THREADS = (" thread", " threads")  # end the name of a processor and its threads
 
 
 class Environment(Frozen):
@@ -58,7 +58,12 @@ class Environment(Frozen):
     @property
     def hardware(self) -> str:
         """The class of hardware: the GPU's model, or the processor's and its threads."""
-        return self.gpu or f"{self.cpu}, {self.threads}{_THREADS}"
+        return self.gpu or f"{self.cpu}, {self.threads}{_THREADS[self.threads != 1]}"
+
+
+def on_threads(hardware: str, threads: int) -> str:
+    """The class of hardware of a processor with other threads than the class that is given."""
+    return f"{hardware.rpartition(', ')[0]}, {threads}{_THREADS[threads != 1]}"
 
 
 def is_processor(hardware: str) -> bool:

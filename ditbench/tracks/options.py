@@ -71,7 +71,12 @@ class EngineOptions(TypedDict, total=False):
     shard: Annotated[bool, About(False, "A run's weights and optimiser in shards over its processes (FSDP2).")]
     parallel: Annotated[
         int | None,
-        About(None, "Runs at a time; on this machine they share GPUs or cores, and the threads.", *PROCESSES),
+        About(
+            None,
+            "Runs at a time; on this machine they share GPUs or cores, and the threads. If not given, one; on a CPU as "
+            "many small runs as there are cores.",
+            *PROCESSES,
+        ),
     ]
     address: Annotated[str, About("", "Ray's cluster: HOST:PORT, or auto; if not given, one is started here.")]
     options: Annotated[

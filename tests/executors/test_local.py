@@ -87,7 +87,7 @@ def test_two_at_a_time_are_what_they_are_one_after_the_other(toy, threads, tmp_p
         assert record.status == "finished" and record.run_id == alone.run_id
         assert record.environment == alone.environment
         assert (record.environment.threads, record.environment.cores) == (1, len(first))
-        assert record.hardware.endswith(", 1 threads") and record.environment.beside_others
+        assert record.hardware.endswith(", 1 thread") and record.environment.beside_others
         assert [point.loss for point in record.training.curve] == [point.loss for point in alone.training.curve]
         assert record.sampling.images_sha256 == alone.sampling.images_sha256
         assert [m.value for m in record.metrics] == [m.value for m in alone.metrics]

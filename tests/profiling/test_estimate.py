@@ -236,6 +236,17 @@ def a_record(config, **changes):
     return record.model_copy(update={"run_hash": config_of(record).hash})
 
 
+def test_a_small_run_has_one_thread_of_a_processor():
+    """A record of it is of that class, and a profile of more threads is told as what it is."""
+    (config,) = make_plan(REGISTRY, "digits", ["dit"])
+    record = a_record(config, environment=finished().environment.model_copy(update={"threads": 1}))
+    machine, cost = Machine("A processor, 2 threads"), COST.model_copy(update={"training_macs_per_image": 10**7})
+    small, profile = replace(LOAD, cost=cost), PROFILE.model_copy(update={"environment": finished().environment})
+    assert machine.given_to(config, LOAD) == machine and machine.given_to(config, small).device == record.hardware
+    assert estimate(config, small, machine, [], [record]).status == "finished"
+    assert machine.given_to(config, small).timed(profile) and not Machine("Another, 1 thread").timed(profile)
+
+
 def test_a_run_that_has_ended_here_costs_nothing():
     (config, other) = make_plan(REGISTRY, "digits", ["dit"], [0, 1])
     record = a_record(config)
