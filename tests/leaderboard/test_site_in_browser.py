@@ -158,6 +158,7 @@ def test_from_the_first_page_to_a_run_and_what_differs_from_another(page, site):
     page.get_by_role("link", name="digits", exact=True).first.click()
     page.get_by_role("link", name="run dit:nano, seed 1, finished").first.click()
     assert "dit:nano" in page.get_by_role("heading", level=1).inner_text()
+    page.locator("#fields summary").first.wait_for()
     assert page.locator("#fields summary").all_inner_texts()[:2] == ["Run", "Track"]
     page.get_by_role("img", name="Training loss: training loss against training images").locator("svg").first.wait_for()
     assert not nameless(page, CONTROLS)
