@@ -329,5 +329,5 @@ def test_offline_nothing_is_fetched():
 
 def test_without_the_library_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(BadValue, match=r"'hf:a/b' needs 'datasets': pip install 'ditbench\[hf\]'"):
+    with pytest.raises(BadValue, match=r"'hf:a/b' needs 'datasets': (uv )?pip install 'ditbench\[hf\]'"):
         list_hub("hf:a/b")

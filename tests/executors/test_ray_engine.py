@@ -222,7 +222,7 @@ def test_ray_is_an_extra_that_is_imported_when_it_is_asked_for(tmp_path, monkeyp
     subprocess.run([sys.executable, "-c", code], check=True)
     for name in [name for name in sys.modules if name.partition(".")[0] == "ray"]:
         monkeypatch.setitem(sys.modules, name, None)  # as if it were not installed
-    with pytest.raises(DitbenchError, match=r"^`executor` ray needs the extra: pip install 'ditbench\[ray\]'$"):
+    with pytest.raises(DitbenchError, match=r"^`executor` ray needs the extra: (uv )?pip install 'ditbench\[ray\]'$"):
         OnRay(Wishes(tmp_path))
 
 

@@ -325,7 +325,9 @@ def test_what_can_not_be_is_one_line(jobs, tmp_path, monkeypatch):
         list(execute_on_slurm(jobs, Silent(), settings(tmp_path)))
     for name in [name for name in sys.modules if name.partition(".")[0] == "submitit"]:
         monkeypatch.setitem(sys.modules, name, None)  # as if it were not installed
-    with pytest.raises(DitbenchError, match=r"^`executor` slurm needs the extra: pip install 'ditbench\[slurm\]'$"):
+    with pytest.raises(
+        DitbenchError, match=r"^`executor` slurm needs the extra: (uv )?pip install 'ditbench\[slurm\]'$"
+    ):
         list(execute_on_slurm(jobs, Silent(), settings(tmp_path, dry_run=True)))
 
 

@@ -22,6 +22,7 @@ from ditbench.executors import trackers
 from ditbench.executors.jobs import Job
 from ditbench.executors.listeners import Silent, Together
 from ditbench.executors.trackers import TensorBoard, TrackedRun, Tracker, Wandb
+from ditbench.extras import install
 from ditbench.records.record import read_record, write_record
 from ditbench.registry import Registry
 from ditbench.runtime.environment import describe
@@ -292,7 +293,7 @@ def test_the_id_at_wandb_is_checked(job, offline, caplog):
             ["--log", "wandb", "--log", "tensorbord"],
             "No tracker named 'tensorbord'. Did you mean 'tensorboard'? Known: ",
         ),
-        (["--log", "tensorboard"], "--log tensorboard needs the extra: pip install 'ditbench[tensorboard]'\n"),
+        (["--log", "tensorboard"], f"--log tensorboard needs the extra: {install('ditbench[tensorboard]')}\n"),
         (["--log", "wandb"], "--log wandb: No API key configured. Use 'wandb login'"),
     ],
 )
@@ -309,7 +310,7 @@ def test_what_can_not_be_used_is_bad_input(toy, tmp_path, monkeypatch, command, 
 
 def test_a_mere_folder_named_wandb_is_not_the_library(monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", types.ModuleType("wandb"))
-    with pytest.raises(DitbenchError, match=r"^`log` wandb needs the extra: pip install 'ditbench\[wandb\]'$"):
+    with pytest.raises(DitbenchError, match=r"^`log` wandb needs the extra: (uv )?pip install 'ditbench\[wandb\]'$"):
         trackers.start(["wandb"])
 
 

@@ -78,5 +78,5 @@ def test_without_timm_the_extra_is_named(monkeypatch, tmp_path):
     monkeypatch.setattr("ditbench.metrics.features.check_weights", lambda *_: None)
     file = tmp_path / "weights.pth"
     file.write_bytes(b"")
-    with pytest.raises(BadValue, match=r"needs 'timm': pip install 'ditbench\[dinov2\]'"):
+    with pytest.raises(BadValue, match=r"needs 'timm': (uv )?pip install 'ditbench\[dinov2\]'"):
         load_extractor(Registry.installed().extractors["dinov2-vit-l-14"], file)

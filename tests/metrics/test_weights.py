@@ -120,7 +120,9 @@ def test_pins_are_checked_where_they_are_written():
 def test_a_library_that_is_not_installed_is_named_with_its_extra(remote):
     extractor, there = remote
     needy = replace(extractor, build="ditbench.module_that_nobody_has:build", extra="dinov2")
-    with pytest.raises(BadValue, match=r"needs 'ditbench.module_that_nobody_has': pip install 'ditbench\[dinov2\]'"):
+    with pytest.raises(
+        BadValue, match=r"needs 'ditbench.module_that_nobody_has': (uv )?pip install 'ditbench\[dinov2\]'"
+    ):
         load_extractor(needy, there)
 
 

@@ -54,5 +54,5 @@ def test_without_its_library_adan_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", None)
     monkeypatch.delitem(sys.modules, "timm.optim", raising=False)
     recipe = Recipe(optimizer="adan", betas=(0.98, 0.92, 0.99), **RECIPE)
-    with pytest.raises(BadValue, match=r"'adan' needs 'timm.*': pip install 'ditbench\[adan\]'"):
+    with pytest.raises(BadValue, match=r"'adan' needs 'timm.*': (uv )?pip install 'ditbench\[adan\]'"):
         make_optimizer(recipe, [torch.nn.Parameter(torch.ones(1))])
