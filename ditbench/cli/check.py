@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -71,14 +74,14 @@ def _in_its_own_process(name: str, size: str) -> Report:
     with temporary_folder() as folder:
         target = folder / "report.json"
         command = [sys.executable, "-P", "-m", "ditbench.denoiser.conformance.suite", name, size, str(target)]
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+        code, said = _ended(command, folder / "said.txt")
         whole = target.exists()
         found = target if whole else unfinished(target)
         text = found.read_text(encoding="utf-8") if found.exists() else ""
     report = Report.model_validate_json(text) if text else Report(label=name, spec="its own input", findings=[])
-    if done.returncode == 0 and whole:
+    if code == 0 and whole:
         return report
-    last = (done.stderr.strip().splitlines() or [""])[-1]
+    last = (said.strip().splitlines() or [""])[-1]
     kind, _, why = last.partition(": ")
     if kind in _NO_FINDINGS:
         raise BadValue(why)
@@ -86,11 +89,23 @@ def _in_its_own_process(name: str, size: str) -> Report:
         check="survives",
         status="failed",
         expected="a process that lives to tell what it found",
-        seen=f"it ended with code {done.returncode}{'' if whole else ' before all checks were made'}. "
+        seen=f"it ended with code {code}{'' if whole else ' before all checks were made'}. "
         f"{brief(one_line(last))}".strip(),
         mend="build the network and run one forward pass in Python, under `python -X faulthandler`",
     )
     return report.and_(died)
+
+
+def _ended(command: list[str], log: Path) -> tuple[int, str]:
+    """How a command has ended, and what it said on standard error. What it has started ends with it."""
+    with log.open("wb") as said:
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=said, start_new_session=True)
+        try:
+            code = process.wait()
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+    return code, log.read_text(encoding="utf-8", errors="replace")
 
 
 def _show(found: Report, traceback: bool) -> None:

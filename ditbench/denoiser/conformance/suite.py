@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Collection, Iterator
@@ -131,3 +132,4 @@ def _refuse_too_large(subject: Subject) -> None:
 
 if __name__ == "__main__":
     main(sys.argv[1], sys.argv[2], Path(sys.argv[3]))
+    os._exit(0)  # whatever threads the network has started
