@@ -15,6 +15,7 @@ from .executors import torchrun
 from .executors.engine import Engine, Wishes
 from .executors.jobs import Job
 from .executors.listeners import Silent, Together
+from .executors.local import Here
 from .executors.slurm_queue import refuse_queued
 from .executors.trackers import start
 from .extras import require_run
@@ -68,6 +69,8 @@ def run(
     plan = make_plan(registry, track, architectures, seeds, **only(RunOptions, options))
     folder = Path(options["out"]).absolute() / plan[0].track.name  # a plugin may change the working directory
     engine: Engine = load(chosen.make)(Wishes(folder, **only(EngineOptions, options)))
+    if isinstance(engine, Here):
+        engine.refuse_at_once(plan)
     trackers = Together(*start(options["log"]))
     hearing = Together(listener or Silent(), trackers)
     try:

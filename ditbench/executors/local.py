@@ -40,9 +40,12 @@ class Here:
     def __init__(self, wishes: Wishes) -> None:
         self.wishes = wishes
 
+    def refuse_at_once(self, configs: Sequence[RunConfig]) -> None:
+        """`BadValue` for a device that can't be here, before anything is loaded, fetched or written."""
+        refuse_absent(configs[0].device)
+
     def preflight(self, configs: Sequence[RunConfig], hear: ProgressCallback) -> list[Ready]:
         """See `Engine`. It also starts the server, so the imports are paid here."""
-        refuse_absent(configs[0].device)
         return preflight(configs, hear, self.wishes.processes, self.wishes.parallel)
 
 
