@@ -14,7 +14,6 @@ import numpy.typing as npt
 import safetensors.torch
 import torch
 from torch import Tensor, nn
-from torchmetrics.image.fid import FrechetInceptionDistance
 
 from ..components import Extractor, Output, load
 from ..datasets.pixels import Bytes
@@ -63,6 +62,33 @@ class Features:
         )
 
     def moments_of(self, output: Output) -> Moments:
+        """The moments of an output; of a subset they are computed when they are first asked for."""
+        if output not in self.moments:
+            self.moments[output] = moments_of([self.outputs[output]])
+        return self.moments[output]
+
+
+@dataclass(eq=False)
+class _RunningMoments:
+    """Sums over batches, in float64."""
+
+    count: int = field(default=0, init=False)
+    sums: Tensor | float = field(default=0.0, init=False)  # (F,)
+    products: Tensor | float = field(default=0.0, init=False)  # (F, F), of the rows with themselves
+
+    def add(self, batch: Tensor) -> None:
+        rows = batch.double()
+        self.count += len(rows)
+        self.sums = self.sums + rows.sum(0)
+        self.products = self.products + rows.T @ rows
+
+    def moments(self) -> Moments:
+        assert isinstance(self.sums, Tensor)
+        mean = self.sums / self.count
+        return Moments(self.count, mean, (self.products - self.count * mean.outer(mean)) / (self.count - 1))
+
+
+def moments_of(self, output: Output) -> Moments:
         """The moments of an output; of a subset they are computed when they are first asked for."""
         if output not in self.moments:
             self.moments[output] = moments_of([self.outputs[output]])

@@ -108,12 +108,17 @@ def test_value_and_spread_follow_from_the_raw_numbers(halves, name):
     assert found.raw.keys() - {"jackknife"} == {METRICS[name].raw}
 
 
-def test_kid_and_is_are_torch_fidelitys_own(halves):
+def test_kid_and_is_are_torch_fidelitys_own(halves, monkeypatch):
     real, fake = halves
     settings = {"kid_subsets": 100, "kid_subset_size": 599, "rng_seed": 2020, "verbose": False}
-    theirs = kid_features_to_metric(fake.outputs["features"], real.outputs["features"], **settings)
-    ours = quality.kernel_distance(fake, real)
-    assert (ours.value, ours.spread) == pytest.approx(tuple(theirs.values()), rel=1e-4)  # kernels are float32
+    features = fake.outputs["features"], real.outputs["features"]
+    theirs = kid_features_to_metric(*(one.double() for one in features), **settings)
+    ours = quality.kernel_distance(fake, real)  # all with all, once
+    assert (ours.value, ours.spread) == pytest.approx(tuple(theirs.values()), rel=1e-11)
+    monkeypatch.setattr(quality, "KID_SUBSET_SIZE", 100)
+    theirs = kid_features_to_metric(*features, **settings | {"kid_subset_size": 100})
+    ours = quality.kernel_distance(fake, real)  # each subset by itself, with kernels in float32
+    assert (ours.value, ours.spread) == pytest.approx(tuple(theirs.values()), rel=1e-4)
     theirs = isc_features_to_metric(fake.outputs["logits"], splits=10, shuffle=True, rng_seed=2020)
     ours = quality.inception_score(fake, real)
     assert (ours.value, ours.spread) == pytest.approx(tuple(theirs.values()), rel=1e-12)
