@@ -26,7 +26,7 @@ from ..runtime.progress import Progress, ProgressCallback, Watch
 from ..storage.files import Unwritable, make_folder, writing
 from ..tracks.config import RunConfig
 from .engine import Listener, Wishes
-from .jobs import APART, INLINE, LOG_FILE, PRELOAD, Job, carry_out, recorded, unfinished
+from .jobs import APART, INLINE, LOG_FILE, Job, carry_out, preload, recorded, unfinished
 
 
 class Here:
@@ -84,9 +84,10 @@ class InProcess(Here):
 
 def _workers(jobs: Sequence[Job], free: list[Slot], listener: Listener) -> Iterator[WorkerProcess]:
     """The runs' processes, each with a slot that is free when it is asked for."""
+    loaded = preload([job.config for job in jobs], Registry.installed()) if jobs else ()
     for job in jobs:
         listener.started(job.config)
-        yield WorkerProcess(_serve_run, (job, free.pop(0)), partial(listener.progress, job.config), preload=PRELOAD)
+        yield WorkerProcess(_serve_run, (job, free.pop(0)), partial(listener.progress, job.config), preload=loaded)
 
 
 def _inline(job: Job, listener: Listener, presses: list[int], faults: list[DitbenchError]) -> Record:
@@ -119,7 +120,8 @@ def preflight(
 
     Raises the first `DitbenchError`. It also starts the server, so the imports are paid here.
     """
-    known, told, environment = answer_of(_serve_preflight, (configs, processes, parallel), hear, preload=PRELOAD)
+    loaded, task = preload(configs, Registry.installed()), (configs, processes, parallel)
+    known, told, environment = answer_of(_serve_preflight, task, hear, preload=loaded)
     return [
         config.model_copy(update={**known, "deviations": (*config.deviations, *told)}) for config in configs
     ], environment.model_copy(update={"processes": processes, "parallel": parallel})

@@ -79,40 +79,13 @@ class _RunningMoments:
     def add(self, batch: Tensor) -> None:
         rows = batch.double()
         self.count += len(rows)
-        self.sums = self.sums + rows.sum(0)
-        self.products = self.products + rows.T @ rows
+        self.sums += rows.sum(0)
+        self.products += rows.T @ rows
 
     def moments(self) -> Moments:
         assert isinstance(self.sums, Tensor)
         mean = self.sums / self.count
         return Moments(self.count, mean, (self.products - self.count * mean.outer(mean)) / (self.count - 1))
-
-
-def moments_of(self, output: Output) -> Moments:
-        """The moments of an output; of a subset they are computed when they are first asked for."""
-        if output not in self.moments:
-            self.moments[output] = moments_of([self.outputs[output]])
-        return self.moments[output]
-
-
-@dataclass(eq=False)
-class _RunningMoments:
-    """Sums over batches in float64; torchmetrics does the adding."""
-
-    sums: FrechetInceptionDistance | None = field(default=None, init=False)
-
-    def add(self, batch: Tensor) -> None:
-        if self.sums is None:
-            identity = nn.Identity()
-            identity.__dict__["num_features"] = batch.shape[1]  # where torchmetrics looks for it
-            self.sums = FrechetInceptionDistance(feature=identity)
-        self.sums.update(batch.double(), real=True)
-
-    def moments(self) -> Moments:
-        assert self.sums is not None
-        count = int(self.sums.real_features_num_samples)
-        mean = self.sums.real_features_sum / count
-        return Moments(count, mean, (self.sums.real_features_cov_sum - count * mean.outer(mean)) / (count - 1))
 
 
 def moments_of(batches: Iterable[Tensor]) -> Moments:

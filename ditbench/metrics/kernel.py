@@ -18,13 +18,15 @@ def squared_mmds(fake: Tensor, real: Tensor, subsets: Sequence[tuple[Places, Pla
 
     All subsets are of one size. A sum of the kernel over a subset is one over all, with weights of 0 and 1.
     """
-    of_fake, of_real = (_members(places, len(rows)) for places, rows in zip(zip(*subsets), (fake, real), strict=True))
+    of_fake = _members([places for places, _ in subsets], len(fake))
+    of_real = _members([places for _, places in subsets], len(real))
     size = len(subsets[0][0])
     fake, real = fake.double(), real.double()
     within = _sums(fake, fake, of_fake, of_fake) - of_fake @ _with_itself(fake)
     within += _sums(real, real, of_real, of_real) - of_real @ _with_itself(real)
     between = _sums(fake, real, of_fake, of_real)
-    return (within / (size * (size - 1)) - 2 * between / size**2).tolist()
+    found: list[float] = (within / (size * (size - 1)) - 2 * between / size**2).tolist()
+    return found
 
 
 def _members(subsets: Sequence[Places], count: int) -> Tensor:
@@ -37,8 +39,9 @@ def _members(subsets: Sequence[Places], count: int) -> Tensor:
 
 def _sums(one: Tensor, other: Tensor, of_one: Tensor, of_other: Tensor) -> Tensor:
     """The kernel summed over all pairs of each subset: (subsets,)."""
-    parts = zip(one.split(_ROWS), of_one.split(_ROWS, dim=1), strict=True)
-    return sum(((members @ _kernel(rows @ other.T, one)) * of_other).sum(1) for rows, members in parts)
+    parts = zip(torch.split(one, _ROWS), torch.split(of_one, _ROWS, dim=1), strict=True)
+    sums = [((members @ _kernel(rows @ other.T, one)) * of_other).sum(1) for rows, members in parts]
+    return torch.stack(sums).sum(0)
 
 
 def _with_itself(rows: Tensor) -> Tensor:

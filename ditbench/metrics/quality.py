@@ -8,7 +8,6 @@ from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
-from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor
 from torch_fidelity.metric_isc import KEY_METRIC_ISC_MEAN, isc_features_to_metric
 from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, kid_features_to_metric
@@ -137,7 +136,9 @@ def kernel_distance(fake: Features, real: Features) -> Score:
     size = min(KID_SUBSET_SIZE, len(fake), len(real))
     count = 1 if len(fake) == len(real) == size else KID_SUBSETS
     draw = np.random.RandomState(SEED)  # torch-fidelity's stream, in its order
-    subsets = [tuple(draw.choice(len(one), size, replace=False) for one in (fake, real)) for _ in range(count)]
+    subsets = [
+        (draw.choice(len(fake), size, replace=False), draw.choice(len(real), size, replace=False)) for _ in range(count)
+    ]
     features = fake.outputs["features"], real.outputs["features"]
     overlap = (len(fake) + len(real)) ** 2 < count * size**2  # so all with all are fewer pairs than the subsets' own
     values = squared_mmds(*features, subsets) if overlap else [_mmd(*features, *places) for places in subsets]
@@ -182,16 +183,3 @@ def _manifolds(fake: Features, real: Features) -> dict[str, float]:
     settings = {"prc_neighborhood": NEIGHBOURS, "prc_batch_size": PRC_BATCH, "save_cpu_ram": True, "verbose": False}
     found: dict[str, float] = prc_features_to_metric(fake.outputs["features"], real.outputs["features"], **settings)
     return found
-
-
-def class_accuracy(fake: Features, real: Features) -> Score:
-    """Share of the fake images to which 3-NN on the real images' raw pixels gives their own label."""
-    judge = KNeighborsClassifier(n_neighbors=NEIGHBOURS)
-    judge.fit(_rows(real), real.labels)
-    told = judge.predict(_rows(fake))
-    return Score.of({"counts": [int(np.sum(told == fake.labels)), len(told)]}, neighbours=NEIGHBOURS)
-
-
-def _rows(images: Features) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
-    assert images.pixels is not None
-    return images.pixels.reshape(len(images.pixels), -1).astype(np.float32)

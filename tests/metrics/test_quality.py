@@ -17,6 +17,7 @@ from ditbench.metrics import quality
 from ditbench.metrics.extractors.train_small_cnn import SEEN
 from ditbench.metrics.features import Features, extract, load_extractor, moments_of
 from ditbench.metrics.frechet import frechet_distance, frechet_infinity, jackknife
+from ditbench.metrics.neighbours import class_accuracy
 from ditbench.records.derived import of_raw
 from ditbench.registry import Registry
 
@@ -194,9 +195,9 @@ def test_the_floor_is_a_mean_over_random_halves(halves):
 
 def test_neighbours_tell_digits_and_are_not_fooled(halves):
     one, other = halves
-    assert quality.class_accuracy(other, one).value > 0.9
+    assert class_accuracy(other, one).value > 0.9
     wrong = replace(other, labels=(other.labels + 1) % 10)
-    assert quality.class_accuracy(wrong, one).value < 0.05
+    assert class_accuracy(wrong, one).value < 0.05
 
 
 def test_torchmetrics_agrees_on_fid(halves):
