@@ -107,7 +107,7 @@ SAMPLERS = (
     ),
     Sampler(
         name="ddpm",
-        sample="ditbench.sampling.samplers:ddpm",
+        sample="ditbench.sampling.schedulers:ddpm",
         objectives=_DISCRETE,
         min_steps=2,  # from noise to the image
         max_steps=1000,
@@ -125,7 +125,7 @@ SAMPLERS = (
     ),
     Sampler(
         name="dpm-solver++",
-        sample="ditbench.sampling.samplers:dpm_solver",
+        sample="ditbench.sampling.schedulers:dpm_solver",
         objectives=_DISCRETE,
         max_steps=999,  # 1000 would ask for the same time twice
         times="ditbench.sampling.times:dpm_solver",
@@ -140,7 +140,7 @@ SAMPLERS = (
     ),
     Sampler(
         name="edm-heun",
-        sample="ditbench.sampling.samplers:edm_heun",
+        sample="ditbench.sampling.schedulers:edm_heun",
         objectives=("edm",),
         times="ditbench.sampling.times:edm_heun",
         description="Heun steps over EDM's noise levels, two evaluations each",
@@ -218,7 +218,7 @@ METRICS = (
     ),
     Metric(
         name="knn",
-        measure="ditbench.metrics.quality:class_accuracy",
+        measure="ditbench.metrics.neighbours:class_accuracy",
         higher_is_better=True,
         sees="pixels",
         raw="counts",

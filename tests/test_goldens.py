@@ -33,7 +33,8 @@ from torch.func import functional_call
 
 from ditbench.components import load
 from ditbench.registry import Registry, pick
-from ditbench.sampling.samplers import Walk, ancestral, ddim, ddpm
+from ditbench.sampling.samplers import Walk, ddim
+from ditbench.sampling.schedulers import ancestral, ddpm
 from ditbench.tracks.guidance import Guidance
 from ditbench.training.objectives import Noise
 

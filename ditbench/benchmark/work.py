@@ -25,7 +25,7 @@ from ..registry import Registry
 from ..runtime.clock import RUNNING
 from ..runtime.distributed import ALONE, World
 from ..runtime.fsdp import gather
-from ..runtime.memory import peak_memory, reset_peak, resident
+from ..runtime.memory import keep_what_is_freed, peak_memory, reset_peak, resident
 from ..runtime.progress import Diverged, Watch
 from ..sampling.samples import discard, draw
 from ..storage.files import exists, write_atomically, write_text
@@ -102,6 +102,7 @@ class _Worker:
 
     def __init__(self, config: RunConfig, parts: Parts, directory: Path, watch: Watch, world: World = ALONE) -> None:
         self.config, self.parts, self.directory, self.watch, self.world = config, parts, directory, watch, world
+        keep_what_is_freed()
 
     def train(self) -> tuple[nn.Module, Cost, TrainingFacts, PeakMemory]:
         """Train to the end of the budget and write both weights: the EMA network, and what it took.

@@ -141,7 +141,7 @@ class Live(Lines):
             console=console,
         )
         self._tasks: dict[str, TaskID] = {}
-        self._status = console.status("loading torch, diffusers and torchmetrics (about 10 s, once)")
+        self._status = console.status("loading torch and what the track needs (about 10 s, once)")
 
     def preparing(self, faults: Sequence[Plugin]) -> None:
         self.left_out(faults)

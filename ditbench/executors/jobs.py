@@ -8,29 +8,32 @@ from __future__ import annotations
 import pkgutil
 import shutil
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ..components import ObjectReference, module_of
 from ..errors import BadValue, DitbenchError, RunBusy, brief, one_line
 from ..records.facts import Environment, Status, Work
 from ..records.files import FILE_NAME, SAMPLES_FILE
 from ..records.record import Record, identity, read_record, write_record
-from ..registry import Registry
+from ..registry import Registry, pick
 from ..runtime.clock import RunningClock
 from ..runtime.progress import Diverged, Interrupted, Watch
 from ..storage.claims import CLAIMS, Claim, sole_writer
 from ..storage.files import cache_folder, exists, sweep, whole_path
 from ..tracks.config import RunConfig
+from ..tracks.plan import find_dataset
 from .apart import FILE, Failed, Killed, apart
 from .stopwatch import Stopwatch
 
 PROTOCOL = "ditbench.benchmark.run"  # what carries a run out, imported late
 RESTARTS = 3  # of a run in several processes, after one of them was killed
-PRELOAD = (PROTOCOL,)  # of runs' processes; pulls in torch, diffusers, torchmetrics, scikit-learn: about 6 s, once
+PRELOAD = (PROTOCOL,)  # of runs' processes; pulls in torch and torch-fidelity
+_OPTIMIZER = "torch._dynamo"  # every optimiser of torch loads it
 LOG_FILE = "log.txt"  # what the run's process printed, and the traceback if it raised
 
 
@@ -79,6 +82,20 @@ class Job:
     def lacks_samples(self) -> bool:
         """Whether its samples are to be kept and are not there."""
         return self.config.keep_samples and not (self.directory / SAMPLES_FILE).exists()
+
+
+def preload(configs: Sequence[RunConfig], registry: Registry) -> tuple[str, ...]:
+    """What the processes of a plan's runs import, so that their server does it once; of plugins it imports nothing."""
+    first = configs[0]
+    track, metrics = first.track, first.track.evaluation.choices
+    parts: list[ObjectReference] = [
+        find_dataset(registry, track, first.data)[0].load,
+        pick("sampler", track.sampler.name, registry.samplers).sample,
+        *(pick("metric", metric, registry.metrics).measure for metric, _ in metrics),
+        *(pick("extractor", extractor, registry.extractors).build for _, extractor in metrics),
+    ]
+    ours = (name for name in map(module_of, parts) if name.startswith(f"{PROTOCOL.partition('.')[0]}."))
+    return tuple(dict.fromkeys([*PRELOAD, _OPTIMIZER, *ours]))
 
 
 def _judged(job: Job, watch: Watch, work: Work) -> Record:

@@ -29,7 +29,7 @@ from ..storage.files import Unwritable, make_folder, writing
 from ..tracks.budget import Budget
 from ..tracks.config import RunConfig
 from .engine import Listener, Ready, Wishes
-from .jobs import APART, INLINE, LOG_FILE, PRELOAD, Job, carry_out, recorded, unfinished
+from .jobs import APART, INLINE, LOG_FILE, Job, carry_out, preload, recorded, unfinished
 
 
 class Here:
@@ -113,9 +113,10 @@ def _length(job: Job) -> float:
 
 def _workers(jobs: Sequence[Job], free: list[Slot], listener: Listener) -> Iterator[WorkerProcess]:
     """The runs' processes, each with a slot that is free when it is asked for."""
+    loaded = preload([job.config for job in jobs], Registry.installed()) if jobs else ()
     for job in jobs:
         listener.started(job.config)
-        yield WorkerProcess(_serve_run, (job, free.pop(0)), partial(listener.progress, job.config), preload=PRELOAD)
+        yield WorkerProcess(_serve_run, (job, free.pop(0)), partial(listener.progress, job.config), preload=loaded)
 
 
 def _inline(job: Job, listener: Listener, presses: list[int], faults: list[DitbenchError]) -> Record:
@@ -167,7 +168,8 @@ def preflight(
         demand("configs", config, RunConfig)
     if not configs:
         raise BadValue("`configs` names no run.")
-    found: list[Ready] = answer_of(_serve_preflight, (configs, processes, parallel), hear, preload=PRELOAD)
+    loaded, task = preload(configs, Registry.installed()), (configs, processes, parallel)
+    found: list[Ready] = answer_of(_serve_preflight, task, hear, preload=loaded)
     return found
 
 

@@ -36,7 +36,7 @@ from ..runtime.distributed import World
 from ..runtime.processes import begin, stop_on_signals
 from ..runtime.progress import Diverged, Interrupted, Watch
 from .apart import FILE, LINGER, Failed, Outcome, found_in, leaving_nothing, outcome_of, pass_on, tell, teller
-from .jobs import LOG_FILE, PRELOAD, RESTARTS, Hands, Job
+from .jobs import LOG_FILE, RESTARTS, Hands, Job, preload
 from .local import redirect_output
 from .rendezvous import Seat
 
@@ -78,7 +78,7 @@ def _launched(job: Job, watch: Watch, done: Work | None) -> Outcome:
         start_method="forkserver",
     )
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(list(PRELOAD))  # once for all ranks and attempts
+    context.set_forkserver_preload(list(preload([job.config], Registry.installed())))  # once for all ranks and attempts
     multiprocessing.forkserver.ensure_running()  # it stays
     (job.directory / FILE).unlink(missing_ok=True)
     inbox, outbox = context.Pipe(duplex=False)

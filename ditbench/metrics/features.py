@@ -14,7 +14,6 @@ import numpy.typing as npt
 import safetensors.torch
 import torch
 from torch import Tensor, nn
-from torchmetrics.image.fid import FrechetInceptionDistance
 
 from ..components import Extractor, Output, load
 from ..datasets.pixels import Bytes
@@ -72,22 +71,22 @@ class Features:
 
 @dataclass(eq=False)
 class _RunningMoments:
-    """Sums over batches in float64; torchmetrics does the adding."""
+    """Sums over batches, in float64."""
 
-    sums: FrechetInceptionDistance | None = field(default=None, init=False)
+    count: int = field(default=0, init=False)
+    sums: Tensor | float = field(default=0.0, init=False)  # (F,)
+    products: Tensor | float = field(default=0.0, init=False)  # (F, F), of the rows with themselves
 
     def add(self, batch: Tensor) -> None:
-        if self.sums is None:
-            identity = nn.Identity()
-            identity.__dict__["num_features"] = batch.shape[1]  # where torchmetrics looks for it
-            self.sums = FrechetInceptionDistance(feature=identity)
-        self.sums.update(batch.double(), real=True)
+        rows = batch.double()
+        self.count += len(rows)
+        self.sums += rows.sum(0)
+        self.products += rows.T @ rows
 
     def moments(self) -> Moments:
-        assert self.sums is not None
-        count = int(self.sums.real_features_num_samples)
-        mean = self.sums.real_features_sum / count
-        return Moments(count, mean, (self.sums.real_features_cov_sum - count * mean.outer(mean)) / (count - 1))
+        assert isinstance(self.sums, Tensor)
+        mean = self.sums / self.count
+        return Moments(self.count, mean, (self.products - self.count * mean.outer(mean)) / (self.count - 1))
 
 
 def moments_of(batches: Iterable[Tensor]) -> Moments:

@@ -8,7 +8,7 @@ from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
-from sklearn.neighbors import KNeighborsClassifier
+from torch import Tensor
 from torch_fidelity.metric_isc import KEY_METRIC_ISC_MEAN, isc_features_to_metric
 from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, kid_features_to_metric
 from torch_fidelity.metric_prc import prc_features_to_metric
@@ -27,6 +27,7 @@ from ..records.metric_constants import (
     protocol,
 )
 from .features import Features
+from .kernel import Places, squared_mmds
 
 PRC_BATCH = 1000  # rows of distances at a time: 4,000 bytes per image, which change no number
 MetricCallback = Callable[[str], None]  # hears of the metric that is measured next
@@ -133,15 +134,21 @@ def kernel_distance(fake: Features, real: Features) -> Score:
     Two sets that a subset holds whole are compared once: more subsets would be the same again.
     """
     size = min(KID_SUBSET_SIZE, len(fake), len(real))
-    subsets = 1 if len(fake) == len(real) == size else KID_SUBSETS
+    count = 1 if len(fake) == len(real) == size else KID_SUBSETS
     draw = np.random.RandomState(SEED)  # torch-fidelity's stream, in its order
-    values = []
-    for _ in range(subsets):
-        one = fake.outputs["features"][draw.choice(len(fake), size, replace=False)]
-        other = real.outputs["features"][draw.choice(len(real), size, replace=False)]
-        found = kid_features_to_metric(one, other, kid_subsets=1, kid_subset_size=size, verbose=False)
-        values.append(float(found[KEY_METRIC_KID_MEAN]))
-    return Score.of({"values": values}, subsets=subsets, subset_size=size)
+    subsets = [
+        (draw.choice(len(fake), size, replace=False), draw.choice(len(real), size, replace=False)) for _ in range(count)
+    ]
+    features = fake.outputs["features"], real.outputs["features"]
+    overlap = (len(fake) + len(real)) ** 2 < count * size**2  # so all with all are fewer pairs than the subsets' own
+    values = squared_mmds(*features, subsets) if overlap else [_mmd(*features, *places) for places in subsets]
+    return Score.of({"values": values}, subsets=count, subset_size=size)
+
+
+def _mmd(fake: Tensor, real: Tensor, of_fake: Places, of_real: Places) -> float:
+    """torch-fidelity's, of one pair of subsets."""
+    settings = {"kid_subsets": 1, "kid_subset_size": len(of_fake), "verbose": False}
+    return float(kid_features_to_metric(fake[of_fake], real[of_real], **settings)[KEY_METRIC_KID_MEAN])
 
 
 def inception_score(fake: Features, real: Features) -> Score:
@@ -176,16 +183,3 @@ def _manifolds(fake: Features, real: Features) -> dict[str, float]:
     settings = {"prc_neighborhood": NEIGHBOURS, "prc_batch_size": PRC_BATCH, "save_cpu_ram": True, "verbose": False}
     found: dict[str, float] = prc_features_to_metric(fake.outputs["features"], real.outputs["features"], **settings)
     return found
-
-
-def class_accuracy(fake: Features, real: Features) -> Score:
-    """Share of the fake images to which 3-NN on the real images' raw pixels gives their own label."""
-    judge = KNeighborsClassifier(n_neighbors=NEIGHBOURS)
-    judge.fit(_rows(real), real.labels)
-    told = judge.predict(_rows(fake))
-    return Score.of({"counts": [int(np.sum(told == fake.labels)), len(told)]}, neighbours=NEIGHBOURS)
-
-
-def _rows(images: Features) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
-    assert images.pixels is not None
-    return images.pixels.reshape(len(images.pixels), -1).astype(np.float32)

@@ -33,7 +33,7 @@ class Environment(Frozen):
     platform: Words
     torch: Words
     diffusers: Words
-    torchmetrics: Words
+    torchmetrics: Words | None = None  # it has summed moments once; None: not installed
     torch_fidelity: Words | None = None  # None: a record from before it was noted
     scikit_learn: Words | None = None
     numpy: Words | None = None

@@ -39,7 +39,7 @@ def describe(device: torch.device) -> Environment:
         platform=f"{platform.system()} {platform.machine()}",
         torch=torch.__version__,
         diffusers=version("diffusers"),
-        torchmetrics=version("torchmetrics"),
+        torchmetrics=version_or_none("torchmetrics"),
         torch_fidelity=version("torch-fidelity"),
         scikit_learn=version("scikit-learn"),
         numpy=version("numpy"),

@@ -1,4 +1,4 @@
-"""Samplers, over diffusers' schedulers where those do what the papers say: from noise to x_0.
+"""Samplers: from noise to x_0. Those over diffusers' schedulers are in `schedulers`, which a run loads if it needs one.
 
 A sampler walks back in time and asks the denoiser at every stop. Those that draw noise on the way take it from
 one stream per image, so that an image does not depend on its batch. Times and coefficients stay on the CPU, so that a
@@ -15,13 +15,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
-from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
-from diffusers.schedulers.scheduling_edm_euler import EDMEulerScheduler
-from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 from torch import Tensor
 
-from ..training.objectives import STEPS, TIME_SCALE, Noise
+from ..training.objectives import STEPS, TIME_SCALE
 
 Denoise = Callable[[Tensor, Tensor], Tensor]  # (x (N, C, H, W), t () on the CPU) -> the denoiser's output
 
@@ -41,10 +37,15 @@ Sample = Callable[[Walk], Tensor]
 
 
 def euler(walk: Walk) -> Tensor:
-    """Euler's method along the flow from s = 1 to 0 in equal steps; one evaluation each."""
-    scheduler = FlowMatchEulerDiscreteScheduler(num_train_timesteps=STEPS)
-    scheduler.set_timesteps(sigmas=np.linspace(1, 1 / walk.steps, walk.steps).tolist())
-    return _follow(walk, scheduler)
+    """Euler's method along the flow from s = 1 to 0 in equal steps; one evaluation each.
+
+    To the bit what diffusers' `FlowMatchEulerDiscreteScheduler` does.
+    """
+    stops = torch.from_numpy(np.append(np.linspace(1, 1 / walk.steps, walk.steps), 0).astype(np.float32))
+    x = walk.noise
+    for here, there in itertools.pairwise(stops):
+        x = x + (there - here) * prediction(walk.denoise(x, TIME_SCALE * here), x)
+    return x
 
 
 def heun(walk: Walk) -> Tensor:
@@ -53,32 +54,7 @@ def heun(walk: Walk) -> Tensor:
     Not diffusers' scheduler, which stops at s = 0.001 in between and there divides by s.
     """
     stops = torch.linspace(1, 0, walk.steps + 1, dtype=torch.float64)
-    return _heun(walk.noise, stops, lambda x, s: _prediction(walk.denoise(x, TIME_SCALE * s), x))
-
-
-def ddpm(walk: Walk) -> Tensor:
-    """Ancestral sampling (Ho et al., 2020) over `respaced` steps; one evaluation each.
-
-    The variance is the learned one, else that of the posterior. x_0 is not clipped.
-    """
-    scheduler, streams = ancestral(walk.objective, walk.steps), walk.streams()
-    x = walk.noise
-    for t in scheduler.timesteps:
-        x = scheduler.step(walk.denoise(x, t), t, x, generator=streams).prev_sample
-    return x
-
-
-def ancestral(objective: Noise, steps: int) -> Any:
-    """diffusers' `DDPMScheduler`, as `ddpm` steps through it."""
-    scheduler = DDPMScheduler(
-        STEPS,
-        trained_betas=objective.betas.numpy(),
-        variance_type="learned_range" if objective.learn_variance else "fixed_small",
-        clip_sample=False,
-    )
-    scheduler.alphas_cumprod = objective.alpha_bars  # its own float32 ones have 3 digits of 1 - alpha_bar at t = 0
-    scheduler.set_timesteps(timesteps=respaced(steps))
-    return scheduler
+    return solve_heun(walk.noise, stops, lambda x, s: prediction(walk.denoise(x, TIME_SCALE * s), x))
 
 
 def respaced(steps: int) -> list[int]:
@@ -99,19 +75,10 @@ def ddim(walk: Walk) -> Tensor:
     kept = [*walk.objective.alpha_bars[times].tolist(), 1.0]
     x = walk.noise
     for i, t in enumerate(times):
-        epsilon = _prediction(walk.denoise(x, t), x)
+        epsilon = prediction(walk.denoise(x, t), x)
         x0 = (x - (1 - kept[i]) ** 0.5 * epsilon) / kept[i] ** 0.5
         x = kept[i + 1] ** 0.5 * x0 + (1 - kept[i + 1]) ** 0.5 * epsilon
     return x
-
-
-def dpm_solver(walk: Walk) -> Tensor:
-    """DPM-Solver++ (Lu et al., 2022), multistep of order 2, deterministic; one evaluation a step."""
-    scheduler = DPMSolverMultistepScheduler(
-        STEPS, trained_betas=walk.objective.betas.numpy(), algorithm_type="dpmsolver++", solver_order=2
-    )
-    scheduler.set_timesteps(walk.steps)
-    return _follow(walk, scheduler)
 
 
 def dpm_solver_fast(walk: Walk) -> Tensor:
@@ -127,7 +94,7 @@ def dpm_solver_fast(walk: Walk) -> Tensor:
 
     def epsilon(x: Tensor, level: float) -> Tensor:
         t = np.interp(math.log(_alpha(level)), log_alphas[::-1], times[::-1])
-        return _prediction(walk.denoise(x, torch.tensor(t, dtype=torch.float64)), x)
+        return prediction(walk.denoise(x, torch.tensor(t, dtype=torch.float64)), x)
 
     orders, x = fast_orders(walk.steps), walk.noise
     stops = np.linspace(lowest, highest, len(orders) + 1).tolist()
@@ -169,25 +136,7 @@ def _alpha(level: float) -> float:
     return 1 / math.sqrt(1 + math.exp(-2 * level))
 
 
-def edm_heun(walk: Walk) -> Tensor:
-    """Karras et al. (2022), Algorithm 1: Heun's method over falling noise levels, in float64.
-
-    Noise levels from 80 to 0.002 with rho = 7, then 0; two evaluations a step, one in the last.
-    """
-    edm = walk.objective
-    scheduler = EDMEulerScheduler(*edm.sigma_range, sigma_data=edm.sigma_data)
-    scheduler.set_timesteps(walk.steps)
-    sigmas = scheduler.sigmas.double()
-
-    def slope(x: Tensor, sigma: Tensor) -> Tensor:
-        seen = (edm.scale_in(sigma) * x).to(walk.noise.dtype)
-        out = _prediction(walk.denoise(seen, edm.time_of(sigma)), x).double()
-        return (x - edm.denoised(out, x, sigma)) / sigma  # type: ignore[no-any-return]
-
-    return _heun(sigmas[0] * walk.noise.double(), sigmas, slope).to(walk.noise.dtype)
-
-
-def _heun(x: Tensor, stops: Tensor, slope: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+def solve_heun(x: Tensor, stops: Tensor, slope: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
     """Heun's method from stop to falling stop, which are on the CPU; the step to 0 is Euler's."""
     for here, there in itertools.pairwise(stops):
         step, first = (there - here).to(x.dtype), slope(x, here)
@@ -196,14 +145,6 @@ def _heun(x: Tensor, stops: Tensor, slope: Callable[[Tensor, Tensor], Tensor]) -
     return x
 
 
-def _follow(walk: Walk, scheduler: Any) -> Tensor:
-    """A deterministic scheduler's own steps; what the denoiser says of the variance is left out."""
-    x = walk.noise
-    for t in scheduler.timesteps:
-        x = scheduler.step(_prediction(walk.denoise(x, t), x), t, x).prev_sample
-    return x
-
-
-def _prediction(out: Tensor, x: Tensor) -> Tensor:
+def prediction(out: Tensor, x: Tensor) -> Tensor:
     """The output without the channels of the variance."""
     return out[:, : x.shape[1]]

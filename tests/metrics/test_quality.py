@@ -17,6 +17,7 @@ from ditbench.metrics import quality
 from ditbench.metrics.extractors.train_small_cnn import SEEN
 from ditbench.metrics.features import Features, extract, load_extractor, moments_of
 from ditbench.metrics.frechet import frechet_distance, frechet_infinity, jackknife
+from ditbench.metrics.neighbours import class_accuracy
 from ditbench.records.derived import of_raw
 from ditbench.registry import Registry
 
@@ -108,12 +109,17 @@ def test_value_and_spread_follow_from_the_raw_numbers(halves, name):
     assert found.raw.keys() - {"jackknife"} == {METRICS[name].raw}
 
 
-def test_kid_and_is_are_torch_fidelitys_own(halves):
+def test_kid_and_is_are_torch_fidelitys_own(halves, monkeypatch):
     real, fake = halves
     settings = {"kid_subsets": 100, "kid_subset_size": 599, "rng_seed": 2020, "verbose": False}
-    theirs = kid_features_to_metric(fake.outputs["features"], real.outputs["features"], **settings)
-    ours = quality.kernel_distance(fake, real)
-    assert (ours.value, ours.spread) == pytest.approx(tuple(theirs.values()), rel=1e-4)  # kernels are float32
+    features = fake.outputs["features"], real.outputs["features"]
+    theirs = kid_features_to_metric(*(one.double() for one in features), **settings)
+    ours = quality.kernel_distance(fake, real)  # all with all, once
+    assert (ours.value, ours.spread) == pytest.approx(tuple(theirs.values()), rel=1e-11)
+    monkeypatch.setattr(quality, "KID_SUBSET_SIZE", 100)
+    theirs = kid_features_to_metric(*features, **settings | {"kid_subset_size": 100})
+    ours = quality.kernel_distance(fake, real)  # each subset by itself, with kernels in float32
+    assert (ours.value, ours.spread) == pytest.approx(tuple(theirs.values()), rel=1e-4)
     theirs = isc_features_to_metric(fake.outputs["logits"], splits=10, shuffle=True, rng_seed=2020)
     ours = quality.inception_score(fake, real)
     assert (ours.value, ours.spread) == pytest.approx(tuple(theirs.values()), rel=1e-12)
@@ -189,9 +195,9 @@ def test_the_floor_is_a_mean_over_random_halves(halves):
 
 def test_neighbours_tell_digits_and_are_not_fooled(halves):
     one, other = halves
-    assert quality.class_accuracy(other, one).value > 0.9
+    assert class_accuracy(other, one).value > 0.9
     wrong = replace(other, labels=(other.labels + 1) % 10)
-    assert quality.class_accuracy(wrong, one).value < 0.05
+    assert class_accuracy(wrong, one).value < 0.05
 
 
 def test_torchmetrics_agrees_on_fid(halves):

@@ -1,4 +1,4 @@
-"""Benchmarks and examples, which no other test imports whole: what they name is there."""
+"""Benchmarks and examples, which no other test imports whole: what they name is there. And what a run loads."""
 
 import ast
 import runpy
@@ -6,6 +6,11 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from import_graph import CORE, imports
+
+from ditbench.executors.jobs import preload
+from ditbench.registry import Registry
+from ditbench.tracks.plan import make_plan
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOK = ROOT / "examples" / "two_architectures.py"  # it would train
@@ -44,3 +49,35 @@ def test_what_is_not_there_is_found(tmp_path):
     (tmp_path / "gone.py").write_text("import ditbench\n\ndef late():\n    return ditbench.no_such(ditbench.run)\n")
     names = names_of(tmp_path / "gone.py")
     assert list(absent((tmp_path / "gone.py").read_text(), names)) == ["ditbench.no_such"]
+
+
+def loaded(module, seen):
+    """The libraries that a module of ours imports, and those that these of ours import in turn."""
+    path = CORE.joinpath(*module.split(".")[1:])
+    path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    if module in seen:
+        return set()
+    seen.add(module)
+    found = {name for name, _ in imports(path)}
+    ours = {name for name in found if name.startswith("ditbench.")}
+    return {name.partition(".")[0] for name in found - ours}.union(*(loaded(name, seen) for name in ours))
+
+
+def test_a_run_loads_what_it_needs_and_no_more():
+    """The rest is loaded by the one component that needs it: each takes one to three seconds."""
+    seen = set()
+    heavy = {"diffusers", "matplotlib", "pandas", "sklearn", "timm", "torchmetrics", "torchvision", "scipy"}
+    found = loaded("ditbench.benchmark.run", seen)
+    assert {"torch", "torch_fidelity"} <= found and not found & heavy
+    assert {"ditbench.sampling.samplers", "ditbench.metrics.quality"} <= seen
+    assert "sklearn" in loaded("ditbench.metrics.neighbours", set())
+
+
+def test_the_server_loads_what_the_runs_of_a_plan_need():
+    registry = Registry.installed()
+    plan = make_plan(registry, "digits", ["dit"])
+    assert set(preload(plan, registry)) == {
+        "ditbench.benchmark.run", "torch._dynamo", "ditbench.datasets.bundled", "ditbench.sampling.samplers",
+        "ditbench.metrics.frechet", "ditbench.metrics.quality", "ditbench.metrics.neighbours",
+        "ditbench.metrics.extractors.small_cnn",
+    }  # fmt: skip

@@ -9,6 +9,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 from torch import nn
 from toy_net import Toy
 
@@ -26,7 +27,8 @@ from ditbench.sampling.generate import (
     labels_sha256,
     streams,
 )
-from ditbench.sampling.samplers import Walk, ddim, ddpm, dpm_solver, dpm_solver_fast, edm_heun, euler, fast_orders, heun
+from ditbench.sampling.samplers import Walk, ddim, dpm_solver_fast, euler, fast_orders, heun
+from ditbench.sampling.schedulers import ddpm, dpm_solver, edm_heun
 from ditbench.tracks.guidance import Guidance
 from ditbench.training.objectives import EDM, Flow, Noise
 
@@ -70,6 +72,21 @@ def test_a_constant_velocity_is_followed_exactly_in_any_number_of_steps(sampler)
     noise, velocity = torch.randn(2, 4, 1, 8, 8, generator=torch.Generator().manual_seed(0)).unbind()
     for steps in (2, 7, 25):
         torch.testing.assert_close(sampler(walk(lambda x, t: velocity, noise, steps)), noise - velocity)
+
+
+def test_euler_is_diffusers_own_to_the_bit():
+    """Of a network that is no straight line, at step counts whose parts are no round numbers."""
+    noise = torch.randn(2, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+
+    def denoise(x, t):
+        return (3 * x + t / 300).sin()
+
+    for steps in (1, 7, 25):
+        scheduler, x = FlowMatchEulerDiscreteScheduler(num_train_timesteps=1000), noise
+        scheduler.set_timesteps(sigmas=np.linspace(1, 1 / steps, steps).tolist())
+        for t in scheduler.timesteps:
+            x = scheduler.step(denoise(x, t), t, x).prev_sample
+        assert torch.equal(euler(walk(denoise, noise, steps)), x)
 
 
 def test_euler_visits_equally_spaced_times_from_noise_to_image():
