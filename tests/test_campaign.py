@@ -17,6 +17,7 @@ from safetensors.numpy import load_file
 import ditbench
 from ditbench import campaign
 from ditbench.errors import BadFile, BadValue, DitbenchError, RunBusy, UnknownName
+from ditbench.executors import torchrun
 from ditbench.executors.jobs import Job, _ending, carry_out, unfinished
 from ditbench.records.record import identity, read_record, write_record
 from ditbench.registry import Registry
@@ -51,6 +52,9 @@ ELSEWHERE = [  # on what a run of which seed was finished before
 
 
 def run(out, *architectures, **more):
+    """One run after the other, unless a test asks for another order."""
+    if more.get("executor", "process") == "process" and not torchrun.launched():
+        more.setdefault("parallel", 1)
     return campaign.run("tiny", architectures, out=out, device="cpu", **more)
 
 
@@ -463,7 +467,8 @@ def test_what_can_not_work_is_said_before_training(tmp_path, monkeypatch, argume
     assert ears.begun == []
 
 
-def test_the_public_api_runs_several_seeds_inline(tmp_path):
+def test_the_public_api_runs_several_seeds_inline_without_a_server(tmp_path, monkeypatch):
+    monkeypatch.setattr("ditbench.runtime.processes.start_server", lambda: pytest.fail("a server"))
     records = ditbench.run(
         track="tiny", architectures=["toy"], seeds=[0, 1], out=tmp_path, executor="inline", budget="5-steps"
     )
