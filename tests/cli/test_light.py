@@ -34,7 +34,9 @@ TORCH = {
     "run", "plan", "sizes", "check", "evaluate", "profile", "import", "env", "data prepare", "data stats",
     "data verify", "records verify",
 }  # fmt: skip
-ELSEWHERE = {"status", "diff", "plugins doctor", "records submit", "leaderboard serve"}  # light, too: nothing of theirs
+ELSEWHERE = {  # light, too: nothing of theirs
+    "status", "diff", "plugins doctor", "records submit", "leaderboard serve", "runs list", "runs remove",
+}  # fmt: skip
 CODE = """
 import contextlib, io, json, sys
 for name in {blocked}: sys.modules[name] = None
