@@ -10,6 +10,8 @@ from ditbench.datasets.bundled import load_digits
 from ditbench.datasets.examples import Request
 from ditbench.datasets.loading import Feed
 from ditbench.denoiser.interface import DIGITS_SPEC, build_denoiser
+from ditbench.metrics.features import Features
+from ditbench.metrics.quality import kernel_distance
 from ditbench.registry import Registry
 from ditbench.sampling.generate import SamplingPlan, generate
 from ditbench.sampling.samplers import euler
@@ -42,6 +44,19 @@ def test_sampling_a_batch(benchmark, name):
         return list(generate(network, DIGITS_SPEC, SamplingPlan(euler, Flow(), 25, 0), range(250), 250, CPU))
 
     benchmark.pedantic(sample, rounds=3, warmup_rounds=1)
+
+
+def test_kid(benchmark):
+    """1,000 samples against the 1,541 digits that are trained on, 64 features each: 100 subsets."""
+    draw = torch.Generator().manual_seed(0)
+    fake, real = (Features(n, {"features": torch.randn(n, 64, generator=draw)}) for n in (1000, 1541))
+    benchmark.pedantic(kernel_distance, args=(fake, real), rounds=3, warmup_rounds=1)
+
+
+def test_loading(benchmark):
+    """The libraries that every run's process needs, as a whole process."""
+    command = [sys.executable, "-c", "import ditbench.benchmark.run, torch._dynamo"]
+    benchmark.pedantic(subprocess.run, args=(command,), kwargs={"check": True}, rounds=3)
 
 
 def test_help(benchmark):
