@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,8 @@ import jupytext
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).parents[2]
+NOTEBOOK = ROOT / "examples" / "two_architectures.py"
+_OUTPUTS = ROOT / "docs" / "notebook" / "outputs.json"  # made by docs/run_notebook.py
 _BOARDS = re.compile(r"<!-- boards, .*? -->\n(.*?)<!-- end of the boards -->", re.DOTALL)
 _SHOWN = ("rank", "architecture", "seeds", "fid", "kid", "knn", "MACs")  # columns, by how their titles begin
 _PLACE = "<!-- the board -->"
@@ -48,8 +52,18 @@ def _narrow(text: str) -> str:
 
 
 def _notebook() -> str:
-    """The notebook's cells as a page; the tests execute it, the site's build does not."""
-    cells = jupytext.read(ROOT / "examples" / "two_architectures.py").cells
-    return "\n\n".join(
-        cell.source if cell.cell_type == "markdown" else f"```python\n{cell.source}\n```" for cell in cells
-    )
+    """The notebook's cells as a page, each with what it showed when it was last run; the build does not run it."""
+    cells, kept = jupytext.read(NOTEBOOK).cells, json.loads(_OUTPUTS.read_text(encoding="utf-8"))
+    if kept["code"] != code_of(cells):
+        raise ValueError(f"{_OUTPUTS} is of an older notebook: uv run python docs/run_notebook.py makes it anew.")
+    shown = iter(kept["shown"])
+    parts = [
+        [cell.source] if cell.cell_type == "markdown" else [f"```python\n{cell.source}\n```", *next(shown)]
+        for cell in cells
+    ]
+    return "\n\n".join(text for part in parts for text in part)
+
+
+def code_of(cells: Sequence[Any]) -> list[str]:
+    """What a notebook's cells run."""
+    return [cell.source for cell in cells if cell.cell_type == "code"]

@@ -133,7 +133,7 @@ def test_seeds_give_a_mean_with_its_interval_and_what_is_counted_has_none():
     assert row[f"{FID} ↓"] == "2.0 ± 2.5" and row["params (M)"] == "1.500"
     faster = part(finished("a:b", 2.0, 1), "training", seconds=12.3, images_per_second=600.0)
     row = table(only([finished("a:b", 1.0), faster])).iloc[0]
-    assert row["train img/s"] == "550.0 (500.0–600.0)" and row["train s"] == "11.15 (10.00–12.30)"
+    assert row["train img/s"] == "550.0 (500.0–600.0)" and row["train s"] == "11.30 (10.30–12.30)"
 
 
 @pytest.mark.parametrize(
@@ -275,7 +275,7 @@ def test_both_noises_are_kept():
         return run.model_copy(update={"metrics": metrics})
 
     board = only([*(known(run) for run in seeds("a:b", 1.0, 2.0, 3.0)), finished("c:d")])
-    words = "all of it, over seeds / of that, what the samples of one run leave open"
+    words = "standard deviation over seeds / part of it from the samples of one run"
     assert noise(board) == f"Noise of {FID} ({words}): a:b 1.000 / 0.2500." and noise(board) in markdown([board])
     frame = read(csv([board]))[["noise over seeds", "part of the samples in it"]]
     assert frame.values.tolist()[:3] == [[1.0, 0.25]] * 3

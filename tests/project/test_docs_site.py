@@ -127,6 +127,13 @@ def test_the_board_and_its_pictures_come_from_the_repository(site):
     assert "train img/s" not in text  # a column that stays in the README
 
 
+def test_the_notebook_is_shown_with_its_outputs(site):
+    text = (site / "notebook.html").read_text(encoding="utf-8")
+    pictures = re.findall(r'src="(notebook/\S+\.png)"', text)
+    assert len(pictures) == 2 and all((site / picture).stat().st_size > 10_000 for picture in pictures)
+    assert "<td>dit:nano</td>" in text and "<td>uvit:nano</td>" in text
+
+
 def test_every_metric_has_a_heading_and_a_formula(pages):
     names = [metric.name for metric in Registry.installed().metrics.values() if metric.measure.startswith("ditbench.")]
     assert set(names) == set(pages["metrics"].headings) - {"metrics"}

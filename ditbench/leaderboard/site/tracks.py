@@ -99,6 +99,7 @@ class BoardView:
     headings: Sequence[Heading]
     lines: Sequence[Line]
     verdict: str
+    target: str
     notes: Sequence[str]
     verdicts: Sequence[Verdict]
     all_pairs: bool
@@ -119,6 +120,7 @@ def view(contents: Contents, board: Board) -> BoardView:
         [heading for _, heading in headed],
         lines,
         verdict(board),
+        target(board),
         list(_notes(board)),
         [_verdict(board, pair) for pair in _told(board)],
         len(board.comparable) <= _ALL_PAIRS,
@@ -184,11 +186,6 @@ def _order(column: Column, heading: Heading, row: Row) -> float | str:
 def _notes(board: Board) -> Iterator[str]:
     yield from (note for note in (provisional(board), *ties(board)) if note and note != verdict(board))
     yield from checked(board)
-    if goal := target(board):
-        yield (
-            f"Target: {goal}. Time to target is shown only for rows whose runs used --eval-at. It is the time of the "
-            "first measurement at the target or beyond."
-        )
     yield from filter(None, (floor(board), *of_values(board), beside_others(board), noise(board)))
     if len(board.hardware) > 1:
         yield "Speed and memory of different hardware do not compare, so each kind of hardware has its own columns."
