@@ -94,6 +94,14 @@ def _share(at: float) -> str:
     return percent if float(percent[:-1]) / 100 == at else repr(at)
 
 
+def _without_fingerprint(record: Record) -> Iterator[str]:
+    if record.fingerprint is None and record.status == "finished":
+        yield "The record is older than fingerprints, so its network is known by its plugin's source alone."
+    elif record.fingerprint is not None and record.fingerprint.missing:
+        why = record.fingerprint.missing
+        yield f"Its network has no fingerprint ({why}), so it is known by its plugin's source alone."
+
+
 def _caveats(record: Record) -> Iterator[str]:
     environment, of = record.environment, record.architecture
     torch = f", torch {environment.torch}" if environment else ""
@@ -101,6 +109,10 @@ def _caveats(record: Record) -> Iterator[str]:
     if _is_foreign(record):
         yield f"{of.distribution} is not part of ditbench. If no package index has it, install it from its repository."
         yield "A plugin runs its own code: install only what you trust."
+    if of.libraries:
+        named = (f"{one.name} {one.version} (files sha256 {one.files_sha256[:12]})" for one in of.libraries)
+        yield brief(f"Its network is imported from {', '.join(named)}.", _LONGEST)
+    yield from _without_fingerprint(record)
     if environment is None:
         yield "The run ended before it recorded its machine and versions."
     elif environment.git_commit is None:
