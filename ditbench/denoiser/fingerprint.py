@@ -22,8 +22,8 @@ from ..records.fingerprint import ALSO, ALWAYS, TOLERANCE
 from .interface import Batch, example_batch, training_loss
 
 # Multiply-accumulates of an image's forward, above which a network is big: of such a one two outputs are computed, and
-# no gradients. DiT-S/4 is below, and DiT-S/2 above. A core takes 0.2 s for DiT-nano, 2 s for either of these, and half
-# a minute for DiT-XL/2, most of it to draw weights twice.
+# no gradients. DiT-S/4 is below, and DiT-S/2 above. A core takes 0.3 s for DiT-nano, 3 s for either of these, and 40 s
+# for DiT-XL/2, whose weights are drawn twice.
 BIG = 2e9
 IMAGES = 4  # of which two are enough of a big network: the first, and the last, whose label is the null label
 SAMPLE = 2**16  # numbers of a tensor that tell whether it is drawn, and how
