@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from .app import EXIT_FAILED, TABLES, app
-from .options import COMMITTED
+from .options import COMMITTED, parse_address
 from .output import Commands, tell, warn
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def build(
     from ..storage.files import write_text
     from ..storage.reading import read_text
 
-    links = Links(repository.rstrip("/"), address.rstrip("/"))
+    links = Links(parse_address(repository), parse_address(address))
     (found, verified), published = _found(records), _published(records, reported)
     found, published = of_track(found, published, track)
     shown = boards(found, verified)
@@ -108,7 +108,7 @@ def report(
     from ..leaderboard.commits import folder_at
 
     after, verified = _found(records)
-    web = Web(samples_url.rstrip("/"), site_url.rstrip("/"))
+    web = Web(parse_address(samples_url), parse_address(site_url))
     if base is None:
         tell(told(None, after, checked_after=verified, web=web), nl=False)
         return

@@ -234,3 +234,10 @@ def _parameter(name: str, kind: Any, about: About, hints: Mapping[str, str], pan
     )
     annotation = Annotated[typed.kind, shown]  # type: ignore[name-defined]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def parse_address(text: str) -> str:
+    """A web address without the slash at its end; empty: there is none. `BadValue` for any other."""
+    if text and not re.fullmatch(r"https?://[\w.:-]+(/[\w./~%@:+=-]*)?", text, re.ASCII):
+        raise BadValue(f"{text!r} is no address of the web; give one as https://example.org/ditbench.")
+    return text.rstrip("/")

@@ -71,6 +71,7 @@ _PLUGINS = (
 )
 _BUDGETS = (*_NAMES, "", "0-steps", "-1-steps", "5", "1.5-steps", "1-parsecs", "nan-steps", "inf-steps", "1e400-flops")
 _DEVICES = (*_NAMES, "", "tpu", "cuda:", "cuda:-1", "cuda:x", "cuda:99999999999999999999", "CPU ", "cpu:0")
+_ADDRESSES = ("nonsense", _ESCAPES, _LINES, "javascript:alert(1)", "file:///etc/passwd", "https://", 'https://a"><b>')
 TEXTS: dict[str, tuple[str, ...]] = {  # by flag or command and argument: what can't be meant there
     "--plugins": (*_PLUGINS, ""),
     "sizes architectures": tuple(text for text in _PLUGINS if text != "toy+depth=1000000000"),  # a row says why not
@@ -100,6 +101,8 @@ TEXTS: dict[str, tuple[str, ...]] = {  # by flag or command and argument: what c
     "--log": (*_NAMES, "", "TENSORBOARD"),
     "--with": (*_NAMES, "", "=", "=1", "gpus=1"),  # none for the process executor
     "--address": ("nonsense", _LINES),  # only with Ray
+    "leaderboard build --address": _ADDRESSES,
+    **dict.fromkeys(("--repository", "--samples-url", "--site-url"), _ADDRESSES),
     "--on": (*_NAMES, ",", "0", "-8", "1.5", "8,", "9" * 5000),
     "--by": ("", " ", "a/b", "a\\b", _LONG, _ESCAPES, _LINES),
     "--weights-url": (*_NAMES, "", "http://x.org/w", "ftp://x.org", "https://"),
