@@ -111,7 +111,7 @@ def test_a_row_may_name_a_file_of_its_own_data_set_and_no_other(tmp_path, scheme
     assert raw.read(0) == (pets / "mine.png").read_bytes()
     for number, path in enumerate(named):
         words = "can't be read" if path == "theirs.png" else re.escape(f"the path {path!r}, which leads out")
-        with pytest.raises(BadFile, match=rf"\(train image {number}\) .*{words}") if number else nullcontext():
+        with pytest.raises(BadFile, match=rf"\(train image {number}\).* .*{words}") if number else nullcontext():
             raw.read(number)
 
 
