@@ -85,7 +85,7 @@ def gone(processes):
 
 
 def test_the_same_records_as_any_executor(here, tmp_path):
-    plain = run(tmp_path / "process", "toy", "toy+depth=2", parallel=1)
+    plain = run(tmp_path / "process", "toy", "toy+depth=2")
     ears, again = Ears(), Ears()
     cpus = f"cpus={plain[0].environment.threads}"  # as many threads: they are in a run's name
     found = on_ray(tmp_path / "ray", "toy", "toy+depth=2", options=[cpus], parallel=1, listener=ears)
