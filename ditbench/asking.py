@@ -93,8 +93,9 @@ class Asked:
         self._inbox.close()
 
     def _kill(self) -> None:
+        assert self._process.pid  # of group 0, which is ours, all would be killed
         with suppress(ProcessLookupError, PermissionError):  # there is no such group yet, or no more
-            os.killpg(self._process.pid or 0, signal.SIGKILL)
+            os.killpg(self._process.pid, signal.SIGKILL)
         self._process.kill()
 
     def _left(self) -> float | None:

@@ -1,13 +1,14 @@
 """What all tests share: the --goldens option, and the toy plugin as if pip had installed it."""
 
 import os
+import signal
 import sys
 from pathlib import Path
 
 import pytest
 
 from ditbench import cli
-from ditbench.executors import jobs
+from ditbench.executors import jobs, local, remote, torchrun, verifying
 from ditbench.profiling import profiler
 from ditbench.registry import Registry
 
@@ -34,10 +35,25 @@ def cache(tmp_path_factory):
 
 @pytest.fixture(autouse=True, scope="session")
 def one_server_for_all():
-    """A test process forks all from one server: if a profile's test starts it, it has what runs need, too."""
+    """A test process forks all from one server: whichever test starts it, it has what all others need, too.
+
+    Else each of their processes would load scikit-learn, diffusers or the optimisers by itself, for seconds.
+    """
+    late = ("torch._dynamo", "ditbench.metrics.neighbours", "ditbench.sampling.schedulers", "ditbench.datasets.bundled")
+    loaded = (*jobs.PRELOAD, *late)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(profiler, "PRELOAD", jobs.PRELOAD)
+        for module in (profiler, remote, torchrun, verifying):
+            patch.setattr(module, "PRELOAD", loaded)
+        patch.setattr(local, "preload", lambda configs, registry: loaded)
         yield
+
+
+@pytest.fixture(autouse=True)
+def ctrl_c_is_as_it_was():
+    """What a test leaves of Ctrl-C, the tests after it would meet."""
+    before = signal.getsignal(signal.SIGINT)
+    yield
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 @pytest.fixture

@@ -19,23 +19,14 @@ from . import completion
 WHAT, MEASURING, MACHINE, FILES = "What to run", "What to measure", "Where and how it runs", "Files and logs"
 
 
-Architectures = Annotated[
-    list[str],
-    typer.Argument(
-        metavar="ARCHITECTURE",
-        help="Architectures, as name[:size][+option=value].",
-        autocompletion=completion.architectures,
-        show_default=False,
-    ),
-]
-SomeArchitectures = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="ARCHITECTURE",
-        help="Architectures, as name[:size][+option=value].",
-        autocompletion=completion.architectures,
-    ),
-]
+_ARCHITECTURE = typer.Argument(
+    metavar="ARCHITECTURE",
+    help="Architectures, as name[:size][+option=value].",
+    autocompletion=completion.architectures,
+    show_default=False,
+)
+Architectures = Annotated[list[str], _ARCHITECTURE]
+SomeArchitectures = Annotated[list[str] | None, _ARCHITECTURE]
 Plugins = Annotated[
     str | None,
     typer.Option(

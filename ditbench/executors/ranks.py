@@ -243,7 +243,8 @@ def _take_part(job: Job, seat: Seat, outbox: Connection, done: Work | None) -> l
             seat.accuse(seat.store())
         if _told_by_main(job, began, world, known):
             return stopping
-        print(f"rank {world.rank}:\n{traceback.format_exc()}", file=sys.stderr, flush=True)
+        sys.stderr.write(f"rank {world.rank}:\n{traceback.format_exc()}")  # which is the run's log
+        sys.stderr.flush()
         _blame(seat, str(error) if known else f"{type(error).__name__}: {error}", stopping)
         raise
     if world.main:
