@@ -41,16 +41,17 @@ def check(
     from ..registry import select
     from ..storage.files import check_target, write_text
     from .console import make_console, plain
+    from .last_check import keep
 
     registry, chosen = installed(), parse_architectures(architectures)
-    for name in chosen:
-        select(registry, name, size)  # a wrong name is told before torch is imported
+    selected = [select(registry, name, size) for name in chosen]  # a wrong name is told before torch is imported
     if report is not None:
         check_target(report)
     found = []
-    for name in chosen:
+    for name, selection in zip(chosen, selected, strict=True):
         with make_console().status(f"Checking {plain(name)}"):
             found.append(_in_its_own_process(name, size))
+        keep(found[-1], selection.label, registry.source_sha256(selection.architecture.name))
         if not as_json:
             _show(found[-1], traceback)
     if as_json:

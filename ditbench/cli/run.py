@@ -85,7 +85,10 @@ def _what_next(records: Sequence[Record], folder: Path) -> Iterator[str]:
     """Where to look for what went wrong, and what to do next."""
     from ..executors.jobs import LOG_FILE
     from ..leaderboard.intervals import MIN_SEEDS
+    from .last_check import told
 
+    networks = dict.fromkeys((record.architecture.label, record.architecture.source_sha256) for record in records)
+    yield from filter(None, (told(label, source) for label, source in networks))
     failed = [record for record in records if record.status in ("failed", "diverged")]
     for record in failed:
         log = folder / record.run_id / LOG_FILE

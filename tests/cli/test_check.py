@@ -4,6 +4,9 @@ import json
 
 import pytest
 
+from ditbench.cli.last_check import told
+from ditbench.registry import Registry
+
 ARCHITECTURE = """
 import ditbench
 @ditbench.hookimpl
@@ -35,6 +38,9 @@ def test_a_broken_architecture_is_told_in_words_json_and_markdown(install, ditbe
     light = next(finding for finding in found["findings"] if finding["check"] == "registers-lightly")
     assert light["status"] == "passed" and light["seen"].endswith("ms")
     assert "| `depends-on-t` | failed |" in page.read_text()
+    source = Registry.installed().source_sha256("mine")
+    assert told("mine:nano", source).startswith(f"mine:nano failed {len(failed)} of ")
+    assert not told("mine:nano", "0" * 64)  # another state of the plugin, which nobody has checked
 
 
 @pytest.mark.timeout(120)
