@@ -41,7 +41,7 @@ class Drawing:
     spec: DenoiserSpec
     sampler: str  # its name
     count: int  # of images
-    batch_size: int
+    batch_size: int  # of each process
     image_shape: tuple[int, int, int]  # (C, H, W) of what samples become
     device: torch.device
     autoencoder: Autoencoder | None  # of latents
@@ -175,9 +175,10 @@ def _stored_shape(drawing: Drawing) -> tuple[int, int, int, int]:
 def batches(drawing: Drawing, denoiser: nn.Module, indices: range, world: World = ALONE) -> Iterator[SampledBatch]:
     """The samples of these numbers, batch by batch; the autoencoder is on the device as long as that takes.
 
-    Several processes make a part of each batch, and all get the whole.
+    Several processes make a batch each at a time, and all get the whole.
     """
     size, coder = drawing.batch_size, drawing.autoencoder
+    together = size * world.size
 
     def make(numbers: Numbers) -> SampledBatch | None:
         return next(generate(denoiser, drawing.spec, drawing.plan, numbers, size, drawing.device), None)
@@ -185,8 +186,8 @@ def batches(drawing: Drawing, denoiser: nn.Module, indices: range, world: World 
     try:
         if coder:
             coder.network.to(drawing.device)
-        for start in range(indices.start, indices.stop, size):
-            numbers = np.arange(start, min(start + size, indices.stop))
+        for start in range(indices.start, indices.stop, together):
+            numbers = np.arange(start, min(start + together, indices.stop))
             yield shared(make, numbers, world)
     finally:
         if coder:
@@ -194,7 +195,7 @@ def batches(drawing: Drawing, denoiser: nn.Module, indices: range, world: World 
 
 
 def shared(make: Callable[[Numbers], SampledBatch | None], numbers: Numbers, world: World) -> SampledBatch:
-    """One batch of which every process makes a part; its time is the slowest's. `Diverged` on all, if on one."""
+    """Some images of which every process makes a part; their time is the slowest's. `Diverged` on all, if on one."""
     made: SampledBatch | Diverged | None
     try:
         made = make(numbers[world.share(len(numbers))])

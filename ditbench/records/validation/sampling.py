@@ -37,8 +37,9 @@ def _samples(record: Record, facts: SamplingFacts, field: str, weights: str, kno
     yield from differs(f"{field}.sampler", facts.sampler, track.sampler.name, "its track's")
     yield from differs(f"{field}.steps", facts.steps, track.sampler.steps, "its track's")
     yield from differs(f"the sum of {field}.batch_images", sum(facts.batch_images), count, "its track's samples")
-    if any(images != size for images in facts.batch_images[:-1]) or not 0 < facts.batch_images[-1] <= size:
-        yield f"{field}.batch_images is {shown(facts.batch_images)}, should be {size} each, and the rest at last"
+    each = size * (record.environment.processes if record.environment else 1)  # which make a batch each at a time
+    if any(images != each for images in facts.batch_images[:-1]) or not 0 < facts.batch_images[-1] <= each:
+        yield f"{field}.batch_images is {shown(facts.batch_images)}, should be {each} each, and the rest at last"
     yield from positive(f"{field}.batch_seconds", facts.batch_seconds)
     yield from _evaluations(record, facts, field, known)
     yield from not_negative(field, {"decode_seconds": facts.decode_seconds})
