@@ -30,14 +30,19 @@ pytestmark = pytest.mark.timeout(240)
 DITBENCH = [sys.executable, "-m", "ditbench"]
 
 
-def test_the_whole_tiny_run_of_the_four_architectures(toy, ditbench, tmp_path, monkeypatch):
+FOUR = pytest.param(("diffit", "dit", "mdt", "uvit"), marks=pytest.mark.slow)  # faster: two, and test_contract
+
+
+@pytest.mark.parametrize("names", [("dit", "mdt"), FOUR], ids=["two", "four"])
+def test_the_whole_tiny_run_of_the_architectures(toy, ditbench, tmp_path, monkeypatch, names):
     """In this process, whose server has the libraries; test_a_signal_saves_and_says_how_to_resume has a whole one."""
     monkeypatch.chdir(tmp_path)
-    arguments = ("run", "--plugins", "dit,uvit,mdt,diffit", "--track", "tiny", "--budget", "3-steps", "--keep-samples")
+    asked = ("--plugins", ",".join(names), "--track", "tiny", "--budget", "3-steps", "--keep-samples")
+    arguments = ("run", *asked)
     out = ditbench(*arguments, "--device", "cpu")
     folder = tmp_path / "runs" / "tiny"
     records = {path.parent.name: path for path in folder.glob("*/record.json")}
-    assert sorted(name.split("-")[0] for name in records) == ["diffit", "dit", "mdt", "uvit"]
+    assert sorted(name.split("-")[0] for name in records) == list(names)
     for path in records.values():
         text = path.read_text()
         assert json.loads(text)["status"] == "finished"
@@ -46,16 +51,17 @@ def test_the_whole_tiny_run_of_the_four_architectures(toy, ditbench, tmp_path, m
         with Image.open(path.parent / "samples.png") as grid:
             assert grid.width > 300 and grid.height > 600
     assert {path.name for path in folder.iterdir() if path.is_file()} == {"leaderboard.md", "leaderboard.csv"}
-    for word in ("[4/4] diffit:nano seed 0: training", "images/s", "loss", "fid40/", "Real images"):
+    number = len(names)
+    for word in (f"[{number}/{number}] {names[-1]}:nano seed 0: training", "images/s", "loss", "fid40/", "Real images"):
         assert word in out
     assert "\x1b" not in out  # plain lines when the output is no terminal
     page = (folder / "leaderboard.md").read_text()
-    assert all(f"{name}:nano" in page for name in ("dit", "uvit", "mdt", "diffit"))
+    assert all(f"{name}:nano" in page for name in names)
 
     again = ditbench(*arguments, "--device", "cpu", "--quiet")
     assert "training" not in again and "dit:nano" in again
     shown = ditbench("leaderboard", "build", str(folder), "--out", str(tmp_path / "board"))
-    assert "4 records" in shown and (tmp_path / "board" / "README.md").read_text() == page
+    assert f"{number} records" in shown and (tmp_path / "board" / "README.md").read_text() == page
 
 
 def test_the_live_display_shows_bars_and_escapes_names(tmp_path):
@@ -168,8 +174,8 @@ def test_bad_input_is_one_line_and_code_2(ditbench, tmp_path, arguments, message
 
 
 def test_sizes_counts_what_was_asked(ditbench):
-    out = ditbench("sizes", "dit:XL/2+conditioning=adaln,mdt:nano", "--resolution", "16", "--no-learn-variance")
-    assert "dit:XL/2+conditioning=adaln  16x16x4 latent, 1000 classes" in out
+    out = ditbench("sizes", "dit:S/2+conditioning=adaln,mdt:nano", "--resolution", "16", "--no-learn-variance")
+    assert "dit:S/2+conditioning=adaln  16x16x4 latent, 1000 classes" in out
     assert "16x16x1 pixel, 10 classes" in next(line for line in out.splitlines() if "mdt:nano" in line)
 
 

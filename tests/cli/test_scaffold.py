@@ -81,13 +81,17 @@ def test_each_runs(packages, kinds):
     assert "dataset" not in kinds or "fid20/efficientnet-lite0" in found["my_dataset"]
 
 
-def test_the_architecture_costs_what_its_classes_cost(packages):
+# faster: of the small sizes
+LARGE = pytest.param(["S/2"], marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("sizes", [["nano", "nano/4"], LARGE], ids=["small", "large"])
+def test_the_architecture_costs_what_its_classes_cost(packages, sizes):
     folder, python = packages
-    listed = quiet(
-        python, "-m", "ditbench", "sizes", "my_architecture,dit:nano,dit:nano/4,dit:S/2", "--json", cwd=folder
-    )
+    named = ",".join(f"{name}:{size}" for name in ("my_architecture", "dit") for size in sizes)
+    listed = quiet(python, "-m", "ditbench", "sizes", named, "--json", cwd=folder)
     macs = {row["size"]: row["macs_per_image"] for row in json.loads(listed)}
-    for size in ("nano", "nano/4", "S/2"):
+    for size in sizes:
         assert macs[f"my_architecture:{size}"] == pytest.approx(macs[f"dit:{size}"], rel=0.02)
 
 

@@ -96,11 +96,9 @@ def dit_macs(spec: DenoiserSpec, depth: int, width: int, patch_size: int, **_: i
         ("nano", None),
         ("S/2", None),
         ("B/8", None),
-        ("L/4", None),
-        ("XL/2", None),
+        pytest.param("L/4", None, marks=pytest.mark.slow),  # faster: of S and B, the same sum with other numbers
+        pytest.param("XL/2", None, marks=pytest.mark.slow),  # faster: the same
         ("nano", 64),
-        ("S/2", 64),
-        ("B/8", 64),
     ],
 )
 def test_dit_matches_the_closed_formula(size, resolution):
@@ -121,7 +119,11 @@ def uvit_macs(spec: DenoiserSpec, depth: int, width: int, patch_size: int, conv:
     return blocks + ends + (9 * spec.resolution**2 * spec.out_channels**2 if conv == "after" else 0)
 
 
-@pytest.mark.parametrize("size", ["nano", "S/2", "S/4", "M/4", "L/2", "H/4"])
+# faster: of the small, the same sum with other numbers
+LARGE = [pytest.param(size, marks=pytest.mark.slow) for size in ("M/4", "L/2", "H/4")]
+
+
+@pytest.mark.parametrize("size", ["nano", "S/2", "S/4", *LARGE])
 def test_uvit_matches_the_closed_formula(size):
     spec = spec_of("uvit", size)
     expected = uvit_macs(spec, **ARCHITECTURES["uvit"].sizes[size])
@@ -171,8 +173,8 @@ def test_what_checkpointing_computes_again_is_no_training_macs(name):
 @pytest.mark.parametrize(
     ("name", "size", "spec", "before"),
     [
-        ("mdt", "XL/2", latent_spec(), 1.143),
-        ("mdtv2", "XL/2", latent_spec(), 1.186),
+        pytest.param("mdt", "XL/2", latent_spec(), 1.143, marks=pytest.mark.slow),  # faster: of nano
+        pytest.param("mdtv2", "XL/2", latent_spec(), 1.186, marks=pytest.mark.slow),  # faster: of mdt's nano
         ("mdt", "nano", DIGITS_SPEC, 0.956),
         ("dit", "nano", DIGITS_SPEC, 1.001),
     ],

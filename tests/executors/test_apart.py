@@ -71,7 +71,7 @@ def asleep():
 def test_what_a_network_does_to_its_process_stays_there(toy, install, tmp_path):
     install("ditbench-ill", "ill", ILL)
     harms = ("nothing", "quit", "exit", "crash", "patch", "linger")
-    records = run(tmp_path, *(f"ill+harm={harm}" for harm in harms))
+    records = run(tmp_path, *(f"ill+harm={harm}" for harm in harms), budget="5-steps")
     plain, quits, exits, crashes, patched, lingers = records
     assert [(one.status, one.reason) for one in (quits, exits, crashes)] == [
         ("failed", "SystemExit: I quit"),

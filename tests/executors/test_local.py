@@ -14,6 +14,7 @@ from records import ENVIRONMENT
 from test_campaign import Ears, run
 
 from ditbench.errors import BadValue
+from ditbench.executors import remote
 from ditbench.executors.engine import Wishes
 from ditbench.executors.jobs import PRELOAD, Job
 from ditbench.executors.local import InProcess
@@ -25,20 +26,20 @@ from ditbench.tracks.plan import make_plan
 
 pytestmark = pytest.mark.timeout(240)
 SLOW = ("toy+fault=slow", "toy+fault=slow+depth=2")
-UNMEASURED = {"parallel": 2, "data": "synthetic"}  # to measure takes longer than to train
+UNMEASURED = {"parallel": 2, "data": "synthetic", "budget": "24-steps"}  # to measure takes longer than to train
 
 
 @pytest.fixture(scope="module")
 def threads():
     """How many a run alone has; of fewer than two there would be none to divide, so that the server is another then."""
     if os.environ.get("OMP_NUM_THREADS") != "1" and len(processors()) > 1:
-        yield answer_of(_serve_threads, None, preload=PRELOAD)
+        yield answer_of(_serve_threads, None, preload=remote.PRELOAD)
         return
     restart = multiprocessing.forkserver._forkserver._stop
     restart()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OMP_NUM_THREADS", "2")
-        yield answer_of(_serve_threads, None, preload=PRELOAD)
+        yield answer_of(_serve_threads, None, preload=remote.PRELOAD)  # what all need: see one_server_for_all
     restart()
 
 
@@ -76,13 +77,14 @@ def press():
 
 def test_two_at_a_time_are_what_they_are_one_after_the_other(toy, threads, tmp_path):
     ears = Both()
-    together = run(tmp_path / "together", *SLOW, parallel=2 if len(processors()) == 1 else None, listener=ears)
+    few, two = {"budget": "16-steps"}, 2 if len(processors()) == 1 else None
+    together = run(tmp_path / "together", *SLOW, parallel=two, listener=ears, **few)
     one, other = dict.fromkeys(ears.spoke)
     assert one in ears.spoke[ears.spoke.index(other) :]
     first, second = ears.affinities.values()
     assert (len(first), len(second)) == ((len(processors()) // 2 or 1,) * 2)
     assert not first & second or len(processors()) == 1
-    in_turn = [run(tmp_path / "in-turn", name, parallel=2)[0] for name in SLOW]
+    in_turn = [run(tmp_path / "in-turn", name, parallel=2, **few)[0] for name in SLOW]
     for record, alone in zip(together, in_turn, strict=True):
         assert record.status == "finished" and record.run_id == alone.run_id
         assert record.environment == alone.environment
@@ -146,7 +148,7 @@ def test_a_killed_run_leaves_the_other_alone(toy, threads, tmp_path):
 
 def test_every_end_is_its_runs_alone_and_makes_room_for_the_next(toy, threads, tmp_path):
     names = ("toy+fault=slow", "toy+fault=raise", "toy+fault=kill", "toy")
-    records = run(tmp_path, *names, budget="20-steps", **UNMEASURED)
+    records = run(tmp_path, *names, **UNMEASURED)
     assert [record.status for record in records] == ["finished", "failed", "interrupted", "finished"]
     assert records[1].reason == "RuntimeError: the toy broke, as ordered" and records[2].reason == "killed by SIGKILL"
 

@@ -96,9 +96,10 @@ def nobody_left(tmp_path):
 @pytest.mark.parametrize("shard", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["copies", "shards"])
 def test_two_processes_find_what_one_finds(tmp_path, nobody_left, shard):
     """The same losses as one finds, and from the same images the same metrics."""
-    track, options = other_track(tmp_path), {"device": "cpu", "keep_samples": True, "raw_weights": True}
-    (alone,) = campaign.run(track, ["dit"], out=tmp_path / "one", device="cpu")
-    (record,) = campaign.run(track, ["dit"], out=tmp_path / "two", processes=2, shard=shard, eval_at=[0.5], **options)
+    track, both = other_track(tmp_path), {"device": "cpu", "budget": "12-steps"}
+    options = {**both, "keep_samples": True, "raw_weights": True, "eval_at": [0.5]}
+    (alone,) = campaign.run(track, ["dit"], out=tmp_path / "one", **both)
+    (record,) = campaign.run(track, ["dit"], out=tmp_path / "two", processes=2, shard=shard, **options)
     assert record.status == "finished" and record.run_id == alone.run_id, record.reason
     assert (alone.environment.processes, record.environment.processes) == (1, 2)
     assert record.hardware == f"2 x {alone.hardware}"
@@ -129,6 +130,8 @@ def measured_alone(record, path):
         torch.set_num_threads(threads)
 
 
+# faster: test_torchrun's test_a_killed_process_costs_a_restart, of one process
+@pytest.mark.slow
 def test_a_killed_process_costs_a_restart_and_no_more(tmp_path, nobody_left):
     killed = []
 
@@ -144,7 +147,7 @@ def test_a_killed_process_costs_a_restart_and_no_more(tmp_path, nobody_left):
 
 
 def test_a_process_that_raises_ends_all_and_is_named(tmp_path, nobody_left):
-    (record,) = run(tmp_path, "toy+fault=raise", processes=2)
+    (record,) = run(tmp_path, "toy+fault=raise", processes=2, data="synthetic")
     assert record.status == "failed"
     assert record.reason in [f"rank {rank}: RuntimeError: the toy broke, as ordered" for rank in (0, 1)]
     log = (directory(tmp_path, record) / "log.txt").read_text()
@@ -188,18 +191,18 @@ def test_an_extractor_that_fails_on_one_process_ends_all(install, tmp_path, nobo
 
 
 def test_ctrl_c_saves_and_another_number_of_processes_goes_on(tmp_path, nobody_left):
-    pressed = []
+    pressed, plan = [], {"budget": "20-steps", "data": "synthetic"}  # to measure takes longer than to train
 
     def press(config, progress):
-        if progress.step >= 10 and not pressed:
+        if progress.step >= 5 and not pressed:
             pressed.append(progress.step)
             os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
-        run(tmp_path, "toy+fault=slow", processes=2, listener=Ears(press))
+        run(tmp_path, "toy+fault=slow", processes=2, listener=Ears(press), **plan)
     (path,) = (tmp_path / "tiny").glob("*/record.json")
     assert read_record(path).status == "interrupted"
-    (record,) = run(tmp_path, "toy+fault=slow")
+    (record,) = run(tmp_path, "toy+fault=slow", **plan)
     assert record.status == "finished" and record.training.resumed == 1
     assert record.environment.processes == 1 and record.run_id == path.parent.name
 

@@ -85,15 +85,15 @@ def gone(processes):
 
 
 def test_the_same_records_as_any_executor(here, tmp_path):
-    plain = run(tmp_path / "process", "toy", "toy+depth=2")
+    (plain,) = run(tmp_path / "process", "toy")
     ears, again = Ears(), Ears()
-    cpus = f"cpus={plain[0].environment.threads}"  # as many threads: they are in a run's name
-    found = on_ray(tmp_path / "ray", "toy", "toy+depth=2", options=[cpus], parallel=1, listener=ears)
-    assert all(map(same, found, plain)) and [record.run_id for record in found] == [r.run_id for r in plain]
-    assert ears.begun == ["toy:nano", "toy:nano+depth=2"] and {p.stage for p in ears.heard} > {"train", "measure"}
-    assert all(read_record(tmp_path / "ray" / "tiny" / r.run_id / "record.json") == r for r in found)
-    assert on_ray(tmp_path / "ray", "toy", options=[cpus], listener=again) == found[:1] and not again.begun
-    assert run(tmp_path / "ray", "toy+depth=2", listener=again) == found[1:] and not again.begun
+    cpus = f"cpus={plain.environment.threads}"  # as many threads: they are in a run's name
+    (found,) = on_ray(tmp_path / "ray", "toy", options=[cpus], parallel=1, listener=ears)
+    assert same(found, plain) and found.run_id == plain.run_id
+    assert ears.begun == ["toy:nano"] and {p.stage for p in ears.heard} > {"train", "measure"}
+    assert read_record(tmp_path / "ray" / "tiny" / found.run_id / "record.json") == found
+    assert on_ray(tmp_path / "ray", "toy", options=[cpus], listener=again) == [found] and not again.begun
+    assert run(tmp_path / "ray", "toy", listener=again) == [found] and not again.begun
 
 
 # faster: test_a_run_whose_worker_is_lost_for_good_has_a_record_that_says_so

@@ -127,7 +127,7 @@ def test_a_killed_run_goes_on_where_it_was_and_one_that_starts_over_has_no_past(
         if progress.step >= 15:
             os.kill(run_process().pid, signal.SIGKILL)
 
-    more = {"log": ["tensorboard", "wandb"], "checkpoint_seconds": 0.3}
+    more = {"log": ["tensorboard", "wandb"], "checkpoint_seconds": 0.3, "data": "synthetic"}
     (dead,) = run(tmp_path, "toy+fault=slow", listener=Ears(kill), **more)
     directory = tmp_path / "tiny" / dead.run_id
     killed_at = Events(directory).steps("train/loss")[-1]

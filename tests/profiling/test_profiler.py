@@ -350,7 +350,7 @@ def test_a_track_gives_input_size_and_batch(toy, ditbench, tmp_path):
 
 @pytest.mark.timeout(240)
 def test_ctrl_c_keeps_what_is_timed(toy, ditbench, tmp_path):
-    arguments = ("toy", "toy+fault=slow", "--track", "tiny", "--steps", "2000", "--seed", "0", "--out", str(tmp_path))
+    arguments = ("toy", "toy+fault=slow", "--track", "tiny", "--steps", "400", "--seed", "0", "--out", str(tmp_path))
     ended = threading.Event()
 
     def press():

@@ -1,6 +1,7 @@
 """Every command and every snippet that README and documents show is run, as printed but for what snippets.py lists."""
 
 import contextlib
+import fcntl
 import json
 import multiprocessing
 import os
@@ -50,10 +51,20 @@ NAMES = [str(document.relative_to(ROOT)) for document in DOCUMENTS]
 
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory):
-    """The folder that has everything, and the id of the run in its leaderboard; each document gets a copy."""
-    folder = tmp_path_factory.mktemp("prepared") / "clone"
-    folder.mkdir()
-    return folder, write_folder(folder)
+    """The folder that has everything, and the id of the run in its leaderboard; each document gets a copy.
+
+    The first of pytest's processes that needs it makes it for all.
+    """
+    of_all = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        of_all = of_all.parent
+    folder, run_id = of_all / "clone", of_all / "clone.id"
+    with (of_all / "clone.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not run_id.exists():
+            folder.mkdir()
+            run_id.write_text(write_folder(folder))
+    return folder, run_id.read_text()
 
 
 @pytest.fixture

@@ -231,7 +231,8 @@ def test_nobody_verifies_nothing_himself_or_another_run(board):
 @pytest.mark.timeout(240)
 def test_weights_are_measured_again_and_a_second_training_confirms(toy, tmp_path, ditbench):
     """A real run of the toy, verified by the command line in both ways."""
-    (record,) = campaign.run("tiny", ["toy"], out=tmp_path / "one", device="cpu", executor="inline")
+    how = {"device": "cpu", "executor": "inline", "budget": "blink"}
+    (record,) = campaign.run("tiny", ["toy"], out=tmp_path / "one", **how)
     run = tmp_path / "one" / "tiny" / record.run_id
     assert faults(tmp_path / "one") == "", "what a run writes holds"
     place = tmp_path / "board" / "tiny"
@@ -245,7 +246,7 @@ def test_weights_are_measured_again_and_a_second_training_confirms(toy, tmp_path
     assert [one.value for one in found.metrics] == [one.value for one in record.metrics]
     assert found.sampling.images_sha256 == record.sampling.images_sha256
 
-    (other,) = campaign.run("tiny", ["toy"], out=tmp_path / "two", device="cpu", executor="inline")
+    (other,) = campaign.run("tiny", ["toy"], out=tmp_path / "two", **how)
     again = tmp_path / "two" / "tiny" / other.run_id
     later = other.model_copy(update={"created": other.created + timedelta(seconds=2)})  # this computer is fast
     write_record(later, again / "record.json")

@@ -85,7 +85,8 @@ QUICK = (
     Change(_RUN, r"--plugins ([^ ,]+),\S+", r"--plugins \1", "one architecture is enough to know the command"),
     Change(_RUN, r"(ditbench run [a-z]\S*)(?: [a-z]\S*)+", r"\1", "one architecture is enough to know the command"),
     more(rf"{_RUN}(?! [a-z])(?!.*--plugins)", "--plugins dit", "not all four"),
-    Change("ditbench sizes", r"sizes \S+", "sizes dit:nano", "XL takes seconds to count; test_sizes has it"),
+    Change("ditbench sizes", r"sizes(?: [a-z]\S*)+", "sizes dit:nano", "XL takes seconds to count; test_sizes has it"),
+    Change("ditbench plan", r"\b(\w+):(?:XL|L)/2(?:,\S+)?", r"\1:S/2", "XL takes seconds to count, too"),
     Change("ditbench profile", r"^(ditbench profile \S+)(?: [\w:/]+)+(?= --)", r"\1", "one architecture is enough"),
 )
 
@@ -98,6 +99,7 @@ SLOW = {
     "--track imagenet64 --data IMAGENET": "test_runs_on_data has a folder of images",
     "--micro-batch 32 --(checkpointing|reference)": "a micro-batch is quick without, in data.md",
     "dit:S/2 --seeds 0,1,2 --micro-batch 32": "the first run on latents in data.md is quick",
+    "--data LATENTS --plugins dit:XL/2,uvit:L/2": "the first run on latents in data.md is quick",
     "--track imagenet256 --data synthetic": "test_runs_on_data has it",
 }
 
