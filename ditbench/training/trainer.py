@@ -30,9 +30,10 @@ from ..records.curve import Curve, StepTimes
 from ..records.derived import training_rate
 from ..records.facts import CurvePoint, PeakMemory, TrainingFacts
 from ..runtime.clock import RUNNING, Pauses
+from ..runtime.compiling import compile_network, compiling, way_of
 from ..runtime.distributed import ALONE, World, share
 from ..runtime.memory import peak_memory, reset_peak
-from ..runtime.precision import CompileWatch, autocast, compiles, products, resolve
+from ..runtime.precision import CompileWatch, autocast, products, resolve
 from ..runtime.progress import Diverged
 from ..tracks.budget import BudgetClock
 from ..tracks.track import Recipe
@@ -70,9 +71,9 @@ class Trainer:
         self.spec, self.objective, self.recipe, self.seed, self.device = spec, objective, recipe, seed, device
         self.clock, self.feed, self.timer = clock, feed, timer
         self.optimizer = make_optimizer(recipe, self._weights)
-        self.precision, self.compiled = resolve(recipe.precision, device), compiles(recipe.compile, device)
-        if self.compiled:
-            self.denoiser.compile()
+        self.precision, way = resolve(recipe.precision, device), way_of(recipe.compile, device)
+        self.compiled = way != "off"
+        compile_network(self.denoiser, way)
         self.world, self._together = world, world.wrap(self.denoiser, device)
         # torch.manual_seed costs 0.15 ms where CUDA is not in use; there, nothing but the CPU's generator matters
         self._seed_all = torch.manual_seed if device.type == "cuda" else torch.default_generator.manual_seed
@@ -98,13 +99,13 @@ class Trainer:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)  # the EMA's update of the step before is not this one's time
         began, compiled = self.timer(), self.compiling.seconds
-        with self.compiling if self.compiled else nullcontext(), products(self.precision):
+        with compiling(self.compiling) if self.compiled else nullcontext(), products(self.precision):
             value = self._optimize()
         self.before = self.clock.progress
         value = self.world.sum(value, self.device)
         took = self.world.largest(self.timer() - began, self.device)  # one clock for all, the slowest's
-        compiling = self.world.largest(self.compiling.seconds - compiled, self.device)
-        seconds = self._charged(took, compiling)
+        apart = self.world.largest(self.compiling.seconds - compiled, self.device)
+        seconds = self._charged(took, apart)
         self.times.add(self.clock.steps, seconds)
         self.clock.tick(self.recipe.batch_size, seconds)
         self._update_ema(self.clock.progress - self.before)
@@ -270,6 +271,7 @@ class Trainer:
             feeding=self.feed.where,
             loading_seconds=self.loading_seconds,
             compile_seconds=self.compiling.seconds,
+            warm_compile_seconds=self.compiling.warm,
             checkpoint_seconds=self.checkpoint_seconds,
             evaluation_seconds=self.evaluation_seconds,
             pauses=paused.count,
@@ -295,6 +297,7 @@ class Trainer:
             seconds={
                 "loading": self.loading_seconds,
                 "compiling": self.compiling.seconds,
+                "warm": self.compiling.warm,
                 "checkpoint": self.checkpoint_seconds,
                 "evaluation": self.evaluation_seconds,
             },
@@ -325,6 +328,7 @@ class Trainer:
         self.damaged = facts.damaged
         self.before, self._peaks, seconds = facts.before, [facts.peak], facts.seconds
         self.loading_seconds, self.compiling.seconds = seconds["loading"], seconds["compiling"]
+        self.compiling.warm = seconds.get("warm", 0.0)
         self.checkpoint_seconds, self.evaluation_seconds = seconds["checkpoint"], seconds["evaluation"]
         self._paused += Pauses(facts.pauses, facts.paused_seconds)
 
