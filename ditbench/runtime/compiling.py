@@ -65,6 +65,11 @@ def compile_network(network: nn.Module, way: Way, batches_vary: bool = False) ->
     return network
 
 
+def compiled_function(function: _Forward) -> _Forward:
+    """A function of a batch's tensors, compiled."""
+    return torch.compile(function, backend=BACKEND)
+
+
 @contextmanager
 def compiling(watch: CompileWatch) -> Iterator[None]:
     """What runs meanwhile is compiled so that a block is one graph for all batches, and its time is watched.

@@ -12,7 +12,7 @@ from ditbench.errors import BadValue
 from ditbench.runtime import compiling
 from ditbench.runtime.progress import Diverged
 from ditbench.training.checkpoint import Checkpoints
-from ditbench.training.trainer import ema_keep, lr_factor
+from ditbench.training.schedule import ema_keep, lr_factor
 
 
 def test_architectures_see_the_same_images_labels_times_and_noise():
@@ -115,6 +115,7 @@ def test_bfloat16_is_in_the_network_alone():
     assert trainer(recipe=changed(precision="tf32")).precision == "float32"  # a CPU has none
 
 
+@pytest.mark.filterwarnings("ignore:The .grad attribute")  # Dynamo hides it, but from -W error
 def test_compiling_is_not_on_the_clock(tmp_path, monkeypatch):
     class Calm(Toy):
         def misbehave(self):
