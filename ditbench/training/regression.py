@@ -25,11 +25,11 @@ class Regression:
 
     def noisy(self, x0: Tensor, noise: Tensor, t: Tensor, *at: Any) -> Tensor:
         """x_t (N, C, H, W), as the network sees it."""
-        return self._corrupt(x0, noise, t, *at)  # type: ignore[no-any-return]
+        return self._corrupt(x0, noise, t, *at)
 
     def loss(self, out: Tensor, x0: Tensor, noise: Tensor, t: Tensor, *at: Any) -> Tensor:
         """The mean loss of the images: ()."""
-        return self._mean_loss(out, x0, noise, t, *at)  # type: ignore[no-any-return]
+        return self._mean_loss(out, x0, noise, t, *at)
 
     def _mean_of_loss(self, *of: Any) -> Tensor:
         return self._objective.loss(*of).mean()
