@@ -20,6 +20,7 @@ from ..metrics.reference import ReferenceSource, open_source, source_of
 from ..metrics.scoring import Scoring
 from ..registry import Registry, pick
 from ..runtime import precision
+from ..runtime.compiling import way_of
 from ..runtime.environment import find_device
 from ..runtime.progress import Progress, ProgressCallback
 from ..sampling.generate import Decode, SamplingPlan
@@ -194,6 +195,7 @@ def drawing_of(config: RunConfig, parts: Parts) -> Drawing:
         labels=asked.labels,
         decode=parts.decode,
         precision=precision.resolve(config.recipe.precision, parts.device),
+        compiled=way_of(config.recipe.compile, parts.device),
     )
     return Drawing(
         plan=plan,

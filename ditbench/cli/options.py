@@ -140,8 +140,8 @@ _PANELS = {  # of the options of a run
     WHAT: ("data", "budget", "ruleset"),
     MEASURING: ("reference", "eval_at", "samples", "features", "raw_weights", "keep_samples"),
     MACHINE: (
-        "device", "micro_batch", "checkpointing", "executor", "processes", "shard", "parallel", "address", "options",
-        "wait", "dry_run",
+        "device", "micro_batch", "checkpointing", "compile", "executor", "processes", "shard", "parallel", "address",
+        "options", "wait", "dry_run",
     ),
     FILES: ("out", "force", "checkpoint_seconds", "log", "offline", "skip_bad", "strict"),
 }  # fmt: skip

@@ -101,7 +101,7 @@ class Feed:
             rows, plan = (part.to(self.device, non_blocking=True) for part in self._ahead.batch(position, count))
         else:
             assert self._held is not None
-            plan = torch.from_numpy(self._plan(position, count)).to(self.device)
+            plan = self._pinned(torch.from_numpy(self._plan(position, count))).to(self.device, non_blocking=True)
             rows = self._held[plan[0] // self._stride]
         return self._latents(rows, count, draw) if self._latent else self._pixels(rows, plan[2]), plan[1]
 
@@ -119,8 +119,10 @@ class Feed:
 
     def _read(self, plan: Numbers) -> tuple[Tensor, Tensor]:
         """The plan's rows, and the plan, in memory that a GPU copies from by itself."""
-        read = _as_tensor(self._rows[plan[0]]), torch.from_numpy(plan)
-        return (read[0].pin_memory(), read[1].pin_memory()) if self.device.type == "cuda" else read
+        return self._pinned(_as_tensor(self._rows[plan[0]])), self._pinned(torch.from_numpy(plan))
+
+    def _pinned(self, tensor: Tensor) -> Tensor:
+        return tensor.pin_memory() if self.device.type == "cuda" else tensor
 
     def _pixels(self, rows: Tensor, mirrored: Tensor) -> Tensor:
         if self._turn:

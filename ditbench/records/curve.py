@@ -37,11 +37,12 @@ class Curve:
     images: int = 0  # at the last point
     seconds: float = 0.0
 
-    def note(self, loss: float, clock: BudgetClock) -> bool:
-        """Take in the loss of a step; True when that closed an interval."""
-        self.losses.append(loss)
-        if not (clock.done or clock.progress * CURVE_POINTS >= len(self.points) + 1):
-            return False
+    def is_due(self, clock: BudgetClock) -> bool:
+        """Whether an interval has ended."""
+        return clock.done or clock.progress * CURVE_POINTS >= len(self.points) + 1
+
+    def close(self, clock: BudgetClock) -> None:
+        """End an interval, of whose steps all losses are there."""
         self.points.append(
             {
                 "step": clock.steps,
@@ -52,7 +53,6 @@ class Curve:
             }
         )
         self.losses, self.images, self.seconds = [], clock.images, clock.seconds
-        return True
 
     @property
     def last_loss(self) -> float | None:

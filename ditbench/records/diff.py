@@ -55,9 +55,11 @@ _RESULTS = {  # what a run found out or what only names it, not what it did
     "architecture": {"label", "options", "paper", "libraries"},
     "training": {
         "seconds", "final_loss", "step_seconds", "step_stride", "loading_seconds", "compile_seconds",
-        "checkpoint_seconds", "evaluation_seconds", "images_per_second", "curve",
+        "checkpoint_seconds", "evaluation_seconds", "images_per_second", "curve", "warm_compile_seconds",
     },
-    "sampling": {"images_sha256", "batch_images", "batch_seconds", "decode_seconds", "images_per_second"},
+    "sampling": {
+        "images_sha256", "batch_images", "batch_seconds", "decode_seconds", "images_per_second", "compile_seconds",
+    },
 }  # fmt: skip
 
 

@@ -125,6 +125,7 @@ class TrainingFacts(Frozen):
     evaluation_seconds: Number = 0.0
     pauses: Count = later(0)  # times that the process was stopped from outside, or its machine suspended
     paused_seconds: Number = later(0.0)  # by them, in all; no part of any other time here
+    warm_compile_seconds: Number = later(0.0)  # of `compile_seconds`: for graphs that torch's cache on the disk had
 
 
 class SamplingFacts(Frozen):
@@ -140,6 +141,7 @@ class SamplingFacts(Frozen):
     batch_seconds: Annotated[list[Number], Field(min_length=1)]  # raw, one per batch; without decoding
     images_per_second: Number  # of the median batch
     decode_seconds: Number = 0.0  # of all latents to images
+    compile_seconds: Number = later(0.0)  # no part of any other time here
 
 
 class PeakMemory(Frozen):

@@ -141,13 +141,15 @@ _OF_CODE = {"distribution_version": "", "source_sha256": "", "libraries": ()}  #
 
 
 def row_hash(record: Record, whatever_code: bool = False) -> str:
-    """What the runs of a row share, whatever their seeds and the hardware; empty if the record describes no run.
+    """What the runs of a row share, whatever their seeds, the hardware and what of the network was compiled there.
 
-    whatever_code: and whatever the version of the plugin, its source and its libraries.
+    Empty if the record describes no run. whatever_code: and whatever the version of the plugin, its source and its
+    libraries.
     """
     code = _OF_CODE if whatever_code else {}
+    recipe = record.recipe.model_copy(update={"compile": record.track.recipe.compile})
     try:
-        return config_of(record).model_copy(update={"seed": 0, "hardware": "", **code}).hash
+        return config_of(record).model_copy(update={"seed": 0, "hardware": "", "recipe": recipe, **code}).hash
     except pydantic.ValidationError:
         return ""
 

@@ -50,20 +50,18 @@ class World:
             warnings.simplefilter("ignore", FutureWarning)
             return DistributedDataParallel(network, device_ids=devices, broadcast_buffers=False)
 
-    def sum(self, value: float, device: torch.device) -> float:
-        """Of all processes' values, in float64."""
-        return self._reduced(value, device, distributed.ReduceOp.SUM)
-
-    def largest(self, value: float, device: torch.device) -> float:
-        """The largest of all processes' values."""
-        return self._reduced(value, device, distributed.ReduceOp.MAX)
-
-    def _reduced(self, value: float, device: torch.device, how: distributed.ReduceOp.RedOpType) -> float:
+    def told(self, values: Sequence[float]) -> list[list[float]]:
+        """Every process's values, in their order, on every process: one message from host to host, no device waits."""
         if self.size == 1:
-            return value
-        total: Tensor = torch.tensor(value, dtype=torch.float64, device=device)
-        distributed.all_reduce(total, how)
-        return float(total)
+            return [list(values)]
+        mine = torch.tensor(values, dtype=torch.float64)
+        found = [torch.empty_like(mine) for _ in range(self.size)]
+        distributed.all_gather(found, mine)
+        return [one.tolist() for one in found]
+
+    def largest(self, value: float) -> float:
+        """The largest of all processes' values."""
+        return max(one for (one,) in self.told([value]))
 
     def to_main(self, mine: Tensor | None, counts: Sequence[int]) -> list[Tensor]:
         """Every process's rows (counts[rank], ...), in their order, on the main process; none on the others.

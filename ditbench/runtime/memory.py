@@ -49,6 +49,7 @@ def reset_peak(device: torch.device) -> None:
     """Begin a phase: CUDA's peaks start anew. A process's resident peak can't."""
     gc.collect()  # compiled networks refer to themselves
     if device.type == "cuda":
+        torch.cuda.init()  # type: ignore[no-untyped-call]  # before it, no GPU has a number to torch
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
 

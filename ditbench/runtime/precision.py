@@ -8,9 +8,10 @@ from typing import Literal
 
 import torch
 from torch._dynamo.callback import callback_handler
+from torch._dynamo.utils import counters
 
 Precision = Literal["float32", "tf32", "bfloat16"]
-Choice = Literal["on", "off", "auto"]
+Choice = Literal["on", "off", "blocks", "auto"]  # what of a network is compiled: all, nothing, its repeated blocks
 Clock = Callable[[], float]
 
 
@@ -23,7 +24,7 @@ def resolve(wanted: Precision | Literal["auto"], device: torch.device) -> Precis
 
 def compiles(choice: Choice, device: torch.device) -> bool:
     """Whether to compile; on a CPU that seldom pays, so auto doesn't."""
-    return choice == "on" or (choice == "auto" and device.type == "cuda")
+    return choice in ("on", "blocks") or (choice == "auto" and device.type == "cuda")
 
 
 def autocast(precision: Precision, device: torch.device) -> AbstractContextManager[object]:
@@ -45,10 +46,14 @@ def products(precision: Precision) -> Iterator[None]:
 
 
 class CompileWatch:
-    """The seconds that `torch.compile` has taken so far, recompilations and the backward pass's share included."""
+    """The seconds that `torch.compile` has taken so far, recompilations and the backward pass's share included.
+
+    warm: of these, for graphs that its cache on the disk had. Others are cold.
+    """
 
     def __init__(self, clock: Clock) -> None:
-        self.seconds = 0.0
+        self.seconds = self.warm = 0.0
+        self._cached = 0, 0
         self._clock, self._began = clock, 0.0
 
     def __enter__(self) -> CompileWatch:
@@ -61,7 +66,15 @@ class CompileWatch:
         callback_handler.remove_end_callback(self._end)
 
     def _start(self, _: object) -> None:
-        self._began = self._clock()
+        self._began, self._cached = self._clock(), _cached()
 
     def _end(self, _: object) -> None:
-        self.seconds += self._clock() - self._began
+        took, (found, missed) = self._clock() - self._began, _cached()
+        self.seconds += took
+        self.warm += took if found > self._cached[0] and missed == self._cached[1] else 0.0
+
+
+def _cached() -> tuple[int, int]:
+    """How many graphs the cache had so far, and how many not."""
+    told = counters["inductor"]
+    return told["fxgraph_cache_hit"], told["fxgraph_cache_miss"]

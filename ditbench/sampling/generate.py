@@ -20,7 +20,8 @@ from ..datasets.examples import Labels
 from ..datasets.pixels import Bytes, to_bytes
 from ..denoiser.guard import Guard
 from ..runtime.clock import RUNNING
-from ..runtime.precision import Precision, autocast, products
+from ..runtime.compiling import Way, compile_network, compiling
+from ..runtime.precision import CompileWatch, Precision, autocast, products
 from ..runtime.progress import Diverged
 from ..tracks.guidance import Guidance
 from ..training.objectives import DiffusionObjective
@@ -40,6 +41,7 @@ class SampledBatch:
     seconds: float  # from noise to what the denoiser makes, synchronised
     decode_seconds: float  # from there to bytes
     evaluations: int  # of the denoiser per image (NFE), guidance's second ones included
+    compile_seconds: float = 0.0  # of none of the above
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ class SamplingPlan:
     labels: Literal["balanced", "random"] = "balanced"
     decode: Decode = lambda x: x
     precision: Precision = "float32"  # of the denoiser; all else is float32
+    compiled: Way = "off"  # of the denoiser
 
 
 def initial_noise(seed: int, indices: npt.NDArray[np.int64], shape: tuple[int, ...]) -> Tensor:
@@ -112,7 +115,8 @@ def generate(
     """
     images = np.asarray(indices, dtype=np.int64)
     shape = (spec.channels, spec.resolution, spec.resolution)
-    denoiser.eval()
+    compile_network(denoiser.eval(), plan.compiled, batches_vary=True)
+    watch = CompileWatch(RUNNING)
     for start in range(0, len(images), batch_size):
         batch = images[start : start + batch_size]
         labels = labels_of(plan, batch, spec.classes)
@@ -120,14 +124,16 @@ def generate(
         noise = initial_noise(plan.seed, batch, shape).to(device)
         y, looks = torch.from_numpy(labels).to(device), (0, secrets.randbelow(plan.steps))
         guided = GuidedDenoiser(denoiser, spec, y, plan.guidance, plan.precision, looks)
-        with torch.inference_mode(), products(plan.precision):
+        before, compiles = watch.seconds, nullcontext() if plan.compiled == "off" else compiling(watch)
+        with torch.inference_mode(), products(plan.precision), compiles:
             x = plan.sample(Walk(guided, plan.objective, noise, plan.steps, partial(streams, plan.seed, batch)))
         if not bool(x.isfinite().all()):
             raise Diverged("a sample became infinite or NaN")
         made = RUNNING()  # the check has waited for the device
         with torch.inference_mode():
             pixels = to_bytes(plan.decode(x)).cpu().numpy()  # the copy to the host waits for it, too
-        yield SampledBatch(pixels, labels, made - began, RUNNING() - made, guided.evaluations)
+        compiled = watch.seconds - before
+        yield SampledBatch(pixels, labels, made - began - compiled, RUNNING() - made, guided.evaluations, compiled)
 
 
 def labels_of(plan: SamplingPlan, indices: npt.NDArray[np.int64], classes: int) -> Labels:

@@ -55,6 +55,7 @@ class _Done(Frozen):
     batch_seconds: list[Number] = []
     decode_seconds: Number = 0.0
     evaluations: Count = 0
+    compile_seconds: Number = 0.0
 
     def and_also(self, batch: SampledBatch) -> _Done:
         return _Done(
@@ -63,6 +64,7 @@ class _Done(Frozen):
             batch_seconds=[*self.batch_seconds, round(batch.seconds, 6)],
             decode_seconds=round(self.decode_seconds + batch.decode_seconds, 6),
             evaluations=batch.evaluations,
+            compile_seconds=round(self.compile_seconds + batch.compile_seconds, 6),
         )
 
 
@@ -91,6 +93,7 @@ class Samples:
             batch_seconds=self.done.batch_seconds,
             images_per_second=sampling_rate(self.done.batch_images, self.done.batch_seconds),
             decode_seconds=self.done.decode_seconds,
+            compile_seconds=self.done.compile_seconds,
         )
 
     def discard(self) -> None:
@@ -212,6 +215,7 @@ def shared(make: Callable[[Numbers], SampledBatch | None], numbers: Numbers, wor
         max(part.seconds for part in batches),
         max(part.decode_seconds for part in batches),
         batches[0].evaluations,
+        max(part.compile_seconds for part in batches),
     )
 
 

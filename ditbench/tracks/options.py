@@ -10,7 +10,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, ParamSpec, TypedDict, TypeVar, get_args, get_type_hints
+from typing import Annotated, Any, Literal, NamedTuple, ParamSpec, TypedDict, TypeVar, get_args, get_type_hints
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -59,6 +59,14 @@ class RunOptions(PlaceOptions, total=False):
         int | None, About(None, "Images in one pass, where a batch does not fit the device.", *IMAGES)
     ]
     checkpointing: Annotated[bool, About(False, "Recompute activations in the backward pass: less memory, more time.")]
+    compile: Annotated[
+        Literal["on", "off", "blocks"] | None,
+        About(
+            None,
+            "Compile the network whole, not at all, or its repeated blocks; not the track's choice: unranked "
+            "where the budget is a time.",
+        ),
+    ]
     keep_samples: Annotated[bool, About(False, "Also write each run's samples.npz (ADM layout).")]
     raw_weights: Annotated[bool, About(False, "Measure the weights as training left them, too, beside their EMA.")]
     checkpoint_seconds: Annotated[float, About(20.0, "Seconds of training between checkpoints.")]

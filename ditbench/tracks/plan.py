@@ -54,7 +54,7 @@ def make_plan(
         "budget": str(budget),
         "flops_rule": FLOPS_RULE,
         "eval_at": check_shares(options["eval_at"]),
-        "deviations": tuple(map(str, deviations)),
+        "deviations": tuple(map(str, (*deviations, *compiled_otherwise(chosen, options["compile"], budget)))),
     }
     built = [_built(registry, select(registry, text, chosen.size), chosen, options) for text in architectures]
     runs = [RunConfig(**common, **of, seed=seed) for of in built for seed in check_seeds(seeds)]
@@ -79,6 +79,7 @@ def _check(registry: Registry, track: Track, architectures: Sequence[str], optio
 def _built(registry: Registry, selection: Selection, track: Track, options: RunOptions) -> dict[str, Any]:
     """What a run is of an architecture: its network, the code that builds it, and how it is trained."""
     recipe, objective = train_as(registry, selection, track, options["ruleset"])
+    recipe = recipe.model_copy(update={"compile": options["compile"] or recipe.compile})
     return {
         **facts_of(selection, registry).of_run,
         "recipe": fit_memory(selection, recipe, options["micro_batch"], options["checkpointing"]),
@@ -118,6 +119,13 @@ def measured_otherwise(
     except pydantic.ValidationError as error:
         raise BadValue(f"Track {track.name!r} can't be measured so: {first_fault(error)}.") from None
     return track.model_copy(update={"evaluation": evaluation}), tuple(found)
+
+
+def compiled_otherwise(track: Track, choice: str | None, budget: Budget) -> tuple[Deviation, ...]:
+    """What compiling otherwise than the track makes of a run: nothing, but where a faster network learns for longer."""
+    meant = track.recipe.compile
+    differs = choice not in (None, meant) and budget.is_of_time
+    return (Deviation("compile", str(choice), meant),) if differs else ()
 
 
 def _fits(metric: Metric, extractor: Extractor) -> bool:

@@ -77,9 +77,9 @@ class Recipe(Frozen, strict=True):
     ema_half_life: Fraction | None = None  # share of the budget after which a weight has lost half its say in the EMA
     ema_decay: Share | None = None  # or what a step leaves of the EMA; exactly one
     precision: Literal["float32", "tf32", "bfloat16", "auto"] = "float32"  # auto: bfloat16 on CUDA, float32 on a CPU
-    compile: Literal["on", "off", "auto"] = "off"  # auto: on CUDA alone
+    compile: Literal["on", "off", "blocks", "auto"] = "off"  # the network whole; auto: its blocks, on CUDA alone *
     checkpointing: bool = False  # recompute activations in the backward pass, by the architecture's option *
-    # * what a device's memory asks for: it changes no result but by rounding, so a run may set it and no hash has it
+    # * what a device asks for: it changes no result but by rounding, so a run may set it; no hash has `FOR_MEMORY`
 
     @property
     def moments(self) -> int:
@@ -89,7 +89,7 @@ class Recipe(Frozen, strict=True):
     @property
     def learns(self) -> dict[str, Any]:
         """The fields that have a say in what is learned."""
-        return self.model_dump(exclude=set(FOR_MEMORY))
+        return self.model_dump(exclude={*FOR_MEMORY, "compile"})
 
     @pydantic.model_validator(mode="after")
     def _consistent(self) -> Recipe:

@@ -49,7 +49,7 @@ class _Keeper:
         one, began = self._trainer, self._trainer.timer()
         self._checkpoints.save(one.tensors(), one.numbers())
         self._checkpoints.settle(wait or one.device.type == "cpu")
-        took = one.world.largest(one.timer() - began, one.device)
+        took = one.world.largest(one.timer() - began)
         one.checkpoint_seconds += took
         self._interval = self._seconds * max(1.0, took / SAVING_SECONDS)
         self._kept_at = one.clock.seconds
@@ -101,11 +101,13 @@ def train(
     watch.report(Progress("train", clock.progress, clock.steps))  # all is there, and the first step begins
     course.measure()
     while not clock.done:
-        if trainer.world.largest(watch.should_stop(), trainer.device):
+        if trainer.stops(watch.should_stop()):
             keeper.keep(wait=True)
             raise Interrupted("stopped on request")
         loss = trainer.step()
-        if trainer.curve.note(loss, clock):
+        if trainer.curve.is_due(clock):
+            trainer.settle()
+            trainer.curve.close(clock)
             append_line(curve, json.dumps(trainer.curve.points[-1]))
         if clock.seconds - reported_at >= REPORT_SECONDS or clock.done:
             watch.report(_progress(trainer, loss))

@@ -39,6 +39,8 @@ class DiffusionObjective(Protocol):
     def loss(self, out: Tensor, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         """The loss of each image: (N,)."""
 
+    # One that looks something up by t may do so once for both: it has `at(t)`, and both take that as one argument more.
+
 
 @dataclass(frozen=True)
 class Flow:
@@ -109,24 +111,29 @@ class Noise:
     def sample_time(self, count: int, generator: torch.Generator) -> Tensor:
         return torch.randint(STEPS, (count,), generator=generator, device=generator.device).float()
 
-    def corrupt(self, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-        at = self._at(t)
+    def at(self, t: Tensor) -> AtTime:
+        """What `corrupt` and `loss` take from t."""
+        return AtTime(*_table(self, t.device)[:, t.long(), None, None, None].unbind())
+
+    def corrupt(self, x0: Tensor, noise: Tensor, t: Tensor, at: AtTime | None = None) -> Tensor:
+        at = at or self.at(t)
         return at.signal * x0 + at.noise * noise
 
-    def loss(self, out: Tensor, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-        squared = _mean((out[:, : x0.shape[1]].float() - noise).square())
+    def loss(self, out: Tensor, x0: Tensor, noise: Tensor, t: Tensor, at: AtTime | None = None) -> Tensor:
+        at, squared = at or self.at(t), _mean((out[:, : x0.shape[1]].float() - noise).square())
         if self.min_snr_gamma:
-            squared = squared * self._at(t).weight.flatten()
-        return squared + self.bound(out, x0, noise, t) if self.learn_variance else squared
+            squared = squared * at.weight.flatten()
+        return squared + self.bound(out, x0, noise, t, at) if self.learn_variance else squared
 
-    def bound(self, out: Tensor, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+    def bound(self, out: Tensor, x0: Tensor, noise: Tensor, t: Tensor, at: AtTime | None = None) -> Tensor:
         """One term of the variational bound, in bits per dimension: (N,).
 
         KL(q(x_{t-1} | x_t, x_0) || p(x_{t-1} | x_t)), at t = 0 the likelihood of the 256 pixel values. No gradient
         reaches the predicted noise.
         """
         epsilon, v = out.float().chunk(2, dim=1)
-        at, x_t = self._at(t), self.corrupt(x0, noise, t)
+        at = at or self.at(t)
+        x_t = self.corrupt(x0, noise, t, at)
         guess = at.inverse_signal * x_t - at.noise_over_signal * epsilon.detach()  # of x_0
         true_mean, mean = at.of_image * x0 + at.of_x_t * x_t, at.of_image * guess + at.of_x_t * x_t
         least, share = at.least_log_variance, (v + 1) / 2
@@ -136,9 +143,6 @@ class Noise:
         first = _per_image(t == 0)
         nats = torch.where(first, -_log_likelihood_of_pixels(x0, mean, log_variance), divergence)
         return _mean(nats) / math.log(2)
-
-    def _at(self, t: Tensor) -> AtTime:
-        return AtTime(*_table(self, t.device)[:, t.long(), None, None, None].unbind())
 
 
 @cache  # made and copied once per device, not at every training step

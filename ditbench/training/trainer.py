@@ -30,15 +30,19 @@ from ..records.curve import Curve, StepTimes
 from ..records.derived import training_rate
 from ..records.facts import CurvePoint, PeakMemory, TrainingFacts
 from ..runtime.clock import RUNNING, Pauses
+from ..runtime.compiling import compile_network, compiling, way_of
 from ..runtime.distributed import ALONE, World, share
 from ..runtime.memory import peak_memory, reset_peak
-from ..runtime.precision import CompileWatch, autocast, compiles, products, resolve
+from ..runtime.precision import CompileWatch, autocast, products, resolve
 from ..runtime.progress import Diverged
 from ..tracks.budget import BudgetClock
 from ..tracks.track import Recipe
 from .checkpoint import CheckpointFacts, Saved, like
 from .objectives import DiffusionObjective
 from .optimizers import make_optimizer
+from .pace import Pace, Step, pace_on
+from .regression import Regression
+from .schedule import ema_keep, lr_factor
 
 _RECOUNTED = 8  # images, at most
 _logger = logging.getLogger(__name__)
@@ -60,8 +64,12 @@ class Trainer:
         timer: Callable[[], float] = RUNNING,
         world: World = ALONE,
         counted: int | None = None,
+        pace: Pace | None = None,
     ) -> None:
-        """counted: multiply-accumulates per training image, which are counted again on the way; None: they aren't."""
+        """counted: multiply-accumulates per training image, which are counted again on the way; None: they aren't.
+
+        pace: when a step's loss and time are known; by default the device's.
+        """
         average = copy.deepcopy(denoiser).eval().requires_grad_(False)
         self.denoiser, self.ema = world.place(denoiser, device).train(), world.place(average, device)
         self._averages: list[Tensor] = list(self.ema.parameters())
@@ -70,9 +78,11 @@ class Trainer:
         self.spec, self.objective, self.recipe, self.seed, self.device = spec, objective, recipe, seed, device
         self.clock, self.feed, self.timer = clock, feed, timer
         self.optimizer = make_optimizer(recipe, self._weights)
-        self.precision, self.compiled = resolve(recipe.precision, device), compiles(recipe.compile, device)
-        if self.compiled:
-            self.denoiser.compile()
+        self.precision, way = resolve(recipe.precision, device), way_of(recipe.compile, device)
+        self.compiled = way != "off"
+        compile_network(self.denoiser, way)
+        self._regression, self._pace = Regression(objective, self.compiled), pace or pace_on(device, timer)
+        self._last_loss, self._asked, self._to_stop = 0.0, False, False
         self.world, self._together = world, world.wrap(self.denoiser, device)
         # torch.manual_seed costs 0.15 ms where CUDA is not in use; there, nothing but the CPU's generator matters
         self._seed_all = torch.manual_seed if device.type == "cuda" else torch.default_generator.manual_seed
@@ -91,28 +101,46 @@ class Trainer:
         self._peak_is_mine = True  # until an evaluation on a CPU, where a peak can't be reset
 
     def step(self) -> float:
-        """One optimiser step; returns its loss and advances the clock.
+        """One optimiser step, which advances the clock; returns the loss of the last one that is known.
 
-        The clock counts batch, forward, backward and optimiser, but no compiling; the EMA's update comes after it.
+        The clock counts batch, forward, backward and optimiser, but no compiling; the EMA's update comes after it. On
+        CUDA a step's loss and time are known when the next one has begun, or by `settle`; then, too, `Diverged` tells
+        which step it was.
         """
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)  # the EMA's update of the step before is not this one's time
-        began, compiled = self.timer(), self.compiling.seconds
-        with self.compiling if self.compiled else nullcontext(), products(self.precision):
-            value = self._optimize()
+        self._pace.begin()
+        compiled = self.compiling.seconds
+        with compiling(self.compiling) if self.compiled else nullcontext(), products(self.precision):
+            loss = self._optimize()
+        self._pace.end(self.clock.steps, loss, self.compiling.seconds - compiled)
         self.before = self.clock.progress
-        value = self.world.sum(value, self.device)
-        took = self.world.largest(self.timer() - began, self.device)  # one clock for all, the slowest's
-        compiling = self.world.largest(self.compiling.seconds - compiled, self.device)
-        seconds = self._charged(took, compiling)
-        self.times.add(self.clock.steps, seconds)
-        self.clock.tick(self.recipe.batch_size, seconds)
+        self.clock.tick(self.recipe.batch_size, 0.0)
+        self.settle(all_of_them=False)
         self._update_ema(self.clock.progress - self.before)
-        if not math.isfinite(value):
-            raise Diverged(f"the loss became {value} at step {self.clock.steps}")
         if self._counted is not None and self._counts.due(self.clock.seconds, self.clock.done):
             self._count_again(self._counted)
-        return value
+        return self._last_loss
+
+    def settle(self, all_of_them: bool = True) -> None:
+        """Take in the losses and times of all steps so far, or of those that are known without waiting."""
+        for step in self._pace.ended(all_of_them):
+            self._take_in(step)
+
+    def _take_in(self, step: Step) -> None:
+        """One clock for all processes, the slowest's; they tell each other all there is to tell at once."""
+        told = self.world.told([step.loss, step.seconds, step.compiling, float(self._asked)])
+        losses, seconds, compiled, asked = zip(*told, strict=True)
+        took = self._charged(max(seconds), max(compiled))
+        self.times.add(step.number, took)
+        self.clock.seconds += took
+        self._last_loss, self._to_stop = sum(losses), any(asked)
+        if not math.isfinite(self._last_loss):
+            raise Diverged(f"the loss became {self._last_loss} at step {step.number + 1}")
+        self.curve.losses.append(self._last_loss)
+
+    def stops(self, asked: bool) -> bool:
+        """Whether all processes are to stop, if this one was `asked`. What others were they know a step later."""
+        self._asked = asked
+        return asked if self.world.size == 1 else self._to_stop
 
     def _count_again(self, counted: int) -> None:
         """`BadValue` if images of the last step take more multiply-accumulates than were counted; on no clock."""
@@ -154,6 +182,7 @@ class Trainer:
 
     def evaluate(self, measure: Callable[[], None]) -> None:
         """Let something else be done with the weights on the way; its time and memory are not training's."""
+        self.settle()
         began = self.timer()
         self.note_peak()
         measure()
@@ -161,8 +190,8 @@ class Trainer:
         self._peak_is_mine = self.device.type == "cuda"
         self.evaluation_seconds += self.timer() - began
 
-    def _optimize(self) -> float:
-        """The step itself, waited for."""
+    def _optimize(self) -> Tensor:
+        """The step itself: its loss (), this process's part, which the device may have yet to find."""
         own = 1 if self.world.main else 2 + self.world.rank  # for what the network draws of its own images
         self._seed_all(_step_seed(self.seed, self.clock.steps, stream=own))
         draw = self._draw.manual_seed(_step_seed(self.seed, self.clock.steps, stream=2))
@@ -179,7 +208,7 @@ class Trainer:
         if self.recipe.clip_norm is not None:
             nn.utils.clip_grad_norm_(self._weights, self.recipe.clip_norm)
         self.optimizer.step()
-        return float(loss)  # waits for the device
+        return loss
 
     def _batch(self, draw: torch.Generator) -> tuple[Tensor, Tensor]:
         """x0 and labels, some of them replaced by the null label."""
@@ -230,13 +259,14 @@ class Trainer:
 
     def _loss(self, x0: Tensor, y: Tensor, t: Tensor, noises: Iterator[Tensor]) -> Tensor:
         """Each forward that the network's loss takes sees fresh noise."""
+        at = self._regression.at(t)
 
         def once(**extra: Any) -> Tensor:
             noise = next(noises)
-            x = self.objective.corrupt(x0, noise, t)
+            x = self._regression.noisy(x0, noise, t, *at)
             with self._guard.inputs(x=x, t=t, y=y) if self._looking else nullcontext():
                 out = self._together(x, t, y, **extra)
-            return self.objective.loss(out, x0, noise, t).mean()
+            return self._regression.loss(out, x0, noise, t, *at)
 
         with autocast(self.precision, self.device):
             return loss_of(self.denoiser, once)
@@ -250,6 +280,7 @@ class Trainer:
 
     def facts(self) -> TrainingFacts:
         """What training did, for the record."""
+        self.settle()
         step_seconds = [round(seconds, 6) for seconds in self.times.seconds]
         known, paused = CurvePoint.model_fields, self.paused
         return TrainingFacts(
@@ -270,6 +301,7 @@ class Trainer:
             feeding=self.feed.where,
             loading_seconds=self.loading_seconds,
             compile_seconds=self.compiling.seconds,
+            warm_compile_seconds=self.compiling.warm,
             checkpoint_seconds=self.checkpoint_seconds,
             evaluation_seconds=self.evaluation_seconds,
             pauses=paused.count,
@@ -287,6 +319,7 @@ class Trainer:
 
     def numbers(self) -> CheckpointFacts:
         """All else that the next step depends on, and what `facts` tells."""
+        self.settle()
         return CheckpointFacts(
             before=self.before,
             clock=self.clock.state(),
@@ -295,6 +328,7 @@ class Trainer:
             seconds={
                 "loading": self.loading_seconds,
                 "compiling": self.compiling.seconds,
+                "warm": self.compiling.warm,
                 "checkpoint": self.checkpoint_seconds,
                 "evaluation": self.evaluation_seconds,
             },
@@ -325,30 +359,9 @@ class Trainer:
         self.damaged = facts.damaged
         self.before, self._peaks, seconds = facts.before, [facts.peak], facts.seconds
         self.loading_seconds, self.compiling.seconds = seconds["loading"], seconds["compiling"]
+        self.compiling.warm = seconds.get("warm", 0.0)
         self.checkpoint_seconds, self.evaluation_seconds = seconds["checkpoint"], seconds["evaluation"]
         self._paused += Pauses(facts.pauses, facts.paused_seconds)
-
-
-def lr_factor(recipe: Recipe, progress: float, step: int) -> float:
-    """Share of the learning rate at `progress` in [0, 1) of the budget: linear warm-up, then the decay.
-
-    The share of the budget that `warmup_steps` take is that of the steps so far: exact unless the budget is a time.
-    """
-    if step < recipe.warmup_steps:
-        return step / recipe.warmup_steps
-    if progress < recipe.warmup:
-        return progress / recipe.warmup
-    if recipe.decay == "constant":
-        return 1.0
-    warmup = progress * recipe.warmup_steps / step if recipe.warmup_steps else recipe.warmup
-    return 0.5 + 0.5 * math.cos(math.pi * (progress - warmup) / (1 - warmup))
-
-
-def ema_keep(recipe: Recipe, spent: float) -> float:
-    """What a step that spent this share of the budget leaves of the EMA."""
-    if recipe.ema_decay is not None:
-        return recipe.ema_decay
-    return 0.5 ** (spent / recipe.ema_half_life) if recipe.ema_half_life else 0.0
 
 
 def _buffers(ema: nn.Module, denoiser: nn.Module) -> Iterable[tuple[nn.Module, nn.Module, str]]:

@@ -214,7 +214,7 @@ def test_numbers_of_plots_are_short():
         {"architectures": ["dit"], "seeds": [3]},
         {"architectures": ["dit:nano+conditioning=in-context"], "budget": "90s", "eval_at": [1 / 3, 0.5]},
         {"architectures": ["uvit"], "ruleset": "native", "device": "cuda:1", "raw_weights": True},
-        {"architectures": ["dit"], "micro_batch": 16, "checkpointing": True},
+        {"architectures": ["dit"], "micro_batch": 16, "checkpointing": True, "compile": "blocks"},
         {"architectures": ["mdt"], "samples": 200},
         {"architectures": ["mdt"], "features": "inception-v3-compat"},
         {"architectures": ["mdt"], "samples": 200, "of": "mine"},

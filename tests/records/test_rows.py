@@ -70,6 +70,13 @@ def test_libraries_make_another_run_and_with_a_fingerprint_no_other_row():
     assert len(rows_of([plain, wrapping, patched])) == 1
 
 
+def test_what_was_compiled_makes_another_run_of_the_same_row():
+    plain = finished()
+    blocks = plain.model_copy(update={"recipe": plain.recipe.model_copy(update={"compile": "blocks"})})
+    assert Record.model_validate(blocks.model_dump()).recipe.compile == "blocks", "under the matched ruleset, too"
+    assert config_of(blocks).hash != config_of(plain).hash and row_hash(blocks) == row_hash(plain)
+
+
 def test_diff_names_the_numbers_and_the_libraries():
     one, other = known_by(finished()), known_by(finished(), loss=2.0)
     assert [(d.field, d.one, d.other) for d in differences(one, other)] == [("fingerprint.loss", 1.0, 2.0)]

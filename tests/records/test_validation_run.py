@@ -33,7 +33,9 @@ def run(budget, draw, shares=(), device="cpu"):
         seconds = draw()
         times.add(clock.steps, seconds)
         clock.tick(BATCH, seconds)
-        curve.note(1 / clock.steps, clock)
+        curve.losses.append(1 / clock.steps)
+        if curve.is_due(clock):
+            curve.close(clock)
         while ahead and clock.progress >= ahead[0]:
             at, spent = ahead.pop(0), {"steps": clock.steps, "images": clock.images, "seconds": clock.seconds}
             marks.append(Milestone(at=at, **spent, flops=clock.flops, metrics=[]))

@@ -8,6 +8,7 @@ from worlds import extracted, sampled, spawned, trained
 
 from ditbench.runtime.distributed import World
 
+pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute")  # Dynamo hides it, but from -W error
 JOBS = [
     {"steps": 200},
     {"steps": 20, "network": "two"},
@@ -19,7 +20,8 @@ JOBS = [
     {"steps": 50, "sharded": True},
     {"steps": 5, "sharded": True, "batch_size": 15, "micro_batch": 1},  # as many passes on 7 images as on 8
     {"steps": 10, "sharded": True, "micro_batch": 4, "clip_norm": 0.1},
-    {"steps": 10, "network": "dit", "sharded": True},
+    {"steps": 3, "network": "dit", "compile": "blocks"},
+    {"steps": 10, "network": "dit", "sharded": True, "compile": "blocks"},
 ]
 
 
@@ -55,9 +57,10 @@ def found(tmp_path_factory, halves):
 @pytest.mark.parametrize("number", range(len(JOBS)), ids=[str(job) for job in JOBS])
 def test_the_losses_and_the_weights_are_one_processs(found, number):
     alone, of_ranks, *_ = found
-    losses, weights, _ = alone[number]
+    losses, weights, _, graphs = alone[number]
     for rank in of_ranks:
         assert rank[number][0] == pytest.approx(losses, rel=1e-5)
+        assert rank[number][3] == graphs == 3 * ("compile" in JOBS[number])  # all blocks; x_t; the loss
         for name, tensor in weights.items():
             torch.testing.assert_close(rank[number][1][name], tensor, rtol=1e-3, atol=1e-5)
 
@@ -67,7 +70,7 @@ def test_saved_on_two_and_taken_up_on_one_and_the_reverse(found, halves, name):
     whole = trained(**{**HALVES[name], "steps": 10})
     on_one = trained(**HALVES[name], folder=halves, kept=f"{name}-two")
     on_two = [of_rank[len(JOBS) + list(HALVES).index(name)] for of_rank in found[1]]
-    for losses, weights, _ in (on_one, *on_two):
+    for losses, weights, *_ in (on_one, *on_two):
         assert losses == pytest.approx(whole[0][5:], rel=1e-5)
         for tensor, expected in zip(weights.values(), whole[1].values(), strict=True):
             torch.testing.assert_close(tensor, expected, rtol=1e-3, atol=1e-5)

@@ -20,8 +20,8 @@ def test_precisions_by_device(wanted, cpu, cuda):
 
 
 def test_auto_compiles_on_a_gpu_alone():
-    assert [compiles(choice, CPU) for choice in ("on", "off", "auto")] == [True, False, False]
-    assert [compiles(choice, CUDA) for choice in ("on", "off", "auto")] == [True, False, True]
+    assert [compiles(choice, CPU) for choice in ("on", "blocks", "off", "auto")] == [True, True, False, False]
+    assert [compiles(choice, CUDA) for choice in ("on", "blocks", "off", "auto")] == [True, True, False, True]
 
 
 def test_autocast_is_for_bfloat16_alone():

@@ -11,13 +11,16 @@ import pytest
 import torch
 from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 from torch import nn
+from torch._dynamo.testing import CompileCounter
 from toy_net import Toy
 
 from ditbench.builtins import ditbench_samplers
 from ditbench.components import DenoiserSpec, load
-from ditbench.denoiser.interface import perturb
+from ditbench.denoiser.interface import build_denoiser, perturb
 from ditbench.errors import BadValue
 from ditbench.executors.jobs import PRELOAD
+from ditbench.registry import Registry
+from ditbench.runtime import compiling
 from ditbench.sampling.generate import (
     GuidedDenoiser,
     SamplingPlan,
@@ -407,3 +410,21 @@ def test_a_network_that_changes_its_weights_while_it_samples_is_told():
         BadValue, match=r"^A forward pass of Learning changed its weights: a network may change nothing"
     ):
         next(generate(denoiser, SPEC, plan_of(), range(4), 4, torch.device("cpu")))
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute")  # Dynamo hides it, but from -W error
+def test_compiled_samples_are_the_same_and_their_graphs_are_on_no_clock(monkeypatch):
+    torch._dynamo.reset()
+    graphs = CompileCounter()
+    monkeypatch.setattr(compiling, "BACKEND", graphs)
+    dit = build_denoiser(Registry.installed().architectures["dit"])
+    perturb(dit)
+    found = []
+    for compiled in ("off", "blocks"):
+        plan = SamplingPlan(euler, Flow(), 2, 0, Guidance(scale=2.0, interval=(0, 600)), compiled=compiled)
+        found.append(list(generate(dit, SPEC, plan, range(8), 5, torch.device("cpu"))))
+    for plain, same in zip(*found, strict=True):
+        assert np.abs(plain.pixels.astype(int) - same.pixels).max() <= 1
+    assert graphs.frame_count == 1, "for batches of 5, 10, 3 and 6"
+    assert [batch.compile_seconds > 0 for batches in found for batch in batches] == [False, False, True, False]
+    assert found[1][0].seconds < found[1][0].compile_seconds

@@ -142,6 +142,10 @@ TAMPERED = {
     "another stride": (to("training.step_stride", 2), "training.step_stride is 2, should be 1"),
     "a step that took no time": (to("training.step_seconds.0", 0.0), "training.step_seconds.0 is 0.0, should be above"),
     "time that ran backwards": (to("training.compile_seconds", -1.0), "training.compile_seconds is -1.0, should not"),
+    "more from a cache than there was": (
+        to("training.warm_compile_seconds", 1.0),
+        "training.warm_compile_seconds is 1.0, should be part of the 0.0 of compiling",
+    ),
     "a pause that is too short": (
         to("training.pauses", 2),
         "training.paused_seconds is 0.0, should be at least 10.0: 2",

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from extractors import tiny_extractor
 from torch import distributed
+from torch._dynamo.testing import CompileCounter
 from toy_net import Toy
 from trainers import CPU, SPEC, Hand, changed, choice_of, data_of
 
@@ -16,6 +17,7 @@ from ditbench.components import load
 from ditbench.datasets.loading import Feed
 from ditbench.metrics.features import extract, load_extractor
 from ditbench.registry import Registry
+from ditbench.runtime import compiling
 from ditbench.runtime.distributed import ALONE, World
 from ditbench.runtime.fsdp import gather
 from ditbench.sampling import generate as sampling
@@ -76,10 +78,13 @@ def trained(
     compiles=False,
     **changes,
 ):
-    """The losses of some steps, and the weights; from a checkpoint of theirs if `kept` has one, and with one there."""
+    """The losses of some steps, the weights, the time, and how many graphs were compiled.
+
+    From a checkpoint of theirs if `kept` has one, and with one there.
+    """
     world = replace(world, sharded=sharded and world != ALONE)
     torch.manual_seed(0)
-    denoiser = NETWORKS[network](SPEC, width=8)
+    denoiser, compiling.BACKEND = NETWORKS[network](SPEC, width=8), CompileCounter()
     clock = BudgetClock(Budget(budget or steps, "steps"))
     feed = Feed(data_of(data, folder), choice_of(data), 0, CPU, world.rank, world.size)
     trainer = Trainer(denoiser, SPEC, Flow(), changed(**changes), clock, feed, 0, CPU, Hand(0.001), world)
@@ -94,7 +99,7 @@ def trained(
         checkpoints.settle()
     feed.close()
     ema = gather(trainer.ema, NETWORKS[network](SPEC, width=8)) if world.sharded else trainer.ema
-    return losses, ema.state_dict(), clock.seconds
+    return losses, ema.state_dict(), clock.seconds, compiling.BACKEND.frame_count
 
 
 def sampled(world=ALONE, **_):

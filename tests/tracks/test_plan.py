@@ -224,6 +224,19 @@ def test_what_fits_training_into_memory_is_no_other_run(registry):
         plan(registry, "dit", track="digits", micro_batch=48)
 
 
+def test_what_is_compiled_is_another_run_of_the_same_row(registry):
+    """Its speed is another, so on a budget of time it learns for longer, and is not ranked."""
+    (plain,), (blocks,) = (plan(registry, "dit", track="digits", **how) for how in ({}, {"compile": "blocks"}))
+    assert (blocks.recipe.compile, blocks.track.hash, blocks.deviations) == ("blocks", plain.track.hash, ())
+    assert blocks.hash != plain.hash
+    (timed,) = plan(registry, "dit", track="digits", budget="90s", compile="blocks")
+    assert timed.deviations == ("compile blocks, not off, in a budget of time",)
+    (same,) = plan(registry, "dit", track="digits", budget="90s", compile="off")
+    assert same.deviations == ()
+    with pytest.raises(BadValue, match=r"`compile` 'auto': Input should be 'on', 'off' or 'blocks'"):
+        plan(registry, "dit", track="digits", compile="auto")
+
+
 @pytest.mark.parametrize(
     ("track", "data", "found"),
     [

@@ -74,6 +74,8 @@ def _words(record: Record) -> Iterator[str]:
         yield from ("--micro-batch", str(record.recipe.micro_batch))
     if record.recipe.checkpointing and not record.track.recipe.checkpointing:
         yield "--checkpointing"
+    if record.recipe.compile not in (record.track.recipe.compile, "auto"):
+        yield from ("--compile", record.recipe.compile)
     if record.raw is not None:
         yield "--raw"
     if record.deviations:

@@ -42,7 +42,7 @@ def _samples(record: Record, facts: SamplingFacts, field: str, weights: str, kno
         yield f"{field}.batch_images is {shown(facts.batch_images)}, should be {each} each, and the rest at last"
     yield from positive(f"{field}.batch_seconds", facts.batch_seconds)
     yield from _evaluations(record, facts, field, known)
-    yield from not_negative(field, {"decode_seconds": facts.decode_seconds})
+    yield from not_negative(field, {"decode_seconds": facts.decode_seconds, "compile_seconds": facts.compile_seconds})
     yield from sampling_times(record, facts, field)
     yield from differs(f"the length of {field}.batch_seconds", len(facts.batch_seconds), len(facts.batch_images))
     if len(facts.batch_seconds) == len(facts.batch_images) and min(facts.batch_seconds) > 0:

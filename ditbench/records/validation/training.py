@@ -37,6 +37,9 @@ def _training(record: Record) -> Faults:
     yield from positive("training.step_seconds", facts.step_seconds)
     parts = ("loading_seconds", "compile_seconds", "checkpoint_seconds", "evaluation_seconds")
     yield from not_negative("training", {name: getattr(facts, name) for name in parts})
+    if not 0 <= facts.warm_compile_seconds <= facts.compile_seconds:
+        says, whole = facts.warm_compile_seconds, facts.compile_seconds
+        yield f"training.warm_compile_seconds is {says}, should be part of the {whole} of compiling"
     yield from _paused(facts)
     if not facts.resumed:
         why = "the run was never taken up again"
@@ -68,7 +71,7 @@ def _arithmetic(record: Record) -> Faults:
         precision = "bfloat16" if recipe.precision == "auto" else recipe.precision
     else:
         precision = "bfloat16" if recipe.precision == "bfloat16" else "float32"
-    compiled = recipe.compile == "on" or (recipe.compile == "auto" and on_gpu)
+    compiled = recipe.compile in ("on", "blocks") or (recipe.compile == "auto" and on_gpu)
     yield from differs("training.precision", facts.precision, precision, "its recipe's on that device")
     yield from differs("training.compiled", facts.compiled, compiled, "its recipe's on that device")
 
