@@ -120,10 +120,13 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tenso
 
 
 def split_heads(qkv: Tensor, heads: int) -> tuple[Tensor, Tensor, Tensor]:
-    """(N, T, 3*D) -> q, k, v, each (N, H, T, D/H)."""
+    """(N, T, 3*D) -> q, k, v, each (N, H, T, D/H).
+
+    First parted, then turned: so the gradient is copied once, not twice.
+    """
     n, count, triple = qkv.shape
-    q, k, v = qkv.reshape(n, count, 3, heads, triple // (3 * heads)).permute(2, 0, 3, 1, 4)
-    return q, k, v
+    q, k, v = qkv.reshape(n, count, 3, heads, triple // (3 * heads)).unbind(2)
+    return q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
 
 
 def merge_heads(x: Tensor) -> Tensor:

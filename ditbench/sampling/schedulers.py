@@ -5,9 +5,12 @@ A module of its own: diffusers takes a second to load, and most runs on a CPU do
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
+import torch
+from diffusers.schedulers import scheduling_ddpm
 from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
 from diffusers.schedulers.scheduling_edm_euler import EDMEulerScheduler
 from torch import Tensor
@@ -21,16 +24,53 @@ def ddpm(walk: Walk) -> Tensor:
 
     The variance is the learned one, else that of the posterior. x_0 is not clipped.
     """
-    scheduler, streams = ancestral(walk.objective, walk.steps), walk.streams()
-    x = walk.noise
+    scheduler = ancestral(walk.objective, walk.steps)
+    noises, x = drawn_ahead(walk.streams(), walk.noise, walk.steps - 1), walk.noise
     for t in scheduler.timesteps:
-        x = scheduler.step(walk.denoise(x, t), t, x, generator=streams).prev_sample
+        mean, deviation = reverse_step(scheduler, walk.denoise(x, t), t, x)
+        x = mean + deviation * next(noises) if t > 0 else mean
     return x
+
+
+def reverse_step(scheduler: Any, out: Tensor, t: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of x one step on, to the bit what the scheduler's `step` adds its noise to.
+
+    That one draws the noise itself, while the device waits. Ho et al. (2020), Equation 7.
+    """
+    epsilon, before = prediction(out, x), scheduler.previous_timestep(t)
+    kept = scheduler.alphas_cumprod[t]
+    kept_before = scheduler.alphas_cumprod[before] if before >= 0 else scheduler.one
+    alpha = kept / kept_before
+    x0 = (x - (1 - kept) ** 0.5 * epsilon) / kept**0.5
+    mean = (kept_before**0.5 * (1 - alpha)) / (1 - kept) * x0 + alpha**0.5 * (1 - kept_before) / (1 - kept) * x
+    if scheduler.variance_type == "learned_range":
+        log_variance = scheduler._get_variance(t, predicted_variance=out[:, x.shape[1] :])
+        return mean, torch.exp(0.5 * log_variance)
+    return mean, scheduler._get_variance(t) ** 0.5
+
+
+def drawn_ahead(streams: list[torch.Generator], like: Tensor, times: int) -> Iterator[Tensor]:
+    """Standard normal noise of the shape and on the device of `like`, so many times; image i's is from stream i.
+
+    A thread draws the next one, on CUDA into pinned memory, while the device works on this one.
+    """
+
+    def draw() -> Tensor:
+        noise: Tensor = scheduling_ddpm.randn_tensor(like.shape, streams, "cpu", like.dtype)  # type: ignore[attr-defined]
+        return noise.pin_memory() if like.is_cuda else noise
+
+    with ThreadPoolExecutor(1) as thread:
+        following = thread.submit(draw)
+        for left in reversed(range(times)):
+            noise = following.result()
+            if left:
+                following = thread.submit(draw)
+            yield noise.to(like.device, non_blocking=True)
 
 
 def ancestral(objective: Noise, steps: int) -> Any:
     """diffusers' `DDPMScheduler`, as `ddpm` steps through it."""
-    scheduler = DDPMScheduler(
+    scheduler = scheduling_ddpm.DDPMScheduler(
         STEPS,
         trained_betas=objective.betas.numpy(),
         variance_type="learned_range" if objective.learn_variance else "fixed_small",

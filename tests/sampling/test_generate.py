@@ -31,7 +31,7 @@ from ditbench.sampling.generate import (
     streams,
 )
 from ditbench.sampling.samplers import Walk, ddim, dpm_solver_fast, euler, fast_orders, heun
-from ditbench.sampling.schedulers import ddpm, dpm_solver, edm_heun
+from ditbench.sampling.schedulers import ancestral, ddpm, dpm_solver, edm_heun
 from ditbench.tracks.guidance import Guidance
 from ditbench.training.objectives import EDM, Flow, Noise
 
@@ -120,6 +120,18 @@ def analytic(x, t):
     """A denoiser of known shape, with a variance."""
     rest = (1 - IDDPM.alpha_bars[int(t)].float()).sqrt()
     return torch.cat([0.9 * rest * x + 0.05 * x.tanh(), 0.3 * x.tanh()], dim=1)
+
+
+@pytest.mark.parametrize(("objective", "denoise"), [(IDDPM, analytic), (Noise(), lambda x, t: analytic(x, t)[:, :1])])
+def test_ddpm_is_diffusers_own_to_the_bit(objective, denoise):
+    """With noise from each image's stream, which is drawn ahead."""
+    noise = torch.randn(3, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    for steps in (2, 21):
+        ours = walk(denoise, noise, steps, objective)
+        scheduler, drawn, x = ancestral(objective, steps), ours.streams(), noise
+        for t in scheduler.timesteps:
+            x = scheduler.step(denoise(x, t), t, x, generator=drawn).prev_sample
+        assert torch.equal(ddpm(ours), x)
 
 
 def far(ours, theirs):

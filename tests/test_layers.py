@@ -1,0 +1,12 @@
+"""Parts that papers share."""
+
+import torch
+
+from ditbench.layers import split_heads
+
+
+def test_heads_are_parted_in_the_order_of_the_published_code():
+    qkv = torch.arange(2 * 3 * 24.0).view(2, 3, 24)
+    parts = split_heads(qkv, 4)
+    for part, expected in zip(parts, qkv.reshape(2, 3, 3, 4, 2).permute(2, 0, 3, 1, 4), strict=True):
+        assert torch.equal(part, expected)
