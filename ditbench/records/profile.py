@@ -15,6 +15,7 @@ from ..components import DenoiserSpec
 from ..storage.files import write_text
 from ..storage.schema import Count, Frozen, Positive, digest, read_checked
 from ..tracks.architecture import ArchitectureFacts
+from ..tracks.track import ObjectiveChoice, SamplerChoice
 from .facts import Cost, Environment, PeakMemory
 from .files import PROFILE_SUFFIX
 
@@ -31,6 +32,8 @@ class How(Frozen):
     precision: Literal["float32", "tf32", "bfloat16", "auto"]  # auto: as the device suggests; resolved in a `Setup`
     compile: bool
     device: str
+    objective: ObjectiveChoice | None = None  # a track's, and its loss, in training; None: a stand-in
+    sampler: SamplerChoice | None = None  # a track's, of which steps are timed, too, without guidance
 
     @property
     def images(self) -> int:
@@ -41,7 +44,8 @@ class How(Frozen):
     def mode(self) -> str:
         """For file names: profiles of one mode share a table."""
         device, how = self.device.replace(":", ""), "compiled" if self.compile else "eager"
-        return f"{device}-b{self.batch_size}-{self.precision}-{how}"
+        loss = "-loss" if self.objective else ""
+        return f"{device}-b{self.batch_size}-{self.precision}-{how}{loss}"
 
 
 class Setup(How):
@@ -94,6 +98,7 @@ class Profile(Frozen):
     cost: Cost | None = None
     inference: Phase | None = None
     training: Phase | None = None
+    sampling: Phase | None = None  # a step: from one evaluation by the setup's sampler to the next
     peak_flops: float | None = None  # dense, per second, of one device; None: not in the table of peaks
     peaks_version: str | None = None  # of that table
     reason: str | None = None
@@ -103,6 +108,8 @@ class Profile(Frozen):
         measured = (self.environment, self.cost, self.inference, self.training, self.peaks_version)
         if (None not in measured) == bool(self.reason):
             raise ValueError("a profile has either all of its measurements or a reason")
+        if (self.sampling is not None) != (self.setup.sampler is not None and not self.reason):
+            raise ValueError("a profile has times of sampling if its setup has a sampler")
         return self
 
     @property
