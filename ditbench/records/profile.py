@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -18,6 +19,7 @@ from ..tracks.architecture import ArchitectureFacts
 from ..tracks.track import ObjectiveChoice, SamplerChoice
 from .facts import Cost, Environment, PeakMemory
 from .files import PROFILE_SUFFIX
+from .record import Submission
 
 COUNTER_SECONDS = 1.0  # NVML's energy counter moves up to 0.1 s late, so that less time would be off by over 10 %
 
@@ -102,6 +104,7 @@ class Profile(Frozen):
     peak_flops: float | None = None  # dense, per second, of one device; None: not in the table of peaks
     peaks_version: str | None = None  # of that table
     reason: str | None = None
+    submission: Submission | None = None  # set when it is put forward for the leaderboard
 
     @pydantic.model_validator(mode="after")
     def _whole(self) -> Profile:
@@ -129,7 +132,14 @@ class Profile(Frozen):
 
 
 def write_profile(profile: Profile, folder: Path) -> Path:
-    """Write one profile as JSON, atomically, under a name that says what it is of and how it was taken.
+    """Write one profile as JSON, atomically, under its name."""
+    path = folder / file_name(profile)
+    write_text(path, profile.model_dump_json(indent=1) + "\n")
+    return path
+
+
+def file_name(profile: Profile) -> str:
+    """It says what a profile is of and how it was taken.
 
     Another version of the plugin has another name, and what failed never takes the place of what was measured.
     """
@@ -137,9 +147,13 @@ def write_profile(profile: Profile, folder: Path) -> Path:
     spec, source = profile.setup.spec, profile.architecture.source_sha256[:6]
     shape = f"{spec.resolution}x{spec.resolution}x{spec.channels}-{digest(asdict(spec), 4)}"
     failed = "-failed" if profile.reason else ""
-    path = folder / f"{name}-{source}{failed}-{shape}-{profile.setup.mode}{PROFILE_SUFFIX}"
-    write_text(path, profile.model_dump_json(indent=1) + "\n")
-    return path
+    return f"{name}-{source}{failed}-{shape}-{profile.setup.mode}{PROFILE_SUFFIX}"
+
+
+def folder_name(profile: Profile) -> str:
+    """Of its class of hardware, in a leaderboard: lower-case letters, digits and dashes."""
+    hardware = profile.environment.hardware if profile.environment else "unknown"
+    return re.sub("[^a-z0-9]+", "-", hardware.lower()).strip("-")
 
 
 def read_profile(path: Path) -> Profile:
