@@ -18,7 +18,7 @@ from ..storage.schema import Count, Frozen, Positive, digest, read_checked
 from ..tracks.architecture import ArchitectureFacts
 from ..tracks.track import ObjectiveChoice, SamplerChoice
 from .facts import Cost, Environment, PeakMemory
-from .files import PROFILE_SUFFIX
+from .files import PROFILE_SUFFIX, profile_files_beside
 from .record import Submission
 
 COUNTER_SECONDS = 1.0  # NVML's energy counter moves up to 0.1 s late, so that less time would be off by over 10 %
@@ -159,6 +159,11 @@ def folder_name(profile: Profile) -> str:
 def read_profile(path: Path) -> Profile:
     """Read and check a profile; `BadFile` names the file and the field."""
     return read_checked(Profile, path)
+
+
+def committed_profiles(records: Path) -> list[Profile]:
+    """The profiles of the leaderboard whose records' folder this is."""
+    return [read_profile(path) for path in profile_files_beside(records)]
 
 
 def read_profiles(folder: Path, mode: str) -> list[Profile]:

@@ -8,12 +8,11 @@ from pathlib import Path
 from ..errors import BadFile, BadValue, DitbenchError
 from ..registry import Registry
 from ..storage.files import Unwritable, exists, is_file, is_folder, make_folder
-from .files import PROFILE_SUFFIX
+from .files import PROFILE_SUFFIX, PROFILES
 from .profile import Profile, file_name, folder_name, read_profile, write_profile
 from .record import Submission
 from .submission import machine_words
 from .validation.files import check_file
-from .validation.folder import PROFILES
 from .validation.privacy import betrayals
 from .verification import check_name
 

@@ -17,11 +17,11 @@ from ..registry import Registry
 from ..storage.files import Unwritable, exists, is_file, is_folder, make_folder, whole_path, write_bytes
 from ..storage.reading import read_bytes
 from ..tracks.ledger import published
-from .files import FILE_NAME, GRID_FILE, record_files, run_files
+from .files import FILE_NAME, GRID_FILE, RECORDS, SAMPLES, record_files, run_files
 from .record import Record, Submission, read_record, write_record
 from .validation.faults import short
 from .validation.files import CheckedFile, check_file
-from .validation.folder import MAX_PICTURE, RECORDS, SAMPLES
+from .validation.folder import MAX_PICTURE
 from .validation.privacy import betrayals
 from .validation.rows import missing_seeds, rows_by_hardware
 from .verification import check_name, verifications_of

@@ -26,9 +26,11 @@ from ..files import (
     FILE_NAME,
     GRID_FILE,
     PROFILE_SUFFIX,
+    RECORDS,
     VERIFICATION_SUFFIXES,
     WEIGHTS_FILE,
     json_files,
+    profile_files_beside,
     record_files,
 )
 from ..profile import Profile
@@ -46,13 +48,11 @@ from ..verification import (
 )
 from .faults import Faults, differs, short, shown
 from .folder import (
-    RECORDS,
     as_submitted,
     grid_of,
     is_committed,
     is_committed_profile,
     picture_only,
-    profiles_beside,
     strays,
     tells_no_path,
 )
@@ -114,7 +114,7 @@ def _inside(folder: Path) -> list[Path]:
     """Records and what may lie among them, by their names; of a leaderboard's folder its records and profiles."""
     folder = folder / RECORDS if is_folder(folder / RECORDS) else folder
     among = [*record_files(folder), *(path for path in json_files(folder) if kind_of(path) != "record")]
-    return [*sorted(among), *profiles_beside(folder)]
+    return [*sorted(among), *profile_files_beside(folder)]
 
 
 def _with_strays(checked: list[CheckedFile], paths: Sequence[Path]) -> list[CheckedFile]:

@@ -9,15 +9,22 @@ from typing import Any
 from ...storage.files import is_folder
 from ...storage.reading import Unreadable, read_bytes
 from ...tracks.ledger import published
-from ..files import FILE_NAME, GRID_FILE, PROFILE_SUFFIX, VERIFICATION_SUFFIXES, is_called_record
+from ..files import (
+    FILE_NAME,
+    GRID_FILE,
+    PROFILE_SUFFIX,
+    PROFILES,
+    RECORDS,
+    SAMPLES,
+    VERIFICATION_SUFFIXES,
+    is_called_record,
+)
 from ..record import Record
 from ..verification import NAME_FORM, is_name
 from .faults import Faults, shown
 from .png import fault
 from .privacy import betrayals
 
-RECORDS, SAMPLES = "records", "samples"  # folders of a leaderboard, with one for each track
-PROFILES = "profiles"  # likewise, with one for each class of hardware
 MAX_PICTURE = 2**26  # bytes of a grid of samples
 
 
@@ -30,13 +37,6 @@ def is_committed_profile(path: Path) -> bool:
     """Whether a profile lies where a leaderboard has its own, beside its records."""
     folder = path.absolute().parent.parent
     return folder.name == PROFILES and is_folder(folder.with_name(RECORDS))
-
-
-def profiles_beside(records: Path) -> list[Path]:
-    """The profiles of the leaderboard whose records' folder this is; none if it is no such folder."""
-    folder = records.parent if records.name else records.absolute().parent  # "." has no name
-    found = (folder / PROFILES).glob(f"*/*{PROFILE_SUFFIX}")
-    return sorted(found) if records.absolute().name == RECORDS else []
 
 
 def grid_of(path: Path) -> Path:
