@@ -1,4 +1,4 @@
-"""Benchmarks, examples and what runs on a GPU, which no other test imports whole: what they name is there. And what a run loads."""
+"""Benchmarks, examples and scripts, which no other test imports whole: what they name is there. What a run loads."""
 
 import ast
 import runpy
