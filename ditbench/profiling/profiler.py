@@ -62,6 +62,10 @@ def plan_profiles(
     largest = max(hows, key=lambda how: how.batch_size)
     check_device(largest.device)
     refuse_absent(largest.device)
+    if largest.device == "mps":
+        raise BadValue(
+            "Profiles are of CPUs and CUDA's GPUs: device 'mps' tells neither its peaks nor when it has ended."
+        )
     labels = [selection.label for selection in selections]
     for label in labels:
         if labels.count(label) > 1:

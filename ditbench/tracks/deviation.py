@@ -19,6 +19,7 @@ Kind = Literal[
     "skipped",
     "data",
     "reference",
+    "mps",
 ]
 _TOLD: Mapping[Kind, str] = {  # records hold these words: what has been published stays
     "samples": "{found} samples, not {meant}",
@@ -33,6 +34,7 @@ _TOLD: Mapping[Kind, str] = {  # records hold these words: what has been publish
     "skipped": "{found} unreadable images left out",
     "data": "data of sha256 {found:.12}, not the track's {meant:.12}",
     "reference": "compared with images of sha256 {found:.12}, not with the training images",
+    "mps": "computed by Apple's MPS, which nobody has compared with other devices",
 }
 
 

@@ -119,6 +119,7 @@ def test_on_cuda_the_clock_waits_for_the_device_and_all_its_memory_is_seen(monke
         "max_memory_reserved": lambda device: 50,
         "reset_peak_memory_stats": lambda device: events.append("reset"),
         "empty_cache": lambda: None,
+        "init": lambda: None,
     }
     for name, fake in fakes.items():
         monkeypatch.setattr(torch.cuda, name, fake)
@@ -318,6 +319,8 @@ def test_what_can_not_be_timed_is_said_before_anything_is(toy):
 
     with pytest.raises(BadValue, match="Device 'cuda:99' is not here"):
         plan(device="cuda:99")
+    with pytest.raises(BadValue, match="Profiles are of CPUs and CUDA's GPUs"):
+        plan(device="mps")
     with pytest.raises(BadValue, match="No device named 'tpu'"):
         plan(device="tpu")
     with pytest.raises(BadValue, match="patch size 8 does not divide the resolution 12"):
