@@ -135,6 +135,8 @@ def _libraries_told(asked: Asked) -> tuple[Library, ...]:
 
 def _check_processes(configs: Sequence[RunConfig], device: torch.device, processes: int) -> None:
     """`BadValue` if there are not so many GPUs, or more processes than images in a batch."""
+    if device.type == "mps" and processes > 1:
+        raise BadValue("Device 'mps' is one GPU: a run there has one process; leave out `processes`.")
     gpus = torch.cuda.device_count() if device.type == "cuda" else processes
     if processes > gpus:
         raise BadValue(f"{processes} processes need a GPU each, and there are {gpus}; give a smaller `processes`.")
@@ -149,6 +151,8 @@ def _check_parallel(device: torch.device, processes: int, parallel: int) -> None
     """`BadValue` if so many runs at a time can't have GPUs of their own, or on a CPU threads."""
     if parallel == 1:
         return
+    if device.type == "mps":
+        raise BadValue("Device 'mps' is one GPU: runs there take turns; leave out `parallel`.")
     if device.type == "cuda":
         _check_gpus(device, processes, parallel)
     elif parallel > torch.get_num_threads():

@@ -36,6 +36,7 @@ from ..tracks.config import RunConfig
 from ..training.fitting import SECONDS
 from ..training.loop import train
 from ..training.trainer import Trainer
+from .room import told_of_room
 from .setup import Parts, build, drawing_of, load_denoiser, resolve
 
 RAW = "raw"  # the stem of the raw weights' samples
@@ -122,7 +123,8 @@ class _Worker:
         evaluate = partial(self._at_milestone, trainer)
         how = (config.hash, config.checkpoint_seconds, self.watch, config.eval_at, evaluate)
         try:
-            train(trainer, self.directory, *how)
+            with told_of_room(config.recipe, parts.device, world.size):
+                train(trainer, self.directory, *how)
         finally:
             feed.close()
         facts, peak = trainer.facts(), trainer.peak

@@ -93,4 +93,4 @@ def budgets(context: typer.Context, incomplete: str) -> list[str]:
 def devices(incomplete: str) -> list[str]:
     """``auto``, ``cpu``, and the GPUs that this machine's driver shows."""
     gpus = sorted(path.name.removeprefix("nvidia") for path in Path("/dev").glob("nvidia[0-9]*"))
-    return _beginning(["auto", "cpu", "cuda", *(f"cuda:{number}" for number in gpus)], incomplete)
+    return _beginning(["auto", "cpu", "mps", "cuda", *(f"cuda:{number}" for number in gpus)], incomplete)

@@ -160,6 +160,7 @@ def _write_site(
     from ..leaderboard.build import PAGE_FILE, outputs
     from ..leaderboard.reported import beside
     from ..leaderboard.site.pages import write_site
+    from ..records.profile import committed_profiles
 
     of_runs: dict[str, list[Verification]] = defaultdict(list)
     for verification in verified:
@@ -170,6 +171,7 @@ def _write_site(
         samples=_samples(records),
         reported=beside(published, boards),
         verifications=of_runs,
+        profiles=committed_profiles(records),
         data={name: text for name, text in outputs(boards, published).items() if name != PAGE_FILE},
         links=links,
     )

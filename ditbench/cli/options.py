@@ -105,6 +105,21 @@ def parse_seeds(text: str) -> list[int]:
     return [int(part) for part in parts]
 
 
+_SIZE = re.compile(r" *[1-9][0-9]{0,6} *")
+_LARGEST = 1_000_000  # images of a batch
+
+
+def parse_batch_sizes(text: str) -> list[int]:
+    """``64,256``: each once; none if the text is empty."""
+    parts = text.split(",") if text else []
+    if not all(_SIZE.fullmatch(part) and int(part) <= _LARGEST for part in parts):
+        raise BadValue(f"--batch-size {text!r} is no list of numbers from 1 to {_LARGEST:,} such as 64,256.")
+    sizes = [int(part) for part in parts]
+    if len(set(sizes)) < len(sizes):
+        raise BadValue(f"--batch-size {text!r} has a number twice.")
+    return sizes
+
+
 class _Typed(NamedTuple):
     """An option that is typed otherwise than Python gives it."""
 
@@ -158,7 +173,7 @@ def flag(option: str) -> str:
 
 _OTHERS = (  # what messages name, too: what other commands are told, as Python names it
     "allow_jpeg", "architectures", "batch_size", "by", "channels", "classes", "gpus", "learn_variance", "port",
-    "resolution", "to", "weights", "weights_url",
+    "resolution", "seconds", "to", "weights", "weights_url",
 )  # fmt: skip
 FLAGS = {name: flag(name) for name in (*described(CampaignOptions), *_OTHERS)}
 # An option in backticks; what stands in quotation marks, as Python writes text, is somebody's value, and stays.

@@ -76,7 +76,8 @@ def plan(
         Path | None, typer.Option(help="Folder of `ditbench profile`'s records; `profiles` if it is there.")
     ] = None,
     mfu: Annotated[
-        float | None, typer.Option(help="Share of the device's peak, where no profile is; 0.12 if not given.")
+        float | None,
+        typer.Option(help="Share of the device's peak, where no profile is; an estimate, or 0.12, if not given."),
     ] = None,
     memory: Annotated[float | None, typer.Option(help="GiB of one GPU, where it is not in the table.")] = None,
     as_json: AsJson = False,
@@ -86,9 +87,10 @@ def plan(
 
     Nothing is trained and no data is read. Networks are counted without memory, for which torch is loaded.
     """
-    from ..profiling.estimate import MFU, Machine, check_profiles, estimate
+    from ..profiling.estimate import Machine, check_profiles, estimate
     from ..profiling.hardware import MEMORY
     from ..records.facts import is_processor
+    from ..records.profile import committed_profiles
     from ..records.record import read_runs
     from .console import make_console
 
@@ -104,13 +106,14 @@ def plan(
         raise BadValue(f"--memory {memory:g} is no number of GiB above 0.")
     asked = only(RunOptions, {**options, "device": "cpu" if is_processor(device) else "auto"})
     configs = _plan(registry, track, chosen, parse_seeds(seeds), asked)
-    known, records = check_profiles(profiles), read_runs(Path(options["out"]) / configs[0].track.name)
+    known = [*check_profiles(profiles), *committed_profiles(COMMITTED)]
+    records = read_runs(Path(options["out"]) / configs[0].track.name)
 
     from ..profiling.workload import count
 
     device = device or _this_machine()
     limit = memory * _GIB if memory else MEMORY.get(device)
-    machine = Machine(device, gpus, MFU if mfu is None else mfu, limit, options["shard"])
+    machine = Machine(device, gpus, mfu, limit, options["shard"])
     with make_console().status("Counting every network"):
         loads = count(configs, registry, on_gpu=not machine.is_cpu)
     others = _committed() if machine.is_cpu else []
@@ -300,13 +303,18 @@ def _reason(one: RunEstimate) -> tuple[str, ...]:
 
 
 def _footnotes(found: Sequence[RunEstimate], machine: Machine) -> Iterator[str]:
-    from ..profiling.estimate import MFU, MFU_SOURCE
+    from ..profiling.attainable import SOURCE
+    from ..profiling.estimate import ATTAINABLE_MARK, MFU, MFU_SOURCE
 
     for number, reason in enumerate(_reasons(found), start=1):
         yield f"({number}) {'; '.join(reason)}."
     sources = {one.speed.source for one in found if not one.status}
-    if "estimated" in sources and machine.mfu == MFU and not machine.is_cpu:
-        yield f"MFU {MFU:g}: {MFU_SOURCE} of the peak of bfloat16. --mfu sets another; a profile is better."
+    shares = {one.speed.by for one in found if not one.status and one.speed.source == "estimated"}
+    if machine.mfu is None and not machine.is_cpu:
+        if any(ATTAINABLE_MARK in by for by in shares):
+            yield f"What it may attain: {SOURCE}. The same share of other peaks is taken. A profile is better."
+        if any(ATTAINABLE_MARK not in by for by in shares):
+            yield f"MFU {MFU:g}: {MFU_SOURCE} of the peak of bfloat16. --mfu sets another; a profile is better."
     if "unknown" in sources:
         yield "What is empty is not known. `ditbench profile` on that device measures it."
     if any(not one.memory.whole for one in found if not one.status):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import secrets
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from ..errors import BadValue
 from .app import COMPARE, EXIT_FAILED, EXIT_INTERRUPTED, app, installed
 from .options import (
     Architectures,
@@ -19,6 +20,7 @@ from .options import (
     SpaceOption,
     as_flags,
     parse_architectures,
+    parse_batch_sizes,
     spec_changes,
 )
 from .output import tell, warn
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
     from ..profiling.profiler import ProfileTask
     from ..records.profile import Profile
+    from ..tracks.track import Track
 
 
 @app.command(
@@ -39,14 +42,21 @@ def profile(
         str | None, typer.Option(help="Whose input, size, batch size and precision, where none is given.")
     ] = None,
     batch_size: Annotated[
-        int | None, typer.Option(min=1, max=1_000_000, help="Images per step; the track's, or 8.")
-    ] = None,
+        str, typer.Option(metavar="N,N", help="Images per step, one or several numbers; the track's, or 8.")
+    ] = "",
     steps: Annotated[int, typer.Option(min=4, max=1_000_000, help="Timed steps of each kind.")] = 20,
     warmup: Annotated[int, typer.Option(min=0, max=1_000_000, help="Steps before them, besides the first.")] = 5,
     precision: Annotated[
-        Literal["float32", "bfloat16"] | None, typer.Option(help="bfloat16: autocast. The track's, or float32.")
+        Literal["float32", "tf32", "bfloat16", "auto"] | None,
+        typer.Option(help="bfloat16: autocast; tf32: on GPUs; auto: as the device suggests. The track's, or float32."),
     ] = None,
-    compile_: Annotated[bool, typer.Option("--compile", help="torch.compile, as one graph.")] = False,
+    compile_: Annotated[bool, typer.Option("--compile", help="torch.compile, of the repeated blocks.")] = False,
+    real_loss: Annotated[
+        bool, typer.Option("--real-loss", help="The track's objective in place of a stand-in, and its sampler's steps.")
+    ] = False,
+    seconds: Annotated[
+        float, typer.Option(min=1, show_default="no limit", help="Limit for each; what takes longer is stopped.")
+    ] = float("inf"),
     device: Device = "auto",
     seed: Annotated[
         int | None, typer.Option(min=0, max=2**32 - 1, help="Repeats the random order of an earlier command.")
@@ -60,7 +70,7 @@ def profile(
 ) -> None:
     """Time architectures in training and inference: throughput, peak memory, MACs, MFU, energy. Needs no data.
 
-    One clean process each, in random order. Exit code 1: some could not be timed.
+    One clean process each, at each batch size, in random order. Exit code 1: some could not be timed.
     """
     from ..profiling.profiler import plan_profiles
     from ..records.profile import How, read_profiles
@@ -73,33 +83,43 @@ def profile(
     chosen = resolve_track(registry, track) if track else None
     selections = [select(registry, text, chosen.size if chosen else "") for text in parse_architectures(architectures)]
     how = How(
-        batch_size=batch_size or (chosen.recipe.batch_size if chosen else 8),
+        batch_size=chosen.recipe.batch_size if chosen else 8,
         steps=steps,
         warmup=warmup,
         precision=precision or (chosen.recipe.precision if chosen else "float32"),
         compile=compile_,
         device=device,
+        **(_of_track(chosen) if real_loss else {}),
     )
+    sizes = parse_batch_sizes(batch_size) or [how.batch_size]
+    hows = [how.model_copy(update={"batch_size": size}) for size in sizes]
     changes = spec_changes(resolution, channels, classes, space, learn_variance)
     with console.status("Checking every network (the libraries take about 10 s to load, once)"):
         drawn = secrets.randbelow(2**32) if seed is None else seed
-        tasks = plan_profiles(registry, selections, how, drawn, chosen, changes)
+        tasks = plan_profiles(registry, selections, hows, drawn, chosen, changes)
     make_writable(out)
-    mode = tasks[0].setup.mode
-    read_profiles(out, mode)  # a damaged one that would spoil the tables is told now
+    modes = sorted({task.setup.mode for task in tasks})
+    for mode in modes:
+        read_profiles(out, mode)  # a damaged one that would spoil the tables is told now
     profiles: list[Profile] = []
     try:
-        _time(tasks, profiles, out, console)
+        _time(tasks, seconds, profiles, out, console)
     except KeyboardInterrupt:
         warn("Interrupted. What was timed before is kept.")
         raise typer.Exit(EXIT_INTERRUPTED) from None
     finally:
-        _show(profiles, out, mode, console)
+        _show(profiles, out, modes, console)
     if any(found.reason for found in profiles):
         raise typer.Exit(EXIT_FAILED)
 
 
-def _time(tasks: list[ProfileTask], profiles: list[Profile], out: Path, console: Console) -> None:
+def _of_track(track: Track | None) -> dict[str, Any]:
+    if track is None:
+        raise BadValue("--real-loss is that of a track: name one with --track.")
+    return {"objective": track.objective, "sampler": track.sampler}
+
+
+def _time(tasks: list[ProfileTask], seconds: float, profiles: list[Profile], out: Path, console: Console) -> None:
     """Time one after the other, keeping what is done in `profiles` and in the folder."""
     from ..profiling.profiler import run_profiles
     from ..records.profile import write_profile
@@ -107,20 +127,18 @@ def _time(tasks: list[ProfileTask], profiles: list[Profile], out: Path, console:
 
     first = tasks[0]
     tell(f"{len(tasks)} to time on {first.setup.device}, in the order of --seed {first.turn.seed}")
-    running = run_profiles(tasks)
+    running = run_profiles(tasks, seconds)
     for number, task in enumerate(tasks, start=1):
-        with console.status(f"[{number}/{len(tasks)}] {plain(task.label)}"):
+        with console.status(f"[{number}/{len(tasks)}] {plain(task.label)}, batch {task.setup.batch_size}"):
             found = next(running)
         profiles.append(found)  # first: what can't be written is shown all the same
         path = write_profile(found, out)
         tell(f"[{number}/{len(tasks)}] {found.label}: {as_flags(found.reason) if found.reason else path}")
 
 
-def _show(profiles: list[Profile], out: Path, mode: str, console: Console) -> None:
-    """What this command timed on the screen; page and plot of all profiles of the mode in the folder."""
-    from ..profiling.plot import write_plot
-    from ..profiling.tables import tables, write_page
-    from ..records.profile import read_profiles
+def _show(profiles: list[Profile], out: Path, modes: list[str], console: Console) -> None:
+    """What this command timed on the screen; page and plot of all profiles of each mode in the folder."""
+    from ..profiling.tables import tables
     from .console import make_table, plain
 
     for title, frame in tables(profiles).items():
@@ -128,6 +146,15 @@ def _show(profiles: list[Profile], out: Path, mode: str, console: Console) -> No
         for row in frame.itertuples(index=False):
             shown.add_row(*(plain(as_flags(str(cell))) for cell in row))
         console.print(shown)
+    for mode in modes:
+        _write_page(out, mode)
+
+
+def _write_page(out: Path, mode: str) -> None:
+    from ..profiling.plot import write_plot
+    from ..profiling.tables import write_page
+    from ..records.profile import read_profiles
+
     everything = read_profiles(out, mode)
     if not everything:  # Ctrl-C came early
         return

@@ -127,16 +127,21 @@ def _tell_checked(checked: list[CheckedFile]) -> None:
 
 @records_app.command(epilog="Example: ditbench records submit runs/digits --by NAME")
 def submit(
-    run_dir: Annotated[Path, typer.Argument(help="A run's directory, or a folder of runs: all of them.")],
+    run_dir: Annotated[Path, typer.Argument(help="A run's directory, a folder of runs, or one of profiles.")],
     by: By,
     weights_url: Annotated[str | None, typer.Option(help="https:// address of ema.safetensors.")] = None,
     to: Annotated[Path, typer.Option(help="The leaderboard's folder, in a checkout of ditbench.")] = Path(
         "leaderboard"
     ),
 ) -> None:
-    """Copy runs' records and grids of samples into the leaderboard: what is needed, and nothing of this machine."""
+    """Copy runs' records and grids of samples, or profiles, into the leaderboard: nothing else, and nothing of this
+    machine."""
+    from ..records.profile_submission import profile_files
     from ..records.submission import submit as copy
 
+    if profile_files(run_dir):
+        _submit_profiles(run_dir, by, to, weights_url)
+        return
     found = copy(run_dir, by, to, weights_url, registry=installed())
     for warning in (warning for one in found for warning in one.warnings):
         tell(f"Mind: {warning}.")
@@ -148,6 +153,21 @@ def submit(
         ["git", "add", str(to), page],
     ):
         tell(f"  {shlex.join(command)}")
+    tell("then commit, and open a pull request.")
+
+
+def _submit_profiles(place: Path, by: str, to: Path, weights_url: str | None) -> None:
+    from ..records.profile_submission import submit_profiles
+
+    if weights_url is not None:
+        raise BadValue("--weights-url is of a run: profiles have no weights.")
+    found = submit_profiles(place, by, to, registry=installed())
+    for profile, path in found:
+        if profile.environment and profile.environment.git_dirty is not False:
+            tell(f"Mind: {path.name} was timed with code that no commit has.")
+    tell(f"{len(found)} profile{'s' * (len(found) != 1)} in {to / 'profiles'}. Next:")
+    tell(f"  {shlex.join(['ditbench', 'records', 'validate', str(to)])}")
+    tell(f"  {shlex.join(['git', 'add', str(to)])}")
     tell("then commit, and open a pull request.")
 
 

@@ -193,9 +193,10 @@ class _Means:
 def _fits(rows: Rows, stride: int, device: torch.device) -> bool:
     """Whether the data is best held on the device.
 
-    On a CPU only what is in memory anyway: reading what is mapped takes no longer than reading a copy of it.
+    On a CPU only what is in memory anyway: reading what is mapped takes no longer than reading a copy of it. So it is
+    on a GPU that shares the CPU's memory.
     """
-    if device.type == "cpu":
+    if device.type != "cuda":
         return _in_memory(rows)
     return _bytes_per_row(rows) * rows.shape[0] // stride <= FREE_SHARE * torch.cuda.mem_get_info(device)[0]
 

@@ -33,7 +33,7 @@ class Protocol(NamedTuple):
     track_hash: str
     ruleset: str
     budget: str
-    device: str  # "cpu" or "gpu"; under a budget of time the whole hardware class, and whether others ran beside
+    device: str  # "cpu", "mps" or "gpu"; under a budget of time the whole hardware class, and whether others ran beside
     data: str  # sha256, as the next
     reference: str
     deviations: tuple[str, ...]  # why its runs are not what their track says
@@ -279,14 +279,14 @@ def on_the_boards_of(records: Iterable[Record], others: Iterable[Record]) -> lis
 def _protocol(record: Record) -> Protocol:
     timed = Budget.parse(record.budget).is_of_time
     older = is_of_flops(record.budget) and record.flops_rule != FLOPS_RULE
-    on_gpu = record.device.startswith("cuda")
+    kind = record.device.partition(":")[0]
     return Protocol(
         record.track.name,
         record.track.version,
         record.track_hash,
         record.ruleset,
         f"{record.budget} by rule {record.flops_rule}" if older else record.budget,
-        Clock.of(record).name if timed else "gpu" if on_gpu else "cpu",
+        Clock.of(record).name if timed else "gpu" if kind == "cuda" else kind,
         record.data_sha256,
         record.reference_sha256,
         tuple(record.deviations),

@@ -21,13 +21,16 @@ from ..tracks.budget import Budget
 from ..tracks.config import RunConfig
 from ..tracks.threads import has_one_thread
 from ..tracks.track import Recipe
+from .attainable import attainable
 from .hardware import dense_peak
 from .rates import processor_speed
 from .speed import Speed, Workload
 
 # Of DiT-XL/2 at batch 256 on eight A100: 1.71 steps/s (U-DiT's authors), 12.5 % of the peak of bfloat16. The precision
-# is not told; if it was TF32, whose peak is half as high, it was 25 %. This is the careful reading.
+# is not told; if it was TF32, whose peak is half as high, it was 25 %. This is the careful reading, for networks that
+# have no estimate of their own.
 MFU = 0.12
+ATTAINABLE_MARK = "what it may attain"
 MFU_SOURCE = "DiT-XL/2 at batch 256 on eight A100, 1.71 steps/s as U-DiT's authors report it, is 12.5 %"
 
 _FLOAT = 4  # bytes: weights, gradients and moments are float32 at every precision
@@ -39,7 +42,7 @@ class Machine:
 
     device: str
     gpus: int = 1  # of each run
-    mfu: float = MFU  # where nothing was measured
+    mfu: float | None = None  # where nothing was measured; None: the network's estimate, or `MFU`
     memory: float | None = None  # bytes of one GPU; None: not known
     shard: bool = False  # what is kept of every weight lies in shards over the GPUs of a run
 
@@ -128,7 +131,7 @@ def estimate(
     if machine.is_cpu and profile is None:
         speed = processor_speed(config, load, [*records, *others])
     else:
-        speed = speed_of(load, machine, profile)
+        speed = speed_of(config, load, machine, profile)
     notes = list(_differences(profile, config, load, machine)) if profile else []
     status = ended(config, records, machine)
     steps, hours = _training(config, load, machine, speed)
@@ -184,19 +187,22 @@ def nearest(profiles: Iterable[Profile], config: RunConfig, load: Workload, mach
     return min(fitting, key=lambda profile: _distance(profile, config, load, machine), default=None)
 
 
-def speed_of(load: Workload, machine: Machine, profile: Profile | None) -> Speed:
+def speed_of(config: RunConfig, load: Workload, machine: Machine, profile: Profile | None) -> Speed:
     """Measured, or what a share of the device's peak makes of the MACs, or nothing."""
     if profile is not None:
         setup, mode = profile.setup, "compiled" if profile.setup.compile else "eager"
         device = profile.environment.hardware if profile.environment else machine.device
         by = f"{device}, {setup.precision}, batch {setup.batch_size}, {mode}"
-        training, denoising = (_rate(phase, profile) for phase in (profile.training, profile.inference))
+        training, denoising = (_rate(phase, profile) for phase in (profile.training, _denoising(profile, config)))
         return Speed(training, denoising, "measured", by)
     peak = dense_peak(machine.device, load.precision)
     if peak is None:
         return Speed(None, None, "unknown", "no profile, and not in the table of peaks")
-    usable = peak * machine.mfu / 2  # multiply-accumulates per second
-    by = f"MFU {machine.mfu:.3g} of {peak / 1e12:g} TFLOP/s ({load.precision})"
+    known = None if machine.mfu is not None else attainable(config, load.spec, load.compiled)
+    share = known or machine.mfu or MFU
+    usable = peak * share / 2  # multiply-accumulates per second
+    told = f", {ATTAINABLE_MARK}" if known else ""
+    by = f"MFU {share:.3g} of {peak / 1e12:g} TFLOP/s ({load.precision}){told}"
     training = load.cost.training_macs_per_image + load.recomputed_macs
     return Speed(usable / training, usable / load.cost.macs_per_image, "estimated", by)
 
@@ -309,6 +315,12 @@ def _mode(compiled: bool) -> str:
     return "compiled" if compiled else "eager"
 
 
+def _denoising(profile: Profile, config: RunConfig) -> Phase | None:
+    """The steps of the run's own sampler, where they were timed; else forward passes alone."""
+    sampler = profile.setup.sampler
+    return profile.sampling if sampler and sampler.name == config.track.sampler.name else profile.inference
+
+
 def _rate(phase: Phase | None, profile: Profile) -> float | None:
     return None if phase is None else phase.images_per_second(profile.setup.batch_size)[1]
 
@@ -329,7 +341,7 @@ def _sampling_hours(drawn: int, load: Workload, machine: Machine, speed: Speed) 
     if speed.denoising is None:
         return None
     peak = dense_peak(machine.device, "float32")  # decoders work in it
-    decoding = 2 * load.decoder_macs / (peak * machine.mfu) if load.decoder_macs and peak else 0.0
+    decoding = 2 * load.decoder_macs / (peak * (machine.mfu or MFU)) if load.decoder_macs and peak else 0.0
     return drawn * (load.evaluations / speed.denoising + decoding) / 3600
 
 

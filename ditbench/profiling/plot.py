@@ -63,6 +63,7 @@ def draw(profiles: Sequence[Profile]) -> Figure:
     machines = sorted({machine(profile.environment) for profile in profiles if profile.environment})
     setup = profiles[0].setup
     how = f"batch {setup.batch_size}, {setup.precision}, {'compiled' if setup.compile else 'eager'}"
+    how += ", the track's loss" if setup.objective else ""
     figure.suptitle(f"{how}; {'; '.join(machines)}", fontsize=10, color="0.3")
     names: tuple[PhaseName, ...] = ("training", "inference")
     panels = [(axes, marks_of(profiles, name)) for axes, name in zip(figure.subplots(1, 2), names, strict=True)]

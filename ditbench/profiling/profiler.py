@@ -9,6 +9,7 @@ import os
 import pkgutil
 import random
 import sys
+import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -48,18 +49,23 @@ class ProfileTask:
 def plan_profiles(
     registry: Registry,
     selections: Sequence[Selection],
-    how: How,
+    hows: Sequence[How],
     seed: int,
     track: Track | None,
     changes: Mapping[str, Any],
 ) -> list[ProfileTask]:
     """Every network is built once without memory, and the device looked for; then the order is drawn.
 
-    Each gets the input that its size was made for, with `changes`, or the track's. Raises the first
-    `DitbenchError`.
+    Each gets the input that its size was made for, with `changes`, or the track's, and is timed in each of the ways,
+    which differ in their batches alone. Raises the first `DitbenchError`.
     """
-    check_device(how.device)
-    refuse_absent(how.device)
+    largest = max(hows, key=lambda how: how.batch_size)
+    check_device(largest.device)
+    refuse_absent(largest.device)
+    if largest.device == "mps":
+        raise BadValue(
+            "Profiles are of CPUs and CUDA's GPUs: device 'mps' tells neither its peaks nor when it has ended."
+        )
     labels = [selection.label for selection in selections]
     for label in labels:
         if labels.count(label) > 1:
@@ -67,25 +73,51 @@ def plan_profiles(
     if track and changes:
         raise BadValue(f"Track {track.name!r} has an input of its own; leave out {', '.join(changes)}, or the track.")
     specs = [] if track else [selection.spec(changes) for selection in selections]
-    specs, device, precision = answer_of(_serve_check, (labels, specs, track, how), preload=PRELOAD)
+    specs, device, precision = answer_of(_serve_check, (labels, specs, track, largest), preload=PRELOAD)
     source = f"{track.name} v{track.version} {track.hash}" if track else None
-    common = {**dict(how), "device": device, "precision": precision, "track": source}
-    pairs = sorted(zip(selections, specs, strict=True), key=lambda pair: pair[0].label)  # however they were typed
-    random.Random(seed).shuffle(pairs)
+    found = {"device": device, "precision": precision, "track": source}
+    setups = [
+        (selection, Setup(**{**dict(how), **found}, spec=spec))
+        for selection, spec in zip(selections, specs, strict=True)
+        for how in hows
+    ]
+    setups.sort(key=lambda one: (one[0].label, one[1].batch_size))  # however they were typed
+    random.Random(seed).shuffle(setups)
     return [
-        ProfileTask(
-            facts_of(selection, registry), Setup(**common, spec=spec), Turn(seed=seed, position=position, of=len(pairs))
-        )
-        for position, (selection, spec) in enumerate(pairs)
+        ProfileTask(facts_of(selection, registry), setup, Turn(seed=seed, position=position, of=len(setups)))
+        for position, (selection, setup) in enumerate(setups)
     ]
 
 
-def run_profiles(tasks: Sequence[ProfileTask]) -> Iterator[Profile]:
-    """Time them in turn. Whatever happens to a process, there is a profile, if only with the reason.
+class _Limited(Expendable):
+    """A process that times one task, and is killed if that takes longer than it may; who listens asks every second."""
+
+    def __init__(self, task: ProfileTask, seconds: float) -> None:
+        super().__init__(_serve, task, preload=PRELOAD)
+        self._seconds, self._until, self._late = seconds, float("inf"), False
+
+    def start(self) -> None:
+        super().start()
+        self._until = time.monotonic() + self._seconds
+
+    def pass_on(self) -> bool:
+        if time.monotonic() > self._until:
+            self._late = True
+            self.stop(1)
+        return super().pass_on()
+
+    @property
+    def how_it_ended(self) -> str:
+        return f"stopped, as it took longer than `seconds` {self._seconds:g}" if self._late else super().how_it_ended
+
+
+def run_profiles(tasks: Sequence[ProfileTask], seconds: float = float("inf")) -> Iterator[Profile]:
+    """Time them in turn, each in so many seconds. Whatever happens to a process, there is a profile, if only with the
+    reason.
 
     Ctrl-C stops the one that is being timed; those before it have been yielded.
     """
-    for worker in ended(Expendable(_serve, task, preload=PRELOAD) for task in tasks):
+    for worker in ended(_Limited(task, seconds) for task in tasks):
         found = worker.answers[0] if worker.answers else _failed(worker.task, worker.how_it_ended)
         if not (worker.interrupted and found.reason):
             yield found
@@ -116,9 +148,9 @@ def _serve(outbox: Connection, task: ProfileTask) -> None:
     """In a process of its own: time, and answer with the profile, or with one that says why there is none."""
     end_with_parent()
     try:
-        selection = select(Registry.installed(), task.label)
-        time = pkgutil.resolve_name(f"{TIMING}:profile")
-        _answer(outbox, time(selection, task.architecture, task.setup, task.turn))
+        registry = Registry.installed()
+        profile = pkgutil.resolve_name(f"{TIMING}:profile")
+        _answer(outbox, profile(registry, select(registry, task.label), task.architecture, task.setup, task.turn))
     except Exception as error:
         traceback.print_exc()
         _answer(outbox, _failed(task, f"{type(error).__name__}: {one_line(error)}"))

@@ -14,7 +14,7 @@ from ..records.facts import Environment, PeakMemory
 from ..records.profile import Phase, Profile
 from ..storage.files import write_text
 
-PhaseName = Literal["training", "inference"]
+PhaseName = Literal["training", "inference", "sampling"]
 
 _MEMORY: dict[str, Callable[[PeakMemory], int | None]] = {
     "resident MiB": lambda peak: peak.resident,
@@ -30,18 +30,22 @@ allocator; device-wide is all that was in use on the GPU after any step, whoever
 counter, which needs a second of timed steps. One MAC is two FLOPs, both are per image, attention included; training
 counts every forward and backward pass of a step on the tokens that it sees, as a budget of FLOPs does: not what
 checkpointing computes again, and the mean of what is drawn. A training step is forward and backward of the network's
-own loss on noise, and AdamW: no data and no EMA, whose copy of the weights a run has besides.
+own loss on noise, and AdamW: no data and no EMA, whose copy of the weights a run has besides. With the track's loss it
+draws times and noise and makes x_t as well, and sampling is timed: from one evaluation by the sampler to the next,
+without guidance.
 """
 
 
 def tables(profiles: Sequence[Profile]) -> dict[str, pd.DataFrame]:
     """Title -> table of text, none of them empty. A column in which nothing is known is left out."""
     timed = [profile for profile in profiles if not profile.reason]
+    sampled = [profile for profile in timed if profile.sampling is not None]
     failed = [profile for profile in profiles if profile.reason]
     found = {
         "Training": [_phase_row(profile, "training", timed) for profile in _fastest_first(timed, "training")],
         "Inference": [_phase_row(profile, "inference", timed) for profile in _fastest_first(timed, "inference")],
-        "Counts": [_count_row(profile) for profile in sorted(timed, key=lambda profile: profile.label)],
+        "Sampling": [_phase_row(profile, "sampling", sampled) for profile in _fastest_first(sampled, "sampling")],
+        "Counts": _counts(timed),
         "Not timed": [{**_head(profile), "reason": profile.reason or ""} for profile in failed],
     }
     return {title: _without_blanks(pd.DataFrame(rows)) for title, rows in found.items() if rows}
@@ -66,7 +70,7 @@ def machine(environment: Environment) -> str:
 
 def phase_of(profile: Profile, name: PhaseName) -> Phase:
     """A phase of a profile that has its measurements."""
-    phase = profile.training if name == "training" else profile.inference
+    phase: Phase | None = getattr(profile, name)
     assert phase is not None
     return phase
 
@@ -88,8 +92,10 @@ def _phase_row(profile: Profile, name: PhaseName, all_of_them: Sequence[Profile]
     energy, mfu = phase.joules_per_image(setup.batch_size), profile.utilisation() if name == "training" else None
     machines = {machine(other.environment) for other in all_of_them if other.environment}
     memory = {title: _mebibytes(peak(phase.peak)) for title, peak in _MEMORY.items()}
+    several = len({other.setup.batch_size for other in all_of_them}) > 1
     return {
         **_head(profile),
+        "batch": str(setup.batch_size) if several else "",
         "images/s per device": f"{_figures(middle)} ({_figures(low)} to {_figures(high)})",
         "devices": str(setup.devices),
         "images/s": _figures(phase.images_per_second(setup.images)[1]),
@@ -101,6 +107,12 @@ def _phase_row(profile: Profile, name: PhaseName, all_of_them: Sequence[Profile]
         "machine": machine(profile.environment) if profile.environment and len(machines) > 1 else "",
         "note": f"{phase.compiled_steps} timed steps compiled again" if phase.compiled_steps else "",
     }
+
+
+def _counts(profiles: Sequence[Profile]) -> list[dict[str, str]]:
+    """A row for each network and input, whatever its batches."""
+    rows = [_count_row(profile) for profile in sorted(profiles, key=lambda profile: profile.label)]
+    return [row for place, row in enumerate(rows) if row not in rows[:place]]
 
 
 def _count_row(profile: Profile) -> dict[str, str]:

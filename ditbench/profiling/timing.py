@@ -1,4 +1,4 @@
-"""Raw step times of a denoiser in training and in inference: noise in, fixed shapes, no data."""
+"""Raw step times of a denoiser in training, in inference and under a sampler: noise in, fixed shapes, no data."""
 
 from __future__ import annotations
 
@@ -8,31 +8,41 @@ from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from functools import partial
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..components import DenoiserSpec, Selection
+from ..components import DenoiserSpec, Selection, load
 from ..denoiser.cost import cost_of_selection
 from ..denoiser.interface import example_batch, loss_of, perturb
 from ..records.profile import How, Phase, Profile, Setup, Turn
+from ..registry import Registry, pick
+from ..runtime.compiling import compile_network, compiling
 from ..runtime.environment import describe, find_device
 from ..runtime.memory import device_used, peak_memory, reset_peak, resident
 from ..runtime.precision import Clock, CompileWatch, Precision, autocast, products, resolve
+from ..sampling.generate import GuidedDenoiser, initial_noise, streams
+from ..sampling.samplers import Walk
 from ..tracks.architecture import ArchitectureFacts
 from ..training.fitting import Kept, all_needs, check_fits
+from ..training.objectives import DiffusionObjective
+from ..training.spec import make_objective
 from .energy import Joules, energy_counter
 from .hardware import VERSION, dense_peak
 
+Once = Callable[..., Tensor]  # the loss of one forward, with what else the network wants to be called with
 _KEPT = Kept(moments=2, averages=0)  # AdamW, and no EMA
 _SMALLER = "give a smaller `batch_size`"
 
 
-def profile(selection: Selection, architecture: ArchitectureFacts, setup: Setup, turn: Turn) -> Profile:
+def profile(
+    registry: Registry, selection: Selection, architecture: ArchitectureFacts, setup: Setup, turn: Turn
+) -> Profile:
     """Time one denoiser in this process, which should be a clean one.
 
     Inference comes first and counting last, because on a CPU a peak can't be reset. Training is forward and
-    backward of the network's own loss against fixed noise, and a step of AdamW. The parameters are perturbed,
-    because some networks start as the zero function, and zeros cost a GPU less than numbers do.
+    backward of the network's own loss, the track's or that against fixed noise, and a step of AdamW. The parameters
+    are perturbed, because some networks start as the zero function, and zeros cost a GPU less than numbers do.
     """
     at_start = resident()
     device, spec = find_device(setup.device), setup.spec
@@ -41,6 +51,10 @@ def profile(selection: Selection, architecture: ArchitectureFacts, setup: Setup,
     precision = resolve(setup.precision, device)
     joules = energy_counter(str(torch.cuda.get_device_properties(device).uuid)) if device.type == "cuda" else None
 
+    chosen = setup.objective
+    objective = make_objective(chosen, setup.track or "", registry) if chosen else None
+    losses = stand_in_loss(denoiser, x, t, y) if objective is None else track_loss(denoiser, objective, x, y)
+
     def infer() -> None:
         with torch.inference_mode(), autocast(precision, device):
             denoiser(x, t, y)
@@ -48,8 +62,11 @@ def profile(selection: Selection, architecture: ArchitectureFacts, setup: Setup,
     with products(precision):
         denoiser.eval()
         inference = time_steps(infer, device, setup, joules)
+        walk = sampler_walk(registry, denoiser, objective, setup, y, precision)
+        sampling = walk and time_laps(walk, device, setup, joules)
         denoiser.train()
-        training = time_steps(training_step(denoiser, x, t, y, autocast(precision, device)), device, setup, joules)
+        step = training_step(denoiser, losses, autocast(precision, device))
+        training = time_steps(step, device, setup, joules)
     environment = describe(device)
     return Profile(
         created=datetime.now(UTC).replace(microsecond=0),
@@ -60,6 +77,7 @@ def profile(selection: Selection, architecture: ArchitectureFacts, setup: Setup,
         resident_at_start=at_start,
         inference=inference,
         training=training,
+        sampling=sampling,
         cost=cost_of_selection(selection, spec),
         peak_flops=dense_peak(environment.gpu, setup.precision),
         peaks_version=VERSION,
@@ -70,9 +88,7 @@ def _build(selection: Selection, setup: Setup) -> nn.Module:
     torch.manual_seed(0)
     denoiser: nn.Module = selection.build(setup.spec)
     perturb(denoiser)
-    if setup.compile:
-        denoiser.compile(fullgraph=True)
-    return denoiser
+    return compile_network(denoiser, "blocks" if setup.compile else "off")
 
 
 def check(selections: Sequence[Selection], specs: Sequence[DenoiserSpec], how: How) -> tuple[str, Precision]:
@@ -90,25 +106,149 @@ def check(selections: Sequence[Selection], specs: Sequence[DenoiserSpec], how: H
     return str(found), resolve(how.precision, found)
 
 
-def training_step(
-    denoiser: nn.Module, x: Tensor, t: Tensor, y: Tensor, cast: AbstractContextManager[object]
-) -> Callable[[], None]:
-    """A whole optimiser step on noise."""
-    optimizer = torch.optim.AdamW(denoiser.parameters(), lr=1e-4, fused=x.is_cuda)
+def stand_in_loss(denoiser: nn.Module, x: Tensor, t: Tensor, y: Tensor) -> Callable[[], Once]:
+    """The squared error against fixed noise, the same at every step."""
     target = torch.randn(x.shape, generator=torch.Generator().manual_seed(1)).to(x.device)
 
-    def loss(**extra: object) -> Tensor:
+    def once(**extra: object) -> Tensor:
         out: Tensor = denoiser(x, t, y, **extra)[:, : x.shape[1]]
         return (out.float() - target).square().mean()
+
+    return lambda: once
+
+
+def track_loss(denoiser: nn.Module, objective: DiffusionObjective, x0: Tensor, y: Tensor) -> Callable[[], Once]:
+    """The objective's own loss: each step draws times, each forward fresh noise, on the device, as training does."""
+    draw = torch.Generator(x0.device).manual_seed(1)
+
+    def of_step() -> Once:
+        t = objective.sample_time(len(x0), draw)
+
+        def once(**extra: object) -> Tensor:
+            noise = torch.randn(x0.shape, generator=draw, device=x0.device)
+            out = denoiser(objective.corrupt(x0, noise, t), t, y, **extra)
+            return objective.loss(out, x0, noise, t).mean()
+
+        return once
+
+    return of_step
+
+
+def training_step(
+    denoiser: nn.Module, losses: Callable[[], Once], cast: AbstractContextManager[object]
+) -> Callable[[], None]:
+    """A whole optimiser step on noise; `losses` gives the loss of each step."""
+    parameters = list(denoiser.parameters())
+    optimizer = torch.optim.AdamW(parameters, lr=1e-4, fused=parameters[0].is_cuda)
 
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)
         with cast:
-            value = loss_of(denoiser, loss)
+            value = loss_of(denoiser, losses())
         value.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
 
     return step
+
+
+def sampler_walk(
+    registry: Registry,
+    denoiser: nn.Module,
+    objective: DiffusionObjective | None,
+    setup: Setup,
+    y: Tensor,
+    precision: Precision,
+) -> Callable[[Laps], None] | None:
+    """Walks of the setup's sampler from noise, a lap for each evaluation, until all laps are done; None: no sampler."""
+    choice, spec, indices = setup.sampler, setup.spec, np.arange(setup.batch_size)
+    if choice is None or objective is None:
+        return None
+    sample = load(pick("sampler", choice.name, registry.samplers).sample)
+    shape = (spec.channels, spec.resolution, spec.resolution)
+    noise = initial_noise(0, indices, shape).to(y.device)
+    guided = GuidedDenoiser(denoiser, spec, y, None, precision)
+
+    def walk(lap: Laps) -> None:
+        def denoise(x: Tensor, t: Tensor) -> Tensor:
+            lap()
+            return guided(x, t)
+
+        steps = min(choice.steps, lap.wanted)
+        with torch.inference_mode():
+            while len(lap.seconds) < lap.wanted:
+                sample(Walk(denoise, objective, noise, steps, partial(streams, 0, indices)))
+                lap.end()
+
+    return walk
+
+
+class Laps:
+    """Steps timed one after the other: it is called when one begins, which ends the one before.
+
+    The device has finished before the clock is read.
+    """
+
+    def __init__(
+        self, device: torch.device, setup: Setup, joules: Joules | None, clock: Clock, compiling: CompileWatch
+    ) -> None:
+        self.seconds: list[float] = []
+        self.compiled: list[float] = []  # of these
+        self.used: list[int] = []  # bytes of the GPU after each step
+        self.before: float | None = None  # joules, when the first timed step began
+        self.wanted = 1 + setup.warmup + setup.steps
+        self._device, self._joules, self._clock, self._compiling = device, joules, clock, compiling
+        self._untimed = 1 + setup.warmup
+        self._began: tuple[float, float] | None = None
+
+    def __call__(self) -> None:
+        self.end()
+        if self._joules and len(self.seconds) == self._untimed:
+            self.before = self._joules()
+        self._began = self._compiling.seconds, self._clock()
+
+    def end(self) -> None:
+        """The step that has begun is over, and none begins."""
+        if self._began is None:
+            return
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+        compiled, began = self._began
+        took = self._clock() - began
+        if self._device.type == "cuda":
+            self.used.append(device_used(self._device))
+        self._began, compiling = None, self._compiling.seconds - compiled
+        self.seconds.append(took)
+        self.compiled.append(compiling)
+
+    def phase(self, compiles: bool) -> Phase:
+        """What was timed: the first step, which allocates and compiles, together with the warm-up's, and each after."""
+        after, untimed = self._joules() if self._joules else None, self._untimed
+        used = after - self.before if after is not None and self.before is not None else 0.0
+        return Phase(
+            warmup_seconds=sum(self.seconds[:untimed]) - sum(self.compiled[:untimed]),
+            compile_seconds=sum(self.compiled) if compiles else None,
+            step_seconds=self.seconds[untimed:],
+            compiled_steps=sum(seconds > 0 for seconds in self.compiled[untimed:]),
+            peak=peak_memory(self._device, self.used),
+            joules=used if used > 0 else None,
+        )
+
+
+def time_laps(
+    walk: Callable[[Laps], None],
+    device: torch.device,
+    setup: Setup,
+    joules: Joules | None = None,
+    clock: Clock = time.perf_counter,
+) -> Phase:
+    """Time what tells when each of its steps begins. The peak is that of all these steps."""
+    reset_peak(device)
+    watch = CompileWatch(clock)
+    with compiling(watch):
+        laps = Laps(device, setup, joules, clock, watch)
+        walk(laps)
+        laps.end()
+        return laps.phase(setup.compile)
 
 
 def time_steps(
@@ -118,33 +258,11 @@ def time_steps(
     joules: Joules | None = None,
     clock: Clock = time.perf_counter,
 ) -> Phase:
-    """Time the first step (which allocates and compiles) and the warm-up steps together, and each of those after.
+    """Time the first step and the warm-up's together, and each of those after."""
 
-    The device has finished before the clock is read. The peak is that of all these steps.
-    """
-    used: list[int] = []
+    def walk(lap: Laps) -> None:
+        for _ in range(lap.wanted):
+            lap()
+            step()
 
-    def timed() -> tuple[float, float]:
-        compiled, began = compiling.seconds, clock()
-        step()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        seconds = clock() - began
-        if device.type == "cuda":
-            used.append(device_used(device))
-        return seconds, compiling.seconds - compiled
-
-    reset_peak(device)
-    with CompileWatch(clock) as compiling:
-        warm = [timed() for _ in range(1 + setup.warmup)]
-        before = joules() if joules else None
-        steps = [timed() for _ in range(setup.steps)]
-        after = joules() if joules else None
-    return Phase(
-        warmup_seconds=sum(seconds - compiled for seconds, compiled in warm),
-        compile_seconds=compiling.seconds if setup.compile else None,
-        step_seconds=[seconds for seconds, _ in steps],
-        compiled_steps=sum(compiled > 0 for _, compiled in steps),
-        peak=peak_memory(device, used),
-        joules=after - before if before is not None and after is not None and after > before else None,
-    )
+    return time_laps(walk, device, setup, joules, clock)

@@ -14,6 +14,7 @@ from ..denoiser.cost import cost_of, recomputed_macs
 from ..records.facts import Cost
 from ..registry import Registry, pick
 from ..runtime import precision
+from ..runtime.compiling import way_of
 from ..sampling import generate as sampling
 from ..tracks.config import RunConfig
 from ..training.objectives import DiffusionObjective
@@ -59,7 +60,7 @@ def _count(config: RunConfig, registry: Registry, on_gpu: bool) -> Workload:
         image_shape=(3 if latent else spec.channels, side, side),
         decoder_macs=DECODERS.get(track.data.autoencoder or "", {}).get(spec.resolution) if latent else 0,
         precision=precision.resolve(recipe.precision, device),
-        compiled=precision.compiles(recipe.compile, device),
+        compiled=way_of(recipe.compile, device) != "off",
     )
 
 

@@ -10,6 +10,8 @@ from ..storage.files import is_folder
 FILE_NAME = "record.json"
 WEIGHTS_FILE, RAW_WEIGHTS_FILE = "ema.safetensors", "raw.safetensors"
 SAMPLES_FILE, GRID_FILE, MILESTONES_FILE = "samples.npz", "samples.png", "milestones.json"
+RECORDS, SAMPLES = "records", "samples"  # folders of a leaderboard, with one for each track
+PROFILES = "profiles"  # likewise, with one for each class of hardware
 CHECKPOINTS = 2  # that a run in training has, and for a moment one more: the one before, should the newest be damaged
 PROFILE_SUFFIX = ".profile.json"  # what `profile.py` writes, which may lie among records
 EVALUATION_SUFFIX = ".evaluation.json"  # what `evaluation.py` writes, likewise
@@ -36,6 +38,13 @@ def record_files(folder: Path) -> list[Path]:
     A run's directory has one, its ``record.json``; checkpoints and whatever else lies there are the run's own.
     """
     return [path for path in json_files(folder) if is_called_record(path) and not _of_a_run(path.relative_to(folder))]
+
+
+def profile_files_beside(records: Path) -> list[Path]:
+    """The profiles of the leaderboard whose records' folder this is; none if it is no such folder."""
+    folder = records.parent if records.name else records.absolute().parent  # "." has no name
+    found = (folder / PROFILES).glob(f"*/*{PROFILE_SUFFIX}")
+    return sorted(found) if records.absolute().name == RECORDS else []
 
 
 def run_files(folder: Path) -> list[Path]:

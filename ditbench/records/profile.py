@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -15,8 +16,10 @@ from ..components import DenoiserSpec
 from ..storage.files import write_text
 from ..storage.schema import Count, Frozen, Positive, digest, read_checked
 from ..tracks.architecture import ArchitectureFacts
+from ..tracks.track import ObjectiveChoice, SamplerChoice
 from .facts import Cost, Environment, PeakMemory
-from .files import PROFILE_SUFFIX
+from .files import PROFILE_SUFFIX, profile_files_beside
+from .record import Submission
 
 COUNTER_SECONDS = 1.0  # NVML's energy counter moves up to 0.1 s late, so that less time would be off by over 10 %
 
@@ -31,6 +34,8 @@ class How(Frozen):
     precision: Literal["float32", "tf32", "bfloat16", "auto"]  # auto: as the device suggests; resolved in a `Setup`
     compile: bool
     device: str
+    objective: ObjectiveChoice | None = None  # a track's, and its loss, in training; None: a stand-in
+    sampler: SamplerChoice | None = None  # a track's, of which steps are timed, too, without guidance
 
     @property
     def images(self) -> int:
@@ -41,7 +46,8 @@ class How(Frozen):
     def mode(self) -> str:
         """For file names: profiles of one mode share a table."""
         device, how = self.device.replace(":", ""), "compiled" if self.compile else "eager"
-        return f"{device}-b{self.batch_size}-{self.precision}-{how}"
+        loss = "-loss" if self.objective else ""
+        return f"{device}-b{self.batch_size}-{self.precision}-{how}{loss}"
 
 
 class Setup(How):
@@ -94,15 +100,19 @@ class Profile(Frozen):
     cost: Cost | None = None
     inference: Phase | None = None
     training: Phase | None = None
+    sampling: Phase | None = None  # a step: from one evaluation by the setup's sampler to the next
     peak_flops: float | None = None  # dense, per second, of one device; None: not in the table of peaks
     peaks_version: str | None = None  # of that table
     reason: str | None = None
+    submission: Submission | None = None  # set when it is put forward for the leaderboard
 
     @pydantic.model_validator(mode="after")
     def _whole(self) -> Profile:
         measured = (self.environment, self.cost, self.inference, self.training, self.peaks_version)
         if (None not in measured) == bool(self.reason):
             raise ValueError("a profile has either all of its measurements or a reason")
+        if (self.sampling is not None) != (self.setup.sampler is not None and not self.reason):
+            raise ValueError("a profile has times of sampling if its setup has a sampler")
         return self
 
     @property
@@ -122,7 +132,14 @@ class Profile(Frozen):
 
 
 def write_profile(profile: Profile, folder: Path) -> Path:
-    """Write one profile as JSON, atomically, under a name that says what it is of and how it was taken.
+    """Write one profile as JSON, atomically, under its name."""
+    path = folder / file_name(profile)
+    write_text(path, profile.model_dump_json(indent=1) + "\n")
+    return path
+
+
+def file_name(profile: Profile) -> str:
+    """It says what a profile is of and how it was taken.
 
     Another version of the plugin has another name, and what failed never takes the place of what was measured.
     """
@@ -130,14 +147,23 @@ def write_profile(profile: Profile, folder: Path) -> Path:
     spec, source = profile.setup.spec, profile.architecture.source_sha256[:6]
     shape = f"{spec.resolution}x{spec.resolution}x{spec.channels}-{digest(asdict(spec), 4)}"
     failed = "-failed" if profile.reason else ""
-    path = folder / f"{name}-{source}{failed}-{shape}-{profile.setup.mode}{PROFILE_SUFFIX}"
-    write_text(path, profile.model_dump_json(indent=1) + "\n")
-    return path
+    return f"{name}-{source}{failed}-{shape}-{profile.setup.mode}{PROFILE_SUFFIX}"
+
+
+def folder_name(profile: Profile) -> str:
+    """Of its class of hardware, in a leaderboard: lower-case letters, digits and dashes."""
+    hardware = profile.environment.hardware if profile.environment else "unknown"
+    return re.sub("[^a-z0-9]+", "-", hardware.lower()).strip("-")
 
 
 def read_profile(path: Path) -> Profile:
     """Read and check a profile; `BadFile` names the file and the field."""
     return read_checked(Profile, path)
+
+
+def committed_profiles(records: Path) -> list[Profile]:
+    """The profiles of the leaderboard whose records' folder this is."""
+    return [read_profile(path) for path in profile_files_beside(records)]
 
 
 def read_profiles(folder: Path, mode: str) -> list[Profile]:

@@ -17,11 +17,11 @@ from ..registry import Registry
 from ..storage.files import Unwritable, exists, is_file, is_folder, make_folder, whole_path, write_bytes
 from ..storage.reading import read_bytes
 from ..tracks.ledger import published
-from .files import FILE_NAME, GRID_FILE, record_files, run_files
+from .files import FILE_NAME, GRID_FILE, RECORDS, SAMPLES, record_files, run_files
 from .record import Record, Submission, read_record, write_record
 from .validation.faults import short
 from .validation.files import CheckedFile, check_file
-from .validation.folder import MAX_PICTURE, RECORDS, SAMPLES
+from .validation.folder import MAX_PICTURE
 from .validation.privacy import betrayals
 from .validation.rows import missing_seeds, rows_by_hardware
 from .verification import check_name, verifications_of
@@ -106,7 +106,8 @@ def _prepare(path: Path, submission: Submission, to: Path, registry: Registry) -
     record = _sound(check_file(path, registry))
     if not published(record.track):
         raise BadValue(f"{record.run_id} is of track {record.track.name!r}, which was not published with ditbench.")
-    for field, what in betrayals(record.model_dump(mode="json", exclude={"submission"}), _words(record)):
+    told = record.model_dump(mode="json", exclude={"submission"})
+    for field, what in betrayals(told, machine_words(record.run_id, record.track.name)):
         raise BadValue(
             f"{record.run_id} would tell of this machine: {field} holds {what}. A record is not edited: rename what is "
             "called so and run it again, or open an issue if the text is ditbench's own."
@@ -124,11 +125,11 @@ def _sound(checked: CheckedFile) -> Record:
     return read_record(checked.path)
 
 
-def _words(record: Record) -> dict[str, str]:
-    """This machine's names, and whose they are, but for those that many have, or that the run itself is called by."""
+def machine_words(*own: str) -> dict[str, str]:
+    """This machine's names, and whose they are, but for those that many have, or that are in the record's own names."""
     host, home = socket.gethostname(), str(whole_path("~"))
     names = dict.fromkeys((host, host.partition(".")[0]), "this machine's name") | {_user(): "your user's name"}
-    common = {*re.split(r"[^a-z0-9]+", f"{record.run_id} {record.track.name}".lower()), *_GENERIC}
+    common = {*re.split(r"[^a-z0-9]+", " ".join(own).lower()), *_GENERIC}
     found = {name: what for name, what in names.items() if len(name) > 2 and name.lower() not in common}
     return found | ({home: "your home folder"} if len(home) > 1 else {})
 

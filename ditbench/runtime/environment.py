@@ -17,14 +17,15 @@ from .affinity import processors
 
 
 def find_device(name: str) -> torch.device:
-    """``auto`` is the first GPU if there is one; a named device must exist."""
+    """``auto`` is the first GPU of CUDA if there is one, else the CPU; a named device must exist."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise BadValue(
-            f"Device {name!r} is not here: torch sees {torch.cuda.device_count()} CUDA devices. Try `device` cpu."
-        )
+        there = ", ".join(f"cuda:{number}" for number in range(torch.cuda.device_count())) or "no CUDA device"
+        raise BadValue(f"Device {name!r} is not here: torch sees {there}. Try `device` cpu.")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise BadValue(f"Device {name!r} is not here: torch sees no GPU of Apple's. Try `device` cpu.")
     return device
 
 
@@ -47,7 +48,7 @@ def describe(device: torch.device) -> Environment:
         pillow=version("pillow"),
         timm=version_or_none("timm"),
         cuda=torch.version.cuda if on_gpu else None,
-        gpu=torch.cuda.get_device_name(device) if on_gpu else None,
+        gpu=torch.cuda.get_device_name(device) if on_gpu else _apple_gpu() if device.type == "mps" else None,
         gpu_driver=_driver() if on_gpu else None,
         cpu=_cpu_model(),
         cores=len(processors()),
@@ -79,6 +80,16 @@ def _driver() -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return answer.splitlines()[0] if answer else None
+
+
+def _apple_gpu() -> str:
+    """The chip, which has the GPU, and how torch computes on it."""
+    command = ["sysctl", "-n", "machdep.cpu.brand_string"]
+    try:
+        chip = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        chip = platform.machine()
+    return f"{chip or 'Apple'} GPU (MPS)"
 
 
 def _cpu_model() -> str:

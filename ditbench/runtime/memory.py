@@ -12,9 +12,11 @@ import numpy as np
 import psutil
 import torch
 
+from ..errors import BadValue, brief, one_line
 from ..records.facts import PeakMemory
 
 _LIMIT = Path("/sys/fs/cgroup/memory.max")  # of a container of Linux's
+_LEAST_FREE = 2**29  # bytes of a GPU: CUDA's own libraries take about as many
 _LARGEST_OF_GLIBC = 2**25  # bytes up to which it learns by itself, mallopt(3)'s M_MMAP_THRESHOLD
 
 
@@ -25,10 +27,22 @@ def peak_resident() -> int:
 
 
 def capacity(device: torch.device) -> int:
-    """Bytes of memory that the device has in all; on a CPU, the machine."""
-    if device.type == "cuda":
-        return int(torch.cuda.get_device_properties(device).total_memory)
-    return int(psutil.virtual_memory().total)
+    """Bytes of memory that the device has in all; on a CPU, and where they share it, the machine.
+
+    `BadValue` if a GPU can't be used, as when its driver is too old for torch, or is full already.
+    """
+    return _capacity_of_gpu(device) if device.type == "cuda" else int(psutil.virtual_memory().total)
+
+
+def _capacity_of_gpu(device: torch.device) -> int:
+    try:
+        free, total = torch.cuda.mem_get_info(device)
+    except (RuntimeError, AssertionError) as error:  # AssertionError: torch was built without CUDA
+        raise BadValue(f"Device {str(device)!r} can't be used: {brief(one_line(error))} Try `device` cpu.") from None
+    if free < _LEAST_FREE:
+        used = f"{(total - free) / 2**30:.1f} of {total / 2**30:.1f} GiB are in use"
+        raise BadValue(f"Device {str(device)!r} is full: {used}; `nvidia-smi` shows by whom. Wait, or take another.")
+    return total
 
 
 def available() -> int:

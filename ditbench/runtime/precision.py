@@ -22,11 +22,6 @@ def resolve(wanted: Precision | Literal["auto"], device: torch.device) -> Precis
     return "bfloat16" if wanted == "bfloat16" else "float32"
 
 
-def compiles(choice: Choice, device: torch.device) -> bool:
-    """Whether to compile; on a CPU that seldom pays, so auto doesn't."""
-    return choice in ("on", "blocks") or (choice == "auto" and device.type == "cuda")
-
-
 def autocast(precision: Precision, device: torch.device) -> AbstractContextManager[object]:
     """bfloat16 in the operations that bear it, with weights in float32; otherwise nothing."""
     return torch.autocast(device.type, torch.bfloat16) if precision == "bfloat16" else nullcontext()

@@ -37,7 +37,7 @@ class PlaceOptions(TypedDict, total=False):
 
     data: Annotated[str, About("", "Where the track's data is, or another data set: NAME[:PLACE].")]
     reference: Annotated[str, About("", "Real images, or an .npz of their moments, in place of the training images.")]
-    device: Annotated[str, About("auto", "auto, cpu, cuda or cuda:N.")]
+    device: Annotated[str, About("auto", "auto, cpu, cuda, cuda:N, or mps (untried).")]
     offline: Annotated[bool, About(False, "Never touch the network; what is missing is an error.")]
 
 

@@ -25,7 +25,7 @@ from .settings import check_option, check_options
 from .track import EvaluationChoice, ObjectiveChoice, Recipe, Track
 
 MOST_RUNS = 10_000  # of one plan
-_DEVICE = re.compile(r"auto|cpu|cuda(:[0-9]|:[1-9][0-9])?")  # torch counts no further than 127
+_DEVICE = re.compile(r"auto|cpu|mps|cuda(:[0-9]|:[1-9][0-9])?")  # torch counts no further than 127
 
 
 @takes(RunOptions)
@@ -47,6 +47,7 @@ def make_plan(
     _check_count(len(architectures), len(check_seeds(seeds)))
     resolved = resolve_track(registry, track)
     chosen, deviations = measured_otherwise(registry, resolved, options["samples"], options["features"])
+    deviations += (Deviation("mps"),) if options["device"] == "mps" else ()
     budget = _check(registry, chosen, architectures, options)
     common: dict[str, Any] = {
         **{name: value for name, value in options.items() if name in RunConfig.model_fields},
@@ -66,8 +67,9 @@ def _check(registry: Registry, track: Track, architectures: Sequence[str], optio
     """The budget, if all that is asked of every run can be; else a `DitbenchError`."""
     check_device(options["device"])
     budget = track.amount(options["budget"])
-    if budget.unit == "gpu_hours" and options["device"] == "cpu":
-        raise BadValue(f"A budget of {budget} needs a GPU, not device 'cpu'; give minutes, steps or images.")
+    if budget.unit == "gpu_hours" and options["device"] in ("cpu", "mps"):
+        told = f"A budget of {budget} needs a GPU of CUDA's, not device {options['device']!r}"
+        raise BadValue(f"{told}; give minutes, steps or images.")
     find_dataset(registry, track, options["data"])
     if not architectures:
         raise BadValue("No architecture chosen. Name some with `architectures` dit,uvit or see ditbench list.")
@@ -80,6 +82,9 @@ def _built(registry: Registry, selection: Selection, track: Track, options: RunO
     """What a run is of an architecture: its network, the code that builds it, and how it is trained."""
     recipe, objective = train_as(registry, selection, track, options["ruleset"])
     recipe = recipe.model_copy(update={"compile": options["compile"] or recipe.compile})
+    if options["device"] == "mps" and (recipe.precision == "bfloat16" or recipe.compile not in ("off", "auto")):
+        asked = f"{recipe.precision}, compile {recipe.compile}"
+        raise BadValue(f"Device 'mps' computes in float32 and eager; {selection.label} asks for {asked}.")
     return {
         **facts_of(selection, registry).of_run,
         "recipe": fit_memory(selection, recipe, options["micro_batch"], options["checkpointing"]),
@@ -135,7 +140,7 @@ def _fits(metric: Metric, extractor: Extractor) -> bool:
 def check_device(device: str) -> None:
     """Whether it is spelled like one; only the process that computes can tell whether it is there."""
     if not _DEVICE.fullmatch(device):
-        raise BadValue(f"No device named {device!r}. Known: auto, cpu, cuda, cuda:0, cuda:1, ...")
+        raise BadValue(f"No device named {device!r}. Known: auto, cpu, mps, cuda, cuda:0, cuda:1, ...")
 
 
 def check_shares(shares: Sequence[float]) -> tuple[float, ...]:

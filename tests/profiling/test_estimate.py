@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -16,6 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ditbench.components import DenoiserSpec
 from ditbench.errors import BadFile, BadValue
+from ditbench.profiling.attainable import ATTAINABLE
 from ditbench.profiling.estimate import (
     MFU,
     Machine,
@@ -40,11 +42,13 @@ from ditbench.profiling.workload import DECODERS, count
 from ditbench.records.facts import Cost
 from ditbench.records.profile import read_profile
 from ditbench.records.record import config_of, read_records
+from ditbench.records.validation.sizes import read_shipped
 from ditbench.registry import Registry
 from ditbench.tracks.guidance import Guidance
 from ditbench.tracks.plan import make_plan
 
 PROFILES = Path(__file__).parents[1] / "profiles"
+PLANNING = Path(__file__).parents[2] / "docs" / "planning.md"
 PROFILE = read_profile(PROFILES / "dit-S-2-h100.profile.json")  # measured: bfloat16, batch 64, eager
 H100 = "NVIDIA H100 80GB HBM3"
 REGISTRY = Registry.installed()
@@ -292,8 +296,51 @@ def test_the_shares_of_the_peak_are_what_was_published_and_measured():
     of_dit_xl = 2 * 355.859e9 * 256 * 1.71 / 8 / peak
     assert of_dit_xl == pytest.approx(MFU, abs=0.005)
     of_uvit_h = 2 * 399.599e9 * 128 * 1.14 / peak
-    assert of_uvit_h == pytest.approx(0.37, abs=0.005)  # docs/planning.md has it, and the next
-    assert PROFILE.utilisation() == pytest.approx(0.057, abs=0.0005)
+    assert of_uvit_h == pytest.approx(0.37, abs=0.005)  # docs/planning.md has it
+
+
+def test_what_may_be_attained_is_what_the_page_says_and_a_profile_takes_its_place():
+    """Each share of the table, from its row's images/s, and so the MACs of the network."""
+    rows = re.findall(r"^\| (\w+:[\w/]+) \| (\d+) \| ([\d,]+) \| (\d+)", PLANNING.read_text(), re.MULTILINE)
+    assert {name: float(share) / 100 for name, _, _, share in rows} == ATTAINABLE
+    for name, _, speed, share in rows:
+        macs = counted(name).training_macs_per_image
+        images = float(speed.replace(",", ""))
+        assert 2 * macs * images / 989.4e12 == pytest.approx(float(share) / 100, rel=0.12), name
+    unmeasured = replace(ONE, mfu=None)
+    found = estimate(a_run(architecture="dit:XL/2"), LOAD, unmeasured, [])
+    assert found.speed.by == "MFU 0.46 of 494.7 TFLOP/s (tf32), what it may attain"
+    assert found.speed.training == pytest.approx(0.46 * 494.7e12 / 8e9)
+    by_macs = "MFU 0.12 of 494.7 TFLOP/s (tf32)"
+    for run, load in (
+        (a_run(), replace(LOAD, compiled=False)), (a_run(architecture="dit:S/4"), LOAD),
+        (a_run(architecture="dit:S/2+conditioning=adaln"), LOAD),
+        (a_run(), replace(LOAD, spec=replace(SPEC, resolution=64))),
+    ):  # fmt: skip
+        assert estimate(run, load, unmeasured, []).speed.by == by_macs
+    assert estimate(a_run(), LOAD, unmeasured, [PROFILE]).speed.source == "measured"
+
+
+def counted(label):
+    """The cost of a shipped size on 32x32 latents, from the committed table."""
+    name, _, size = label.partition(":")
+    (row, *_) = (
+        row for row in read_shipped().rows
+        if (row.architecture, row.size, row.resolution, row.space) == (name, size, 32, "latent")
+    )  # fmt: skip
+    return row.cost
+
+
+def test_sampling_goes_by_the_steps_of_the_runs_own_sampler():
+    """Where a profile has timed them; else by forward passes."""
+    run = a_run()
+    slower = PROFILE.inference.model_copy(update={"step_seconds": [0.1] * 20})
+    setup = PROFILE.setup.model_copy(update={"sampler": run.track.sampler})
+    timed = PROFILE.model_copy(update={"setup": setup, "sampling": slower})
+    assert estimate(run, LOAD, ONE, [timed]).speed.denoising == pytest.approx(64 / 0.1)
+    other = setup.model_copy(update={"sampler": run.track.sampler.model_copy(update={"name": "ddim"})})
+    forward = estimate(run, LOAD, ONE, [PROFILE]).speed.denoising
+    assert estimate(run, LOAD, ONE, [timed.model_copy(update={"setup": other})]).speed.denoising == forward > 2000
 
 
 @pytest.mark.parametrize("cells", [32, 64])

@@ -17,19 +17,24 @@ from pynvml import NVMLError
 from records import ENVIRONMENT, finished
 from torch._dynamo.callback import CallbackTrigger, callback_handler
 
+from ditbench.cli.options import as_flags, parse_batch_sizes
 from ditbench.denoiser.interface import DIGITS_SPEC, build_denoiser, example_batch, perturb
 from ditbench.errors import BadFile, BadValue
+from ditbench.profiling import timing
 from ditbench.profiling.energy import energy_counter
 from ditbench.profiling.hardware import VERSION, dense_peak
 from ditbench.profiling.plot import draw, marks_of, write_plot
 from ditbench.profiling.profiler import plan_profiles, run_profiles
 from ditbench.profiling.tables import tables, write_page
-from ditbench.profiling.timing import time_steps, training_step
+from ditbench.profiling.timing import stand_in_loss, time_steps, track_loss, training_step
 from ditbench.records.facts import PeakMemory
 from ditbench.records.profile import How, Phase, Profile, Setup, Turn, read_profile, read_profiles, write_profile
 from ditbench.records.record import read_records
 from ditbench.registry import Registry, select
+from ditbench.sampling.generate import GuidedDenoiser
+from ditbench.tracks.architecture import facts_of
 from ditbench.tracks.lookup import resolve_track
+from ditbench.training.objectives import Flow
 
 HOW = How(batch_size=8, steps=4, warmup=1, precision="float32", compile=False, device="cpu")
 SETUP = Setup(**dict(HOW), spec=DIGITS_SPEC)
@@ -114,6 +119,7 @@ def test_on_cuda_the_clock_waits_for_the_device_and_all_its_memory_is_seen(monke
         "max_memory_reserved": lambda device: 50,
         "reset_peak_memory_stats": lambda device: events.append("reset"),
         "empty_cache": lambda: None,
+        "init": lambda: None,
     }
     for name, fake in fakes.items():
         monkeypatch.setattr(torch.cuda, name, fake)
@@ -274,12 +280,12 @@ def test_each_is_timed_in_a_process_of_its_own(toy):
     names = ("mdt:nano", "toy:nano+fault=raise", "toy:nano+fault=kill")
     half = HOW.model_copy(update={"precision": "bfloat16"})
     selections = [select(registry, name) for name in names]
-    tasks = plan_profiles(registry, selections, half, 3, None, vars(DIGITS_SPEC))
-    again = plan_profiles(registry, selections[::-1], half, 3, None, vars(DIGITS_SPEC))
+    tasks = plan_profiles(registry, selections, [half], 3, None, vars(DIGITS_SPEC))
+    again = plan_profiles(registry, selections[::-1], [half], 3, None, vars(DIGITS_SPEC))
     assert tasks == again and [task.turn.position for task in tasks] == [0, 1, 2]
     order = [task.label for task in tasks]
     assert order == ["toy:nano+fault=kill", "toy:nano+fault=raise", "mdt:nano"]
-    assert order != [task.label for task in plan_profiles(registry, selections, half, 0, None, vars(DIGITS_SPEC))]
+    assert order != [task.label for task in plan_profiles(registry, selections, [half], 0, None, vars(DIGITS_SPEC))]
     found = {profile.label: profile for profile in run_profiles(tasks)}
     assert list(found) == order
     assert found["toy:nano+fault=raise"].reason == "RuntimeError: the toy broke, as ordered"
@@ -309,10 +315,12 @@ def test_what_can_not_be_timed_is_said_before_anything_is(toy):
     selection = select(registry, "dit:S/8")
 
     def plan(selections=(selection,), track=None, changes=None, **how):
-        return plan_profiles(registry, selections, HOW.model_copy(update=how), 0, track, changes or {})
+        return plan_profiles(registry, selections, [HOW.model_copy(update=how)], 0, track, changes or {})
 
     with pytest.raises(BadValue, match="Device 'cuda:99' is not here"):
         plan(device="cuda:99")
+    with pytest.raises(BadValue, match="Profiles are of CPUs and CUDA's GPUs"):
+        plan(device="mps")
     with pytest.raises(BadValue, match="No device named 'tpu'"):
         plan(device="tpu")
     with pytest.raises(BadValue, match="patch size 8 does not divide the resolution 12"):
@@ -372,11 +380,76 @@ def test_ctrl_c_keeps_what_is_timed(toy, ditbench, tmp_path):
     assert len(list(tmp_path.glob("profile-*.md"))) == len(list(tmp_path.glob("profile-*.png"))) == 1
 
 
+def test_a_tracks_own_loss_and_the_steps_of_its_sampler(monkeypatch):
+    """On the track's input, with its objective; each lap of the sampler is one evaluation, without guidance."""
+    registry = Registry.installed()
+    track, selection = resolve_track(registry, "digits"), select(registry, "dit:nano")
+    track = track.model_copy(update={"sampler": track.sampler.model_copy(update={"steps": 4})})  # and so two walks
+    setup = SETUP.model_copy(update={"objective": track.objective, "sampler": track.sampler})
+    asked = []
+    monkeypatch.setattr(GuidedDenoiser, "__call__", lambda self, x, t: asked.append(float(t)) or x)
+    found = timing.profile(registry, selection, facts_of(selection, registry), setup, Turn(seed=0, position=0, of=1))
+    assert asked == 2 * [1000, 750, 500, 250] and len(found.sampling.step_seconds) == 8 - 2  # first and warm-up
+    assert setup.mode.endswith("-eager-loss") and Profile.model_validate_json(found.model_dump_json()) == found
+    (row,) = tables([found])["Sampling"].to_dict("records")
+    assert row["architecture"] == "dit:nano" and "MFU" not in row
+    with pytest.raises(ValueError, match="has times of sampling if its setup has a sampler"):
+        Profile.model_validate({**dict(found), "sampling": None})
+
+
+def test_the_tracks_loss_is_its_objectives_on_fresh_noise_and_times():
+    """As training takes it: a denoiser that knows the answer has none."""
+    x0, y, seen = torch.randn(4, 1, 8, 8), torch.zeros(4, dtype=torch.long), []
+
+    def knows(x, t, y):
+        seen.append(t)
+        return (x - x0) / (t / 1000)[:, None, None, None]  # the velocity, noise - x0
+
+    losses = track_loss(knows, Flow(), x0, y)
+    assert all(float(losses()()) < 1e-6 for _ in range(2)) and not torch.equal(*seen)
+
+
+def test_several_batches_are_timed_and_told_apart():
+    registry = Registry.installed()
+    hows = [HOW.model_copy(update={"batch_size": size}) for size in (16, 4)]
+    selections = [select(registry, name) for name in ("dit:nano", "uvit:nano")]
+    tasks = plan_profiles(registry, selections, hows, 0, None, vars(DIGITS_SPEC))
+    assert sorted((task.label, task.setup.batch_size) for task in tasks) == [
+        ("dit:nano", 4), ("dit:nano", 16), ("uvit:nano", 4), ("uvit:nano", 16),
+    ]  # fmt: skip
+    both = [profile(setup=SETUP.model_copy(update={"batch_size": size})) for size in (16, 4)]
+    assert tables(both)["Training"]["batch"].tolist() == ["16", "4"] and len(tables(both)["Counts"]) == 1
+    assert "batch" not in tables(both[:1])["Training"]
+    assert parse_batch_sizes("64, 256") == [64, 256] and parse_batch_sizes("") == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--batch-size", "0"), "--batch-size '0' is no list of numbers from 1 to 1,000,000"),
+        (("--batch-size", "8,8"), "--batch-size '8,8' has a number twice"),
+        (("--real-loss",), "--real-loss is that of a track: name one with --track"),
+        (("--seconds", "0"), "--seconds': Input should be greater than or equal to 1"),
+    ],
+)
+def test_how_to_time_is_checked(ditbench, arguments, message):
+    assert message in " ".join(ditbench("profile", "dit:nano", *arguments, code=2).split())
+
+
+def test_who_takes_longer_than_allowed_is_stopped(toy):
+    registry = Registry.installed()
+    selections = [select(registry, "toy:nano+fault=slow")]
+    tasks = plan_profiles(registry, selections, [HOW.model_copy(update={"steps": 10**6})], 0, None, vars(DIGITS_SPEC))
+    (found,) = run_profiles(tasks, seconds=1)
+    assert found.reason == "stopped, as it took longer than `seconds` 1"
+    assert as_flags(found.reason).endswith("--seconds 1")
+
+
 @pytest.mark.parametrize("name", ["dit", "diffit", "mdt", "uvit"])
 def test_no_gradient_of_a_timed_step_is_zero(name):
     """Networks that start as the zero function would be timed on zeros."""
     denoiser = build_denoiser(Registry.installed().architectures[name])
     perturb(denoiser)
     x, t, y = example_batch(DIGITS_SPEC, 4)
-    training_step(denoiser, x, t, y, nullcontext())()
+    training_step(denoiser, stand_in_loss(denoiser, x, t, y), nullcontext())()
     assert all(p.grad.abs().sum() > 0 for p in denoiser.parameters() if p.requires_grad)

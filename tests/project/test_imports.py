@@ -1,4 +1,4 @@
-"""Benchmarks and examples, which no other test imports whole: what they name is there. And what a run loads."""
+"""Benchmarks, examples and scripts, which no other test imports whole: what they name is there. What a run loads."""
 
 import ast
 import runpy
@@ -14,7 +14,13 @@ from ditbench.tracks.plan import make_plan
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOK = ROOT / "examples" / "two_architectures.py"  # it would train
-FILES = sorted([*(ROOT / "tests" / "benchmarks").glob("*.py"), *(ROOT / "examples").rglob("*.py")])
+FILES = sorted(
+    [
+        *(ROOT / "tests" / "benchmarks").glob("*.py"),
+        *(ROOT / "tests" / "gpu").glob("*.py"),
+        *(ROOT / "examples").rglob("*.py"),
+    ]
+)
 
 
 def names_of(path):

@@ -6,8 +6,9 @@ import subprocess
 import pytest
 import torch
 
+from ditbench.errors import BadValue
 from ditbench.runtime import environment
-from ditbench.runtime.environment import describe
+from ditbench.runtime.environment import describe, find_device
 
 CPU = torch.device("cpu")
 
@@ -47,3 +48,31 @@ def test_no_repository_but_ours_decides_the_commit(checkout, tmp_path, monkeypat
 def test_without_git_there_is_no_commit(checkout, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert describe(CPU).git_commit is None and importlib.metadata.version("ditbench") == describe(CPU).ditbench
+
+
+def test_a_device_must_be_there(monkeypatch):
+    """A named one; auto never takes Apple's."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert str(find_device("auto")) == "cuda" and str(find_device("cuda:0")) == "cuda:0"
+    with pytest.raises(BadValue, match=r"^Device 'cuda:7' is not here: torch sees cuda:0\. Try `device` cpu\.$"):
+        find_device("cuda:7")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert str(find_device("auto")) == "cpu" and str(find_device("mps")) == "mps"
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    for name, told in (("cuda", "torch sees no CUDA device"), ("mps", "torch sees no GPU of Apple's")):
+        with pytest.raises(BadValue, match=told):
+            find_device(name)
+
+
+def test_apples_gpu_is_a_class_of_hardware_of_its_own(tmp_path, monkeypatch):
+    """By the chip's name, as macOS tells it."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (tmp_path / "sysctl").write_text("#!/bin/sh\necho 'Apple M9 Max'\n")
+    (tmp_path / "sysctl").chmod(0o755)
+    found = describe(torch.device("mps"))
+    assert found.hardware == found.gpu == "Apple M9 Max GPU (MPS)" and found.cuda is found.gpu_driver is None
+    (tmp_path / "sysctl").unlink()
+    assert describe(torch.device("mps")).gpu.endswith(" GPU (MPS)")

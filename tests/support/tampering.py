@@ -249,7 +249,7 @@ TAMPERED = {
     "other images, untold": (to("data.shape", [3, 8, 8]), "data.shape is [3, 8, 8], should be [1, 8, 8]"),
     "images left out, untold": (to("data.skipped", 7), "data.skipped is 7, should be 0"),
     "a GPU on a CPU": (to("environment.gpu", "NVIDIA H100"), 'environment.gpu is "NVIDIA H100", should be none'),
-    "another device": (to("device", "tpu"), 'device is "tpu", should be cpu, cuda or cuda:N'),
+    "another device": (to("device", "tpu"), 'device is "tpu", should be cpu, mps, cuda or cuda:N'),
     "little memory": (to("memory.training.resident", 1), "memory.training.resident is 1, should be at least the"),
     "no weights": (lambda c: c["files"].pop("ema.safetensors"), "files.ema.safetensors is missing"),
     "a run that failed": (both(to("status", "failed"), to("reason", "so")), "metrics is there, should not be"),

@@ -3,12 +3,14 @@
 import math
 
 import pytest
+import tomli_w
 
 from ditbench.errors import BadFile, BadValue, DitbenchError, UnknownName
 from ditbench.registry import Registry, select
 from ditbench.tracks.ledger import LEDGER_FILE
 from ditbench.tracks.lookup import resolve_track
 from ditbench.tracks.plan import find_dataset, make_plan
+from ditbench.tracks.track import load_track
 
 
 @pytest.fixture
@@ -128,7 +130,7 @@ def test_the_run_id_changes_with_whatever_changes_the_result(registry):
         ({"track": "digit"}, "No track named 'digit'. Did you mean 'digits'?"),
         ({"budget": "ten"}, "'ten' is no budget"),
         ({"budget": "blik"}, "'blik' is no budget. Did you mean 'blink'? Named: blink (8-steps)."),
-        ({"budget": "1gpu-hours"}, "A budget of 1gpu-hours needs a GPU, not device 'cpu'"),
+        ({"budget": "1gpu-hours"}, "A budget of 1gpu-hours needs a GPU of CUDA's, not device 'cpu'"),
         ({"ruleset": "wild"}, "No ruleset named 'wild'. Known: matched, native."),
         ({"ruleset": "native"}, "Architecture 'toy' declares no native recipe"),
         ({"eval_at": (0.5, 1.0)}, "Evaluations at 50%, 100% of the budget: each must lie between"),
@@ -145,6 +147,7 @@ def test_the_run_id_changes_with_whatever_changes_the_result(registry):
             "ditbench data prepare SOURCE --vae stabilityai/sd-vae-ft-mse --resolution 256 --out",
         ),
         ({"device": "gpu"}, "No device named 'gpu'"),
+        ({"device": "mps", "budget": "1gpu-hours"}, "needs a GPU of CUDA's, not device 'mps'"),
         ({"seeds": ()}, "are no list"),
         ({"seeds": (0, 0)}, "one stands twice"),
         ({"seeds": (-1,)}, "no whole number"),
@@ -317,3 +320,15 @@ def test_a_track_whose_parts_do_not_fit_is_refused(registry, edited, changes, to
     with pytest.raises(DitbenchError) as caught:
         resolve_track(registry, edited("tiny", ('name = "tiny"', 'name = "mine"'), *changes))
     assert told in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_apples_gpu_computes_in_float32_is_unranked_and_says_what_it_can_not(registry, tmp_path):
+    (run,) = plan(registry, "toy", device="mps")
+    assert run.deviations == ("computed by Apple's MPS, which nobody has compared with other devices",)
+    assert plan(registry, "toy")[0].deviations == ()
+    track = load_track(registry.tracks["tiny"]).model_dump(mode="json", exclude_none=True)
+    for change, told in (({"precision": "bfloat16"}, "bfloat16, compile"), ({"compile": "on"}, "float32, compile on")):
+        file = tmp_path / "mine.toml"
+        file.write_text(tomli_w.dumps({**track, "name": "mine", "recipe": {**track["recipe"], **change}}))
+        with pytest.raises(BadValue, match=f"'mps' computes in float32 and eager; toy:nano asks for {told}"):
+            plan(registry, "toy", track=str(file), device="mps")

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from ...errors import brief
+from ...records.profile import Profile
 from ...records.record import Record
 from ...records.verification import Tier, Verification, doubts_of, tier_of
 from ...storage.schema import digest
@@ -74,6 +75,7 @@ class Contents:
     pictures: Mapping[str, Picture] = field(default_factory=dict)  # run id -> grid of samples
     reported: Sequence[Reported] = ()
     verifications: Mapping[str, Sequence[Verification]] = field(default_factory=dict)  # run id -> who checked it
+    profiles: Sequence[Profile] = ()  # that have measurements
 
     @cached_property
     def runs(self) -> list[Run]:
@@ -120,11 +122,17 @@ class Contents:
 
     @cached_property
     def _styles(self) -> dict[Key, int]:
-        return {key: place for place, key in enumerate(self.architectures)}
+        profiled = {Key(one.architecture.name, one.architecture.distribution) for one in self.profiles}
+        ordered = [*self.architectures, *sorted(profiled - self.architectures.keys())]
+        return {key: place for place, key in enumerate(ordered)}
 
     def style(self, row: Row) -> int:
         """The number of an architecture's colour and marker, the same on all plots."""
-        return self._styles[key_of(row)]
+        return self.style_of(key_of(row))
+
+    def style_of(self, key: Key) -> int:
+        """The same, of one that may have been profiled only."""
+        return self._styles[key]
 
 
 def _place(board: Board) -> tuple[str, bool, int, int, int, str]:

@@ -16,11 +16,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from jinja2.utils import htmlsafe_json_dumps
 
 from ...errors import BadValue, brief
+from ...records.profile import Profile
 from ...records.verification import Verification
 from ..boards import Board
 from ..markdown import LEGEND
 from ..reported import Reported
-from . import architectures, plots, runs, tracks
+from . import architectures, plots, runs, speeds, tracks
 from .assets import assets
 from .contents import Contents, Key, Run, architecture_page, fields_of_board, key_of, track_page
 from .folder import Content, write_files
@@ -61,18 +62,20 @@ def write_site(
     samples: Path | None,
     reported: Sequence[Reported] = (),
     verifications: Mapping[str, Sequence[Verification]] | None = None,
+    profiles: Sequence[Profile] = (),
     data: Mapping[str, str] | None = None,
     links: Links | None = None,
 ) -> list[Path]:
     """Write the site of some boards, and return its files; pages of runs that are gone are removed.
 
     `samples` has the grids of samples, ``<track>/<run-id>.png``; `reported` are the published numbers; `verifications`,
-    by run id, are told on the runs' pages, also those of a record that has changed since; `data` are files for other
+    by run id, are told on the runs' pages, also those of a record that has changed since; `profiles` that have
+    measurements get a page; `data` are files for other
     programs, by name, that the first page links to; `links`, where else to look. Raises `BadValue` if a page would take
     the place of a file that is not of a site.
     """
     pictures = find_pictures((record for board in boards for record in board.records), samples)
-    contents = Contents(boards, pictures, reported, verifications or {})
+    contents = Contents(boards, pictures, reported, verifications or {}, [p for p in profiles if not p.reason])
     return write_files(_Pages(contents, data or {}, links or Links()).all(), folder)
 
 
@@ -92,6 +95,8 @@ class _Pages:
             **{f"data/{name}": partial(str, text) for name, text in self.data.items()},
             **{picture.href: picture.source.read_bytes for picture in self.contents.pictures.values()},
         }
+        if self.contents.profiles:
+            found["speeds.html"] = self._speeds
         for name, boards in self.contents.tracks.items():
             found[track_page(name)] = partial(self._track, name, boards)
         for key in self.contents.architectures:
@@ -128,6 +133,9 @@ class _Pages:
 
     def _page(self, template: str, root: str, **content: Any) -> str:
         return self._environment.get_template(template).render(root=root, **content)
+
+    def _speeds(self) -> str:
+        return self._page("speeds.html", "", views=speeds.views(self.contents), headings=speeds.HEADINGS)
 
     def _index(self) -> str:
         newest = sorted(self.contents.runs, key=lambda run: (run.record.created, run.name), reverse=True)[:_NEWEST]

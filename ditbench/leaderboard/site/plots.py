@@ -61,7 +61,7 @@ def learning(contents: Contents, board: Board) -> Chart | None:
         for row, variant in zip(board.rows, variants(board), strict=True)
         if (course := _course(board, row))
     ]
-    return _chart(_amounts(board), _metrics(board), series) if series else None
+    return make_chart(_amounts(board), _metrics(board), series) if series else None
 
 
 def losses(contents: Contents, board: Board, runs: Sequence[Run]) -> Chart | None:
@@ -70,7 +70,7 @@ def losses(contents: Contents, board: Board, runs: Sequence[Run]) -> Chart | Non
     series = [
         {**_look(contents, board, run.row, looks[id(run.row)], "lines"), **loss} for run in runs if (loss := _loss(run))
     ]
-    return _chart(_amounts(board), [{"key": "loss", "label": "training loss"}], series) if series else None
+    return make_chart(_amounts(board), [{"key": "loss", "label": "training loss"}], series) if series else None
 
 
 def pareto(contents: Contents, board: Board) -> Chart | None:
@@ -86,7 +86,7 @@ def pareto(contents: Contents, board: Board) -> Chart | None:
     ranked = {id(row) for row in board.comparable}
     able = [id(row) in ranked for row, _ in rows]
     fronts = {f"{x.key} {y['key']}": _front_of(series, able, x, y) for x in axes for y in metrics}
-    return {**_chart([{"key": axis.key, "label": axis.label} for axis in axes], metrics, series), "fronts": fronts}
+    return {**make_chart([{"key": axis.key, "label": axis.label} for axis in axes], metrics, series), "fronts": fronts}
 
 
 def _separates(series: Sequence[Chart], axis: Axis) -> tuple[int, float]:
@@ -134,7 +134,7 @@ def step_times(contents: Contents, run: Run) -> Chart | None:
     steps = [counts[place] for place in range(_BINS)]
     look = {"mode": "bars", "style": contents.style(run.row), "width": compact(width)}
     bars = {**look, "x": {"ms": centers}, "y": {"steps": steps}}
-    return _chart([{"key": "ms", "label": "milliseconds per step"}], [{"key": "steps", "label": "steps"}], [bars])
+    return make_chart([{"key": "ms", "label": "milliseconds per step"}], [{"key": "steps", "label": "steps"}], [bars])
 
 
 def compact(value: float, digits: int = 5) -> float | int:
@@ -143,7 +143,7 @@ def compact(value: float, digits: int = 5) -> float | int:
     return int(rounded) if rounded.is_integer() and abs(rounded) < 1e15 else rounded
 
 
-def _chart(x: Sequence[Chart], y: Sequence[Chart], series: Sequence[Chart]) -> Chart:
+def make_chart(x: Sequence[Chart], y: Sequence[Chart], series: Sequence[Chart]) -> Chart:
     """A chart, with how its axes look at first; what no series has a number for is no choice."""
     found: Chart = {"series": list(series)}
     for axis, choices in (("x", x), ("y", y)):
@@ -160,17 +160,17 @@ def _scale(values: Sequence[float | None]) -> Chart:
 
 def _look(contents: Contents, board: Board, row: Row, variant: int, mode: str) -> Chart:
     missing = f" ({row.missing})" if row.missing else ""
-    return {"name": _text(name(row, board) + missing), "style": contents.style(row), "variant": variant, "mode": mode}
+    return {"name": text_of(name(row, board) + missing), "style": contents.style(row), "variant": variant, "mode": mode}
 
 
-def _text(text: str) -> Markup:
+def text_of(text: str) -> Markup:
     """Plotly reads some HTML in its texts: here none is meant."""
     return escape(text)
 
 
 def _metrics(board: Board) -> list[Chart]:
     found: list[Chart] = [
-        {"key": f"m{place}", "label": _text(quality_header(of)), "higher": of.higher_is_better}
+        {"key": f"m{place}", "label": text_of(quality_header(of)), "higher": of.higher_is_better}
         for place, of in enumerate(measurements(board))
     ]
     if found and board.target is not None:
@@ -192,7 +192,7 @@ def _seconds_key(board: Board, clock: Clock) -> str:
 
 
 def _on(label: str, where: str) -> Markup:
-    return _text(f"{label}, {where}" if where else label)
+    return text_of(f"{label}, {where}" if where else label)
 
 
 def _course(board: Board, row: Row) -> Chart | None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from ...components import DenoiserSpec
+from ...tracks.architecture import ArchitectureFacts
 from ..facts import Cost
 from ..record import Record
 from .faults import Faults, differs
@@ -20,49 +21,57 @@ EXACT = ("parameters", "trainable_parameters", "train_only_parameters", "trainin
 
 def cost_of(record: Record, known: Known) -> Faults:
     """Parameters and MACs that agree with each other, and are those of the architecture with that very source."""
-    cost = record.cost
-    if cost is None:
+    if record.cost is None:
         return
+    yield from _parts(record.cost)
+    if record.data is None:
+        return
+    channels, side, _ = record.data.shape
+    plain = DenoiserSpec(channels=channels, resolution=side, classes=record.data.classes, space=record.track.space)
+    specs = [plain, replace(plain, learn_variance=True)]  # which, its objective knows, whose code is not asked
+    yield from _closest(record.cost, costs_on(record.architecture, specs, known))
+
+
+def cost_on(of: ArchitectureFacts, spec: DenoiserSpec, cost: Cost, known: Known) -> Faults:
+    """The same of an architecture on an input."""
+    yield from _parts(cost)
+    yield from _closest(cost, costs_on(of, [spec], known))
+
+
+def _parts(cost: Cost) -> Faults:
     for name in ("trainable_parameters", "train_only_parameters"):
         if getattr(cost, name) > cost.parameters:
             yield f"cost.{name} is {getattr(cost, name)}, should be part of the {cost.parameters} parameters"
     if cost.training_macs_per_image < LEAST_TRAINED * cost.macs_per_image:
         least = f"at least a tenth of the {cost.macs_per_image} of a forward pass"
         yield f"cost.training_macs_per_image is {cost.training_macs_per_image}, should be {least}"
+
+
+def _closest(cost: Cost, may_be: Iterable[Cost]) -> Faults:
+    """The fewest faults against any of the costs that it may be; none if there is none."""
     found: list[list[str]] = []
-    for should in _costs(record, known):
+    for should in may_be:
         found.append(list(_against(cost, should)))
         if not found[-1]:
             return
     yield from min(found, key=len, default=[])
 
 
-def _costs(record: Record, known: Known) -> Iterator[Cost]:
-    """What it may cost: it learns a variance or not, by its objective, whose code is not asked."""
-    if record.data is None:
-        return
-    channels, side, _ = record.data.shape
-    told: dict[str, Any] = {
-        "channels": channels,
-        "resolution": side,
-        "classes": record.data.classes,
-        "space": record.track.space,
-    }
-    rows = _rows(record, told)
+def costs_on(of: ArchitectureFacts, specs: Sequence[DenoiserSpec], known: Known) -> Iterator[Cost]:
+    """What an architecture costs on inputs: by the table, or counted here if that has none of them."""
+    rows = [cost for spec in specs for cost in _rows(of, spec)]
     yield from rows
-    if not rows:
-        for learn_variance in (False, True):
-            spec = DenoiserSpec(**told, learn_variance=learn_variance)
-            if (counted := known.cost(record.architecture, spec)) is not None:
-                yield counted
+    for spec in () if rows else specs:
+        if (counted := known.cost(of, spec)) is not None:
+            yield counted
 
 
-def _rows(record: Record, told: Mapping[str, object]) -> list[Cost]:
-    """Of the table, if it holds for the record's source and the architecture's own options."""
-    of, table = record.architecture, read_shipped()
+def _rows(of: ArchitectureFacts, spec: DenoiserSpec) -> list[Cost]:
+    """Of the table, if it holds for that source and the architecture's own options."""
+    table = read_shipped()
     if of.options or of.source_sha256 not in table.sources.get(of.name, ()):
         return []
-    asked = {"architecture": of.name, "size": of.size, **told}
+    asked = {"architecture": of.name, "size": of.size, **vars(spec)}
     return [row.cost for row in table.rows if all(getattr(row, name) == value for name, value in asked.items())]
 
 

@@ -26,9 +26,11 @@ from ..files import (
     FILE_NAME,
     GRID_FILE,
     PROFILE_SUFFIX,
+    RECORDS,
     VERIFICATION_SUFFIXES,
     WEIGHTS_FILE,
     json_files,
+    profile_files_beside,
     record_files,
 )
 from ..profile import Profile
@@ -45,11 +47,20 @@ from ..verification import (
     is_submitter,
 )
 from .faults import Faults, differs, short, shown
-from .folder import RECORDS, as_submitted, grid_of, is_committed, picture_only, strays, tells_no_path
+from .folder import (
+    as_submitted,
+    grid_of,
+    is_committed,
+    is_committed_profile,
+    picture_only,
+    strays,
+    tells_no_path,
+)
 from .json_files import doubles, oddities, read_object
 from .known import Counter, Known
 from .metrics import metrics_of_evaluation
 from .plausible import in_time, not_before
+from .profiles import committed_faults, profile_faults
 from .rows import faults_between
 from .run import faults_of, measured_faults
 from .training import training_of
@@ -100,9 +111,10 @@ def _find(paths: Sequence[Path]) -> list[Path]:
 
 
 def _inside(folder: Path) -> list[Path]:
-    """Records and what may lie among them, by their names; of a leaderboard's folder that below `records`."""
+    """Records and what may lie among them, by their names; of a leaderboard's folder its records and profiles."""
     folder = folder / RECORDS if is_folder(folder / RECORDS) else folder
-    return sorted([*record_files(folder), *(path for path in json_files(folder) if kind_of(path) != "record")])
+    among = [*record_files(folder), *(path for path in json_files(folder) if kind_of(path) != "record")]
+    return [*sorted(among), *profile_files_beside(folder)]
 
 
 def _with_strays(checked: list[CheckedFile], paths: Sequence[Path]) -> list[CheckedFile]:
@@ -257,7 +269,12 @@ def _check_evaluation(file: _File) -> None:
 
 
 def _check_profile(file: _File) -> None:
-    file.parse(Profile)
+    found, path = file.parse(Profile), file.checked.path
+    if found is None or file.odd:
+        return
+    file.tell(profile_faults(found, file.known))
+    if is_committed_profile(path):
+        file.tell(committed_faults(found, path))
 
 
 def _check_verification(file: _File) -> None:

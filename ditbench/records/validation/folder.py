@@ -1,4 +1,4 @@
-"""A leaderboard's folder: its records are as `ditbench records submit` puts them there, and nothing else is there."""
+"""A leaderboard's folder: records and profiles are as `ditbench records submit` puts them there, with nothing else."""
 
 from __future__ import annotations
 
@@ -9,20 +9,34 @@ from typing import Any
 from ...storage.files import is_folder
 from ...storage.reading import Unreadable, read_bytes
 from ...tracks.ledger import published
-from ..files import FILE_NAME, GRID_FILE, VERIFICATION_SUFFIXES, is_called_record
+from ..files import (
+    FILE_NAME,
+    GRID_FILE,
+    PROFILE_SUFFIX,
+    PROFILES,
+    RECORDS,
+    SAMPLES,
+    VERIFICATION_SUFFIXES,
+    is_called_record,
+)
 from ..record import Record
 from ..verification import NAME_FORM, is_name
 from .faults import Faults, shown
 from .png import fault
 from .privacy import betrayals
 
-RECORDS, SAMPLES = "records", "samples"  # folders of a leaderboard, with one for each track
 MAX_PICTURE = 2**26  # bytes of a grid of samples
 
 
 def is_committed(path: Path) -> bool:
     """Whether a file lies where a leaderboard has its records; those of a run's directory are called otherwise."""
     return path.name != FILE_NAME and path.absolute().parent.parent.name == RECORDS
+
+
+def is_committed_profile(path: Path) -> bool:
+    """Whether a profile lies where a leaderboard has its own, beside its records."""
+    folder = path.absolute().parent.parent
+    return folder.name == PROFILES and is_folder(folder.with_name(RECORDS))
 
 
 def grid_of(path: Path) -> Path:
@@ -64,6 +78,7 @@ def strays(paths: Sequence[Path]) -> Iterator[tuple[Path, str]]:
     for board in dict.fromkeys(folder for path in paths if is_folder(path) for folder in _boards(path)):
         yield from _among_records(board / RECORDS)
         yield from _among_samples(board)
+        yield from _among_profiles(board / PROFILES)
 
 
 def _boards(folder: Path) -> list[Path]:
@@ -87,6 +102,12 @@ def _among_samples(board: Path) -> Iterator[tuple[Path, str]]:
     for path in _files(board / SAMPLES):
         if path.absolute() not in grids:
             yield path, f"it belongs to no record, should be {SAMPLES}/TRACK/RUN-ID.png"
+
+
+def _among_profiles(folder: Path) -> Iterator[tuple[Path, str]]:
+    for path in _files(folder):
+        if path.parent.parent != folder or not path.name.endswith(PROFILE_SUFFIX):
+            yield path, f"it is no profile, should be {PROFILES}/HARDWARE/NAME{PROFILE_SUFFIX}"
 
 
 def _files(folder: Path) -> list[Path]:

@@ -86,10 +86,10 @@ def _data(record: Record) -> Faults:
 def _machine(record: Record) -> Faults:
     """Device and environment are of one machine, and so are the peaks of memory."""
     kind = record.device.partition(":")[0]
-    if kind not in ("cpu", "cuda"):
-        yield f"device is {shown(record.device)}, should be cpu, cuda or cuda:N"
-    elif record.environment is not None and (record.environment.gpu is not None) != (kind == "cuda"):
-        yield f"environment.gpu is {shown(record.environment.gpu)}, should be {'one' if kind == 'cuda' else 'none'}"
+    if kind not in ("cpu", "cuda", "mps"):
+        yield f"device is {shown(record.device)}, should be cpu, mps, cuda or cuda:N"
+    elif record.environment is not None and (record.environment.gpu is not None) != (kind != "cpu"):
+        yield f"environment.gpu is {shown(record.environment.gpu)}, should be {'none' if kind == 'cpu' else 'one'}"
     if record.memory is None:
         return
     peak, before = record.memory.training, record.memory.resident_at_start
