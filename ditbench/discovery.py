@@ -20,6 +20,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.metadata import Distribution, EntryPoint
 from pathlib import Path
 from typing import Any
@@ -278,7 +279,13 @@ def _text(dist: Distribution, file: str) -> str:
 
 def _fields(dist: Distribution) -> email.message.Message:
     """Name, version and requirements."""
-    return email.parser.HeaderParser().parsestr(metadata_text(dist))
+    return _parsed(metadata_text(dist))
+
+
+@lru_cache(maxsize=1024)
+def _parsed(text: str) -> email.message.Message:
+    """Each text is asked for many times: to parse it takes half of the time that all plugins take to be found."""
+    return email.parser.HeaderParser().parsestr(text)
 
 
 def _name(dist: Distribution) -> str:
@@ -316,7 +323,8 @@ def _folder(dist: Distribution) -> str:
 
 def _path(dist: Distribution) -> str:
     """Where its metadata lies; where its modules lie if that is not said."""
-    return str(getattr(dist, "_path", _folder(dist)))
+    path = getattr(dist, "_path", None)
+    return _folder(dist) if path is None else str(path)
 
 
 def _stem(dist: Distribution) -> str:

@@ -320,7 +320,7 @@ def test_masked_pass_compiles_for_all_lengths(architecture):
     torch._dynamo.reset()
     graphs = CompileCounter()
     shallow = {**architecture.sizes["nano"], "depth": 3 if architecture is MDT_V2 else 2, "decoder": 1}
-    net = perturbed(replace(architecture, sizes={"nano": shallow}))
+    net = perturbed(replace(architecture, sizes={**architecture.sizes, "nano": shallow}))
     compiled = torch.compile(net, fullgraph=True, backend=graphs)
     batch = example_batch(DIGITS_SPEC, 3)
 
