@@ -31,6 +31,11 @@ def pytest_collection_finish():
     gc.freeze()
 
 
+def pytest_unconfigure():
+    """And at the end all is garbage, which some libraries complain of if it stays."""
+    gc.unfreeze()
+
+
 @pytest.fixture(autouse=True, scope="session")
 def cache(tmp_path_factory):
     """No test reads or writes the user's caches."""

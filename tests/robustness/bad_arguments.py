@@ -84,6 +84,7 @@ TEXTS: dict[str, tuple[str, ...]] = {  # by flag or command and argument: what c
     "--track": (*_NAMES, "missing.toml", "/dev/null", ".", "TINY"),
     "track show name": (*_NAMES, "", "missing.toml", "."),
     "track check names": (*_NAMES, "", "missing.toml", "."),
+    "profile --batch-size": (*_NAMES, ",", "0", "8,", "8,8", "-1", "1.5", "9" * 5000),
     "--seeds": (*_NAMES, "", ",", "0,", "0,0", "-1", "0.5", "1e3", "4294967296", "9" * 5000, "0 1", "true"),
     "--size": (*_NAMES, "XXL"),
     "--budget": (*_BUDGETS, "1gpu-hours"),  # on a CPU

@@ -56,6 +56,7 @@ class Killer(campaign.Silent):
             self.stage = ""
 
 
+@pytest.mark.slow  # faster: test_killed_for_good_and_resumed_is_the_same_run_bit_for_bit
 @pytest.mark.timeout(240)
 def test_a_run_that_is_killed_in_two_phases_is_the_same(slow, tmp_path):
     common = {"device": "cpu", "budget": "20-steps", "checkpoint_seconds": 0.05}

@@ -10,14 +10,14 @@ from ditbench.runtime.distributed import World
 
 pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute")  # Dynamo hides it, but from -W error
 JOBS = [
-    {"steps": 200},
+    {"steps": 60},
     {"steps": 20, "network": "two"},
     {"steps": 20, "micro_batch": 4},
     {"steps": 20, "clip_norm": 0.1},
     {"steps": 10, "data": "latents"},
     {"steps": 10, "batch_size": 15},  # shares of 7 and 8
     {"steps": 5, "compiles": True},
-    {"steps": 50, "sharded": True},
+    {"steps": 20, "sharded": True},
     {"steps": 5, "sharded": True, "batch_size": 15, "micro_batch": 1},  # as many passes on 7 images as on 8
     {"steps": 10, "sharded": True, "micro_batch": 4, "clip_norm": 0.1},
     {"steps": 3, "network": "dit", "compile": "blocks"},
