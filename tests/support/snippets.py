@@ -94,6 +94,7 @@ SLOW = {
     "^ditbench check (?!my_arch --report)": "takes 10 s; one architecture is checked",
     "^pytest ": "test_scaffold runs the tests of new packages",
     "^ditbench profile dit uvit": "another profile is quick",
+    "^ditbench profile .*--real-loss": "a step on latents takes a CPU a second; test_profiler times a track's own loss",
     "--track cifar10 --ruleset native": "`--track digits --ruleset native` is quick",
     "--track imagenet64 --data IMAGENET": "test_runs_on_data has a folder of images",
     "--micro-batch 32 --(checkpointing|reference)": "a micro-batch is quick without, in data.md",
