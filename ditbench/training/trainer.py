@@ -85,7 +85,7 @@ class Trainer:
         self._last_loss, self._asked, self._to_stop = 0.0, False, False
         self.world, self._together = world, world.wrap(self.denoiser, device)
         # torch.manual_seed costs 0.15 ms where CUDA is not in use; there, nothing but the CPU's generator matters
-        self._seed_all = torch.manual_seed if device.type == "cuda" else torch.default_generator.manual_seed
+        self._seed_all = torch.default_generator.manual_seed if device.type == "cpu" else torch.manual_seed
         self._draw = torch.Generator(device)
         self.times, self.curve, self.resumed, self.damaged = StepTimes(), Curve(), 0, 0
         self.compiling = CompileWatch(timer)
