@@ -284,7 +284,7 @@ def _fields(dist: Distribution) -> email.message.Message:
 
 @lru_cache(maxsize=1024)
 def _parsed(text: str) -> email.message.Message:
-    """Each text is asked for many times: to parse it takes half of the time that all plugins take to be found."""
+    """Each text is asked for many times: to parse it took a third of the time that all plugins take to be found."""
     return email.parser.HeaderParser().parsestr(text)
 
 

@@ -1,10 +1,12 @@
 """`ditbench check`: a clean process, a table, JSON, a report, and exit codes."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
 from ditbench.cli.last_check import told
+from ditbench.cli.run import _what_next
 from ditbench.registry import Registry
 
 ARCHITECTURE = """
@@ -40,6 +42,10 @@ def test_a_broken_architecture_is_told_in_words_json_and_markdown(install, ditbe
     assert "| `depends-on-t` | failed |" in page.read_text()
     source = Registry.installed().source_sha256("mine")
     assert told("mine:nano", source).startswith(f"mine:nano failed {len(failed)} of ")
+    mine = SimpleNamespace(label="mine:nano", source_sha256=source)
+    assert next(_what_next([SimpleNamespace(architecture=mine, status="finished", seed=0)], tmp_path)).endswith(
+        "): see ditbench check mine:nano"
+    )
     assert not told("mine:nano", "0" * 64)  # another state of the plugin, which nobody has checked
 
 

@@ -19,6 +19,7 @@ from ..files import (
     VERIFICATION_SUFFIXES,
     is_called_record,
 )
+from ..profile import Profile
 from ..record import Record
 from ..verification import NAME_FORM, is_name
 from .faults import Faults, shown
@@ -49,11 +50,16 @@ def as_submitted(record: Record) -> Faults:
     """What `ditbench records submit` would not have let pass."""
     if not published(record.track):
         yield f"track.name is {shown(record.track.name)}, should be one of the tracks that come with ditbench"
-    if record.submission is None:
-        yield "submission is none, should say who put the record forward: `ditbench records submit` writes it"
-    elif not is_name(record.submission.by):
-        yield f"submission.by is {shown(record.submission.by)}, should be a name: {NAME_FORM}"
-    yield from tells_no_path(record.model_dump(mode="json", exclude={"submission"}))
+    yield from put_forward(record, "record")
+
+
+def put_forward(found: Record | Profile, what: str) -> Faults:
+    """By whom a record or a profile is, in a name; and it tells nothing of the machine."""
+    if found.submission is None:
+        yield f"submission is none, should say who put the {what} forward: `ditbench records submit` writes it"
+    elif not is_name(found.submission.by):
+        yield f"submission.by is {shown(found.submission.by)}, should be a name: {NAME_FORM}"
+    yield from tells_no_path(found.model_dump(mode="json", exclude={"submission"}))
 
 
 def tells_no_path(content: dict[str, Any]) -> Faults:

@@ -9,10 +9,9 @@ from statistics import median
 
 from ..facts import Cost
 from ..profile import Phase, Profile, file_name, folder_name
-from ..verification import NAME_FORM, is_name
 from .cost import cost_on
 from .faults import Faults, differs, not_negative, positive, shown
-from .folder import tells_no_path
+from .folder import put_forward
 from .known import Known
 from .plausible import CORE_FLOPS, GPU_FLOPS, MASKED, in_time
 
@@ -40,11 +39,7 @@ def committed_faults(profile: Profile, path: Path) -> Faults:
     yield from differs("the folder's name", path.absolute().parent.name, folder_name(profile), "its hardware")
     if profile.reason is not None:
         yield f"reason is {shown(profile.reason)}, should be none: what was not timed has no speed"
-    if profile.submission is None:
-        yield "submission is none, should say who put the profile forward: `ditbench records submit` writes it"
-    elif not is_name(profile.submission.by):
-        yield f"submission.by is {shown(profile.submission.by)}, should be a name: {NAME_FORM}"
-    yield from tells_no_path(profile.model_dump(mode="json", exclude={"submission"}))
+    yield from put_forward(profile, "profile")
 
 
 def _phases(profile: Profile, cost: Cost) -> Iterator[tuple[str, Phase, float]]:
