@@ -4,10 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from ditbench.components import DenoiserSpec
+from ditbench.components import DenoiserSpec, load
 from ditbench.denoiser import fingerprint as module
 from ditbench.denoiser.fingerprint import fingerprint
-from ditbench.denoiser.interface import build_denoiser
 from ditbench.records.fingerprint import ALSO, ALWAYS, Fingerprint, unlike
 from ditbench.registry import Registry
 
@@ -119,8 +118,9 @@ def test_rounding_is_no_difference(plain):
     """Of a whole architecture, with as many threads as there are; and the other way round of a small change."""
     dit = Registry.installed().architectures["dit"]
     spec = DenoiserSpec(channels=1, resolution=8, classes=10, space="pixel")
-    one, other = (fingerprint(lambda: build_denoiser(dit, "nano", spec), spec) for _ in range(2))
+    one, other = (fingerprint(lambda: load(dit.build)(spec, **dit.sizes["nano"]), spec) for _ in range(2))
     assert one == other, "the same to the last bit from one process to the next"
+    assert one["numbers"]["weights.size"]["scale"] > 0, "its weights are known to be drawn"
 
     class Doubled(Net):
         def forward(self, x, t, y):
@@ -134,6 +134,15 @@ def test_of_a_big_network_two_outputs_are_enough(monkeypatch, plain):
     big = made(Net)
     assert list(big.numbers) == [*ALWAYS]
     assert not list(unlike(big, plain)) and not list(unlike(plain, big)), "what both have is compared"
+
+
+def test_of_large_drawn_weights_a_sample_tells(monkeypatch, plain):
+    """The rest repeats it; numbers of a large tensor that are not drawn are as they were built."""
+    monkeypatch.setattr(module, "SAMPLE", 100)
+    built = module._built(Net, 0)
+    drawn, fixed = built.inside.weight.flatten(), built.out.weight
+    assert torch.equal(drawn[:100], drawn[900:1000]) and drawn[:100].unique().numel() > 90 and not fixed.any()
+    assert set(unlike(made(Net), plain)) <= {name for name in ALWAYS if name.startswith("weights.")}
 
 
 def test_numbers_of_networks_that_break_are_refused():
