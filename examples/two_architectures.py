@@ -16,7 +16,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pandas as pd
-from IPython.display import display
+from IPython.display import HTML, display
 from PIL import Image
 
 import ditbench
@@ -42,7 +42,8 @@ records = ditbench.run(
 
 # %%
 for title, table in ditbench.tables(records).items():
-    display(title, table)
+    known = table.dropna(axis="columns", how="all")
+    display(title, HTML(known.to_html(index=False, na_rep="", float_format="{:,.5g}".format)))
 
 # %% [markdown]
 # ## Their curves

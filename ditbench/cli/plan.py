@@ -198,8 +198,8 @@ def _tell(
         }
         tell_json(whole)
         return
-    each = machine.device if machine.is_cpu else f"{machine.gpus} x {machine.device}"
-    tell(f"{count_of(len(found), 'run')} on {spec}; each has {each}")
+    where = f"machine: {machine.device}" if machine.is_cpu else f"each has {machine.gpus} x {machine.device}"
+    tell(f"{count_of(len(found), 'run')} on {spec}; {where}")
     headers = {header: _ON_CPU.get(header, header) if machine.is_cpu else header for header in _HEADERS}
     rows = [*_rows(found, machine.gpus), _total_row(found)]
     show([{headers[key]: cell for key, cell in row.items()} for row in rows], False, *headers.values())
