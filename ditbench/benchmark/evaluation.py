@@ -67,6 +67,7 @@ def evaluate(request: EvaluationRequest, registry: Registry, report: StageCallba
     device, request = find_device(request.device), replace(request, batch_size=_batch_size(request))
     source = _open_reference(request, registry)
     _check(request, source)
+    capacity(device)  # tells what is wrong with it
     network = load_extractor(request.extractor, request.weights, device)
     widths = _widths(network, request.samples, device)
     source.check_widths(widths, request.extractor.name)

@@ -278,6 +278,16 @@ def test_images_that_a_small_file_unpacks_to_never_fill_the_memory(folders, tiny
         score(*folders, *tiny, "fid")
 
 
+def test_a_device_that_is_no_good_is_told_before_anything_is_on_it(folders, tiny, monkeypatch):
+    def full(device):
+        raise BadValue(f"Device {str(device)!r} is full.")
+
+    monkeypatch.setattr(evaluation, "capacity", full)
+    monkeypatch.setattr(evaluation, "load_extractor", None)
+    with pytest.raises(BadValue, match=r"^Device 'cpu' is full\.$"):
+        score(*folders, *tiny, "fid")
+
+
 def test_the_floor_stands_beside(folders, tiny, monkeypatch):
     monkeypatch.setattr("ditbench.benchmark.evaluation.MINIMUM", 10)
     found = score(*folders, *tiny, "fid", "is", floors=True)
