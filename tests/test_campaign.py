@@ -51,11 +51,11 @@ ELSEWHERE = [  # on what a run of which seed was finished before
 ]
 
 
-def run(out, *architectures, **more):
+def run(out, *architectures, track="tiny", **more):
     """One run after the other, unless a test asks for another order."""
     if more.get("executor", "process") == "process" and not torchrun.launched():
         more.setdefault("parallel", 1)
-    return campaign.run("tiny", architectures, out=out, device="cpu", **more)
+    return campaign.run(track, architectures, out=out, device="cpu", **more)
 
 
 def directory(out, record):
@@ -243,6 +243,20 @@ def test_every_bad_ending_is_a_row_and_the_others_go_on(tmp_path):
     again = Ears()
     run(tmp_path, "toy+fault=nan", "toy+fault=raise", listener=again)
     assert again.begun == ["toy:nano+fault=raise"]  # to diverge again would prove nothing
+
+
+def test_a_loss_that_is_nan_in_bfloat16_alone_says_so_and_names_the_way_out(tmp_path):
+    track = tmp_path / "rough.toml"
+    text = (Path(__file__).parent / "tiny.toml").read_text()
+    text = text.replace('name = "tiny"', 'name = "rough"').replace('precision = "float32"', 'precision = "bfloat16"')
+    track.write_text(text)
+    faults = ("toy+fault=rounding", "toy+fault=nan")
+    alone, everywhere = run(tmp_path, *faults, track=str(track), executor="inline")
+    assert alone.status == everywhere.status == "diverged"
+    way = 'in float32 it is finite at the same weights and batch: precision = "float32" in the recipe'
+    assert alone.reason == f"the loss became nan at step 3 in bfloat16; {way}"
+    assert everywhere.reason == "the loss became nan at step 3, in float32 as in bfloat16"
+    assert way.partition("=")[0] in (tmp_path / "rough" / "leaderboard.md").read_text()
 
 
 def test_killed_for_good_and_resumed_is_the_same_run_bit_for_bit(tmp_path):

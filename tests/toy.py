@@ -11,7 +11,7 @@ ARCHITECTURE = ditbench.Architecture(
     options={
         "fault": ditbench.Option(
             default="none",
-            choices=("none", "build", "raise", "nan", "kill", "slow", "spare"),
+            choices=("none", "build", "raise", "nan", "rounding", "kill", "slow", "spare"),
             doc="what goes wrong in training: at the third step, (slow) at every step, (spare) while it is counted",
         ),
         "depth": ditbench.Option(default=1),

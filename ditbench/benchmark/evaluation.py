@@ -31,6 +31,7 @@ from ..records.metric_constants import FLOOR_SPLITS
 from ..registry import Registry, pick
 from ..runtime.environment import describe, find_device
 from ..runtime.memory import capacity, peak_memory, reset_peak
+from ..runtime.precision import Precision
 from ..storage.files import exists
 
 _LARGEST_BATCH = 2**28  # bytes of its pixels; there are some copies of them, and a part as floats
@@ -54,6 +55,7 @@ class EvaluationRequest:
     allow_jpeg: bool = False
     batch_size: int = BATCH_SIZE
     offline: bool = False  # fetch no data set
+    precision: Precision = "float32"  # of the extractor; what a checkpoint's track has, as its device has it
 
 
 def evaluate(request: EvaluationRequest, registry: Registry, report: StageCallback = lambda *_: None) -> Evaluation:
@@ -65,6 +67,7 @@ def evaluate(request: EvaluationRequest, registry: Registry, report: StageCallba
     device, request = find_device(request.device), replace(request, batch_size=_batch_size(request))
     source = _open_reference(request, registry)
     _check(request, source)
+    capacity(device)  # tells what is wrong with it
     network = load_extractor(request.extractor, request.weights, device)
     widths = _widths(network, request.samples, device)
     source.check_widths(widths, request.extractor.name)
@@ -74,7 +77,8 @@ def evaluate(request: EvaluationRequest, registry: Registry, report: StageCallba
     reset_peak(device)
     began = time.perf_counter()
     hear = partial(_tell_reference, report, source.images.count if source.images else 0)
-    reference = source.read(request.extractor, network, metrics, device, request.batch_size, hear)
+    how = (device, request.batch_size, hear, request.precision)
+    reference = source.read(request.extractor, network, metrics, *how)
     read = time.perf_counter()
     fake, content = _extract(request, network, metrics, device, report)
     seen = time.perf_counter()
@@ -186,7 +190,8 @@ def _extract(
     def done(count: int) -> None:
         report("samples", count, request.samples.count)
 
-    return extract(network, hashed(), outputs_for(metrics), None, device, done), content.hexdigest()
+    found = extract(network, hashed(), outputs_for(metrics), None, device, done, precision=request.precision)
+    return found, content.hexdigest()
 
 
 def _measure(

@@ -10,7 +10,9 @@ from typing import Any, NamedTuple, Unpack
 from ..datasets.image_sets import ImageSet, in_memory
 from ..errors import BadFile, BadValue
 from ..metrics.reference import ReferenceSource
+from ..metrics.scoring import Scoring
 from ..registry import Registry
+from ..runtime.precision import Precision
 from ..runtime.progress import Diverged, Watch
 from ..sampling.samples import draw, samples_in
 from ..storage.files import sha256_of
@@ -27,6 +29,7 @@ class Checkpoint(NamedTuple):
     images: ImageSet
     how: dict[str, Any]  # for the record
     reference: ReferenceSource | str
+    precision: Precision = "float32"  # in which their track has features extracted
 
 
 def _here(drawing: Callable[[StageCallback], None]) -> None:
@@ -54,7 +57,8 @@ def open_checkpoint(
     work(partial(_draw, config, registry, weights, folder))  # before anything is computed here
     parts, scoring = _parts(config, registry)
     content, pixels = sha256_of(weights), samples_in(drawing_of(config, parts), "ema", folder).pixels
-    return Checkpoint(in_memory(weights.name, pixels, content), _how(config, content), scoring)
+    images = in_memory(weights.name, pixels, content)
+    return Checkpoint(images, _how(config, content), scoring.source, scoring.precision)
 
 
 def _draw(config: RunConfig, registry: Registry, weights: Path, folder: Path, report: StageCallback) -> None:
@@ -67,11 +71,11 @@ def _draw(config: RunConfig, registry: Registry, weights: Path, folder: Path, re
         raise BadFile(f"The weights {str(weights)!r} give no images: {error}.") from None
 
 
-def _parts(config: RunConfig, registry: Registry) -> tuple[Parts, ReferenceSource]:
+def _parts(config: RunConfig, registry: Registry) -> tuple[Parts, Scoring]:
     parts = resolve(config, registry)
     if parts.scoring is None:
         raise BadValue(f"Nothing can be said of the quality of samples on {parts.data.name!r}.")
-    return parts, parts.scoring.source
+    return parts, parts.scoring
 
 
 def _how(config: RunConfig, weights_sha256: str) -> dict[str, Any]:

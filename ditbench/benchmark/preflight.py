@@ -20,6 +20,7 @@ from ..imported import imported_by
 from ..records.facts import Environment
 from ..registry import Registry
 from ..runtime.environment import find_device
+from ..runtime.memory import capacity
 from ..runtime.progress import ProgressCallback
 from ..tracks.architecture import MOST_LIBRARIES, Library
 from ..tracks.config import RunConfig
@@ -100,6 +101,7 @@ def _check_networks(
     """
     on_cpu = device.type == "cpu"
     found = dict(zip(of_runs, all_needs(_questions(of_runs.values()), count_macs=on_cpu), strict=True))
+    capacity(device)  # tells what is wrong with it, whatever is known of the networks
     for label, (config, _) in of_runs.items():
         recipe, share = config.recipe, math.ceil(config.recipe.batch_size / processes)
         if (needs := found[label]) is not None:

@@ -18,7 +18,7 @@ from ..metrics.features import Features, Moments
 from ..metrics.reference import Reference
 from ..metrics.scoring import Networks, Real, Scoring
 from ..records.metric_constants import MIN_JACKKNIFED
-from ..runtime.precision import products
+from ..runtime.precision import computing
 from ..sampling.generate import labels_of
 from ..sampling.pictures import write_grid, write_samples
 from ..storage.files import temporary_folder
@@ -60,7 +60,8 @@ def rehearse(config: RunConfig, parts: Parts, networks: Networks, real: Mapping[
     if parts.scoring is None:
         return
     more = min(_MORE, config.track.evaluation.samples)
-    seen = {name: _see(network, pixels[:_SEEN], parts.device) for name, network in networks.items()}
+    with computing(parts.scoring.precision, parts.device):
+        seen = {name: _see(network, pixels[:_SEEN], parts.device) for name, network in networks.items()}
     for metric, extractor in parts.scoring.metrics:
         outputs = seen[extractor.name]
         parts.scoring.source.check_widths({name: found.shape[1] for name, found in outputs.items()}, extractor.name)
@@ -76,8 +77,7 @@ def _samples(config: RunConfig, parts: Parts, count: int) -> tuple[Bytes, Labels
 
 @torch.inference_mode()
 def _see(network: nn.Module, pixels: Bytes, device: torch.device) -> dict[Output, Tensor]:
-    with products("float32"):
-        return {name: output.float().cpu() for name, output in network(torch.from_numpy(pixels).to(device)).items()}
+    return {name: output.float().cpu() for name, output in network(torch.from_numpy(pixels).to(device)).items()}
 
 
 def _try_files(config: RunConfig, parts: Parts, pixels: Bytes, labels: Labels) -> None:
@@ -137,7 +137,7 @@ def _some(features: Features, width: int | None, count: int) -> Features:
         {name: _narrowed(name, moments, width) for name, moments in features.moments.items()},
         None if features.pixels is None else some(features.pixels),
         None if features.labels is None else some(features.labels),
-    )
+    )  # on the CPU, whatever theirs is
 
 
 def _narrow(name: Output, output: Tensor, width: int | None) -> Tensor:

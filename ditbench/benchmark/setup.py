@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -68,6 +68,7 @@ def resolve(config: RunConfig, registry: Registry, data: Data | None = None) -> 
     if config.data_sha256 and data.sha256 != config.data_sha256:
         raise BadFile(f"The data {data.name!r} changed after this run was planned; give the command again.")
     device, objective = find_device(config.device), make_objective(config.objective, track.name, registry)
+    seen_in = precision.resolve(track.evaluation.precision, device)
     sampler = pick("sampler", track.sampler.name, registry.samplers)
     spec = _spec(data, objective)
     guidance = track.sampler.guidance
@@ -83,8 +84,8 @@ def resolve(config: RunConfig, registry: Registry, data: Data | None = None) -> 
         objective=objective,
         sampler=sampler,
         sample=load(sampler.sample),
-        scoring=None if data.synthetic else _scoring(config, data, registry),
-        autoencoder=_autoencoder(data),
+        scoring=None if data.synthetic else _scoring(config, data, registry, seen_in),
+        autoencoder=_autoencoder(data, seen_in),
         device=device,
     )
     if parts.scoring is not None:
@@ -140,7 +141,7 @@ def _architecture(config: RunConfig, registry: Registry) -> Architecture:
     return known[name]
 
 
-def _scoring(config: RunConfig, data: Data, registry: Registry) -> Scoring:
+def _scoring(config: RunConfig, data: Data, registry: Registry, seen_in: precision.Precision) -> Scoring:
     """The track's metrics and what they compare with: the reference that was given, or else the training images."""
     if config.reference:
         source = open_source(Path(config.reference).absolute())  # a plugin may change the working directory
@@ -152,7 +153,7 @@ def _scoring(config: RunConfig, data: Data, registry: Registry) -> Scoring:
             "their moments, to compare the samples with, by `reference`."
         )
     metrics = tuple(_metric(pair, source, registry) for pair in config.track.evaluation.choices)
-    return Scoring(metrics, source, data)
+    return Scoring(metrics, source, data, seen_in)
 
 
 def _metric(choice: tuple[str, str], source: ReferenceSource, registry: Registry) -> tuple[Metric, Extractor]:
@@ -163,13 +164,13 @@ def _metric(choice: tuple[str, str], source: ReferenceSource, registry: Registry
     return metric, pick("extractor", choice[1], registry.extractors)
 
 
-def _autoencoder(data: Data) -> Autoencoder | None:
+def _autoencoder(data: Data, decodes_in: precision.Precision) -> Autoencoder | None:
     if data.autoencoder is None or data.autoencoder_folder is None:
         return None
     found = _read_autoencoder(data.autoencoder_folder)
     if found.facts.sha256 != data.autoencoder.sha256:
         raise BadFile(f"The autoencoder in {data.name!r} is not the one that made the latents.")
-    return found
+    return replace(found, precision=decodes_in)
 
 
 @lru_cache(maxsize=1)  # the runs of a plan have one

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,20 +28,30 @@ from ..runtime.clock import RUNNING
 from ..runtime.distributed import ALONE, World
 from ..runtime.fsdp import gather
 from ..runtime.memory import keep_what_is_freed, peak_memory, reset_peak, resident
-from ..runtime.progress import Diverged, Watch
+from ..runtime.precision import resolve as resolve_precision
+from ..runtime.progress import Diverged, Progress, Watch
 from ..sampling.samples import discard, draw
 from ..storage.files import exists, write_atomically, write_text
 from ..storage.reading import read_bytes
 from ..storage.schema import first_fault
 from ..tracks.budget import Budget, BudgetClock
 from ..tracks.config import RunConfig
+from ..training.checkpoint import Checkpoints
 from ..training.fitting import SECONDS
 from ..training.loop import train
+from ..training.replay import finite_in_float32
 from ..training.trainer import Trainer
 from .room import told_of_room
 from .setup import Parts, build, drawing_of, load_denoiser, resolve
 
 RAW = "raw"  # the stem of the raw weights' samples
+_AGAIN = "diverged; those from the last checkpoint to it are done again, to try it in float32"
+_IN_FLOAT32 = {  # by whether the loss that diverged in bfloat16 is finite there; None: not known
+    True: ' in bfloat16; in float32 it is finite at the same weights and batch: precision = "float32" in the recipe',
+    False: ", in float32 as in bfloat16",
+    None: ' in bfloat16; precision = "float32" in the recipe may help',
+}
+_logger = logging.getLogger(__name__)
 _Milestones = pydantic.TypeAdapter(list[Milestone])
 
 
@@ -108,8 +120,29 @@ class _Worker:
     def train(self) -> tuple[nn.Module, Cost, TrainingFacts, PeakMemory]:
         """Train to the end of the budget and write both weights: the EMA network, and what it took.
 
-        All else is freed on return.
+        All else is freed on return. A loss that diverged in bfloat16 is looked at in float32, too.
         """
+        try:
+            return self._train()
+        except Diverged as error:
+            told, step = str(error), error.step
+        raise Diverged(told + self._in_float32(step))  # here, where the network is no longer in any frame
+
+    def _train(self) -> tuple[nn.Module, Cost, TrainingFacts, PeakMemory]:
+        config, device = self.config, self.parts.device
+        with self._trainer() as (trainer, cost), told_of_room(config.recipe, device, self.world.size):
+            evaluate = partial(self._at_milestone, trainer)
+            how = (config.hash, config.checkpoint_seconds, self.watch, config.eval_at, evaluate)
+            train(trainer, self.directory, *how)
+        facts, peak = trainer.facts(), trainer.peak
+        self._write_weights(RAW_WEIGHTS_FILE, self._whole(trainer.denoiser))
+        ema = self._whole(trainer.ema)
+        self._write_weights(WEIGHTS_FILE, ema)
+        return ema, cost, facts, peak
+
+    @contextmanager
+    def _trainer(self) -> Iterator[tuple[Trainer, Cost]]:
+        """One at the run's start, on a device whose peaks begin anew, and what its network costs."""
         config, parts, world = self.config, self.parts, self.world
         reset_peak(parts.device)
         denoiser = build(parts, config)
@@ -117,21 +150,24 @@ class _Worker:
         flops = cost.training_flops(config.flops_rule)
         on_gpu = parts.device.type == "cuda"
         clock = BudgetClock(Budget.parse(config.budget), flops, gpus=world.size if on_gpu else 0)
-        feed = Feed(parts.data, config.track.data, config.seed, parts.device, world.rank, world.size)
-        about = (parts.spec, parts.objective, config.recipe, clock, feed, config.seed, parts.device)
-        trainer = Trainer(denoiser, *about, world=world, counted=cost.training_macs_per_image)
-        evaluate = partial(self._at_milestone, trainer)
-        how = (config.hash, config.checkpoint_seconds, self.watch, config.eval_at, evaluate)
-        try:
-            with told_of_room(config.recipe, parts.device, world.size):
-                train(trainer, self.directory, *how)
-        finally:
-            feed.close()
-        facts, peak = trainer.facts(), trainer.peak
-        self._write_weights(RAW_WEIGHTS_FILE, self._whole(denoiser))
-        ema = self._whole(trainer.ema)
-        self._write_weights(WEIGHTS_FILE, ema)
-        return ema, cost, facts, peak
+        with closing(Feed(parts.data, config.track.data, config.seed, parts.device, world.rank, world.size)) as feed:
+            about = (parts.spec, parts.objective, config.recipe, clock, feed, config.seed, parts.device)
+            yield Trainer(denoiser, *about, world=world, counted=cost.training_macs_per_image), cost
+
+    def _in_float32(self, step: int | None) -> str:
+        """What float32 makes of the step that diverged, in words, if the run computes in bfloat16."""
+        if resolve_precision(self.config.recipe.precision, self.parts.device) != "bfloat16":
+            return ""
+        finite = None
+        if step is not None and self.world.size == 1:
+            self.watch.report(Progress("train", 1.0, step, remark=f"step {step + 1} {_AGAIN}"))
+            try:
+                saved = Checkpoints(self.directory, self.config.hash).latest()
+                with self._trainer() as (trainer, _):
+                    finite = finite_in_float32(trainer, saved, step, self.watch)
+            except Exception:  # whatever it is, the run has diverged
+                _logger.warning("It can't be told what float32 makes of the step that diverged.", exc_info=True)
+        return _IN_FLOAT32[finite]
 
     def sample(self, ema: nn.Module) -> PeakMemory:
         """Draw the run's samples: what memory that took."""

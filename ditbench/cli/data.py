@@ -70,6 +70,7 @@ def prepare(
         from ..datasets.prepare import check_apart, list_source
         from ..datasets.prepare import prepare as make
         from ..runtime.environment import find_device
+        from ..runtime.memory import capacity
         from ..storage.files import whole_path
 
         source, out = _whole(source), whole_path(out)
@@ -77,7 +78,8 @@ def prepare(
         raw = list_source(source, skip_bad, offline)
         if others := told(raw.left_out):
             _say(console, others)
-        autoencoder = load_autoencoder(vae, offline, find_device(device)) if vae else None
+        capacity(found := find_device(device))  # tells what is wrong with it
+        autoencoder = load_autoencoder(vae, offline, found) if vae else None
         with _progress(console) as report:
             manifest = make(
                 raw,

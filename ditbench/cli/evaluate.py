@@ -180,7 +180,11 @@ def _scored(opened: Checkpoint, how: _How, registry: Registry, console: Console)
     from ..benchmark.evaluation import EvaluationRequest, evaluate
 
     request = EvaluationRequest(
-        samples=opened.images, generated=opened.how, reference=opened.reference, **how._asdict()
+        samples=opened.images,
+        generated=opened.how,
+        reference=opened.reference,
+        precision=opened.precision,
+        **how._asdict(),
     )
     with _progress(console) as report:
         return evaluate(request, registry, report)

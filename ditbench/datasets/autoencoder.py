@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from ..errors import BadFile, BadValue, one_line
-from ..runtime.precision import products
+from ..runtime.precision import Precision, computing
 from ..storage.files import is_folder, whole_path
 from .examples import AutoencoderFacts
 from .pixels import from_bytes
@@ -29,10 +29,11 @@ _UNSUPPORTED = ("shift_factor", "latents_mean", "latents_std")  # other ways to 
 
 @dataclass(frozen=True, eq=False)
 class Autoencoder:
-    """An autoencoder on its device. Everything is computed in whole float32, a few images at a time."""
+    """An autoencoder on its device, which takes a few images at a time. Latents are made in whole float32."""
 
     facts: AutoencoderFacts
     network: Any  # AutoencoderKL
+    precision: Precision = "float32"  # of decoding
 
     @property
     def device(self) -> torch.device:
@@ -56,13 +57,13 @@ class Autoencoder:
         pixels: (N, 3, R, R) uint8. part: images in one pass. Raises `BadValue` if R is no multiple of the factor.
         """
         self.cells(pixels.shape[-1])
-        moments = self._in_parts(self._moments, pixels, part)
+        moments = self._in_parts(self._moments, pixels, part, "float32")
         mean, std = moments.chunk(2, dim=1)
         return mean, std
 
     def decode(self, latents: Tensor, part: int | None = None) -> Tensor:
         """Pixels in [-1, 1], (N, 3, R, R) float32 on the device, of scaled latents (N, C, h, w)."""
-        return self._in_parts(self._pixels, latents, part)
+        return self._in_parts(self._pixels, latents, part, self.precision)
 
     def save(self, folder: Path) -> None:
         """Write it as diffusers does, so that `load_autoencoder` finds the same again."""
@@ -74,12 +75,14 @@ class Autoencoder:
 
     def _pixels(self, latents: Tensor) -> Tensor:
         decoded: Tensor = self.network.decode(latents.float() / self.facts.scale).sample
-        return decoded.clamp(-1, 1)
+        return decoded.float().clamp(-1, 1)
 
     @torch.inference_mode()
-    def _in_parts(self, compute: Callable[[Tensor], Tensor], x: Tensor, part: int | None) -> Tensor:
+    def _in_parts(
+        self, compute: Callable[[Tensor], Tensor], x: Tensor, part: int | None, precision: Precision
+    ) -> Tensor:
         parts = torch.split(x, part or PART.get(self.device.type, 1))
-        with products("float32"), torch.autocast(self.device.type, enabled=False):
+        with computing(precision, self.device):
             return torch.cat([compute(few.to(self.device)) for few in parts])
 
 

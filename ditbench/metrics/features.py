@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -15,15 +16,16 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from ..components import Extractor, Output, load
+from ..components import Extractor, Output, Value, load
 from ..datasets.pixels import Bytes
 from ..errors import BadFile, BadValue
 from ..extras import install
 from ..runtime.distributed import ALONE, World
-from ..runtime.precision import products
+from ..runtime.precision import Precision, computing, placed
 from .weights import check_weights, weights_path
 
 BATCH_SIZE = 100
+_CPU = torch.device("cpu")
 CPU_PART = 4  # images at a time on a CPU
 _WITH_MOMENTS: tuple[Output, ...] = ("features", "spatial")  # what Fréchet distances compare
 ImagesCallback = Callable[[int], None]  # hears of the images done so far
@@ -47,6 +49,8 @@ class Features:
     moments: dict[Output, Moments] = field(default_factory=dict)  # over all images; what lacks comes from the outputs
     pixels: Bytes | None = None  # (N, C, H, W)
     labels: npt.NDArray[np.int64] | None = None  # (N,)
+    device: torch.device = _CPU  # where metrics may compute what takes long; the outputs are on the CPU
+    precision: Precision = "float32"  # of the network that gave the outputs
 
     def __len__(self) -> int:
         """Images whose own outputs, or else pixels, are here; 0 if only their moments are."""
@@ -55,12 +59,19 @@ class Features:
 
     def subset(self, index: npt.NDArray[np.int64]) -> Features:
         """The images at these places."""
-        return Features(
-            len(index),
-            {name: output[index] for name, output in self.outputs.items()},
+        return replace(
+            self,
+            count=len(index),
+            outputs={name: output[index] for name, output in self.outputs.items()},
+            moments={},
             pixels=None if self.pixels is None else self.pixels[index],
             labels=None if self.labels is None else self.labels[index],
         )
+
+    @property
+    def settings(self) -> dict[str, Value]:
+        """What a measurement's settings say of how they came about; nothing of the usual way."""
+        return {} if self.precision == "float32" else {"precision": self.precision}
 
     def moments_of(self, output: Output) -> Moments:
         """The moments of an output; of a subset they are computed when they are first asked for."""
@@ -121,7 +132,7 @@ def load_extractor(extractor: Extractor, given: Path | None = None, device: torc
     else:
         weights = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     network: nn.Module = build(weights)
-    return network.eval().requires_grad_(False).to(device or "cpu")
+    return placed(network.eval().requires_grad_(False), device or _CPU)
 
 
 def check_shape(extractor: Extractor, image_shape: Sequence[int]) -> None:
@@ -142,22 +153,24 @@ def extract(
     device: torch.device | None = None,
     report: ImagesCallback = lambda done: None,
     world: World = ALONE,
+    precision: Precision = "float32",
 ) -> Features:
     """Run the extractor over batches (n, C, H, W) uint8 and gather `outputs`, those of the images `keep` or of all.
 
-    Nothing else is kept of an image: 4 bytes per number of its outputs, e.g. 8,192 for Inception's features. Float32
-    without TF32; moments in float64, on a GPU by the GPU, whose products are far quicker. Raises `BadFile` if fewer
-    than two images come.
+    Nothing else is kept of an image: 4 bytes per number of its outputs, e.g. 8,192 for Inception's features. The
+    network computes in `precision`; moments are in float64, on a GPU by the GPU, whose products are far quicker. Raises
+    `BadFile` if fewer than two images come.
 
     Several processes are all given all batches, read one in turn each, and the main one adds them up in their order:
     its features and moments are those of one process, to the bit. What the others return has the count alone.
     """
-    device = device or torch.device("cpu")
+    device = device or _CPU
     wanted = outputs if world.main else ()
     kept: dict[Output, list[Tensor]] = {name: [] for name in wanted}
     running = {name: _RunningMoments() for name in wanted if name in _WITH_MOMENTS}
-    adding, done = device if device.type == "cuda" else torch.device("cpu"), 0
-    for count, found in _in_turns(network, batches, outputs, device, world):
+    adding, done = in_float64(device), 0
+    see = partial(_run, network, device=device, precision=precision)
+    for count, found in _in_turns(see, batches, outputs, world):
         here = slice(None) if keep is None else keep[(keep >= done) & (keep < done + count)] - done
         for name in wanted:
             kept[name].append(found[name][here])
@@ -171,30 +184,37 @@ def extract(
         done,
         {name: torch.cat(parts) for name, parts in kept.items()},
         {name: sums.moments() for name, sums in running.items()},
+        device=adding,
+        precision=precision,
     )
 
 
 def _in_turns(
-    network: nn.Module, batches: Iterable[Bytes], outputs: Sequence[Output], device: torch.device, world: World
+    see: Callable[[Bytes], dict[Output, Tensor]], batches: Iterable[Bytes], outputs: Sequence[Output], world: World
 ) -> Iterator[tuple[int, dict[Output, Tensor]]]:
     """Each batch's number of images and, on the main process, its outputs, in order. A turn is a batch per process."""
     coming = iter(batches)
     while turn := tuple(islice(coming, world.size)):
-        mine = _run(network, turn[world.rank], device) if world.rank < len(turn) else {}
+        mine = see(turn[world.rank]) if world.rank < len(turn) else {}
         counts = [len(batch) for batch in turn]
         found = {name: world.to_main(mine.get(name), counts) for name in outputs}
         for place, count in enumerate(counts):
             yield count, {name: rows[place] for name, rows in found.items() if world.main}
 
 
+def in_float64(device: torch.device) -> torch.device:
+    """Where metrics compute if networks do on this device: on the CPU where it has no float64, as Apple's."""
+    return device if device.type == "cuda" else _CPU
+
+
 @torch.inference_mode()
-def _run(network: nn.Module, batch: Bytes, device: torch.device) -> dict[Output, Tensor]:
+def _run(network: nn.Module, batch: Bytes, device: torch.device, precision: Precision) -> dict[Output, Tensor]:
     """The outputs of a batch, on the CPU. There, small parts stay in its caches: two to three times as fast.
 
     It is copied first: it may be part of a file that is mapped, and need not be contiguous.
     """
     pixels = torch.from_numpy(np.array(batch, order="C"))
     parts = torch.split(pixels, CPU_PART) if device.type == "cpu" else (pixels,)
-    with products("float32"):
+    with computing(precision, device):
         found = [network(part.to(device)) for part in parts]
     return {name: torch.cat([outputs[name] for outputs in found]).float().cpu() for name in found[0]}

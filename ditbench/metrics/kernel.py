@@ -13,13 +13,19 @@ _ROWS = 1000  # of a kernel matrix at a time: 8,000 bytes for each image of the 
 Places = npt.NDArray[np.int64]
 
 
+def squared_mmd(fake: Tensor, real: Tensor) -> float:
+    """Of `fake` (n, F) and `real` (n, F): unbiased, with KID's cubic kernel, in float64."""
+    every = np.arange(len(fake))
+    return squared_mmds(fake, real, [(every, every)])[0]
+
+
 def squared_mmds(fake: Tensor, real: Tensor, subsets: Sequence[tuple[Places, Places]]) -> list[float]:
-    """Of each pair of subsets, by their places in `fake` (n, F) and `real` (m, F): unbiased, with KID's cubic kernel.
+    """The same of each pair of subsets, by their places in `fake` (n, F) and `real` (m, F).
 
     All subsets are of one size. A sum of the kernel over a subset is one over all, with weights of 0 and 1.
     """
-    of_fake = _members([places for places, _ in subsets], len(fake))
-    of_real = _members([places for _, places in subsets], len(real))
+    of_fake = _members([places for places, _ in subsets], fake)
+    of_real = _members([places for _, places in subsets], real)
     size = len(subsets[0][0])
     fake, real = fake.double(), real.double()
     within = _sums(fake, fake, of_fake, of_fake) - of_fake @ _with_itself(fake)
@@ -29,12 +35,12 @@ def squared_mmds(fake: Tensor, real: Tensor, subsets: Sequence[tuple[Places, Pla
     return found
 
 
-def _members(subsets: Sequence[Places], count: int) -> Tensor:
-    """1 where a subset has a row, else 0: (subsets, count)."""
-    members = torch.zeros(len(subsets), count, dtype=torch.float64)
+def _members(subsets: Sequence[Places], of: Tensor) -> Tensor:
+    """1 where a subset has a row of it, else 0: (subsets, n)."""
+    members = torch.zeros(len(subsets), len(of), dtype=torch.float64)
     for row, places in zip(members, subsets, strict=True):
         row[torch.from_numpy(places)] = 1
-    return members
+    return members.to(of.device)
 
 
 def _sums(one: Tensor, other: Tensor, of_one: Tensor, of_other: Tensor) -> Tensor:

@@ -11,7 +11,6 @@ import numpy as np
 from torch import Tensor
 from torch_fidelity.metric_isc import KEY_METRIC_ISC_MEAN, isc_features_to_metric
 from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, kid_features_to_metric
-from torch_fidelity.metric_prc import prc_features_to_metric
 
 from ..components import Extractor, Metric, Output, Value, load
 from ..records.derived import Raw, of_raw
@@ -27,9 +26,9 @@ from ..records.metric_constants import (
     protocol,
 )
 from .features import Features
-from .kernel import Places, squared_mmds
+from .kernel import squared_mmd, squared_mmds
+from .manifolds import within_each_other
 
-PRC_BATCH = 1000  # rows of distances at a time: 4,000 bytes per image, which change no number
 MetricCallback = Callable[[str], None]  # hears of the metric that is measured next
 
 
@@ -67,7 +66,7 @@ def measure_all(
     for metric in metrics:
         report(metric.name)
         found.append(_measure(metric, fake, real, extractor, reference_sha256, marks))
-    _manifolds.cache_clear()  # it holds on to the features
+    _within.cache_clear()  # it holds on to the features
     return found
 
 
@@ -86,7 +85,7 @@ def _measure(
         reference_samples=_seen(metric, real),
         reference_sha256=None if metric.against == "nothing" else reference_sha256,
         features_sha256=None if on_pixels else extractor.weights.sha256,
-        settings=dict(score.settings),
+        settings={**score.settings, **fake.settings},
         raw={kind: list(numbers) for kind, numbers in score.raw.items()},
     )
 
@@ -139,16 +138,20 @@ def kernel_distance(fake: Features, real: Features) -> Score:
     subsets = [
         (draw.choice(len(fake), size, replace=False), draw.choice(len(real), size, replace=False)) for _ in range(count)
     ]
-    features = fake.outputs["features"], real.outputs["features"]
+    one_by_one = _mmd if fake.device.type == "cpu" else squared_mmd  # torch-fidelity's arrays are the CPU's
+    of_fake, of_real = on_device(fake, real)
     overlap = (len(fake) + len(real)) ** 2 < count * size**2  # so all with all are fewer pairs than the subsets' own
-    values = squared_mmds(*features, subsets) if overlap else [_mmd(*features, *places) for places in subsets]
+    if overlap:
+        values = squared_mmds(of_fake, of_real, subsets)
+    else:
+        values = [one_by_one(of_fake[mine], of_real[yours]) for mine, yours in subsets]
     return Score.of({"values": values}, subsets=count, subset_size=size)
 
 
-def _mmd(fake: Tensor, real: Tensor, of_fake: Places, of_real: Places) -> float:
+def _mmd(fake: Tensor, real: Tensor) -> float:
     """torch-fidelity's, of one pair of subsets."""
-    settings = {"kid_subsets": 1, "kid_subset_size": len(of_fake), "verbose": False}
-    return float(kid_features_to_metric(fake[of_fake], real[of_real], **settings)[KEY_METRIC_KID_MEAN])
+    settings = {"kid_subsets": 1, "kid_subset_size": len(fake), "verbose": False}
+    return float(kid_features_to_metric(fake, real, **settings)[KEY_METRIC_KID_MEAN])
 
 
 def inception_score(fake: Features, real: Features) -> Score:
@@ -164,22 +167,24 @@ def inception_score(fake: Features, real: Features) -> Score:
 
 def precision(fake: Features, real: Features) -> Score:
     """Share of the samples that lie within the real images' manifold (Kynkäänniemi et al., 2019)."""
-    return _share(_manifolds(fake, real)["precision"], len(fake))
+    return _share(_within(fake, real)[0], len(fake))
 
 
 def recall(fake: Features, real: Features) -> Score:
     """Share of the real images that lie within the samples' manifold (Kynkäänniemi et al., 2019)."""
-    return _share(_manifolds(fake, real)["recall"], len(real))
+    return _share(_within(fake, real)[1], len(real))
 
 
-def _share(share: float, of: int) -> Score:
-    """A share in float32 as the counts that it came from."""
-    return Score.of({"counts": [round(share * of), of]}, neighbours=NEIGHBOURS)
+def _share(count: int, of: int) -> Score:
+    return Score.of({"counts": [count, of]}, neighbours=NEIGHBOURS)
 
 
 @lru_cache(maxsize=1)  # precision and recall come from the same distances
-def _manifolds(fake: Features, real: Features) -> dict[str, float]:
-    """An image's manifold is the union of balls around it and its like, each up to its third neighbour."""
-    settings = {"prc_neighborhood": NEIGHBOURS, "prc_batch_size": PRC_BATCH, "save_cpu_ram": True, "verbose": False}
-    found: dict[str, float] = prc_features_to_metric(fake.outputs["features"], real.outputs["features"], **settings)
-    return found
+def _within(fake: Features, real: Features) -> tuple[int, int]:
+    return within_each_other(*on_device(fake, real))
+
+
+def on_device(fake: Features, real: Features) -> tuple[Tensor, Tensor]:
+    """The features of both (N, F), where the samples' may be compared."""
+    mine, yours = (of.outputs["features"].to(fake.device) for of in (fake, real))
+    return mine, yours

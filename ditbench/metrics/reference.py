@@ -21,9 +21,10 @@ from ..datasets.npz import described, is_npz, names_in
 from ..discovery import version_or_none
 from ..errors import BadFile, BadValue
 from ..records.metric_constants import KEPT
+from ..runtime.precision import Precision
 from ..storage.files import Unwritable, cache_folder, is_file, make_folder, sha256_of, write_atomically
 from ..storage.schema import digest
-from .features import BATCH_SIZE, Features, ImagesCallback, Moments, extract
+from .features import BATCH_SIZE, Features, ImagesCallback, Moments, extract, in_float64
 from .moments import moments_in
 from .quality import outputs_for
 
@@ -86,18 +87,20 @@ class ReferenceSource:
         device: torch.device,
         batch_size: int = BATCH_SIZE,
         report: ImagesCallback = lambda done: None,
+        precision: Precision = "float32",
     ) -> Reference:
         """The features of the images; the moments are the file's, where it has some."""
         content = self.hash()
         if self.images is None:
             return Reference(content, Features(0, {}, dict(self.moments)))
-        key = _key(self.images, content, extractor, outputs_for(metrics), device)
+        key = _key(self.images, content, extractor, outputs_for(metrics), device, precision)
         path = cache_folder() / "references" / f"{key}.safetensors"
         features = _read(path, outputs_for(metrics))
         if features is None:
-            features = _extract(self.images, network, outputs_for(metrics), device, batch_size, report)
+            features = _extract(self.images, network, outputs_for(metrics), device, batch_size, report, precision)
             _write(path, features)
-        return Reference(content, replace(features, moments={**features.moments, **self.moments}))
+        moments = {**features.moments, **self.moments}
+        return Reference(content, replace(features, moments=moments, device=in_float64(device), precision=precision))
 
 
 def source_of(images: ImageSet) -> ReferenceSource:
@@ -120,12 +123,20 @@ def open_source(path: Path) -> ReferenceSource:
     return ReferenceSource(path.name, lambda: sha256_of(path), None, moments)
 
 
-def _key(images: ImageSet, content: str, extractor: Extractor, outputs: Sequence[Output], device: torch.device) -> str:
+def _key(
+    images: ImageSet,
+    content: str,
+    extractor: Extractor,
+    outputs: Sequence[Output],
+    device: torch.device,
+    precision: Precision,
+) -> str:
     """Hash of all that features depend on: the images, the network's weights and code, what runs it, what is kept."""
     code = importlib.util.find_spec(module_of(extractor.build))
     source = _text_sha256(Path(code.origin)) if code and code.origin else ""
     versions = [version_or_none(library) or "" for library in ("torch", "torch-fidelity", "timm", "pillow")]
     network = [extractor.name, extractor.weights.sha256, extractor.resize, source, versions, device.type]
+    network += [] if precision == "float32" else [precision]
     return digest([_VERSION, content, images.count, KEPT, network, sorted(outputs)])
 
 
@@ -141,11 +152,12 @@ def _extract(
     device: torch.device,
     batch_size: int,
     report: ImagesCallback,
+    precision: Precision,
 ) -> Features:
     keep = None
     if images.count > KEPT:
         keep = np.sort(np.random.default_rng(_DRAW).permutation(images.count)[:KEPT])
-    return extract(network, images.batches(batch_size), outputs, keep, device, report)
+    return extract(network, images.batches(batch_size), outputs, keep, device, report, precision=precision)
 
 
 def _write(path: Path, features: Features) -> None:

@@ -14,6 +14,7 @@ from ..datasets.examples import Data, Labels
 from ..datasets.pixels import Bytes
 from ..records.facts import Measurement
 from ..runtime.distributed import ALONE, World
+from ..runtime.precision import Precision
 from ..runtime.progress import Progress, ProgressCallback
 from .features import BATCH_SIZE, Features, check_shape, extract, load_extractor
 from .quality import floors, measure_all, outputs_for
@@ -37,6 +38,7 @@ class Scoring:
     metrics: tuple[tuple[Metric, Extractor], ...]
     source: ReferenceSource
     data: Data
+    precision: Precision = "float32"  # of the extractors
 
     def load_networks(self, device: torch.device) -> dict[str, nn.Module]:
         """The extractors' networks; `DitbenchError` if their weights are missing or are others."""
@@ -62,7 +64,7 @@ class Scoring:
         def told(done: int) -> None:
             report(Progress("reference", done / max(1, of_all), done))
 
-        real = self.source.read(extractor, network, metrics, device, report=told)
+        real = self.source.read(extractor, network, metrics, device, report=told, precision=self.precision)
         if any(metric.sees == "pixels" for metric in metrics):
             pixels, labels = self._training_pixels()
             real = replace(real, features=replace(real.features, pixels=pixels, labels=labels))
@@ -74,7 +76,7 @@ class Scoring:
         aside = self.data.held_out
         if aside is None:
             return None
-        found = source_of(aside).read(extractor, network, metrics, device).features
+        found = source_of(aside).read(extractor, network, metrics, device, precision=self.precision).features
         if self.data.held_out_labels is None or not any(metric.sees == "pixels" for metric in metrics):
             return found
         pixels = np.concatenate(list(aside.batches(BATCH_SIZE)))
@@ -107,6 +109,7 @@ class Scoring:
                 device=device,
                 report=lambda done: report(Progress("measure", done / len(labels), done)),
                 world=world,
+                precision=self.precision,
             )
             if world.main:
                 fake, reference = replace(fake, pixels=pixels, labels=labels), real[name].reference

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Literal
 
 import torch
+from torch import nn
 from torch._dynamo.callback import callback_handler
 from torch._dynamo.utils import counters
 
@@ -38,6 +39,28 @@ def products(precision: Precision) -> Iterator[None]:
     finally:
         torch.set_float32_matmul_precision(before[0])
         cudnn.allow_tf32 = before[1]
+
+
+@contextmanager
+def computing(precision: Precision, device: torch.device) -> Iterator[None]:
+    """Both of them, whatever autocast others have around it: for a network that only looks at images, or makes them."""
+    dtype = torch.bfloat16 if precision == "bfloat16" else None
+    with products(precision), torch.autocast(device.type, dtype, enabled=dtype is not None):
+        yield
+
+
+def placed(network: nn.Module, device: torch.device) -> nn.Module:
+    """The network on its device; on CUDA with channels-last convolutions, which cuDNN otherwise makes of each input."""
+    network = network.to(device)
+    return channels_last(network) if device.type == "cuda" else network
+
+
+def channels_last(network: nn.Module) -> nn.Module:
+    """The network with the weights of its convolutions of images in that layout; their inputs follow."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            module.to(memory_format=torch.channels_last)
+    return network
 
 
 class CompileWatch:

@@ -12,6 +12,11 @@ Stage = Literal["data", "reference", "train", "sample", "measure"]
 class Diverged(Exception):
     """The loss, or a sample, became infinite or NaN."""
 
+    def __init__(self, text: str, step: int | None = None) -> None:
+        """step: of training, from 0, if it was a loss."""
+        super().__init__(text)
+        self.step = step
+
 
 class Interrupted(Exception):
     """The run was asked to stop; its checkpoint is saved."""

@@ -23,6 +23,7 @@ from ..errors import BadFile, one_line
 from ..records.derived import sampling_rate
 from ..records.facts import SamplingFacts
 from ..runtime.distributed import ALONE, World
+from ..runtime.precision import placed
 from ..runtime.progress import Diverged, Interrupted, Progress, Watch
 from ..storage.files import exists, reserve, write_text, writing
 from ..storage.reading import check_file, read_bytes
@@ -188,7 +189,7 @@ def batches(drawing: Drawing, denoiser: nn.Module, indices: range, world: World 
 
     try:
         if coder:
-            coder.network.to(drawing.device)
+            placed(coder.network, drawing.device)
         for start in range(indices.start, indices.stop, together):
             numbers = np.arange(start, min(start + together, indices.stop))
             yield shared(make, numbers, world)

@@ -113,10 +113,14 @@ class BudgetClock:
         if self.budget.unit == "flops" and self.flops_per_image <= 0:
             raise BadValue(f"The budget {self.budget} needs the FLOPs of a training image, which are not known here.")
 
-    def tick(self, images: int, seconds: float) -> None:
-        """Account for one optimiser step over `images` that took `seconds`, synchronised."""
+    def tick(self, images: int, seconds: float = 0.0) -> None:
+        """Account for one optimiser step over `images` that took `seconds`, synchronised, or whose time comes late."""
         self.steps += 1
         self.images += images
+        self.charge(seconds)
+
+    def charge(self, seconds: float) -> None:
+        """Account for the time of a step that was counted without it."""
         self.seconds += seconds
 
     @property

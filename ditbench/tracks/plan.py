@@ -82,8 +82,10 @@ def _built(registry: Registry, selection: Selection, track: Track, options: RunO
     """What a run is of an architecture: its network, the code that builds it, and how it is trained."""
     recipe, objective = train_as(registry, selection, track, options["ruleset"])
     recipe = recipe.model_copy(update={"compile": options["compile"] or recipe.compile})
-    if options["device"] == "mps" and (recipe.precision == "bfloat16" or recipe.compile not in ("off", "auto")):
-        asked = f"{recipe.precision}, compile {recipe.compile}"
+    if options["device"] == "mps" and (
+        "bfloat16" in (recipe.precision, track.evaluation.precision) or recipe.compile not in ("off", "auto")
+    ):
+        asked = f"{recipe.precision}, compile {recipe.compile}, evaluation in {track.evaluation.precision}"
         raise BadValue(f"Device 'mps' computes in float32 and eager; {selection.label} asks for {asked}.")
     return {
         **facts_of(selection, registry).of_run,

@@ -14,7 +14,7 @@ from pydantic import Field
 from ..components import Space, Value
 from ..errors import BadFile, BadValue, demand
 from ..storage.reading import read_toml
-from ..storage.schema import Fraction, Frozen, Name, Words, digest, first_fault
+from ..storage.schema import Fraction, Frozen, Name, Words, digest, first_fault, later
 from .budget import Budget
 from .guidance import Guidance
 from .options import IMAGES, SAMPLES
@@ -124,6 +124,7 @@ class EvaluationChoice(Frozen, strict=True):
     metrics: Annotated[
         tuple[MetricName, ...], Field(strict=False, min_length=1)
     ]  # "fid" or "fd/dinov2-vit-l-14"; the first one ranks
+    precision: Literal["float32", "tf32", "bfloat16"] = later("float32")  # of decoder and extractors; a CPU has no TF32
 
     @property
     def choices(self) -> list[tuple[str, str]]:

@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
+from torch.distributed.checkpoint.staging import BlockingAsyncStager
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import async_save
 
@@ -117,12 +118,31 @@ class Saved:
             raise BadFile(_unreadable(self._folder, _in_words(error))) from None
 
 
+class _Pinned(BlockingAsyncStager):
+    """Copies into pinned memory that stays for the next checkpoint, since pinning takes longer than copying.
+
+    `DefaultStager` would do that, too, but that of torch 2.11 can't be used twice.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(cache_staged_state_dict=True)
+        self._form: dict[str, Any] = {}
+
+    def stage(self, state_dict: dict[str, Tensor]) -> dict[str, Any]:
+        """A copy of the tensors. If they are others than before, so is the memory: an optimiser makes its own late."""
+        form = {name: (tensor.shape, tensor.dtype) for name, tensor in state_dict.items()}
+        if form != self._form:
+            self.state_dict_cache, self._form = None, form
+        return super().stage(state_dict)
+
+
 class Checkpoints:
     """Those of one run. All processes of the run call the same methods in the same order."""
 
-    def __init__(self, directory: Path, run_hash: str, world: World = ALONE) -> None:
+    def __init__(self, directory: Path, run_hash: str, world: World = ALONE, pinned: bool = False) -> None:
+        """pinned: states are copied into pinned memory, which a GPU fills by itself."""
         self._directory, self._folder, self._run_hash, self._world = directory, directory / FOLDER, run_hash, world
-        self._group = world.apart()
+        self._group, self._stager = world.apart(), _Pinned() if pinned else None  # None: into any memory
         self._being_written: tuple[Future[Any], Path] | None = None
 
     def save(self, tensors: dict[str, Tensor], facts: CheckpointFacts) -> None:
@@ -134,6 +154,7 @@ class Checkpoints:
         written = async_save(
             tensors,
             storage_writer=SummingWriter(temporary, sums),
+            async_stager=self._stager,
             process_group=self._group,
             no_dist=self._world.size == 1,
         )

@@ -88,7 +88,7 @@ def train(
     those behind it; `now` tells whether the last step was the one that reached it. Raises `Diverged` or, with the state
     saved, `Interrupted`.
     """
-    checkpoints = Checkpoints(directory, run_hash, trainer.world)
+    checkpoints = Checkpoints(directory, run_hash, trainer.world, pinned=trainer.device.type == "cuda")
     clock, keeper = trainer.clock, _Keeper(trainer, checkpoints, checkpoint_seconds)
     for remark in keeper.take_up():
         _logger.warning("%s", remark)

@@ -33,7 +33,7 @@ from ..runtime.clock import RUNNING, Pauses
 from ..runtime.compiling import compile_network, compiling, way_of
 from ..runtime.distributed import ALONE, World, share
 from ..runtime.memory import peak_memory, reset_peak
-from ..runtime.precision import CompileWatch, autocast, products, resolve
+from ..runtime.precision import CompileWatch, Precision, autocast, products, resolve
 from ..runtime.progress import Diverged
 from ..tracks.budget import BudgetClock
 from ..tracks.track import Recipe
@@ -113,7 +113,7 @@ class Trainer:
             loss = self._optimize()
         self._pace.end(self.clock.steps, loss, self.compiling.seconds - compiled)
         self.before = self.clock.progress
-        self.clock.tick(self.recipe.batch_size, 0.0)
+        self.clock.tick(self.recipe.batch_size)
         self.settle(all_of_them=False)
         self._update_ema(self.clock.progress - self.before)
         if self._counted is not None and self._counts.due(self.clock.seconds, self.clock.done):
@@ -131,10 +131,10 @@ class Trainer:
         losses, seconds, compiled, asked = zip(*told, strict=True)
         took = self._charged(max(seconds), max(compiled))
         self.times.add(step.number, took)
-        self.clock.seconds += took
+        self.clock.charge(took)
         self._last_loss, self._to_stop = sum(losses), any(asked)
         if not math.isfinite(self._last_loss):
-            raise Diverged(f"the loss became {self._last_loss} at step {step.number + 1}")
+            raise Diverged(f"the loss became {self._last_loss} at step {step.number + 1}", step.number)
         self.curve.losses.append(self._last_loss)
 
     def stops(self, asked: bool) -> bool:
@@ -190,13 +190,26 @@ class Trainer:
         self._peak_is_mine = self.device.type == "cuda"
         self.evaluation_seconds += self.timer() - began
 
-    def _optimize(self) -> Tensor:
-        """The step itself: its loss (), this process's part, which the device may have yet to find."""
+    def loss_ahead(self, precision: Precision) -> float:
+        """The loss that the step to come has in a precision, this process's part; nothing is learned from it."""
+        usual, self.precision = self.precision, precision
+        try:
+            with torch.no_grad(), products(precision), torch.compiler.set_stance("force_eager"):
+                return float(self._backward(*self._drawn()))
+        finally:
+            self.precision = usual
+
+    def _drawn(self) -> tuple[Tensor, Tensor, Tensor, torch.Generator]:
+        """Images, labels and times of the step to come, and what draws its noise."""
         own = 1 if self.world.main else 2 + self.world.rank  # for what the network draws of its own images
         self._seed_all(_step_seed(self.seed, self.clock.steps, stream=own))
         draw = self._draw.manual_seed(_step_seed(self.seed, self.clock.steps, stream=2))
         x0, y = self._batch(draw)
-        t = self.objective.sample_time(self.recipe.batch_size, draw)[self._part]
+        return x0, y, self.objective.sample_time(self.recipe.batch_size, draw)[self._part], draw
+
+    def _optimize(self) -> Tensor:
+        """The step itself: its loss (), this process's part, which the device may have yet to find."""
+        x0, y, t, draw = self._drawn()
         self._seen = x0[:_RECOUNTED], y[:_RECOUNTED], t[:_RECOUNTED]
         for group in self.optimizer.param_groups:
             group["lr"] = self.recipe.learning_rate * lr_factor(self.recipe, self.clock.progress, self.clock.steps)
@@ -231,7 +244,7 @@ class Trainer:
         return min(math.ceil(most / (self.recipe.micro_batch or most)), least)
 
     def _backward(self, x0: Tensor, y: Tensor, t: Tensor, draw: torch.Generator) -> Tensor:
-        """This process's part of the batch's loss, and its gradient, one micro-batch at a time."""
+        """This process's part of the batch's loss, and its gradient if there is one, one micro-batch at a time."""
         noises: list[Tensor] = []  # of the whole batch, so that no image's depends on micro-batch or processes
 
         def noise(forward: int) -> Tensor:
@@ -247,7 +260,8 @@ class Trainer:
                 loss = self._loss(x0[part], y[part], t[part], (noise(forward)[part] for forward in count()))
                 weight = len(y[part]) / self.recipe.batch_size
                 pull = weight * self.world.size  # whose gradient is averaged over the processes
-                (loss if pull == 1 else pull * loss).backward()  # type: ignore[no-untyped-call]
+                if loss.requires_grad:
+                    (loss if pull == 1 else pull * loss).backward()  # type: ignore[no-untyped-call]
             losses.append(weight * loss.detach())
         return torch.stack(losses).sum()
 

@@ -219,14 +219,17 @@ def test_moments_in_float32_are_taken(tmp_path):
 def test_the_reference_is_computed_once(folders, tiny, monkeypatch, tmp_path):
     monkeypatch.setenv("DITBENCH_CACHE", str(tmp_path))
     passes = []
-    monkeypatch.setattr(reference, "extract", lambda *args: passes.append(1) or extract(*args))
+    monkeypatch.setattr(reference, "extract", lambda *args, **how: passes.append(1) or extract(*args, **how))
     first = score(*folders, *tiny, "fid", "kid")
     assert values(score(*folders, *tiny, "fid", "kid")) == values(first) and len(passes) == 1
     score(*folders, *tiny, "is", "fid")  # another output: another entry
     assert len(passes) == 2
+    rough = score(*folders, *tiny, "fid", "kid", precision="bfloat16")  # and so is another precision
+    assert len(passes) == 3 and {one.settings["precision"] for one in rough.metrics} == {"bfloat16"}
+    assert 0 < abs(values(rough)["fid"] / values(first)["fid"] - 1) < 0.1
     for entry in (tmp_path / "references").iterdir():
         entry.write_bytes(entry.read_bytes()[:1000])
-    assert values(score(*folders, *tiny, "fid", "kid")) == values(first) and len(passes) == 3
+    assert values(score(*folders, *tiny, "fid", "kid")) == values(first) and len(passes) == 4
 
 
 def test_another_network_on_the_same_weights_has_features_of_its_own(folders, tiny, monkeypatch, tmp_path):
@@ -264,13 +267,24 @@ def test_images_that_a_small_file_unpacks_to_never_fill_the_memory(folders, tiny
     whole, seen = score(*folders, *tiny, "fid"), []
     monkeypatch.setenv("DITBENCH_CACHE", str(tmp_path))
     monkeypatch.setattr(evaluation, "_LARGEST_BATCH", 5 * 3 * SIZE * SIZE + 1)
-    monkeypatch.setattr(evaluation, "extract", lambda *of: seen.append([len(b) for b in of[1]]) or extract(*of))
+    spy = lambda *of, **how: seen.append([len(b) for b in of[1]]) or extract(*of, **how)  # noqa: E731
+    monkeypatch.setattr(evaluation, "extract", spy)
     with pytest.raises(BadFile, match="fewer than two"):  # all have been seen
         score(*folders, *tiny, "fid")
     monkeypatch.setattr(evaluation, "extract", extract)
     assert seen == [[5, 5, 5, 5, 4]] and values(score(*folders, *tiny, "fid")) == pytest.approx(values(whole), rel=1e-6)
     monkeypatch.setattr(evaluation, "capacity", lambda device: 1000)
     with pytest.raises(BadFile, match=r"'fake' holds 24 images, whose features take .* give at most \d+\."):
+        score(*folders, *tiny, "fid")
+
+
+def test_a_device_that_is_no_good_is_told_before_anything_is_on_it(folders, tiny, monkeypatch):
+    def full(device):
+        raise BadValue(f"Device {str(device)!r} is full.")
+
+    monkeypatch.setattr(evaluation, "capacity", full)
+    monkeypatch.setattr(evaluation, "load_extractor", None)
+    with pytest.raises(BadValue, match=r"^Device 'cpu' is full\.$"):
         score(*folders, *tiny, "fid")
 
 
@@ -365,10 +379,9 @@ def test_a_checkpoint_scores_what_its_run_scored(toy, tmp_path):
 
     def again(weights, architecture="toy:nano", samples=None):
         with temporary_folder() as drawn:
-            images, how, reference = open_checkpoint(
-                folder / weights, architecture, "tiny", registry, drawn, samples=samples, device="cpu"
-            )
-            return evaluate(EvaluationRequest(images, reference, DIGITS, metrics, "cpu", generated=how), registry)
+            of = open_checkpoint(folder / weights, architecture, "tiny", registry, drawn, samples=samples, device="cpu")
+            request = EvaluationRequest(of.images, of.reference, DIGITS, metrics, "cpu", generated=of.how)
+            return evaluate(request, registry)
 
     found = again("ema.safetensors")
     scored = {name: value for name, value in values(record).items() if name != "knn"}

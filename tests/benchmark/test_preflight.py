@@ -9,7 +9,7 @@ import torch
 from deadly import DEADLY
 from torch.nn import functional as F
 
-from ditbench.benchmark import setup
+from ditbench.benchmark import preflight, setup
 from ditbench.benchmark.preflight import _check_parallel, check
 from ditbench.errors import BadFile, BadValue
 from ditbench.registry import Registry
@@ -35,6 +35,17 @@ def test_what_networks_do_stays_in_processes_of_their_own(plan_of):
 def test_what_a_network_says_of_its_settings_ends_the_plan(plan_of):
     with pytest.raises(BadValue, match=r"^a width of 16 does not do\.$"):
         check(*plan_of("dies", "refuses", "toy"))
+
+
+def test_a_gpu_that_is_no_good_ends_the_plan_whatever_the_networks_are(plan_of, monkeypatch):
+    """Also where nothing is known of what they need. The CPU stands in for it."""
+
+    def full(device):
+        raise BadValue(f"Device {str(device)!r} is full.")
+
+    monkeypatch.setattr(preflight, "capacity", full)
+    with pytest.raises(BadValue, match=r"^Device 'cpu' is full\.$"):
+        check(*plan_of("raises"))
 
 
 @pytest.mark.parametrize(

@@ -12,12 +12,16 @@ from pictures import CLASSES, write_autoencoder, write_pictures
 from PIL import Image
 
 from ditbench import campaign
-from ditbench.datasets.autoencoder import load_autoencoder
+from ditbench.datasets.autoencoder import Autoencoder, load_autoencoder
 from ditbench.datasets.folder import list_folder
 from ditbench.datasets.prepare import prepare
 from ditbench.errors import BadFile, BadValue
 from ditbench.leaderboard.boards import boards
 from ditbench.records.record import read_record
+from ditbench.records.validation.known import Known
+from ditbench.records.validation.metrics import metrics_of
+from ditbench.registry import Registry
+from ditbench.tracks.track import load_track
 
 pytestmark = [pytest.mark.usefixtures("toy"), pytest.mark.timeout(240)]
 TINY = (Path(__file__).parents[1] / "tiny.toml").read_text()
@@ -65,6 +69,21 @@ def test_a_run_on_latents_decodes_its_samples_and_compares_them_with_the_picture
         assert grid.height > 3 * 64
     text = (folder / "record.json").read_text()
     assert str(tmp_path) not in text and str(latents) not in text, "no path of the machine"
+
+
+def test_decoder_and_extractor_compute_in_the_tracks_precision(tmp_path, latents, monkeypatch):
+    file = track(tmp_path, "rough", "latent", dataset="latents", resolution=16, downsampling=4)
+    exact, decode, seen = load_track(file), Autoencoder.decode, set()
+    monkeypatch.setattr(Autoencoder, "decode", lambda coder, x: seen.add(coder.precision) or decode(coder, x))
+    Path(file).write_text(Path(file).read_text().replace("samples = 20", 'samples = 20\nprecision = "bfloat16"'))
+    (record,) = run(file, tmp_path / "out", data=str(latents / "prepared"))
+    assert seen == {"bfloat16"} and record.track_hash != exact.hash
+    assert {one.settings["precision"] for one in (*record.metrics, *record.floors)} == {"bfloat16"}
+    known = Known(Registry.installed())
+    assert not list(metrics_of(record, known))
+    track_of_it = {"track": exact, "track_hash": exact.hash}
+    (told, *_) = metrics_of(record.model_copy(update=track_of_it), known)
+    assert told == 'metrics.0.settings.precision is "bfloat16", should be none (its track\'s)'
 
 
 def test_what_is_not_the_tracks_data_is_run_and_not_ranked(tmp_path, latents):

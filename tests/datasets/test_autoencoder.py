@@ -1,5 +1,6 @@
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -55,6 +56,13 @@ def test_precision_is_not_the_callers(autoencoder):
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(autoencoder.encode(PIXELS)[0], mean)
         assert autoencoder.decode(mean).dtype == torch.float32
+
+
+def test_decoding_has_a_precision_and_encoding_has_not(autoencoder):
+    rough, latents = replace(autoencoder, precision="bfloat16"), torch.randn(3, 4, 4, 4)
+    assert all(map(torch.equal, rough.encode(PIXELS), autoencoder.encode(PIXELS)))
+    found, exact = rough.decode(latents), autoencoder.decode(latents)
+    assert found.dtype == torch.float32 and 0 < (found - exact).abs().max() < 0.1
 
 
 def test_loading_leaves_the_generator_alone(folder):

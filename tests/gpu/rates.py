@@ -6,6 +6,7 @@ Networks have random weights: their speed is the same.
 import json
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,9 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
 from ditbench.denoiser.interface import build_denoiser, example_batch
 from ditbench.metrics.features import extract, load_extractor
-from ditbench.profiling.timing import compile_network
 from ditbench.registry import Registry
-from ditbench.runtime.precision import autocast
+from ditbench.runtime.compiling import compile_network
+from ditbench.runtime.precision import autocast, computing, placed
 from ditbench.tracks.track import load_track
 from ditbench.training.spec import spec_of
 
@@ -36,8 +37,7 @@ def sampling(device, compiled, size, images):
     """Forward passes under inference mode and bfloat16, as samplers ask for them."""
     spec = spec_of(load_track(REGISTRY.tracks["imagenet256"]), REGISTRY)
     network = build_denoiser(REGISTRY.architectures["dit"], size, spec).to(device).eval()
-    if compiled:
-        compile_network(network)
+    compile_network(network, "blocks" if compiled else "off")
     x, t, y = (part.to(device) for part in example_batch(spec, images))
 
     def call():
@@ -47,22 +47,21 @@ def sampling(device, compiled, size, images):
     return rate(call, images, 10)
 
 
-def features(device, images):
+def features(device, precision, images):
     """The extractor whose weights come with its package, on 256 px."""
     network = load_extractor(REGISTRY.extractors["efficientnet-lite0"], device=device)
     pixels = np.random.default_rng(0).integers(0, 256, (images, 3, 256, 256), np.uint8)
-    return rate(lambda: extract(network, [pixels], ("features",), device=device), images, 3)
+    return rate(lambda: extract(network, [pixels], ("features",), device=device, precision=precision), images, 3)
 
 
-def decoding(device, images, side=32):
-    """Stable Diffusion's decoder in float32."""
-    widths = (128, 256, 512, 512)
+def decoding(device, precision, images, side, widths):
+    """A decoder of Stable Diffusion's form."""
     blocks = {"down_block_types": ("DownEncoderBlock2D",) * 4, "up_block_types": ("UpDecoderBlock2D",) * 4}
-    network = AutoencoderKL(block_out_channels=widths, layers_per_block=2, **blocks).to(device).eval()
+    network = placed(AutoencoderKL(block_out_channels=widths, layers_per_block=2, **blocks).eval(), device)
     latents = torch.randn(images, 4, side, side, device=device)
 
     def call():
-        with torch.inference_mode():
+        with torch.inference_mode(), computing(precision, device):
             network.decode(latents).sample.sum().item()
 
     return rate(call, images, 3)
@@ -71,12 +70,14 @@ def decoding(device, images, side=32):
 def main(path, device="cuda", size="S/2", images="256"):
     where, many = torch.device(device), int(images)
     few = max(2, many // 8)
+    form = (32, (128, 256, 512, 512)) if where.type == "cuda" else (4, (32, 32, 32, 32))  # Stable Diffusion's own
     figures = {
         "sampler's forward, eager": lambda: sampling(where, False, size, many),
         "sampler's forward, compiled": lambda: sampling(where, True, size, many),
-        "features": lambda: features(where, few),
-        "decoding": lambda: decoding(where, few, 32 if where.type == "cuda" else 4),
     }
+    for precision in ("float32", "tf32", "bfloat16"):
+        figures[f"features, {precision}"] = partial(features, where, precision, few)
+        figures[f"decoding, {precision}"] = partial(decoding, where, precision, few, *form)
     found = {}
     for name, measure in figures.items():
         found[name] = round(measure(), 2)

@@ -9,9 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from gpu import acceptance
+from gpu import acceptance, rates
 from gpu.acceptance import STEPS, Step, chosen, run_steps
 from gpu.same_curve import main as same_curve
+
+from ditbench.runtime import compiling
 
 WRITE = "import pathlib, sys; p = pathlib.Path(sys.argv[1]); p.parent.mkdir(exist_ok=True); p.write_text(sys.argv[2])"
 
@@ -130,6 +132,13 @@ def test_the_runner_needs_nothing_but_python():
     )
     words = [sys.executable, "-S", "-c", code, acceptance.__file__]
     assert subprocess.run(words, capture_output=True, text=True, check=True).stdout == "set()\n"
+
+
+def test_rates_are_measured_one_by_one(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(compiling, "BACKEND", "eager")
+    rates.main(tmp_path / "rates.json", "cpu", "nano", "2")
+    found = json.loads((tmp_path / "rates.json").read_text())
+    assert len(found) == 8 == capsys.readouterr().out.count("images/s\n") and min(found.values()) > 0
 
 
 def test_curves_are_compared(tmp_path, capsys):

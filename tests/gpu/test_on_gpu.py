@@ -4,6 +4,7 @@ import subprocess
 import sys
 import warnings
 
+import numpy as np
 import pytest
 import torch
 from torch.profiler import ProfilerActivity, profile
@@ -15,9 +16,12 @@ from ditbench.datasets.loading import Feed
 from ditbench.denoiser.conformance.running import CHECKS
 from ditbench.denoiser.conformance.subject import Subject
 from ditbench.denoiser.interface import DIGITS_SPEC, build_denoiser, example_batch, perturb
+from ditbench.metrics import quality
+from ditbench.metrics.features import Features, extract, load_extractor
 from ditbench.registry import Registry, select
 from ditbench.runtime.precision import autocast, products
 from ditbench.tracks.budget import Budget, BudgetClock
+from ditbench.training.checkpoint import Checkpoints
 from ditbench.training.objectives import Flow
 from ditbench.training.trainer import Trainer
 
@@ -98,6 +102,39 @@ def test_resumed_is_as_going_on():
     second.before = first.before
     after = [second.step() for _ in range(4)]
     assert before + after == pytest.approx(losses, rel=1e-4)
+
+
+def test_checkpoints_are_copied_into_pinned_memory(tmp_path):
+    one, mine = trainer("8-steps"), Checkpoints(tmp_path, "hash", pinned=True)
+    for _ in range(2):  # the second one into the memory of the first
+        one.step()
+        before = {name: tensor.clone() for name, tensor in one.tensors().items()}
+        mine.save(one.tensors(), one.numbers())
+        one.step()
+        mine.settle()
+        other = trainer("8-steps")
+        other.restore(mine.latest())
+        assert all(torch.equal(tensor, before[name]) for name, tensor in other.tensors().items())
+    assert all(tensor.is_pinned() for tensor in mine._stager.state_dict_cache.values() if tensor.dim())
+
+
+def test_features_are_compared_as_on_the_cpu():
+    draw = np.random.default_rng(0)
+    sets = [torch.from_numpy(draw.normal(size=(1500, 64)).astype(np.float32)) for _ in range(2)]
+    here, there = ([Features(1500, {"features": one}, device=torch.device(at)) for one in sets] for at in ("cpu", GPU))
+    assert quality.kernel_distance(*there).value == pytest.approx(quality.kernel_distance(*here).value, rel=1e-4)
+    for metric in (quality.precision, quality.recall):
+        assert metric(*there).raw["counts"][0] == pytest.approx(metric(*here).raw["counts"][0], abs=3)  # on the edge
+
+
+@pytest.mark.parametrize(("precision", "error"), [("float32", 1e-3), ("tf32", 1e-2), ("bfloat16", 0.1)])
+def test_extractors_see_what_they_see_on_the_cpu(precision, error):
+    extractor = REGISTRY.extractors["efficientnet-lite0"]
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 3, 64, 64), np.uint8)
+    here = extract(load_extractor(extractor), [pixels], ("features",)).outputs["features"]
+    network = load_extractor(extractor, device=GPU)
+    there = extract(network, [pixels], ("features",), device=GPU, precision=precision).outputs["features"]
+    assert (there - here).norm() / here.norm() < error
 
 
 def test_attention_in_bfloat16_is_one_of_the_fast_kernels():

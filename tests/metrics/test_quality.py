@@ -8,12 +8,13 @@ import torch
 from torch import nn
 from torch_fidelity.metric_isc import isc_features_to_metric
 from torch_fidelity.metric_kid import kid_features_to_metric
+from torch_fidelity.metric_prc import prc_features_to_metric
 from torchmetrics.image.fid import FrechetInceptionDistance
 
 from ditbench.datasets.bundled import digits
 from ditbench.datasets.image_sets import in_memory
 from ditbench.errors import BadValue
-from ditbench.metrics import quality
+from ditbench.metrics import manifolds, quality
 from ditbench.metrics.extractors.train_small_cnn import SEEN
 from ditbench.metrics.features import Features, extract, load_extractor, moments_of
 from ditbench.metrics.frechet import frechet_distance, frechet_infinity, jackknife
@@ -125,6 +126,27 @@ def test_kid_and_is_are_torch_fidelitys_own(halves, monkeypatch):
     assert (ours.value, ours.spread) == pytest.approx(tuple(theirs.values()), rel=1e-12)
 
 
+def test_precision_and_recall_are_torch_fidelitys_own(halves):
+    real, fake = halves
+    settings = {"prc_neighborhood": 3, "prc_batch_size": 1000, "save_cpu_ram": True, "verbose": False}
+    theirs = prc_features_to_metric(fake.outputs["features"], real.outputs["features"], **settings)
+    for name, of in (("precision", fake), ("recall", real)):
+        ours = getattr(quality, name)(fake, real)
+        assert ours.raw["counts"] == [round(theirs[name] * len(of)), len(of)] and 0.5 < ours.value < 1
+
+
+def test_a_gpu_compares_by_itself(halves, monkeypatch):
+    """Precision by the same steps, KID by kernels of ours: torch-fidelity's arrays are a CPU's. To move takes CUDA."""
+    fake, real = halves
+    monkeypatch.setattr(quality, "KID_SUBSET_SIZE", 100)  # each subset by itself
+    kid, precision, moved = quality.kernel_distance(fake, real), quality.precision(fake, real), []
+    monkeypatch.setattr(torch.Tensor, "to", lambda tensor, device: moved.append(str(device)) or tensor)
+    fake = replace(fake, device=torch.device("cuda"))
+    assert quality.precision(fake, real) == precision and moved == ["cuda", "cuda"]
+    found = quality.kernel_distance(fake, real)
+    assert found.value == pytest.approx(kid.value, rel=1e-5) and found.raw != kid.raw
+
+
 def test_raw_numbers_that_are_none_are_refused():
     for raw in ({}, {"counts": [3, 2]}, {"counts": [1]}, {"values": []}, {"terms": [1.0], "counts": [1, 2]}):
         with pytest.raises(ValueError, match="neither terms nor values"):
@@ -169,7 +191,7 @@ def test_sets_that_a_kid_subset_holds_whole_are_compared_once(halves):
 
 def test_precision_does_not_depend_on_how_many_rows_are_held(halves, monkeypatch):
     whole = one(METRICS["precision"], *halves)
-    monkeypatch.setattr(quality, "PRC_BATCH", 70)
+    monkeypatch.setattr(manifolds, "ROWS", 70)
     assert one(METRICS["precision"], *halves) == whole
 
 

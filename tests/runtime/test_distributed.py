@@ -28,7 +28,7 @@ JOBS = [
 IMAGES = [(2,), (10,), (17,), (17, np.array([0, 5, 6, 16]))]  # in batches of 4: fewer than processes, a short last one
 HALVES = {
     "copies": {"steps": 5, "budget": 10},
-    "shards": {"steps": 5, "budget": 10, "sharded": True},
+    "shards": {"steps": 5, "budget": 10, "sharded": True, "pinned": True},
     "adan": {"steps": 5, "budget": 10, "sharded": True, "optimizer": "adan", "betas": (0.98, 0.92, 0.99)},
 }
 

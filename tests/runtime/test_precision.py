@@ -2,8 +2,9 @@
 
 import pytest
 import torch
+from torch import nn
 
-from ditbench.runtime.precision import autocast, products, resolve
+from ditbench.runtime.precision import autocast, channels_last, computing, placed, products, resolve
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
@@ -24,6 +25,22 @@ def test_autocast_is_for_bfloat16_alone():
     for precision, dtype in (("bfloat16", torch.bfloat16), ("float32", torch.float32)):
         with autocast(precision, CPU):
             assert (one @ one).dtype == dtype
+
+
+def test_what_only_looks_at_images_has_its_own_precision_whoever_calls():
+    one = torch.ones(2, 2)
+    for precision, dtype in (("bfloat16", torch.bfloat16), ("float32", torch.float32)):
+        with autocast("bfloat16", CPU), computing(precision, CPU):
+            assert (one @ one).dtype == dtype
+
+
+def test_convolutions_of_images_are_channels_last_on_cuda_alone():
+    network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Flatten(2), nn.Conv1d(8, 4, 1), nn.Flatten(), nn.Linear(144, 2))
+    x, last = torch.randn(5, 3, 8, 8), {"memory_format": torch.channels_last}
+    assert placed(network, CPU)[0].weight.is_contiguous()
+    before = network(x)
+    assert channels_last(network)[0].weight.is_contiguous(**last) and network[0](x).is_contiguous(**last)
+    torch.testing.assert_close(network(x), before)
 
 
 @pytest.mark.parametrize(("precision", "expected"), [("tf32", ("high", True)), ("float32", ("highest", False))])

@@ -4,6 +4,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -74,6 +75,7 @@ def trained(
     folder=None,
     sharded=False,
     kept=None,
+    pinned=False,
     budget=None,
     compiles=False,
     **changes,
@@ -90,12 +92,13 @@ def trained(
     trainer = Trainer(denoiser, SPEC, Flow(), changed(**changes), clock, feed, 0, CPU, Hand(0.001), world)
     if compiles:
         trainer.compiled, trainer.compiling = True, Uneven(world.rank)
-    checkpoints = Checkpoints(folder / kept, "hash", world) if kept else None
+    checkpoints = Checkpoints(folder / kept, "hash", world, pinned) if kept else None
     if kept and (saved := checkpoints.latest()):
         trainer.restore(saved)
     losses = [trainer.step() for _ in range(steps)]
     if kept:
-        checkpoints.save(trainer.tensors(), trainer.numbers())
+        with patch.object(torch.Tensor, "pin_memory", torch.Tensor.clone):  # which takes CUDA
+            checkpoints.save(trainer.tensors(), trainer.numbers())
         checkpoints.settle()
     feed.close()
     ema = gather(trainer.ema, NETWORKS[network](SPEC, width=8)) if world.sharded else trainer.ema

@@ -109,3 +109,6 @@ def test_time_left_is_in_proportion():
     assert clock.seconds_left == 0
     clock.tick(1, 2.0)
     assert clock.seconds_left == pytest.approx(18)
+    clock.tick(1)
+    clock.charge(1.0)  # known late
+    assert (clock.steps, clock.seconds) == (2, 3.0) and clock.seconds_left == pytest.approx(12)

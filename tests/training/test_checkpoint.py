@@ -328,6 +328,24 @@ def test_what_is_saved_is_the_state_of_that_step_though_training_goes_on(tmp_pat
     assert all(torch.equal(tensor, before[name]) for name, tensor in other.tensors().items())
 
 
+def test_a_gpus_state_is_copied_into_pinned_memory_that_stays(tmp_path, monkeypatch):
+    """Each checkpoint is the state of its step; what an optimiser makes late has memory, too. To pin takes CUDA."""
+    pinned = []
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: pinned.append(tensor) or tensor)
+    one, mine, sizes = trainer(), Checkpoints(tmp_path, "hash", pinned=True), []
+    for step in range(4):  # the first one before there are any moments
+        mine.save(one.tensors(), one.numbers())
+        before = {name: tensor.clone() for name, tensor in one.tensors().items()}
+        one.step()
+        mine.settle()
+        other = trainer()
+        other.restore(mine.latest())
+        assert other.clock.steps == step and other.tensors().keys() == before.keys()
+        assert all(torch.equal(tensor, before[name]) for name, tensor in other.tensors().items())
+        sizes.append(len(pinned))
+    assert 0 < sizes[0] < sizes[1] == sizes[2] == sizes[3]
+
+
 def test_a_full_disk_is_one_clear_line(tmp_path, monkeypatch):
     """The library's exception is no `Exception`, and its text a traceback."""
     full, written = OSError(28, "No space left on device"), Future()

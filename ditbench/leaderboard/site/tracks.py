@@ -271,6 +271,7 @@ def protocol(record: Record) -> list[tuple[str, str]]:
     data, recipe, sampler, evaluation = track.data, track.recipe, track.sampler, track.evaluation
     guidance = f", guidance {sampler.guidance.scale:g}" if sampler.guidance else ", no guidance"
     budgets = ", ".join(f"{named} {spelled}" for named, spelled in track.budgets.items())
+    computed = "" if evaluation.precision == "float32" else f", decoded and seen in {evaluation.precision}"
     return [
         ("data", f"{data.dataset}, {data.resolution}×{data.resolution}, {track.space} space"),
         ("objective", track.objective.name),
@@ -279,7 +280,7 @@ def protocol(record: Record) -> list[tuple[str, str]]:
             f"{recipe.optimizer}, learning rate {recipe.learning_rate:g}, batch {recipe.batch_size}",
         ),
         ("sampler", f"{sampler.name}, {sampler.steps} steps{guidance}"),
-        ("measured on", f"{evaluation.samples:,} samples, {evaluation.labels} labels"),
+        ("measured on", f"{evaluation.samples:,} samples, {evaluation.labels} labels{computed}"),
         ("metrics", ", ".join(evaluation.metrics) + f" with {evaluation.features}"),
         ("budgets", budgets or track.budget),
     ]

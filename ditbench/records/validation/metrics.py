@@ -26,6 +26,7 @@ from ..record import Record
 from .extremes import against_each_other, within_the_head
 from .faults import Faults, differs, shown
 from .known import Known
+from .training import precision_on
 
 ROUNDING = 1e-3  # of a Fréchet distance: of equal sets it is 0 but for roots of covariances without full rank
 CONVEX = 0.9  # times its value at least: both estimate covariances, from fewer or more samples
@@ -68,6 +69,9 @@ def _as_asked(record: Record, place: str, found: Sequence[Measurement], known: K
         field, metric = f"{place}.{i}", known.metric(name)
         yield from differs(f"{field}.samples", one.samples, record.track.evaluation.samples, "its track's")
         yield from measurement(field, one, [extractor], known)
+        computed = precision_on(record.device, record.track.evaluation.precision)
+        should = None if computed == "float32" else computed
+        yield from differs(f"{field}.settings.precision", one.settings.get("precision"), should, "its track's")
         on_pixels = metric is not None and metric.sees == "pixels"
         reference = record.data_sha256 if on_pixels else record.reference_sha256
         examples = record.data.examples if record.data and reference == record.data_sha256 else None

@@ -67,13 +67,17 @@ def _arithmetic(record: Record) -> Faults:
     facts, recipe, on_gpu = record.training, record.recipe, record.device.startswith("cuda")
     if facts is None:
         return
-    if on_gpu:
-        precision = "bfloat16" if recipe.precision == "auto" else recipe.precision
-    else:
-        precision = "bfloat16" if recipe.precision == "bfloat16" else "float32"
+    precision = precision_on(record.device, recipe.precision)
     compiled = recipe.compile in ("on", "blocks") or (recipe.compile == "auto" and on_gpu)
     yield from differs("training.precision", facts.precision, precision, "its recipe's on that device")
     yield from differs("training.compiled", facts.compiled, compiled, "its recipe's on that device")
+
+
+def precision_on(device: str, asked: str) -> str:
+    """What a device does when asked for a precision."""
+    if device.startswith("cuda"):
+        return "bfloat16" if asked == "auto" else asked
+    return "bfloat16" if asked == "bfloat16" else "float32"
 
 
 def _step_times(facts: TrainingFacts) -> Faults:
