@@ -50,8 +50,8 @@ def euler(walk: Walk, shift: Factor = 1.0, shift_dimension: Dimension = 0) -> Te
 
     To the bit what diffusers' `FlowMatchEulerDiscreteScheduler` does.
     """
-    equal = np.append(np.linspace(1, 1 / walk.steps, walk.steps), 0)
-    stops = torch.from_numpy(shifted(equal, factor_of(shift, shift_dimension)).astype(np.float32))
+    equal = np.append(np.linspace(1, 1 / walk.steps, walk.steps), 0).astype(np.float32)
+    stops = torch.from_numpy(shifted(equal, factor_of(shift, shift_dimension)))
     x = _start(walk)
     for here, there in itertools.pairwise(stops):
         x = x + (there - here) * _velocity(walk, x, here)
