@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from .sampling.samplers import Walk
     from .tracks.config import RunConfig
     from .tracks.track import Track, load_track
-    from .training.objectives import TIME_SCALE, DiffusionObjective
+    from .training.objectives import TIME_SCALE, DiffusionObjective, LossParts
 
 __version__: str  # read when it is asked for
 
@@ -90,6 +90,7 @@ _ON_FIRST_USE = {  # name -> module: a plugin that registers itself should not p
     "Track": "tracks.track",
     "load_track": "tracks.track",
     "DiffusionObjective": "training.objectives",
+    "LossParts": "training.objectives",
     "TIME_SCALE": "training.objectives",
 }
 
@@ -112,6 +113,7 @@ __all__ = [
     "Forward",
     "Job",
     "Listener",
+    "LossParts",
     "Metric",
     "Moments",
     "Native",

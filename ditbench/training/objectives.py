@@ -27,7 +27,7 @@ TIME_SCALE = 1000.0
 STEPS = 1000  # of the discrete-time objectives
 
 
-class Parts(NamedTuple):
+class LossParts(NamedTuple):
     """What the loss of a forward pass is made of: the mean of `error` and that of `rest`, added."""
 
     error: Tensor  # squared, with its weights: (N, C, H, W)
@@ -52,7 +52,7 @@ class DiffusionObjective(Protocol):
         """The loss of each image: (N,)."""
 
     # Two more, if it has them:
-    # parts(out, x0, noise, t) gives the `Parts` of the loss, for networks whose own loss looks at them.
+    # parts(out, x0, noise, t) gives the `LossParts` of the loss, for networks whose own loss looks at them.
     # at(t) is what it looks up by t, once for all: `corrupt`, `loss` and `parts` then take that as one argument more.
 
 
@@ -100,10 +100,10 @@ class Flow:
     def loss(self, out: Tensor, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         return _mean(self._error(out, x0, noise, t))
 
-    def parts(self, out: Tensor, x0: Tensor, noise: Tensor, t: Tensor) -> Parts:
+    def parts(self, out: Tensor, x0: Tensor, noise: Tensor, t: Tensor) -> LossParts:
         """What the loss is made of."""
         denoised = self._place_of(t).image(out.float(), self.corrupt(x0, noise, t))
-        return Parts(self._error(out, x0, noise, t), torch.zeros_like(t), denoised)
+        return LossParts(self._error(out, x0, noise, t), torch.zeros_like(t), denoised)
 
     def place(self, s: Tensor) -> Place:
         """Where on the path time s is."""
@@ -144,9 +144,9 @@ class ImagePrediction:
     def loss(self, out: Tensor, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         return _mean(self._error(out, x0, t))
 
-    def parts(self, out: Tensor, x0: Tensor, noise: Tensor, t: Tensor) -> Parts:
+    def parts(self, out: Tensor, x0: Tensor, noise: Tensor, t: Tensor) -> LossParts:
         """What the loss is made of."""
-        return Parts(self._error(out, x0, t), torch.zeros_like(t), out.float())
+        return LossParts(self._error(out, x0, t), torch.zeros_like(t), out.float())
 
     def place(self, s: Tensor) -> Place:
         """Where on the path time s is."""
@@ -219,11 +219,11 @@ class Noise:
             squared = squared * at.weight.flatten()
         return squared + self.bound(out, x0, noise, t, at) if self.learn_variance else squared
 
-    def parts(self, out: Tensor, x0: Tensor, noise: Tensor, t: Tensor, at: AtTime | None = None) -> Parts:
+    def parts(self, out: Tensor, x0: Tensor, noise: Tensor, t: Tensor, at: AtTime | None = None) -> LossParts:
         """What the loss is made of; the rest is the variational bound."""
         at, epsilon = at or self.at(t), out[:, : x0.shape[1]].float()
         error = (epsilon - noise).square()
-        return Parts(
+        return LossParts(
             error * at.weight if self.min_snr_gamma else error,
             self.bound(out, x0, noise, t, at) if self.learn_variance else torch.zeros_like(t),
             at.inverse_signal * self.corrupt(x0, noise, t, at) - at.noise_over_signal * epsilon,
@@ -315,12 +315,12 @@ class EDM:
         target = (x0 - skip * (x0 + sigma * noise)) / scale
         return _mean((out.float() - target).square())
 
-    def parts(self, out: Tensor, x0: Tensor, noise: Tensor, t: Tensor) -> Parts:
+    def parts(self, out: Tensor, x0: Tensor, noise: Tensor, t: Tensor) -> LossParts:
         """What the loss is made of."""
         sigma = _per_image(self.sigma_of(t))
         x, out = x0 + sigma * noise, out.float()
         skip, scale = self._skip_and_out(sigma)
-        return Parts((out - (x0 - skip * x) / scale).square(), torch.zeros_like(t), skip * x + scale * out)
+        return LossParts((out - (x0 - skip * x) / scale).square(), torch.zeros_like(t), skip * x + scale * out)
 
     def denoised(self, out: Tensor, x: Tensor, sigma: Tensor) -> Tensor:
         """D(x; sigma) from F's output."""

@@ -10,7 +10,7 @@ from torch import Tensor
 from ..denoiser.interface import Forward
 from ..errors import BadValue
 from ..runtime.compiling import compiled_function
-from .objectives import DiffusionObjective, Parts
+from .objectives import DiffusionObjective, LossParts
 
 
 class Regression:
@@ -20,7 +20,7 @@ class Regression:
         self._objective = objective
         self._corrupt = compiled_function(objective.corrupt) if compiled else objective.corrupt
         self._mean_loss = compiled_function(self._mean_of_loss) if compiled else self._mean_of_loss
-        parts: Callable[..., Parts] | None = getattr(objective, "parts", None)
+        parts: Callable[..., LossParts] | None = getattr(objective, "parts", None)
         self._parts = compiled_function(parts) if parts and compiled else parts
 
     def at(self, t: Tensor) -> tuple[Any, ...]:
@@ -36,7 +36,7 @@ class Regression:
         """The mean loss of the images: ()."""
         return self._mean_loss(out, x0, noise, t, *at)
 
-    def parts(self, out: Tensor, x0: Tensor, noise: Tensor, t: Tensor, *at: Any) -> Parts:
+    def parts(self, out: Tensor, x0: Tensor, noise: Tensor, t: Tensor, *at: Any) -> LossParts:
         """What that is made of; `BadValue` if the objective does not tell."""
         if self._parts is None:
             raise BadValue(

@@ -184,12 +184,14 @@ def test_sits_sampling_is_the_sde_with_guidance_on_an_interval(path):
 
 
 def test_lightningdits_sampling_is_euler_with_a_shift():
-    """250 points in time are 249 steps, from t = 0 to 1; theirs are shifted by 0.3, in their direction."""
+    """250 points in time are 249 steps; theirs are shifted by 0.3 in their direction, and guided above 0.125."""
     grid = np.linspace(0, 1, 250)
     taus, x = 0.3 * grid / (1 + (0.3 - 1) * grid), X
     for here, there in pairwise(taus):
-        x = x + (there - here) * -theirs(x, here, 1.0)
-    assert far(euler(walk(guided(None), Flow(), 249, X), shift=1 / 0.3), x) < 1e-5
+        x = x + (there - here) * -theirs(x, here, 6.7 if here > 0.125 else 1.0, 3)
+    ours = guided(Guidance(scale=6.7, schedule="interval", interval=(0, 874.9), channels=3))
+    assert far(euler(walk(ours, Flow(), 249, X), shift=1 / 0.3), x) < 1e-4
+    assert ours.evaluations == 249 + sum(tau > 0.125 for tau in taus[:-1])
 
 
 @pytest.mark.parametrize(
