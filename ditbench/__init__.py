@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from .campaign import run
     from .datasets.examples import AutoencoderFacts, Data, Examples, Request, from_arrays
     from .denoiser.cost import cost_of
+    from .denoiser.interface import Forward, TrainingLoss
     from .executors.engine import Engine, Listener, Ready, Wishes
     from .executors.jobs import Job, carry_out
     from .executors.listeners import Silent
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
     from .sampling.samplers import Walk
     from .tracks.config import RunConfig
     from .tracks.track import Track, load_track
-    from .training.objectives import TIME_SCALE, DiffusionObjective
+    from .training.objectives import TIME_SCALE, DiffusionObjective, LossParts
 
 __version__: str  # read when it is asked for
 
@@ -62,6 +63,8 @@ _ON_FIRST_USE = {  # name -> module: a plugin that registers itself should not p
     "Request": "datasets.examples",
     "from_arrays": "datasets.examples",
     "cost_of": "denoiser.cost",
+    "Forward": "denoiser.interface",
+    "TrainingLoss": "denoiser.interface",
     "Engine": "executors.engine",
     "Listener": "executors.engine",
     "Ready": "executors.engine",
@@ -87,6 +90,7 @@ _ON_FIRST_USE = {  # name -> module: a plugin that registers itself should not p
     "Track": "tracks.track",
     "load_track": "tracks.track",
     "DiffusionObjective": "training.objectives",
+    "LossParts": "training.objectives",
     "TIME_SCALE": "training.objectives",
 }
 
@@ -106,8 +110,10 @@ __all__ = [
     "Executor",
     "Extractor",
     "Features",
+    "Forward",
     "Job",
     "Listener",
+    "LossParts",
     "Metric",
     "Moments",
     "Native",
@@ -123,6 +129,7 @@ __all__ = [
     "Score",
     "Silent",
     "Track",
+    "TrainingLoss",
     "Value",
     "Walk",
     "Watch",

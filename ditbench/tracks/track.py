@@ -113,6 +113,7 @@ class SamplerChoice(Frozen, strict=True):
     steps: Annotated[int, Field(gt=0, le=100_000)]
     batch_size: Images
     guidance: Guidance | None = None
+    settings: dict[str, Value] = later({})
 
 
 class EvaluationChoice(Frozen, strict=True):

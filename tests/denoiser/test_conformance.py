@@ -78,6 +78,16 @@ class Exploding(Toy):
         return loss() * float("inf")
 
 
+class ByItsParts(Toy):
+    """A good one, whose own loss looks at all that a forward pass tells."""
+
+    def training_loss(self, loss):
+        seen = loss.forward()
+        tokens = (seen.error * (1 + seen.y[:, None, None, None] % 2)).flatten(1).mean(1)
+        against = (seen.denoised - seen.x_0).square().mean() + (seen.x_t - seen.noise + seen.out).square().mean()
+        return (tokens + seen.rest).mean() + 0.1 * against
+
+
 class Vector(Toy):
     def training_loss(self, loss):
         return loss()[None]
@@ -296,9 +306,10 @@ def test_a_planted_fault_is_caught_by_name(network, check, words):
     assert finding.expected and finding.mend
 
 
-def test_the_healthy_network_passes_everything(toy):
+@pytest.mark.parametrize("network", [Toy, ByItsParts])
+def test_the_healthy_network_passes_everything(toy, network):
     """So every fault above is the fault's, not the network's that it was planted in."""
-    report = examine(subject_of(broken(Toy), "nano", DIGITS_SPEC, None, "toy"))
+    report = examine(subject_of(broken(network), "nano", DIGITS_SPEC, None, "toy"))
     assert not report.failed, report.failed
     assert {f.check for f in report.findings if f.status == "skipped"} <= {"cuda"}
 

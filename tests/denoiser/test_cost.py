@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from toy_net import Toy
 
 from ditbench import Architecture, DenoiserSpec
 from ditbench.components import load
-from ditbench.denoiser.cost import check_counted, cost_of, macs, recomputed_macs, training_macs
+from ditbench.denoiser.cost import activation_bytes, check_counted, cost_of, macs, recomputed_macs, training_macs
 from ditbench.denoiser.interface import DIGITS_SPEC, build_denoiser, example_batch
 from ditbench.errors import BadValue
 from ditbench.registry import Registry
@@ -60,6 +61,27 @@ def test_training_counts_every_forward_of_the_denoisers_own_loss():
 
     once, twice = training_macs(OneOfEach(), DIGITS_SPEC), training_macs(Twice(), DIGITS_SPEC)
     assert twice == (2 * once[0], 2) and once[1] == 1
+
+
+@pytest.mark.parametrize("learn_variance", [False, True])
+def test_a_forward_that_is_weighed_counts_as_one_whose_mean_is_taken(learn_variance):
+    """And its parts are those of the stand-in's loss, on the meta device, too."""
+
+    class ByItsParts(Toy):
+        def training_loss(self, loss):
+            first, seen = loss(), loss.forward()
+            whole = seen.error.mean() + seen.rest.mean()
+            assert whole.is_meta or torch.allclose(whole, first)
+            return first + whole
+
+    spec = replace(DIGITS_SPEC, learn_variance=learn_variance)
+    once = training_macs(Toy(spec, width=8), spec)
+    for device in ("cpu", "meta"):
+        with torch.device(device):
+            network = ByItsParts(spec, width=8)
+        network.drop.p = 0.0
+        assert training_macs(network, spec) == (2 * once[0], 2)
+    assert activation_bytes(network, spec) > activation_bytes(Toy(spec, width=8), spec)
 
 
 def test_counting_leaves_the_denoiser_and_the_generator_alone():

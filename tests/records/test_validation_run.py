@@ -151,7 +151,7 @@ GUIDANCE = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["euler", "heun", "ddpm", "ddim", "dpm-solver++", "edm-heun"])
+@pytest.mark.parametrize("name", ["euler", "heun", "sde", "ddpm", "ddim", "dpm-solver++", "edm-heun"])
 @pytest.mark.parametrize("steps", [1, 2, 7, 25, 250])
 def test_evaluations_are_those_of_the_sampler(name, steps):
     registry, spec = Registry.installed(), DenoiserSpec(channels=1, resolution=1, classes=10, space="pixel")

@@ -129,6 +129,9 @@ def _components(good: dict[str, Any]) -> Iterator[Case]:
                     spoilt = _with(content, "objective.settings", {name: value})
                     yield _case(f"objective {objective.name}: {name} = {value!r}", spoilt, name)
     for sampler in registry.samplers.values():
+        content = _with(_with(good, "sampler.name", sampler.name), "objective", {"name": sampler.objectives[0]})
+        for settings in ({"surprise": 1}, {"shift": "far"}):
+            yield _case(f"sampler {sampler.name}: {settings}", _with(content, "sampler.settings", settings), *settings)
         for steps in (sampler.min_steps - 1, (sampler.max_steps or -1) + 1):
             if steps > 0:
                 content = _with(_with(good, "sampler.name", sampler.name), "sampler.steps", steps)

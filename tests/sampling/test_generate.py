@@ -30,10 +30,10 @@ from ditbench.sampling.generate import (
     labels_sha256,
     streams,
 )
-from ditbench.sampling.samplers import Walk, ddim, dpm_solver_fast, euler, fast_orders, heun
+from ditbench.sampling.samplers import Walk, ddim, dpm_solver_fast, euler, fast_orders, heun, sde
 from ditbench.sampling.schedulers import ancestral, ddpm, dpm_solver, edm_heun
 from ditbench.tracks.guidance import Guidance
-from ditbench.training.objectives import EDM, Flow, Noise
+from ditbench.training.objectives import EDM, Flow, ImagePrediction, Noise
 
 LEARNED = DenoiserSpec(channels=1, resolution=8, classes=10, space="pixel", learn_variance=True)
 SPEC = DenoiserSpec(channels=1, resolution=8, classes=10, space="pixel")
@@ -84,12 +84,12 @@ def test_euler_is_diffusers_own_to_the_bit():
     def denoise(x, t):
         return (3 * x + t / 300).sin()
 
-    for steps in (1, 7, 25):
-        scheduler, x = FlowMatchEulerDiscreteScheduler(num_train_timesteps=1000), noise
+    for steps, shift in ((1, 1.0), (7, 1.0), (25, 1.0), (7, 3.0)):
+        scheduler, x = FlowMatchEulerDiscreteScheduler(num_train_timesteps=1000, shift=shift), noise
         scheduler.set_timesteps(sigmas=np.linspace(1, 1 / steps, steps).tolist())
         for t in scheduler.timesteps:
             x = scheduler.step(denoise(x, t), t, x).prev_sample
-        assert torch.equal(euler(walk(denoise, noise, steps)), x)
+        assert torch.equal(euler(walk(denoise, noise, steps), shift), x)
 
 
 def test_euler_visits_equally_spaced_times_from_noise_to_image():
@@ -247,7 +247,9 @@ def test_edm_heun_reaches_normal_data_exactly():
 
 SAMPLERS = [
     (euler, Flow(), SPEC),
-    (heun, Flow(), SPEC),
+    (heun, Flow(path="vp"), SPEC),
+    (heun, ImagePrediction(noise_scale=2.0), SPEC),
+    (sde, Flow(path="gvp"), SPEC),
     (ddpm, Noise(), SPEC),
     (ddpm, IDDPM, LEARNED),
     (ddim, IDDPM, LEARNED),

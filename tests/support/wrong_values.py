@@ -95,6 +95,7 @@ WRONG: dict[str, tuple[Any, ...]] = {
     "sampler.name": (*NO_NAME, "ddpm", "Euler"),
     "sampler.steps": (*NO_COUNT, 0, 25.0, 10**12),
     "sampler.batch_size": (*NO_COUNT, 0, 10**9),
+    "sampler.settings": (*NO_TABLE[:-1], {"nonesuch": 1}, {"shift": 0}, {"shift": "2"}, {"shift_dimension": 1.5}),
     "sampler.guidance": NO_TABLE,
     "sampler.guidance.scale": (*NO_NUMBER, *HUGE),
     "sampler.guidance.formula": (*NO_NAME, "w"),

@@ -6,7 +6,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ditbench.errors import BadValue
 from ditbench.tracks.settings import checked
-from ditbench.training.objectives import EDM, Flow, Noise
+from ditbench.training.objectives import EDM, Flow, ImagePrediction, Noise
+from ditbench.training.paths import PATHS
 
 
 def draw(seed=0):
@@ -38,6 +39,92 @@ def test_uniform_time_is_uniform():
     s = Flow("uniform").sample_time(100_000, draw()) / 1000
     torch.testing.assert_close(torch.quantile(s, 0.25), torch.tensor(0.25), atol=5e-3, rtol=0)
     assert s.min() >= 0 and s.max() <= 1
+
+
+def quantiles(objective, at=(0.1587, 0.5, 0.8413)):
+    """Of the times that it draws, as s; the defaults are a deviation below the middle, it, and one above."""
+    return torch.quantile(objective.sample_time(100_000, draw()) / 1000, torch.tensor(at))
+
+
+def test_logit_normal_time_has_its_mean_and_deviation():
+    expected = torch.sigmoid(torch.tensor([0.5 - 2.0, 0.5, 0.5 + 2.0]))
+    torch.testing.assert_close(quantiles(Flow(mean=0.5, std=2.0)), expected, atol=5e-3, rtol=0)
+    plain = Flow().sample_time(1000, draw())
+    assert torch.equal(plain, 1000 * torch.randn(1000, generator=draw()).sigmoid()), "to the bit, as it always was"
+
+
+@pytest.mark.parametrize("objective", [Flow("uniform", shift=3.0), Flow("uniform", shift_dimension=9 * 4096)])
+def test_times_are_shifted_towards_noise(objective):
+    s = torch.tensor([0.25, 0.5, 0.75])
+    torch.testing.assert_close(quantiles(objective, (0.25, 0.5, 0.75)), 3 * s / (1 + 2 * s), atol=5e-3, rtol=0)
+
+
+def test_on_the_path_vp_training_keeps_from_the_ends_as_sit_does():
+    s = Flow("logit-normal", "vp", std=20.0).sample_time(100_000, draw()).double() / 1000
+    assert s.min() >= 0.999e-5 and s.max() <= 1 - 0.99e-5
+    assert Flow(std=20.0).sample_time(100_000, draw()).min() < 1e-5
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_sits_velocity_is_regressed_on_each_path(path):
+    """In their time it is a' x_1 + s' e, of the other sign."""
+    x0, noise, out = torch.randn(3, 3, 1, 8, 8, generator=draw()).unbind()
+    s = torch.tensor([0.1, 0.5, 0.9])
+    alpha, sigma, alpha_slope, sigma_slope = (one[:, None, None, None] for one in PATHS[path](s))
+    flow, t = Flow(path=path), 1000 * s
+    torch.testing.assert_close(flow.corrupt(x0, noise, t), alpha * x0 + sigma * noise)
+    sits = -alpha_slope * x0 - sigma_slope * noise
+    torch.testing.assert_close(flow.loss(out, x0, noise, t), (-out - sits).square().flatten(1).mean(1))
+
+
+def test_jits_loss_is_that_of_the_velocity():
+    """In their time tau = 1 - s: z = tau x + (1 - tau) n e, and both velocities have max(1 - tau, t_eps) below."""
+    x, noise, out = torch.randn(3, 4, 1, 8, 8, generator=draw()).unbind()
+    tau = torch.tensor([0.0, 0.5, 0.94, 0.99])[:, None, None, None]
+    z, below = tau * x + (1 - tau) * 2 * noise, (1 - tau).clamp(min=0.05)
+    jit, t = ImagePrediction(noise_scale=2.0), 1000 * (1 - tau).flatten()
+    torch.testing.assert_close(jit.corrupt(x, noise, t), z)
+    expected = ((x - z) / below - (out - z) / below).square().flatten(1).mean(1)
+    torch.testing.assert_close(jit.loss(out, x, noise, t), expected)
+
+
+def test_jits_times_are_logit_normal_in_their_time():
+    found = 1 - quantiles(ImagePrediction()).flip(0)
+    torch.testing.assert_close(found, torch.sigmoid(torch.tensor([-1.6, -0.8, 0.0])), atol=5e-3, rtol=0)
+
+
+EVERY = [
+    *(Flow(path=path) for path in PATHS), ImagePrediction(noise_scale=2.0), EDM(), Noise(), Noise(min_snr_gamma=5.0),
+    Noise(learn_variance=True), Noise(learn_variance=True, min_snr_gamma=5.0),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("objective", EVERY, ids=str)
+def test_a_loss_is_the_mean_of_its_parts_and_the_right_output_means_the_image(objective):
+    x0, noise, out, variance = torch.randn(4, 3, 1, 8, 8, generator=draw())
+    t = torch.tensor([3.0, 500.0, 990.0])
+    own = torch.cat([out, variance], dim=1) if objective.learn_variance else out
+    parts = objective.parts(own, x0, noise, t)
+    assert parts.error.shape == parts.denoised.shape == x0.shape and parts.rest.shape == (3,)
+    assert parts.rest.any() == objective.learn_variance
+    torch.testing.assert_close(parts.error.flatten(1).mean(1) + parts.rest, objective.loss(own, x0, noise, t))
+    right = rightly(objective, x0, noise, t)
+    parts = objective.parts(torch.cat([right, variance], dim=1) if objective.learn_variance else right, x0, noise, t)
+    torch.testing.assert_close(parts.denoised, x0, atol=1e-3, rtol=1e-3)
+    assert parts.error.max() < 1e-8
+
+
+def rightly(objective, x0, noise, t):
+    """What an all-knowing denoiser puts out."""
+    if isinstance(objective, Noise):
+        return noise
+    if isinstance(objective, ImagePrediction):
+        return x0
+    if isinstance(objective, EDM):
+        sigma = objective.sigma_of(t)[:, None, None, None]
+        skip, scale = 0.25 / (sigma**2 + 0.25), 0.5 * sigma / (sigma**2 + 0.25).sqrt()
+        return (x0 - skip * (x0 + sigma * noise)) / scale
+    return PATHS[objective.path]((t / 1000)[:, None, None, None]).velocity(x0, noise)
 
 
 def test_the_bound_teaches_the_variance_and_not_the_mean():
@@ -131,6 +218,11 @@ def test_edm_times():
     ("objective", "settings", "message"),
     [
         (Flow, {"time": "lognormal"}, "time: Input should be 'logit-normal' or 'uniform', not 'lognormal'"),
+        (Flow, {"path": "cosine"}, "path: Input should be 'linear', 'gvp' or 'vp', not 'cosine'"),
+        (Flow, {"shift": 0}, "shift: .* greater than or equal to 0.01, not 0"),
+        (Flow, {"shift_dimension": 2.5}, "shift_dimension: .* not 2.5"),
+        (ImagePrediction, {"t_eps": 0.0}, "t_eps: .* not 0"),
+        (ImagePrediction, {"time": "uniform"}, "time: there is nothing of this name; known: p_mean, p_std, t_eps"),
         (Noise, {"schedule": "cosine"}, "schedule: Input should be 'linear' or 'scaled-linear', not 'cosine'"),
         (Noise, {"min_snr_gamma": -1}, "min_snr_gamma: .* greater than or equal to 0, not -1"),
         (Noise, {"learn_variance": "false"}, "learn_variance: Input should be a valid boolean, not 'false'"),
@@ -143,3 +235,8 @@ def test_edm_times():
 def test_settings_that_make_no_sense(objective, settings, message):
     with pytest.raises(BadValue, match=message):
         checked(objective, settings)
+
+
+def test_the_mean_of_uniform_time_can_not_be_chosen():
+    with pytest.raises(BadValue, match="mean and std are those of logit-normal time, and time is uniform"):
+        Flow("uniform", mean=0.5)

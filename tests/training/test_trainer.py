@@ -88,6 +88,35 @@ def test_an_accumulated_gradient_is_that_of_the_whole_batch():
             torch.testing.assert_close(mine, whole, rtol=1e-4, atol=1e-6)
 
 
+class Plainly(Toy):
+    """It draws nothing."""
+
+    def train(self, mode=True):
+        return super().train(False)
+
+    def training_loss(self, loss):
+        return loss() + 0.5 * loss()
+
+
+class ByItsParts(Plainly):
+    """The same loss, which it weighs itself."""
+
+    def training_loss(self, loss):
+        first, second = loss.forward(), loss.forward()
+        return sum(w * (one.error.mean() + one.rest.mean()) for w, one in ((1, first), (0.5, second)))
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute")  # Dynamo hides it, but from -W error
+@pytest.mark.parametrize("how", [{}, {"micro_batch": 4}, {"compile": "on"}, {"precision": "bfloat16"}], ids=str)
+def test_a_loss_weighed_by_its_parts_is_the_plain_one(how, monkeypatch):
+    monkeypatch.setattr(compiling, "BACKEND", "eager")
+    torch._dynamo.reset()
+    plain, weighed = (trainer(build(network), recipe=changed(**how)) for network in (Plainly, ByItsParts))
+    assert [weighed.step() for _ in range(3)] == pytest.approx([plain.step() for _ in range(3)], rel=1e-5)
+    for name, weight in weighed.denoiser.named_parameters():
+        torch.testing.assert_close(weight, plain.denoiser.get_parameter(name), rtol=1e-3, atol=1e-5)
+
+
 def test_gradients_are_clipped_to_their_norm():
     one, free = trainer(recipe=changed(clip_norm=1e-3)), trainer()
     one.step(), free.step()
@@ -307,6 +336,13 @@ class WritesIntoX(FromTheSecondStep):
         x.data.zero_()
 
 
+class WritesIntoTheImage(Toy):
+    def training_loss(self, loss):
+        seen = loss.forward()
+        seen.x_0.zero_()
+        return seen.error.mean()
+
+
 @pytest.mark.parametrize(
     ("network", "what"),
     [
@@ -314,6 +350,7 @@ class WritesIntoX(FromTheSecondStep):
         (LearnsMore, "its weights"),
         (Reseeds, "torch's generator"),
         (WritesIntoX, "its input x"),
+        (WritesIntoTheImage, "its input x_0"),
     ],
 )
 def test_what_a_network_changes_beside_its_output_ends_the_run_by_its_last_step(network, what, tmp_path):

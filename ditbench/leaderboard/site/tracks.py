@@ -269,6 +269,7 @@ def protocol(record: Record) -> list[tuple[str, str]]:
     """A track's protocol in a few lines, as a record has it."""
     track = record.track
     data, recipe, sampler, evaluation = track.data, track.recipe, track.sampler, track.evaluation
+    settings = "".join(f", {name} {value}" for name, value in sampler.settings.items())
     guidance = f", guidance {sampler.guidance.scale:g}" if sampler.guidance else ", no guidance"
     budgets = ", ".join(f"{named} {spelled}" for named, spelled in track.budgets.items())
     computed = "" if evaluation.precision == "float32" else f", decoded and seen in {evaluation.precision}"
@@ -279,7 +280,7 @@ def protocol(record: Record) -> list[tuple[str, str]]:
             "recipe",
             f"{recipe.optimizer}, learning rate {recipe.learning_rate:g}, batch {recipe.batch_size}",
         ),
-        ("sampler", f"{sampler.name}, {sampler.steps} steps{guidance}"),
+        ("sampler", f"{sampler.name}, {sampler.steps} steps{settings}{guidance}"),
         ("measured on", f"{evaluation.samples:,} samples, {evaluation.labels} labels{computed}"),
         ("metrics", ", ".join(evaluation.metrics) + f" with {evaluation.features}"),
         ("budgets", budgets or track.budget),

@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ditbench import Walk
+from ditbench import LossParts, Walk
 
 QUARTER = math.pi / 2
 
@@ -38,9 +38,13 @@ class Trigonometric:
 
     def loss(self, out: Tensor, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         """The squared error of the velocity, averaged over each image: (N,)."""
-        angle = _angle(t)
-        target = angle.cos() * noise - angle.sin() * x0
-        return (out.float() - target).square().flatten(1).mean(1)
+        return self.parts(out, x0, noise, t).error.flatten(1).mean(1)
+
+    def parts(self, out: Tensor, x0: Tensor, noise: Tensor, t: Tensor) -> LossParts:
+        """What the loss is made of, for networks that weigh it themselves; without it, these alone are refused."""
+        angle, velocity, x = _angle(t), out.float(), self.corrupt(x0, noise, t)
+        error = (velocity - (angle.cos() * noise - angle.sin() * x0)).square()
+        return LossParts(error, rest=torch.zeros_like(t), denoised=angle.cos() * x - angle.sin() * velocity)
 
 
 def sample(walk: Walk) -> Tensor:

@@ -21,8 +21,9 @@ def test_the_true_velocity_has_no_loss(time):
     t = objective.sample_time(4, torch.Generator().manual_seed(0))
     assert t.min() >= 0 and t.max() <= 1000
     angle = (QUARTER * t / 1000)[:, None, None, None]
-    loss = objective.loss(angle.cos() * NOISE - angle.sin() * X0, X0, NOISE, t)
-    torch.testing.assert_close(loss, torch.zeros(4))
+    velocity = angle.cos() * NOISE - angle.sin() * X0
+    torch.testing.assert_close(objective.loss(velocity, X0, NOISE, t), torch.zeros(4))
+    torch.testing.assert_close(objective.parts(velocity, X0, NOISE, t).denoised, X0)
 
 
 def test_the_sampler_follows_the_true_velocity_to_the_image():
