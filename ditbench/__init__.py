@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from .campaign import run
     from .datasets.examples import AutoencoderFacts, Data, Examples, Request, from_arrays
     from .denoiser.cost import cost_of
+    from .denoiser.interface import Forward, TrainingLoss
     from .executors.engine import Engine, Listener, Ready, Wishes
     from .executors.jobs import Job, carry_out
     from .executors.listeners import Silent
@@ -62,6 +63,8 @@ _ON_FIRST_USE = {  # name -> module: a plugin that registers itself should not p
     "Request": "datasets.examples",
     "from_arrays": "datasets.examples",
     "cost_of": "denoiser.cost",
+    "Forward": "denoiser.interface",
+    "TrainingLoss": "denoiser.interface",
     "Engine": "executors.engine",
     "Listener": "executors.engine",
     "Ready": "executors.engine",
@@ -106,6 +109,7 @@ __all__ = [
     "Executor",
     "Extractor",
     "Features",
+    "Forward",
     "Job",
     "Listener",
     "Metric",
@@ -123,6 +127,7 @@ __all__ = [
     "Score",
     "Silent",
     "Track",
+    "TrainingLoss",
     "Value",
     "Walk",
     "Watch",

@@ -7,6 +7,7 @@ from .components import Dataset, Executor, Extractor, Metric, Objective, Sampler
 from .hookspecs import hookimpl
 
 REFERENCE_ARCHITECTURES = ("dit", "uvit", "mdt", "diffit")  # what a run compares unless told otherwise
+_ALONG_PATHS = ("flow", "x-pred")
 _DISCRETE = ("iddpm", "ddpm", "ddpm-sd")
 _TRACKS = Path(__file__).parent / "tracks"
 
@@ -63,7 +64,12 @@ OBJECTIVES = (
     Objective(
         name="flow",
         make="ditbench.training.objectives:Flow",
-        description="straight path from data to noise, velocity regressed (rectified flow)",
+        description="path from data to noise, straight (rectified flow) or SiT's, velocity regressed",
+    ),
+    Objective(
+        name="x-pred",
+        make="ditbench.training.objectives:ImagePrediction",
+        description="straight path, image predicted, its velocity's error regressed (JiT)",
     ),
     Objective(
         name="iddpm",
@@ -94,16 +100,24 @@ SAMPLERS = (
     Sampler(
         name="euler",
         sample="ditbench.sampling.samplers:euler",
-        objectives=("flow",),
+        objectives=_ALONG_PATHS,
         times="ditbench.sampling.times:euler",
-        description="Euler steps along the flow, equally spaced in time",
+        description="Euler steps along the path, equally spaced in time or shifted",
     ),
     Sampler(
         name="heun",
         sample="ditbench.sampling.samplers:heun",
-        objectives=("flow",),
+        objectives=_ALONG_PATHS,
         times="ditbench.sampling.times:heun",
-        description="Heun steps along the flow, two evaluations each",
+        description="Heun steps along the path, two evaluations each but in the last",
+    ),
+    Sampler(
+        name="sde",
+        sample="ditbench.sampling.samplers:sde",
+        objectives=_ALONG_PATHS,
+        min_steps=2,  # one with noise, and the last
+        times="ditbench.sampling.times:sde",
+        description="Euler-Maruyama steps of the path's SDE, without noise in the last (SiT)",
     ),
     Sampler(
         name="ddpm",

@@ -286,9 +286,11 @@ class Objective:
 class Sampler:
     """A way to walk from noise to an image; ``sample(walk)`` takes a `ditbench.Walk`.
 
-    ``times(steps)`` returns the times in [0, 1000] at which it asks the denoiser for an image, one for each evaluation,
-    in any order. `ditbench records validate` counts the evaluations of a record again by it; without it, it can't.
-    Keep it in a module that imports no torch.
+    What else it takes, as keywords with defaults, are its settings, which a track may change.
+
+    ``times(steps)`` takes the settings that a track changes, too, and returns the times in [0, 1000] at which it asks
+    the denoiser for an image, one for each evaluation, in any order. `ditbench records validate` counts the evaluations
+    of a record again by it; without it, it can't. Keep it in a module that imports no torch.
     """
 
     name: str

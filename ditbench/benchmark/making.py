@@ -10,6 +10,7 @@ from ..components import ObjectReference, load
 from ..errors import BadValue, one_line
 from ..metrics.features import builder_of, check_shape
 from ..registry import Registry, pick
+from ..sampling.chosen import make_sample
 from ..tracks.config import RunConfig
 from ..tracks.track import Track
 from ..training.optimizers import make_optimizer
@@ -25,6 +26,7 @@ def make_components(track: Track, registry: Registry) -> None:
             what = f"Track {track.name!r}: the {kind} {name!r}, {reference!r}"
             raise BadValue(f"{what}, can't be loaded: {one_line(error)}.") from None
     make_objective(track.objective, track.name, registry)
+    make_sample(track.sampler, track.name, registry)
     make_optimizer(track.recipe, [torch.nn.Parameter(torch.zeros(1))])
 
 

@@ -23,6 +23,7 @@ from ..runtime import precision
 from ..runtime.compiling import way_of
 from ..runtime.environment import find_device
 from ..runtime.progress import Progress, ProgressCallback
+from ..sampling.chosen import make_sample
 from ..sampling.generate import Decode, SamplingPlan
 from ..sampling.samplers import Sample
 from ..sampling.samples import Drawing
@@ -82,7 +83,7 @@ def resolve(config: RunConfig, registry: Registry, data: Data | None = None) -> 
         data=data,
         objective=objective,
         sampler=sampler,
-        sample=load(sampler.sample),
+        sample=make_sample(track.sampler, track.name, registry),
         scoring=None if data.synthetic else _scoring(config, data, registry),
         autoencoder=_autoencoder(data),
         device=device,

@@ -21,7 +21,7 @@ from ..components import DenoiserSpec, Selection
 from ..errors import BadValue, demand
 from ..records.facts import Cost
 from .bounds import without_memory
-from .interface import Batch, loss_of
+from .interface import StandInLoss, loss_of
 
 _DRAWN = 1.25  # of the mean; the longest that MDT v2 draws is 1.03 of it
 
@@ -82,11 +82,13 @@ def training_macs(denoiser: nn.Module, spec: DenoiserSpec) -> tuple[int, int]:
     Attention is taken apart, so that the count is the same on every device: fused kernels compute the logits once
     more in the backward pass, and some of them say so.
     """
-    once, forwards = _pass_of(denoiser, _one_image(denoiser, spec)), _forwards(denoiser)
+    loss = StandInLoss(denoiser.train(), *_one_image(denoiser, spec))
     own: Callable[[Callable[..., float]], float] | None = getattr(denoiser, "training_cost", None)
     if own is None:
-        return _trained(lambda: loss_of(denoiser, once))[0], forwards
-    return round(own(lambda **extra: _trained(lambda: once(**extra))[0])), forwards
+        return _trained(lambda: loss_of(denoiser, loss))[0], loss.forwards
+    loss_of(denoiser, loss)
+    forwards = loss.forwards
+    return round(own(lambda **extra: _trained(lambda: loss(**extra))[0])), forwards
 
 
 def check_counted(denoiser: nn.Module, counted: int, x: torch.Tensor, t: torch.Tensor, y: torch.Tensor) -> None:
@@ -97,9 +99,9 @@ def check_counted(denoiser: nn.Module, counted: int, x: torch.Tensor, t: torch.T
     draws how much it computes, one draw of it, which differs from the mean, may take `_DRAWN` as much.
     """
     with _copied(denoiser, secrets.randbits(62)) as one:
-        once = _pass_of(one, (x, t, y))
-        own, drawn = getattr(one, "training_cost", None), _trained(lambda: loss_of(one, once))[0]
-        again = drawn if own is None else own(lambda **extra: _trained(lambda: once(**extra))[0])
+        loss = StandInLoss(one.train(), x, t, y)
+        own, drawn = getattr(one, "training_cost", None), _trained(lambda: loss_of(one, loss))[0]
+        again = drawn if own is None else own(lambda **extra: _trained(lambda: loss(**extra))[0])
     most = max(again, drawn if own is None else drawn / _DRAWN) / len(x)
     if most > counted + 1:  # which was rounded
         raise BadValue(
@@ -111,31 +113,7 @@ def check_counted(denoiser: nn.Module, counted: int, x: torch.Tensor, t: torch.T
 def recomputed_macs(denoiser: nn.Module, spec: DenoiserSpec) -> int:
     """Multiply-accumulates per training image that checkpointing adds, of one draw: no budget counts them."""
     with _copied(denoiser) as one:
-        return _trained(lambda: loss_of(one, _pass_of(one, _one_image(one, spec))))[1]
-
-
-def _pass_of(denoiser: nn.Module, batch: Batch) -> Callable[..., torch.Tensor]:
-    """One forward pass in training, with a stand-in for the objective's loss."""
-    denoiser.train()
-
-    def once(**extra: Any) -> torch.Tensor:
-        return denoiser(*batch, **extra).square().mean()  # type: ignore[no-any-return]
-
-    return once
-
-
-def _forwards(denoiser: nn.Module) -> int:
-    """Forward passes that the denoiser's own loss takes of a training image."""
-    found = 0
-
-    def once(**extra: Any) -> torch.Tensor:
-        nonlocal found
-        found += 1
-        return torch.zeros((), device="cpu")
-
-    denoiser.train()
-    loss_of(denoiser, once)
-    return found
+        return _trained(lambda: loss_of(one, StandInLoss(one.train(), *_one_image(one, spec))))[1]
 
 
 def _trained(loss: Callable[[], torch.Tensor]) -> tuple[int, int]:
@@ -201,8 +179,7 @@ def activation_bytes(denoiser: nn.Module, spec: DenoiserSpec, *, fused: bool = F
     hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
     with _copied(denoiser) as one, hooks, _Fused() if fused else nullcontext():
         weights = {_memory_of(parameter) for parameter in one.parameters()}
-        x, t, y = _one_image(one, spec)
-        loss_of(one.train(), lambda **extra: one(x, t, y, **extra).square().mean())
+        loss_of(one, StandInLoss(one.train(), *_one_image(one, spec)))
     return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
 
 

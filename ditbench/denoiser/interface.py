@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -41,16 +42,72 @@ def perturb(denoiser: nn.Module, scale: float = 0.05) -> None:
                 parameter.add_(scale * torch.randn(parameter.shape, generator=draw))
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Forward:
+    """What one forward pass in training saw and gave. In shapes: N images, C channels, H and W.
+
+    The objective's loss is the mean of `error` and that of `rest`, added.
+    """
+
+    out: Tensor  # of the network (N, out_channels, H, W)
+    x_t: Tensor  # what it saw (N, C, H, W)
+    x_0: Tensor  # the true image (N, C, H, W)
+    denoised: Tensor  # the x_0 that `out` means (N, C, H, W)
+    noise: Tensor  # standard normal (N, C, H, W)
+    t: Tensor  # (N,) in [0, 1000]
+    y: Tensor  # (N,), the null label where it was dropped
+    error: Tensor  # the objective's squared error with its weights (N, C, H, W)
+    rest: Tensor  # what else is in the loss of an image, such as the variational term, or 0: (N,)
+
+
+class TrainingLoss(Protocol):
+    """What a network's own ``training_loss(loss)`` is given. Keywords go to the network, beside x, t and y."""
+
+    def __call__(self, **extra: Any) -> Tensor:
+        """The objective's loss of one forward pass with fresh noise, the mean over the images: ()."""
+
+    def forward(self, **extra: Any) -> Forward:
+        """The same pass with all that it saw and gave, so that the network can weigh it itself.
+
+        `BadValue` if the objective does not tell its `parts`.
+        """
+
+
+class StandInLoss:
+    """A loss that needs no objective: the squared output, as where a flow's noise is the image, and its velocity 0."""
+
+    def __init__(self, denoiser: nn.Module, x: Tensor, t: Tensor, y: Tensor) -> None:
+        self._denoiser, self._batch, self.forwards = denoiser, (x, t, y), 0
+
+    def __call__(self, **extra: Any) -> Tensor:
+        return self._out(extra).square().mean()
+
+    def forward(self, **extra: Any) -> Forward:
+        out, (x, t, y) = self._out(extra), self._batch
+        velocity, variance = out[:, : x.shape[1]], out[:, x.shape[1] :]
+        return Forward(
+            out=out,
+            x_t=x,
+            x_0=x,
+            denoised=x - (t / 1000)[:, None, None, None] * velocity,
+            noise=x,
+            t=t,
+            y=y,
+            error=velocity.square() * (velocity[0].numel() / out[0].numel()),
+            rest=variance.square().flatten(1).sum(1) / out[0].numel(),
+        )
+
+    def _out(self, extra: dict[str, Any]) -> Tensor:
+        self.forwards += 1
+        return self._denoiser(*self._batch, **extra)  # type: ignore[no-any-return]
+
+
 def training_loss(denoiser: nn.Module, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
     """A squared-error stand-in for the harness's loss, through the denoiser's own `training_loss` if it has one."""
-
-    def once(**extra: Any) -> Tensor:
-        return denoiser(x, t, y, **extra).square().mean()  # type: ignore[no-any-return]
-
-    return loss_of(denoiser, once)
+    return loss_of(denoiser, StandInLoss(denoiser, x, t, y))
 
 
-def loss_of(denoiser: nn.Module, once: Callable[..., Tensor]) -> Tensor:
+def loss_of(denoiser: nn.Module, loss: TrainingLoss) -> Tensor:
     """The denoiser's own `training_loss`, if it has one, of the loss of one forward; else that one."""
-    own: Callable[[Callable[..., Tensor]], Tensor] | None = getattr(denoiser, "training_loss", None)
-    return once() if own is None else own(once)
+    own: Callable[[TrainingLoss], Tensor] | None = getattr(denoiser, "training_loss", None)
+    return loss() if own is None else own(loss)

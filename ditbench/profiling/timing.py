@@ -7,30 +7,32 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from functools import partial
+from itertools import count, repeat
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..components import DenoiserSpec, Selection, load
+from ..components import DenoiserSpec, Selection
 from ..denoiser.cost import cost_of_selection
-from ..denoiser.interface import example_batch, loss_of, perturb
+from ..denoiser.interface import TrainingLoss, example_batch, loss_of, perturb
 from ..records.profile import How, Phase, Profile, Setup, Turn
-from ..registry import Registry, pick
+from ..registry import Registry
 from ..runtime.compiling import compile_network, compiling
 from ..runtime.environment import describe, find_device
 from ..runtime.memory import device_used, peak_memory, reset_peak, resident
 from ..runtime.precision import Clock, CompileWatch, Precision, autocast, products, resolve
+from ..sampling.chosen import make_sample
 from ..sampling.generate import GuidedDenoiser, initial_noise, streams
 from ..sampling.samplers import Walk
 from ..tracks.architecture import ArchitectureFacts
 from ..training.fitting import Kept, all_needs, check_fits
-from ..training.objectives import DiffusionObjective
+from ..training.objectives import AtTime, DiffusionObjective, Noise
+from ..training.regression import LossOfBatch, Regression
 from ..training.spec import make_objective
 from .energy import Joules, energy_counter
 from .hardware import VERSION, dense_peak
 
-Once = Callable[..., Tensor]  # the loss of one forward, with what else the network wants to be called with
 _KEPT = Kept(moments=2, averages=0)  # AdamW, and no EMA
 _SMALLER = "give a smaller `batch_size`"
 
@@ -106,36 +108,29 @@ def check(selections: Sequence[Selection], specs: Sequence[DenoiserSpec], how: H
     return str(found), resolve(how.precision, found)
 
 
-def stand_in_loss(denoiser: nn.Module, x: Tensor, t: Tensor, y: Tensor) -> Callable[[], Once]:
+class _NoiseAlready(Noise):
+    """DDPM's loss of a batch that is noise as it stands."""
+
+    def corrupt(self, x0: Tensor, noise: Tensor, t: Tensor, at: AtTime | None = None) -> Tensor:
+        return x0
+
+
+def stand_in_loss(denoiser: nn.Module, x: Tensor, t: Tensor, y: Tensor) -> Callable[[], TrainingLoss]:
     """The squared error against fixed noise, the same at every step."""
     target = torch.randn(x.shape, generator=torch.Generator().manual_seed(1)).to(x.device)
-
-    def once(**extra: object) -> Tensor:
-        out: Tensor = denoiser(x, t, y, **extra)[:, : x.shape[1]]
-        return (out.float() - target).square().mean()
-
-    return lambda: once
+    loss = LossOfBatch(Regression(_NoiseAlready(), compiled=False), denoiser, x, t, y, repeat(target))
+    return lambda: loss
 
 
-def track_loss(denoiser: nn.Module, objective: DiffusionObjective, x0: Tensor, y: Tensor) -> Callable[[], Once]:
+def track_loss(denoiser: nn.Module, objective: DiffusionObjective, x0: Tensor, y: Tensor) -> Callable[[], TrainingLoss]:
     """The objective's own loss: each step draws times, each forward fresh noise, on the device, as training does."""
-    draw = torch.Generator(x0.device).manual_seed(1)
-
-    def of_step() -> Once:
-        t = objective.sample_time(len(x0), draw)
-
-        def once(**extra: object) -> Tensor:
-            noise = torch.randn(x0.shape, generator=draw, device=x0.device)
-            out = denoiser(objective.corrupt(x0, noise, t), t, y, **extra)
-            return objective.loss(out, x0, noise, t).mean()
-
-        return once
-
-    return of_step
+    draw, regression = torch.Generator(x0.device).manual_seed(1), Regression(objective, compiled=False)
+    noises = (torch.randn(x0.shape, generator=draw, device=x0.device) for _ in count())
+    return lambda: LossOfBatch(regression, denoiser, x0, objective.sample_time(len(x0), draw), y, noises)
 
 
 def training_step(
-    denoiser: nn.Module, losses: Callable[[], Once], cast: AbstractContextManager[object]
+    denoiser: nn.Module, losses: Callable[[], TrainingLoss], cast: AbstractContextManager[object]
 ) -> Callable[[], None]:
     """A whole optimiser step on noise; `losses` gives the loss of each step."""
     parameters = list(denoiser.parameters())
@@ -163,7 +158,7 @@ def sampler_walk(
     choice, spec, indices = setup.sampler, setup.spec, np.arange(setup.batch_size)
     if choice is None or objective is None:
         return None
-    sample = load(pick("sampler", choice.name, registry.samplers).sample)
+    sample = make_sample(choice, setup.track or "", registry)
     shape = (spec.channels, spec.resolution, spec.resolution)
     noise = initial_noise(0, indices, shape).to(y.device)
     guided = GuidedDenoiser(denoiser, spec, y, None, precision)

@@ -12,10 +12,11 @@ from ..components import DenoiserSpec, load
 from ..denoiser.bounds import without_memory
 from ..denoiser.cost import cost_of, recomputed_macs
 from ..records.facts import Cost
-from ..registry import Registry, pick
+from ..registry import Registry
 from ..runtime import precision
 from ..runtime.compiling import way_of
 from ..sampling import generate as sampling
+from ..sampling.chosen import make_sample
 from ..tracks.config import RunConfig
 from ..training.objectives import DiffusionObjective
 from ..training.spec import make_objective, spec_of
@@ -80,7 +81,7 @@ def _evaluations(config: RunConfig, spec: DenoiserSpec, registry: Registry) -> i
     choice = config.track.sampler
     objective: DiffusionObjective = make_objective(config.objective, config.track.name, registry)
     plan = sampling.SamplingPlan(
-        sample=load(pick("sampler", choice.name, registry.samplers).sample),
+        sample=make_sample(choice, config.track.name, registry),
         objective=objective,
         steps=choice.steps,
         seed=0,

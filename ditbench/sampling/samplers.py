@@ -11,13 +11,21 @@ import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor
 
+from ..tracks.shift import Dimension, Factor, factor_of, shifted
 from ..training.objectives import STEPS, TIME_SCALE
+from ..training.paths import Path
+from .noises import drawn_ahead, of_streams
+from .times import LAST_STEP
+
+_FAINT = 1e-3  # alpha below which an image can't be told from noise; how far from s = 1 the coefficients stay finite
 
 Denoise = Callable[[Tensor, Tensor], Tensor]  # (x (N, C, H, W), t () on the CPU) -> the denoiser's output
 
@@ -33,28 +41,88 @@ class Walk:
     streams: Callable[[], list[torch.Generator]]  # makes one per image, on the CPU
 
 
-Sample = Callable[[Walk], Tensor]
+Sample = Callable[[Walk], Tensor]  # with its settings, if it has any, as further keywords
+Diffusion = Literal["sigma", "sbdm", "linear", "constant", "decreasing", "increasing-decreasing"]
 
 
-def euler(walk: Walk) -> Tensor:
-    """Euler's method along the flow from s = 1 to 0 in equal steps; one evaluation each.
+def euler(walk: Walk, shift: Factor = 1.0, shift_dimension: Dimension = 0) -> Tensor:
+    """Euler's method along the path from s = 1 to 0 in equal steps, or shifted ones; one evaluation each.
 
     To the bit what diffusers' `FlowMatchEulerDiscreteScheduler` does.
     """
-    stops = torch.from_numpy(np.append(np.linspace(1, 1 / walk.steps, walk.steps), 0).astype(np.float32))
-    x = walk.noise
+    equal = np.append(np.linspace(1, 1 / walk.steps, walk.steps), 0)
+    stops = torch.from_numpy(shifted(equal, factor_of(shift, shift_dimension)).astype(np.float32))
+    x = _start(walk)
     for here, there in itertools.pairwise(stops):
-        x = x + (there - here) * prediction(walk.denoise(x, TIME_SCALE * here), x)
+        x = x + (there - here) * _velocity(walk, x, here)
     return x
 
 
-def heun(walk: Walk) -> Tensor:
-    """Heun's method along the flow from s = 1 to 0 in equal steps; two evaluations each, one in the last.
+def heun(walk: Walk, shift: Factor = 1.0, shift_dimension: Dimension = 0) -> Tensor:
+    """Heun's method along the path from s = 1 to 0 in equal steps, or shifted ones; two evaluations each, one at last.
 
     Not diffusers' scheduler, which stops at s = 0.001 in between and there divides by s.
     """
-    stops = torch.linspace(1, 0, walk.steps + 1, dtype=torch.float64)
-    return solve_heun(walk.noise, stops, lambda x, s: prediction(walk.denoise(x, TIME_SCALE * s), x))
+    equal = torch.linspace(1, 0, walk.steps + 1, dtype=torch.float64)
+    stops = shifted(equal, factor_of(shift, shift_dimension))
+    return solve_heun(_start(walk), stops, lambda x, s: _velocity(walk, x, s))
+
+
+def sde(
+    walk: Walk,
+    diffusion: Diffusion = "sigma",
+    norm: Annotated[float, Field(ge=0, le=100)] = 1.0,
+    last_step: Annotated[float, Field(ge=1e-6, lt=1)] = LAST_STEP,
+    shift: Factor = 1.0,
+    shift_dimension: Dimension = 0,
+) -> Tensor:
+    """Euler-Maruyama steps of SiT's SDE (Ma et al., 2024, Eq. 7) from s = 1 to 0; one evaluation each.
+
+    With h = -ds and the velocity v = dx/ds it is dx = (w score - v) h + sqrt(2 w h) noise, as their code has it. All
+    steps but the last are equal, or shifted; the last one, from s = `last_step`, adds no noise ("Mean").
+    """
+    equal = torch.linspace(1, last_step, walk.steps, dtype=torch.float64)
+    stops = [*shifted(equal, factor_of(shift, shift_dimension)), torch.zeros((), dtype=torch.float64)]
+    x = _start(walk)
+    noises = drawn_ahead(partial(of_streams, walk.streams(), walk.noise), x.device, walk.steps - 1)
+    for here, there in itertools.pairwise(stops):
+        velocity, place, h = _velocity(walk, x, here), walk.objective.place(here), here - there
+        w = diffusion_at(here, walk.objective.place, diffusion, norm)
+        score = -place.noise(velocity, x) / place.sigma
+        x = x + h * (w * score - velocity)
+        if there > 0:
+            x = x + (2 * w * h).sqrt() * next(noises)
+    return x
+
+
+def diffusion_at(s: Tensor, path: Path, kind: Diffusion, norm: float) -> Tensor:
+    """SiT's diffusion coefficient w at time s (), which is on the CPU.
+
+    `sbdm` is that of score-based models, for which the path vp is their SDE. Where a path ends in pure noise it is
+    infinite: there it is that of s = 0.999.
+    """
+    if kind == "sbdm":
+        place = path(s) if path(s).alpha >= _FAINT else path(s.new_tensor(1 - _FAINT))
+        alpha, sigma, alpha_slope, sigma_slope = place
+        return norm * sigma * (alpha * sigma_slope - sigma * alpha_slope) / alpha
+    angle = math.pi * (1 - s)
+    return {
+        "sigma": norm * path(s).sigma,
+        "linear": norm * s,
+        "constant": torch.full_like(s, norm),
+        "decreasing": 0.25 * (norm * angle.cos() + 1).square(),
+        "increasing-decreasing": norm * angle.sin().square(),
+    }[kind]
+
+
+def _start(walk: Walk) -> Tensor:
+    """x at s = 1."""
+    return walk.objective.noise_scale * walk.noise  # type: ignore[no-any-return]
+
+
+def _velocity(walk: Walk, x: Tensor, s: Tensor) -> Tensor:
+    """dx/ds at x and time s (), as the denoiser has it."""
+    return walk.objective.velocity(prediction(walk.denoise(x, TIME_SCALE * s), x), x, s)  # type: ignore[no-any-return]
 
 
 def respaced(steps: int) -> list[int]:

@@ -5,8 +5,6 @@ A module of its own: diffusers takes a second to load, and most runs on a CPU do
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import torch
@@ -16,6 +14,7 @@ from diffusers.schedulers.scheduling_edm_euler import EDMEulerScheduler
 from torch import Tensor
 
 from ..training.objectives import STEPS, Noise
+from .noises import drawn_ahead
 from .samplers import Walk, prediction, respaced, solve_heun
 
 
@@ -25,7 +24,13 @@ def ddpm(walk: Walk) -> Tensor:
     The variance is the learned one, else that of the posterior. x_0 is not clipped.
     """
     scheduler = ancestral(walk.objective, walk.steps)
-    noises, x = drawn_ahead(walk.streams(), walk.noise, walk.steps - 1), walk.noise
+    like, streams = walk.noise, walk.streams()
+
+    def draw() -> Tensor:
+        drawn: Tensor = scheduling_ddpm.randn_tensor(like.shape, streams, "cpu", like.dtype)  # type: ignore[attr-defined]
+        return drawn
+
+    noises, x = drawn_ahead(draw, like.device, walk.steps - 1), like
     for t in scheduler.timesteps:
         mean, deviation = reverse_step(scheduler, walk.denoise(x, t), t, x)
         x = mean + deviation * next(noises) if t > 0 else mean
@@ -47,25 +52,6 @@ def reverse_step(scheduler: Any, out: Tensor, t: Tensor, x: Tensor) -> tuple[Ten
         log_variance = scheduler._get_variance(t, predicted_variance=out[:, x.shape[1] :])
         return mean, torch.exp(0.5 * log_variance)
     return mean, scheduler._get_variance(t) ** 0.5
-
-
-def drawn_ahead(streams: list[torch.Generator], like: Tensor, times: int) -> Iterator[Tensor]:
-    """Standard normal noise of the shape and on the device of `like`, so many times; image i's is from stream i.
-
-    A thread draws the next one, on CUDA into pinned memory, while the device works on this one.
-    """
-
-    def draw() -> Tensor:
-        noise: Tensor = scheduling_ddpm.randn_tensor(like.shape, streams, "cpu", like.dtype)  # type: ignore[attr-defined]
-        return noise.pin_memory() if like.is_cuda else noise
-
-    with ThreadPoolExecutor(1) as thread:
-        following = thread.submit(draw)
-        for left in reversed(range(times)):
-            noise = following.result()
-            if left:
-                following = thread.submit(draw)
-            yield noise.to(like.device, non_blocking=True)
 
 
 def ancestral(objective: Noise, steps: int) -> Any:

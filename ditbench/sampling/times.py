@@ -1,7 +1,7 @@
 """At which times ditbench's own samplers ask the denoiser, told without torch: a record is checked anywhere.
 
-Each function takes the steps and returns times in [0, 1000], one for each evaluation of an image, in no certain order.
-A test compares them with the samplers themselves.
+Each function takes the steps, and the sampler's settings if it has any, and returns times in [0, 1000], one for each
+evaluation of an image, in no certain order. A test compares them with the samplers themselves.
 """
 
 from __future__ import annotations
@@ -11,18 +11,29 @@ from collections.abc import Sequence
 from itertools import accumulate
 
 from ..tracks.guidance import T
+from ..tracks.shift import factor_of, shifted
 
+LAST_STEP = 0.04  # of sde
 _SIGMAS, _RHO = (0.002, 80.0), 7  # of edm-heun
 
 
-def euler(steps: int) -> list[float]:
-    """Along the flow in equal steps, once at the start of each."""
-    return [T * (1 - step / steps) for step in range(steps)]
+def euler(steps: int, shift: float = 1.0, shift_dimension: int = 0) -> list[float]:
+    """Along the path in equal steps, or shifted ones, once at the start of each."""
+    factor = factor_of(shift, shift_dimension)
+    return [T * shifted(1 - step / steps, factor) for step in range(steps)]
 
 
-def heun(steps: int) -> list[float]:
-    """Along the flow in equal steps, twice in each but the last."""
-    return _twice(euler(steps))
+def heun(steps: int, shift: float = 1.0, shift_dimension: int = 0) -> list[float]:
+    """Along the path in equal steps, or shifted ones, twice in each but the last."""
+    return _twice(euler(steps, shift, shift_dimension))
+
+
+def sde(
+    steps: int, last_step: float = LAST_STEP, shift: float = 1.0, shift_dimension: int = 0, **_: object
+) -> list[float]:
+    """Along the path in equal steps, or shifted ones, but for the last; once at the start of each."""
+    factor, length = factor_of(shift, shift_dimension), (1 - last_step) / max(1, steps - 1)
+    return [T * shifted(1 - length * step, factor) for step in range(steps)]
 
 
 def respaced(steps: int) -> list[float]:

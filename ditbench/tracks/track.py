@@ -14,7 +14,7 @@ from pydantic import Field
 from ..components import Space, Value
 from ..errors import BadFile, BadValue, demand
 from ..storage.reading import read_toml
-from ..storage.schema import Fraction, Frozen, Name, Words, digest, first_fault
+from ..storage.schema import Fraction, Frozen, Name, Words, digest, first_fault, later
 from .budget import Budget
 from .guidance import Guidance
 from .options import IMAGES, SAMPLES
@@ -113,6 +113,7 @@ class SamplerChoice(Frozen, strict=True):
     steps: Annotated[int, Field(gt=0, le=100_000)]
     batch_size: Images
     guidance: Guidance | None = None
+    settings: dict[str, Value] = later({})
 
 
 class EvaluationChoice(Frozen, strict=True):

@@ -19,8 +19,20 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from ..errors import BadValue
+from ..tracks.shift import Dimension, Factor, factor_of, shifted
+from .paths import PATHS, PathName, Place
+
 TIME_SCALE = 1000.0
 STEPS = 1000  # of the discrete-time objectives
+
+
+class Parts(NamedTuple):
+    """What the loss of a forward pass is made of: the mean of `error` and that of `rest`, added."""
+
+    error: Tensor  # squared, with its weights: (N, C, H, W)
+    rest: Tensor  # what else there is of an image, or 0: (N,)
+    denoised: Tensor  # the x_0 that the output means: (N, C, H, W)
 
 
 class DiffusionObjective(Protocol):
@@ -39,33 +51,115 @@ class DiffusionObjective(Protocol):
     def loss(self, out: Tensor, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         """The loss of each image: (N,)."""
 
-    # One that looks something up by t may do so once for both: it has `at(t)`, and both take that as one argument more.
+    # Two more, if it has them:
+    # parts(out, x0, noise, t) gives the `Parts` of the loss, for networks whose own loss looks at them.
+    # at(t) is what it looks up by t, once for all: `corrupt`, `loss` and `parts` then take that as one argument more.
+
+
+_NEAREST = 1e-5  # to the ends of the path vp in training: its sigma begins like a square root (SiT)
 
 
 @dataclass(frozen=True)
 class Flow:
-    """Rectified flow (Liu et al., 2022): x_t = (1 - s) x_0 + s noise, s = t/1000, velocity noise - x_0.
+    """A path from image to noise whose velocity dx/ds is regressed; s = t/1000.
 
-    ``time="logit-normal"`` draws s = sigmoid(standard normal) (Esser et al., 2024, Eq. 19), which dwells on
-    the middle of the path; ``"uniform"`` draws s uniformly.
+    ``path="linear"`` is rectified flow (Liu et al., 2022): x_s = (1 - s) x_0 + s noise, velocity noise - x_0; the
+    others are SiT's (Ma et al., 2024), in `paths`. ``time="logit-normal"`` draws s = sigmoid(mean + std z), z standard
+    normal (Esser et al., 2024, Eq. 19), which dwells on the middle of the path; ``"uniform"`` draws s uniformly. Drawn
+    times are then shifted (`tracks.shift`), by a factor and by the data's dimensions.
     """
 
     time: Literal["logit-normal", "uniform"] = "logit-normal"
+    path: PathName = "linear"
+    mean: Annotated[float, Field(ge=-20, le=20)] = 0.0  # of logit(s); above 0, more noise
+    std: Annotated[float, Field(ge=1e-3, le=20)] = 1.0
+    shift: Factor = 1.0
+    shift_dimension: Dimension = 0
     learn_variance: bool = field(default=False, init=False)
+
+    noise_scale = 1.0  # deviation of x at s = 1
+
+    def __post_init__(self) -> None:
+        if self.time == "uniform" and (self.mean, self.std) != (0, 1):
+            raise BadValue("mean and std are those of logit-normal time, and time is uniform")
 
     def sample_time(self, count: int, generator: torch.Generator) -> Tensor:
         device = generator.device
         if self.time == "uniform":
             s = torch.rand(count, generator=generator, device=device)
         else:
-            s = torch.randn(count, generator=generator, device=device).sigmoid()
-        return TIME_SCALE * s
+            s = _logit_normal(count, self.mean, self.std, generator)
+        s = shifted(s, factor_of(self.shift, self.shift_dimension))
+        return TIME_SCALE * (s.clamp(_NEAREST, 1 - _NEAREST) if self.path == "vp" else s)
 
     def corrupt(self, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-        return torch.lerp(x0, noise, _per_image(t / TIME_SCALE))
+        if self.path == "linear":
+            return torch.lerp(x0, noise, _per_image(t / TIME_SCALE))
+        return self._place_of(t).x(x0, noise)
 
     def loss(self, out: Tensor, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-        return _mean((out.float() - (noise - x0)).square())
+        return _mean(self._error(out, x0, noise, t))
+
+    def parts(self, out: Tensor, x0: Tensor, noise: Tensor, t: Tensor) -> Parts:
+        """What the loss is made of."""
+        denoised = self._place_of(t).image(out.float(), self.corrupt(x0, noise, t))
+        return Parts(self._error(out, x0, noise, t), torch.zeros_like(t), denoised)
+
+    def place(self, s: Tensor) -> Place:
+        """Where on the path time s is."""
+        return PATHS[self.path](s)
+
+    def velocity(self, out: Tensor, x: Tensor, s: Tensor) -> Tensor:
+        """dx/ds at x, from the output."""
+        return out
+
+    def _error(self, out: Tensor, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+        velocity = noise - x0 if self.path == "linear" else self._place_of(t).velocity(x0, noise)
+        return (out.float() - velocity).square()
+
+    def _place_of(self, t: Tensor) -> Place:
+        return self.place(_per_image(t / TIME_SCALE))
+
+
+@dataclass(frozen=True)
+class ImagePrediction:
+    """Just image transformers (Li & He, 2025, arXiv:2511.13720): the network gives x_0, and the loss is the velocity's.
+
+    x_s = (1 - s) x_0 + s noise_scale noise, s = t/1000; the paper's time is 1 - s, whose logit is normal with p_mean
+    and p_std. The velocity is (x_s - x_0) / max(s, t_eps), of the image and of the output alike.
+    """
+
+    p_mean: Annotated[float, Field(ge=-20, le=20)] = -0.8  # below 0, more noise
+    p_std: Annotated[float, Field(ge=1e-3, le=20)] = 0.8
+    t_eps: Annotated[float, Field(ge=1e-6, le=1)] = 0.05
+    noise_scale: Annotated[float, Field(ge=1e-2, le=100)] = 1.0  # deviation of x at s = 1; 2 for images of 512 pixels
+    learn_variance: bool = field(default=False, init=False)
+
+    def sample_time(self, count: int, generator: torch.Generator) -> Tensor:
+        return TIME_SCALE * _logit_normal(count, -self.p_mean, self.p_std, generator)
+
+    def corrupt(self, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+        return torch.lerp(x0, self.noise_scale * noise, _per_image(t / TIME_SCALE))
+
+    def loss(self, out: Tensor, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+        return _mean(self._error(out, x0, t))
+
+    def parts(self, out: Tensor, x0: Tensor, noise: Tensor, t: Tensor) -> Parts:
+        """What the loss is made of."""
+        return Parts(self._error(out, x0, t), torch.zeros_like(t), out.float())
+
+    def place(self, s: Tensor) -> Place:
+        """Where on the path time s is."""
+        alpha, sigma, alpha_slope, sigma_slope = PATHS["linear"](s)
+        return Place(alpha, self.noise_scale * sigma, alpha_slope, self.noise_scale * sigma_slope)
+
+    def velocity(self, out: Tensor, x: Tensor, s: Tensor) -> Tensor:
+        """dx/ds at x, from the output."""
+        return (x - out) / s.clamp(min=self.t_eps)
+
+    def _error(self, out: Tensor, x0: Tensor, t: Tensor) -> Tensor:
+        """Of the velocity: x_s is in both, and cancels."""
+        return ((out.float() - x0) / _per_image(t / TIME_SCALE).clamp(min=self.t_eps)).square()
 
 
 class AtTime(NamedTuple):
@@ -124,6 +218,16 @@ class Noise:
         if self.min_snr_gamma:
             squared = squared * at.weight.flatten()
         return squared + self.bound(out, x0, noise, t, at) if self.learn_variance else squared
+
+    def parts(self, out: Tensor, x0: Tensor, noise: Tensor, t: Tensor, at: AtTime | None = None) -> Parts:
+        """What the loss is made of; the rest is the variational bound."""
+        at, epsilon = at or self.at(t), out[:, : x0.shape[1]].float()
+        error = (epsilon - noise).square()
+        return Parts(
+            error * at.weight if self.min_snr_gamma else error,
+            self.bound(out, x0, noise, t, at) if self.learn_variance else torch.zeros_like(t),
+            at.inverse_signal * self.corrupt(x0, noise, t, at) - at.noise_over_signal * epsilon,
+        )
 
     def bound(self, out: Tensor, x0: Tensor, noise: Tensor, t: Tensor, at: AtTime | None = None) -> Tensor:
         """One term of the variational bound, in bits per dimension: (N,).
@@ -211,6 +315,13 @@ class EDM:
         target = (x0 - skip * (x0 + sigma * noise)) / scale
         return _mean((out.float() - target).square())
 
+    def parts(self, out: Tensor, x0: Tensor, noise: Tensor, t: Tensor) -> Parts:
+        """What the loss is made of."""
+        sigma = _per_image(self.sigma_of(t))
+        x, out = x0 + sigma * noise, out.float()
+        skip, scale = self._skip_and_out(sigma)
+        return Parts((out - (x0 - skip * x) / scale).square(), torch.zeros_like(t), skip * x + scale * out)
+
     def denoised(self, out: Tensor, x: Tensor, sigma: Tensor) -> Tensor:
         """D(x; sigma) from F's output."""
         skip, scale = self._skip_and_out(sigma)
@@ -235,6 +346,11 @@ def _log_likelihood_of_pixels(x: Tensor, mean: Tensor, log_variance: Tensor) -> 
     upper, lower = below(scale * (gap + 1 / 255)), below(scale * (gap - 1 / 255))
     inside = torch.where(x > 0.999, 1 - lower, torch.where(x < -0.999, upper, upper - lower))
     return inside.clamp(min=1e-12).log()
+
+
+def _logit_normal(count: int, mean: float, std: float, generator: torch.Generator) -> Tensor:
+    """sigmoid(mean + std z), z standard normal, on the generator's device: (count,)."""
+    return (mean + std * torch.randn(count, generator=generator, device=generator.device)).sigmoid()
 
 
 def _mean(x: Tensor) -> Tensor:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from torch import Tensor
 
+from ..denoiser.interface import Forward
+from ..errors import BadValue
 from ..runtime.compiling import compiled_function
-from .objectives import DiffusionObjective
+from .objectives import DiffusionObjective, Parts
 
 
 class Regression:
@@ -17,9 +20,11 @@ class Regression:
         self._objective = objective
         self._corrupt = compiled_function(objective.corrupt) if compiled else objective.corrupt
         self._mean_loss = compiled_function(self._mean_of_loss) if compiled else self._mean_of_loss
+        parts: Callable[..., Parts] | None = getattr(objective, "parts", None)
+        self._parts = compiled_function(parts) if parts and compiled else parts
 
     def at(self, t: Tensor) -> tuple[Any, ...]:
-        """What else the two below take of t (N,), looked up once for all forwards; nothing, where t is enough."""
+        """What else those below take of t (N,), looked up once for all forwards; nothing, where t is enough."""
         look_up = getattr(self._objective, "at", None)
         return () if look_up is None else (look_up(t),)
 
@@ -31,5 +36,45 @@ class Regression:
         """The mean loss of the images: ()."""
         return self._mean_loss(out, x0, noise, t, *at)
 
+    def parts(self, out: Tensor, x0: Tensor, noise: Tensor, t: Tensor, *at: Any) -> Parts:
+        """What that is made of; `BadValue` if the objective does not tell."""
+        if self._parts is None:
+            raise BadValue(
+                f"The objective {type(self._objective).__name__} has no method 'parts', by which the own loss of this "
+                "network weighs its error."
+            )
+        return self._parts(out, x0, noise, t, *at)
+
     def _mean_of_loss(self, *of: Any) -> Tensor:
         return self._objective.loss(*of).mean()
+
+
+class LossOfBatch:
+    """The `TrainingLoss` of a batch: each forward pass of the network sees fresh noise, at the same times."""
+
+    def __init__(
+        self,
+        regression: Regression,
+        network: Callable[..., Tensor],
+        x0: Tensor,
+        t: Tensor,
+        y: Tensor,
+        noises: Iterator[Tensor],
+    ) -> None:
+        self._regression, self._network, self._noises = regression, network, noises
+        self._x0, self._t, self._y, self._at = x0, t, y, regression.at(t)
+
+    def __call__(self, **extra: Any) -> Tensor:
+        _, noise, out = self._pass(extra)
+        return self._regression.loss(out, self._x0, noise, self._t, *self._at)
+
+    def forward(self, **extra: Any) -> Forward:
+        x, noise, out = self._pass(extra)
+        parts = self._regression.parts(out, self._x0, noise, self._t, *self._at)
+        return Forward(out=out, x_t=x, x_0=self._x0, noise=noise, t=self._t, y=self._y, **parts._asdict())
+
+    def _pass(self, extra: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor]:
+        """x_t, its noise, and the network's output."""
+        noise = next(self._noises)
+        x = self._regression.noisy(self._x0, noise, self._t, *self._at)
+        return x, noise, self._network(x, self._t, self._y, **extra)

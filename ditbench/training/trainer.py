@@ -41,7 +41,7 @@ from .checkpoint import CheckpointFacts, Saved, like
 from .objectives import DiffusionObjective
 from .optimizers import make_optimizer
 from .pace import Pace, Step, pace_on
-from .regression import Regression
+from .regression import LossOfBatch, Regression
 from .schedule import ema_keep, lr_factor
 
 _RECOUNTED = 8  # images, at most
@@ -259,17 +259,17 @@ class Trainer:
 
     def _loss(self, x0: Tensor, y: Tensor, t: Tensor, noises: Iterator[Tensor]) -> Tensor:
         """Each forward that the network's loss takes sees fresh noise."""
-        at = self._regression.at(t)
+        loss = LossOfBatch(self._regression, self._forward, x0, t, y, noises)
+        with self._unchanged(x_0=x0, t=t, y=y), autocast(self.precision, self.device):
+            return loss_of(self.denoiser, loss)
 
-        def once(**extra: Any) -> Tensor:
-            noise = next(noises)
-            x = self._regression.noisy(x0, noise, t, *at)
-            with self._guard.inputs(x=x, t=t, y=y) if self._looking else nullcontext():
-                out = self._together(x, t, y, **extra)
-            return self._regression.loss(out, x0, noise, t, *at)
+    def _forward(self, x: Tensor, t: Tensor, y: Tensor, **extra: Any) -> Tensor:
+        with self._unchanged(x=x, t=t, y=y):
+            return self._together(x, t, y, **extra)  # type: ignore[no-any-return]
 
-        with autocast(self.precision, self.device):
-            return loss_of(self.denoiser, once)
+    def _unchanged(self, **inputs: Tensor) -> AbstractContextManager[None]:
+        """Where it is looked, what the network has in its hands must stay as it is."""
+        return self._guard.inputs(**inputs) if self._looking else nullcontext()
 
     @torch.no_grad()
     def _update_ema(self, spent: float) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TypeVar
@@ -60,7 +60,7 @@ class Known:
         found = self._installed("extractor", extractor, self.registry.extractors.get(extractor))
         return None if found is None else found.weights.sha256
 
-    def times(self, sampler: str, steps: int) -> list[float] | None:
+    def times(self, sampler: str, steps: int, settings: Mapping[str, Value]) -> list[float] | None:
         """The times in [0, 1000] of all evaluations of an image; None also if the sampler's own code fails at it."""
         found = self._installed("sampler", sampler, self.registry.samplers.get(sampler))
         if found is None:
@@ -70,7 +70,7 @@ class Known:
             self._note("sampler", sampler, reason)
             return None
         try:
-            asked = (_times, found.times, steps)
+            asked = (_times, found.times, steps, settings)
             return _times(*asked[1:]) if _is_ours(found.times) else ask(*asked, seconds=SECONDS)
         except Exception as error:  # anybody's code, which may need what is not installed
             self._note("sampler", sampler, f"its times of {steps} steps can't be told: {described(error)}")
@@ -127,9 +127,9 @@ def _is_ours(reference: ObjectReference) -> bool:
     return module_of(reference).partition(".")[0] == "ditbench"
 
 
-def _times(reference: ObjectReference, steps: int) -> list[float]:
+def _times(reference: ObjectReference, steps: int, settings: Mapping[str, Value]) -> list[float]:
     """Times of the right form; `ValueError` says what they are instead."""
-    found = [float(t) for t in islice(load(reference)(steps), MAX_TIMES + 1)]
+    found = [float(t) for t in islice(load(reference)(steps, **settings), MAX_TIMES + 1)]
     if len(found) > MAX_TIMES:
         raise ValueError(f"more than {MAX_TIMES} times")
     if not all(-ROUNDING <= t <= T + ROUNDING for t in found):

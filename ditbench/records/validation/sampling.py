@@ -61,7 +61,7 @@ def _balanced_sha256(count: int, classes: int) -> str:
 
 def _evaluations(record: Record, facts: SamplingFacts, field: str, known: Known) -> Faults:
     choice = record.track.sampler
-    times = known.times(choice.name, choice.steps)
+    times = known.times(choice.name, choice.steps, choice.settings)
     if times is None:
         return
     least, most = evaluations(times, choice.guidance)
