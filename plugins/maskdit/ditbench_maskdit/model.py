@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ditbench import BadValue, DenoiserSpec
+from ditbench import BadValue, DenoiserSpec, TrainingLoss
 from ditbench.layers import (
     AdaLNHead,
     AdaLNZeroBlock,

@@ -1,7 +1,7 @@
 """What the published MaskDiT calls its parameters and its settings, and what we call them.
 
-Published weights want ln(sigma) / 4 for a time, EDM's. Ours are told 1000 (ln sigma - ln 0.002) / (ln 80 - ln 0.002), as
-`edm` gives it, and the network turns it into theirs. So weights need no other time scale, but the objective `edm`.
+Published weights want ln(sigma) / 4 for a time, EDM's. Ours are told 1000 (ln sigma - ln 0.002) / (ln 80 - ln 0.002),
+as `edm` gives it, and the network turns it into theirs. So weights need no other time scale, but the objective `edm`.
 """
 
 from __future__ import annotations
