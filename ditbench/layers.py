@@ -178,16 +178,17 @@ def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
 class AdaLNZeroBlock(nn.Module):
     """A transformer block whose norms are shifted and scaled and whose branches are gated by c: DiT and MDT.
 
-    "adaLN-Zero" in DiT, Section 3.2: with the modulation at zero, as it starts, the block is the identity.
+    "adaLN-Zero" in DiT, Section 3.2: with the modulation at zero, as it starts, the block is the identity. c is as wide
+    as the block, unless `condition` says otherwise.
     """
 
-    def __init__(self, width: int, heads: int, mlp_ratio: float = 4.0) -> None:
+    def __init__(self, width: int, heads: int, mlp_ratio: float = 4.0, condition: int | None = None) -> None:
         super().__init__()
         self.norm1 = plain_norm(width)
         self.attn = Attention(width, heads)
         self.norm2 = plain_norm(width)
         self.mlp = Mlp(width, mlp_ratio)
-        self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 6 * width))
+        self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(condition or width, 6 * width))
 
     def forward(self, x: Tensor, c: Tensor, bias: Tensor | None = None) -> Tensor:
         shift1, scale1, gate1, shift2, scale2, gate2 = self.adaLN_modulation(c).chunk(6, dim=1)  # (N, D) each
@@ -196,13 +197,16 @@ class AdaLNZeroBlock(nn.Module):
 
 
 class AdaLNHead(nn.Module):
-    """The last layer of DiT and MDT: a modulated norm, then tokens (N, T, D) -> patches (N, T, P*P*C)."""
+    """The last layer of DiT and MDT: a modulated norm, then tokens (N, T, D) -> patches (N, T, P*P*C).
 
-    def __init__(self, width: int, patch: int, channels: int) -> None:
+    c is as wide as the tokens, unless `condition` says otherwise.
+    """
+
+    def __init__(self, width: int, patch: int, channels: int, condition: int | None = None) -> None:
         super().__init__()
         self.norm_final = plain_norm(width)
         self.linear = nn.Linear(width, patch * patch * channels)
-        self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 2 * width))
+        self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(condition or width, 2 * width))
 
     def forward(self, x: Tensor, c: Tensor) -> Tensor:
         shift, scale = self.adaLN_modulation(c).chunk(2, dim=1)  # (N, D) each

@@ -63,6 +63,8 @@ class Forward:
 class TrainingLoss(Protocol):
     """What a network's own ``training_loss(loss)`` is given. Keywords go to the network, beside x, t and y."""
 
+    y: Tensor  # (N,), the labels; of how many images there are, and where they lie, for what is drawn before a pass
+
     def __call__(self, **extra: Any) -> Tensor:
         """The objective's loss of one forward pass with fresh noise, the mean over the images: ()."""
 
@@ -77,7 +79,7 @@ class StandInLoss:
     """A loss that needs no objective: the squared output, as where a flow's noise is the image, and its velocity 0."""
 
     def __init__(self, denoiser: nn.Module, x: Tensor, t: Tensor, y: Tensor) -> None:
-        self._denoiser, self._batch, self.forwards = denoiser, (x, t, y), 0
+        self._denoiser, self._batch, self.y, self.forwards = denoiser, (x, t, y), y, 0
 
     def __call__(self, **extra: Any) -> Tensor:
         return self._out(extra).square().mean()

@@ -62,7 +62,7 @@ class LossOfBatch:
         noises: Iterator[Tensor],
     ) -> None:
         self._regression, self._network, self._noises = regression, network, noises
-        self._x0, self._t, self._y, self._at = x0, t, y, regression.at(t)
+        self._x0, self._t, self.y, self._at = x0, t, y, regression.at(t)
 
     def __call__(self, **extra: Any) -> Tensor:
         _, noise, out = self._pass(extra)
@@ -71,10 +71,10 @@ class LossOfBatch:
     def forward(self, **extra: Any) -> Forward:
         x, noise, out = self._pass(extra)
         parts = self._regression.parts(out, self._x0, noise, self._t, *self._at)
-        return Forward(out=out, x_t=x, x_0=self._x0, noise=noise, t=self._t, y=self._y, **parts._asdict())
+        return Forward(out=out, x_t=x, x_0=self._x0, noise=noise, t=self._t, y=self.y, **parts._asdict())
 
     def _pass(self, extra: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor]:
         """x_t, its noise, and the network's output."""
         noise = next(self._noises)
         x = self._regression.noisy(self._x0, noise, self._t, *self._at)
-        return x, noise, self._network(x, self._t, self._y, **extra)
+        return x, noise, self._network(x, self._t, self.y, **extra)
