@@ -24,6 +24,7 @@ SHALLOW = {
     "mdtv2": {"depth": 3, "decoder": 1},
     "diffit": {"depth": 2, "blocks": "1,1"},
     "lightningdit": {"depth": 2},
+    "jit": {"depth": 2, "context_start": 1},
 }
 
 

@@ -56,6 +56,7 @@ def native(space: str, resolution: int, size: str) -> ditbench.Native:
             "decay": "constant",
             "clip_norm": None,
         },
+        objectives={"flow": {"time": "logit-normal"}},
     )
 
 

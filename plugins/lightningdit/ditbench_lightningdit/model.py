@@ -1,4 +1,4 @@
-"""LightningDiT (Yao, Yang & Wang, 2025, arXiv:2501.01423), Section 4: DiT with parts that language models brought.
+"""LightningDiT (Yao, Yang & Wang, 2025, arXiv:2501.01423): DiT with parts that language models brought.
 
 Each part is a switch; with all of them off this is DiT, so an ablation goes from one to the other. The parts stand in
 `ditbench.layers`, because other papers have them, too.
