@@ -7,7 +7,7 @@ from .components import Dataset, Executor, Extractor, Metric, Objective, Sampler
 from .hookspecs import hookimpl
 
 REFERENCE_ARCHITECTURES = ("dit", "uvit", "mdt", "diffit")  # what a run compares unless told otherwise
-SHIPPED_PLUGINS = (*REFERENCE_ARCHITECTURES, "jit", "lightningdit")  # what a clone has: ditbench-NAME each
+SHIPPED_PLUGINS = (*REFERENCE_ARCHITECTURES, "jit", "lightningdit", "ddt")  # what a clone has: ditbench-NAME each
 _DISCRETE = ("iddpm", "ddpm", "ddpm-sd")
 _TRACKS = Path(__file__).parent / "tracks"
 

@@ -25,6 +25,8 @@ SHALLOW = {
     "diffit": {"depth": 2, "blocks": "1,1"},
     "lightningdit": {"depth": 2},
     "jit": {"depth": 2, "context_start": 1},
+    "ddt": {"depth": 2, "encoder": 1},
+    "dit-dh": {"depth": 1},
 }
 
 

@@ -20,7 +20,14 @@ from ..tracks.plan import train_as
 from ..tracks.track import Track, load_track
 from ..training.spec import make_objective, spec_of
 
-ARCHITECTURES = (*REFERENCE_ARCHITECTURES, "mdtv2", "lightningdit", "jit")  # all that ship with ditbench
+ARCHITECTURES = (
+    *REFERENCE_ARCHITECTURES,
+    "mdtv2",
+    "jit",
+    "lightningdit",
+    "ddt",
+    "dit-dh",
+)  # all that ship with ditbench
 TRACKS = ("digits", "fashion32", "cifar10", "imagenet64", "imagenet256", "imagenet512")  # likewise
 
 
