@@ -8,6 +8,13 @@ from .hookspecs import hookimpl
 
 REFERENCE_ARCHITECTURES = ("dit", "uvit", "mdt", "diffit")  # what a run compares unless told otherwise
 _ALONG_PATHS = ("flow", "x-pred")
+SHIPPED_PLUGINS = (
+    *REFERENCE_ARCHITECTURES,
+    "jit",
+    "lightningdit",
+    "ddt",
+    "maskdit",
+)  # what a clone has: ditbench-NAME each
 _DISCRETE = ("iddpm", "ddpm", "ddpm-sd")
 _TRACKS = Path(__file__).parent / "tracks"
 

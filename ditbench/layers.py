@@ -3,10 +3,12 @@
 Numerics are frozen: the goldens of every reference plugin rest on them.
 
 Letters in shapes: N images, T tokens, D width, H heads, C channels, P patch size, G tokens per side.
-Sources: DiT (arXiv:2212.09748), ViT (arXiv:2010.11929), Swin (arXiv:2103.14030), BEiT (arXiv:2106.08254).
+Sources: DiT (arXiv:2212.09748), ViT (arXiv:2010.11929), Swin (arXiv:2103.14030), BEiT (arXiv:2106.08254),
+RoFormer (arXiv:2104.09864), RMSNorm (arXiv:1910.07467), GLU variants (arXiv:2002.05202), ViT-22B (arXiv:2302.05442).
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -64,16 +66,34 @@ def plain_norm(width: int) -> nn.LayerNorm:
     return nn.LayerNorm(width, elementwise_affine=False, eps=1e-6)
 
 
-class TimestepEmbedder(nn.Module):
-    """t (N,) -> sinusoids -> two-layer MLP -> (N, D)."""
+class RMSNorm(nn.RMSNorm):
+    """x / root mean square of x, times a learned scale: (..., D) -> (..., D).
 
-    def __init__(self, width: int, frequencies: int = 256) -> None:
+    Computed in the scale's type, as autocast does with layer norm; this norm it does not know.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__(width, eps=1e-6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.to(self.weight.dtype))
+
+
+class TimestepEmbedder(nn.Module):
+    """t (N,) -> sinusoids -> two-layer MLP -> (N, D).
+
+    With `unit`, the sinusoids see 1 - t / 1000, from 0 (noise) to 1 (the image): the time of SiT and its kin, for which
+    their weights are published. Sinusoids of the usual period hardly tell two such times apart.
+    """
+
+    def __init__(self, width: int, frequencies: int = 256, *, unit: bool = False, max_period: float = 10_000.0) -> None:
         super().__init__()
-        self.frequencies = frequencies
+        self.frequencies, self.unit, self.max_period = frequencies, unit, max_period
         self.mlp = nn.Sequential(nn.Linear(frequencies, width), nn.SiLU(), nn.Linear(width, width))
 
     def forward(self, t: Tensor) -> Tensor:
-        embedding = timestep_embedding(t, self.frequencies)
+        time = 1 - t.float() / 1000 if self.unit else t
+        embedding = timestep_embedding(time, self.frequencies, self.max_period)
         embedding = embedding.to(self.mlp[0].weight.dtype)  # type: ignore[arg-type]
         return self.mlp(embedding)  # type: ignore[no-any-return]
 
@@ -101,6 +121,29 @@ class Mlp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.fc2(self.act(self.fc1(x)))  # type: ignore[no-any-return]
+
+
+class SwiGLU(nn.Module):
+    """Linear(SiLU(gate) * value), gate and value from one Linear: (N, T, D) -> (N, T, D).
+
+    Two thirds as wide as an `Mlp` of that ratio, so that three matrices cost what its two do.
+    """
+
+    def __init__(self, width: int, ratio: float = 4.0, *, bias: bool = True, dropout: float = 0.0) -> None:
+        super().__init__()
+        hidden = int(2 / 3 * int(width * ratio))
+        self.w12 = nn.Linear(width, 2 * hidden, bias=bias)
+        self.drop = dropout_of(dropout)
+        self.w3 = nn.Linear(hidden, width, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate, value = self.w12(x).chunk(2, dim=-1)
+        return self.w3(self.drop(F.silu(gate) * value))  # type: ignore[no-any-return]
+
+
+def dropout_of(rate: float) -> nn.Module:
+    """Dropout, or at rate 0 nothing at all: no random number is drawn."""
+    return nn.Dropout(rate) if rate else nn.Identity()
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -135,17 +178,58 @@ def merge_heads(x: Tensor) -> Tensor:
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention: (N, T, D) -> (N, T, D), with an additive bias on the scaled logits if given."""
+    """Multi-head self-attention: (N, T, D) -> (N, T, D).
 
-    def __init__(self, width: int, heads: int, qkv_bias: bool = True) -> None:
+    If given: `qk_norm` makes the norms of q and k from a head's width (ViT-22B), `bias` is added to the scaled logits,
+    `rope` turns q and k (see `rotate`), and outputs are dropped in training.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        qkv_bias: bool = True,
+        *,
+        qk_norm: Callable[[int], nn.Module] | None = None,
+        dropout: float = 0.0,
+    ) -> None:
         super().__init__()
         self.heads = heads
         self.qkv = nn.Linear(width, 3 * width, bias=qkv_bias)
+        self.q_norm = qk_norm(width // heads) if qk_norm else nn.Identity()
+        self.k_norm = qk_norm(width // heads) if qk_norm else nn.Identity()
         self.proj = nn.Linear(width, width)
+        self.drop = dropout_of(dropout)
 
-    def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, bias: Tensor | None = None, rope: Tensor | None = None) -> Tensor:
         q, k, v = split_heads(self.qkv(x), self.heads)
-        return self.proj(merge_heads(attend(q, k, v, bias)))  # type: ignore[no-any-return]
+        q, k = self.q_norm(q), self.k_norm(k)
+        if rope is not None:
+            q, k = rotate(q, rope), rotate(k, rope)
+        return self.drop(self.proj(merge_heads(attend(q, k, v, bias))))  # type: ignore[no-any-return]
+
+
+def axial_rope(name: str, positions: Tensor, head_width: int) -> Tensor:
+    """By how much the tokens of a square turn the pairs of a head, as cosines and sines: (2, T, d/2), float32.
+
+    `positions` (G,) are those of rows and of columns. The first half of the pairs turns by the row, the second by the
+    column, pair i of each by the position times 10000 ** (-i / (d/4)). `BadValue` if the pairs can't be halved.
+    """
+    if head_width % 4:
+        raise BadValue(f"{name}: a head of {head_width} channels has no rotary positions; choose a multiple of 4.")
+    frequencies = 10_000.0 ** -(torch.arange(head_width // 4, dtype=torch.float64) / (head_width // 4))
+    angles = positions.double()[:, None] * frequencies  # (G, d/4)
+    grid = len(positions)
+    rows, columns = angles[:, None].expand(grid, grid, -1), angles[None].expand(grid, grid, -1)
+    both = torch.cat([rows, columns], dim=-1).flatten(0, 1)  # (T, d/2)
+    return torch.stack([both.cos(), both.sin()]).float()
+
+
+def rotate(x: Tensor, rope: Tensor) -> Tensor:
+    """x (N, H, T, d), each pair of neighbours in d turned by its angle; rope (2, T, d/2) has cosines and sines."""
+    cos, sin = rope
+    first, second = x.reshape(*x.shape[:-1], -1, 2).unbind(-1)  # (N, H, T, d/2) each
+    return torch.stack([first * cos - second * sin, second * cos + first * sin], dim=-1).flatten(-2).type_as(x)
 
 
 def relative_position_index(grid: int) -> Tensor:
@@ -170,46 +254,80 @@ def position_bias(table: Tensor, index: Tensor) -> Tensor:
     return bias.transpose(0, 1) if index.dim() == 3 else bias
 
 
-def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-    """x (N, T, D) scaled by 1 + scale and shifted, both (N, D); "adaLN" in DiT, Section 3.2."""
-    return x * (1 + scale[:, None]) + shift[:, None]
+def modulate(x: Tensor, shift: Tensor | None, scale: Tensor) -> Tensor:
+    """x (N, T, D) scaled by 1 + scale and shifted, both (N, D) or (N, T, D); "adaLN" in DiT, Section 3.2."""
+    scaled = x * (1 + over_tokens(scale))
+    return scaled if shift is None else scaled + over_tokens(shift)
+
+
+def over_tokens(told: Tensor) -> Tensor:
+    """What is told to an image (N, D), for all of its tokens (N, 1, D); what is told to each (N, T, D) stays."""
+    return told[:, None] if told.dim() == 2 else told
 
 
 class AdaLNZeroBlock(nn.Module):
-    """A transformer block whose norms are shifted and scaled and whose branches are gated by c: DiT and MDT.
+    """A transformer block whose norms are shifted and scaled and whose branches are gated by c: DiT and its kin.
 
-    "adaLN-Zero" in DiT, Section 3.2: with the modulation at zero, as it starts, the block is the identity. c is as wide
-    as the block, unless `condition` says otherwise.
+    "adaLN-Zero" in DiT, Section 3.2: with the modulation at zero, as it starts, the block is the identity. c is (N, D),
+    or (N, T, D) if each token is told something else; `condition` is its width, if not the block's. Its parts are DiT's
+    unless others are given; without `shift` the norms are scaled alone.
     """
 
-    def __init__(self, width: int, heads: int, mlp_ratio: float = 4.0, condition: int | None = None) -> None:
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        mlp_ratio: float = 4.0,
+        *,
+        norm: Callable[[int], nn.Module] = plain_norm,
+        attention: Callable[[int, int], nn.Module] = Attention,
+        mlp: Callable[[int, float], nn.Module] = Mlp,
+        shift: bool = True,
+        condition: int | None = None,
+    ) -> None:
         super().__init__()
-        self.norm1 = plain_norm(width)
-        self.attn = Attention(width, heads)
-        self.norm2 = plain_norm(width)
-        self.mlp = Mlp(width, mlp_ratio)
-        self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(condition or width, 6 * width))
+        self.shift = shift
+        self.norm1 = norm(width)
+        self.attn = attention(width, heads)
+        self.norm2 = norm(width)
+        self.mlp = mlp(width, mlp_ratio)
+        self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(condition or width, (6 if shift else 4) * width))
 
-    def forward(self, x: Tensor, c: Tensor, bias: Tensor | None = None) -> Tensor:
-        shift1, scale1, gate1, shift2, scale2, gate2 = self.adaLN_modulation(c).chunk(6, dim=1)  # (N, D) each
-        x = x + gate1[:, None] * self.attn(modulate(self.norm1(x), shift1, scale1), bias)
-        return x + gate2[:, None] * self.mlp(modulate(self.norm2(x), shift2, scale2))  # type: ignore[no-any-return]
+    def forward(self, x: Tensor, c: Tensor, bias: Tensor | None = None, rope: Tensor | None = None) -> Tensor:
+        shift1, scale1, gate1, shift2, scale2, gate2 = self.modulation(c)
+        x = x + over_tokens(gate1) * self.attn(modulate(self.norm1(x), shift1, scale1), bias, rope)
+        return x + over_tokens(gate2) * self.mlp(modulate(self.norm2(x), shift2, scale2))  # type: ignore[no-any-return]
+
+    def modulation(self, c: Tensor) -> tuple[Tensor | None, Tensor, Tensor, Tensor | None, Tensor, Tensor]:
+        """Shift, scale and gate of both branches, each of c's shape."""
+        if self.shift:
+            return self.adaLN_modulation(c).chunk(6, dim=-1)  # type: ignore[no-any-return]
+        scale1, gate1, scale2, gate2 = self.adaLN_modulation(c).chunk(4, dim=-1)
+        return None, scale1, gate1, None, scale2, gate2
 
 
 class AdaLNHead(nn.Module):
-    """The last layer of DiT and MDT: a modulated norm, then tokens (N, T, D) -> patches (N, T, P*P*C).
+    """The last layer of DiT and its kin: a modulated norm, then tokens (N, T, D) -> patches (N, T, P*P*C).
 
-    c is as wide as the tokens, unless `condition` says otherwise.
+    `condition` is the width of c, if not that of the tokens.
     """
 
-    def __init__(self, width: int, patch: int, channels: int, condition: int | None = None) -> None:
+    def __init__(
+        self,
+        width: int,
+        patch: int,
+        channels: int,
+        *,
+        norm: Callable[[int], nn.Module] = plain_norm,
+        condition: int | None = None,
+    ) -> None:
         super().__init__()
-        self.norm_final = plain_norm(width)
+        self.norm_final = norm(width)
         self.linear = nn.Linear(width, patch * patch * channels)
         self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(condition or width, 2 * width))
 
     def forward(self, x: Tensor, c: Tensor) -> Tensor:
-        shift, scale = self.adaLN_modulation(c).chunk(2, dim=1)  # (N, D) each
+        shift, scale = self.adaLN_modulation(c).chunk(2, dim=-1)  # (N, D) or (N, T, D) each
         return self.linear(modulate(self.norm_final(x), shift, scale))  # type: ignore[no-any-return]
 
 

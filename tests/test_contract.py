@@ -23,6 +23,10 @@ SHALLOW = {
     "mdt": {"depth": 2, "decoder": 1},
     "mdtv2": {"depth": 3, "decoder": 1},
     "diffit": {"depth": 2, "blocks": "1,1"},
+    "lightningdit": {"depth": 2},
+    "jit": {"depth": 2, "context_start": 1},
+    "ddt": {"depth": 2, "encoder": 1},
+    "dit-dh": {"depth": 1},
 }
 
 

@@ -13,7 +13,7 @@ from ditbench.discovery import damaged, spare_libraries, version, version_or_non
 from ditbench.errors import DitbenchError
 from ditbench.registry import Registry
 
-REFERENCE = {"dit", "uvit", "mdt", "mdtv2", "diffit"}
+REFERENCE = {"dit", "uvit", "mdt", "mdtv2", "diffit", "jit", "lightningdit", "ddt", "dit-dh"}
 
 
 @pytest.fixture

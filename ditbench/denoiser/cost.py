@@ -198,7 +198,8 @@ def _copied(denoiser: nn.Module, seed: int = 0) -> Iterator[nn.Module]:
 
 def _forward_cost(denoiser: nn.Module, spec: DenoiserSpec) -> ForwardCost:
     tensors = dict(denoiser.named_parameters())
-    tables = [table for table in denoiser.buffers() if table.is_floating_point()]
+    saved = denoiser.state_dict().keys()  # a buffer that is not follows from the settings
+    tables = [table for name, table in denoiser.named_buffers() if name in saved and table.is_floating_point()]
     train_only = tuple(getattr(denoiser, "train_only", ()))
     return ForwardCost(
         parameters=_count([*tensors.values(), *tables]),

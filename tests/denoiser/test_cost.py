@@ -36,6 +36,7 @@ class OneOfEach(nn.Module):
         self.extras = nn.Linear(2, 2)  # not part of `extra`
         self.register_buffer("table", torch.zeros(7))
         self.register_buffer("index", torch.zeros(100, dtype=torch.long))
+        self.register_buffer("angles", torch.zeros(13), persistent=False)  # follows from the settings
         self.fixed = nn.Parameter(torch.zeros(11), requires_grad=False)
 
     def forward(self, x, t, y):

@@ -34,3 +34,10 @@ def test_sources_that_gave_the_same_counts_stay():
     assert same.sources["dit"] == ("a" * 64, *TABLE.sources["dit"])
     for change in ({"rows": TABLE.rows[:1]}, {"settings": {**TABLE.settings, "dit": TABLE.settings["mdt"]}}):
         assert new.model_copy(update=change).after(TABLE).sources["dit"] == ("a" * 64,)
+
+
+def test_architectures_that_were_not_counted_stay():
+    rows = tuple(row for row in TABLE.rows if row.architecture == "mdt")
+    one = TABLE.model_copy(update={"sources": {"mdt": ("a" * 64,)}, "rows": rows[:1]}).after(TABLE)
+    assert one.sources == {**TABLE.sources, "mdt": ("a" * 64,)} and one.settings == TABLE.settings
+    assert one.rows == tuple(row for row in TABLE.rows if row.architecture != "mdt" or row == rows[0])

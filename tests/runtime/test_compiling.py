@@ -18,7 +18,11 @@ from ditbench.runtime.precision import CompileWatch
 
 pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute")  # Dynamo hides it, but from -W error
 INSTALLED = Registry.installed().architectures
-GRAPHS = {"dit": 1, "uvit": 2, "mdt": 3, "mdtv2": 6, "diffit": 4}  # of training: kinds of blocks, masked or not
+GRAPHS = {  # of training: kinds of blocks, masked or not; told an image or its tokens
+    "dit": 1, "uvit": 2, "mdt": 3, "mdtv2": 6, "diffit": 4, "jit": 2, "lightningdit": 1, "ddt": 2,
+    "dit-dh": 2,
+}  # fmt: skip
+TWO_SHAPES = {"jit", "ddt"}  # blocks of one kind get few and more tokens, or one condition and one for each token
 
 
 @pytest.fixture
@@ -56,7 +60,7 @@ def test_a_graph_for_each_kind_of_block_and_none_for_another_batch(name, graphs)
     found = graphs.frame_count
     assert found <= GRAPHS[name]
     compile_network(drawn, "blocks", batches_vary=True)
-    kinds = len({compiling._kind(block) for block in blocks_of(drawn)})
+    kinds = len({compiling._kind(block) for block in blocks_of(drawn)}) + (name in TWO_SHAPES)
     with torch.inference_mode():
         for size in (250, 500, 125, 17):  # guided images are two each, and the last batch is an odd one
             drawn(*example_batch(DIGITS_SPEC, size))

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from packaging.utils import InvalidName, canonicalize_name
 from packaging.version import InvalidVersion, Version
 
+from ...builtins import SHIPPED_PLUGINS
 from ...errors import brief
 from ...records.record import Record
 from ...tracks.ledger import namesake
 
 _LONGEST = 1_000  # characters of a word that anybody would type
 # Where a clone of ditbench has plugins: those that `uv sync` installs, and examples.
-SHIPPED = frozenset({"ditbench-dit", "ditbench-uvit", "ditbench-mdt", "ditbench-diffit"})
+SHIPPED = frozenset(f"ditbench-{name}" for name in SHIPPED_PLUGINS)
 EXAMPLES = {"ditbench-unet": "examples/ditbench-unet"}
 
 

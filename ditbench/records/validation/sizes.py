@@ -63,12 +63,21 @@ class Shipped(Frozen):
     rows: tuple[Row, ...] = ()
 
     def after(self, before: Shipped) -> Shipped:
-        """The same, and for an architecture whose rows are as before also for the sources of before."""
-        sources = dict(self.sources)
-        for name in sources.keys() & before.sources.keys():
+        """The same, and for an architecture whose rows are as before also for the sources of before.
+
+        Architectures that it has not are as before.
+        """
+        names = dict.fromkeys((*before.sources, *self.sources))
+        tables = {name: self if name in self.sources else before for name in names}
+        sources = {name: table.sources[name] for name, table in tables.items()}
+        for name in self.sources.keys() & before.sources.keys():
             if self._of(name) == before._of(name) and self.settings.get(name) == before.settings.get(name):
                 sources[name] = tuple(dict.fromkeys((*sources[name], *before.sources[name])))
-        return self.model_copy(update={"sources": sources})
+        return Shipped(
+            sources=sources,
+            settings={name: table.settings[name] for name, table in tables.items()},
+            rows=tuple(row for name, table in tables.items() for row in table.rows if row.architecture == name),
+        )
 
     def _of(self, architecture: str) -> list[dict[str, object]]:
         """Its rows, but for training's MACs, of which a record is held to the order of size alone."""

@@ -84,7 +84,9 @@ class MaskDiT(nn.Module):
             AdaLNZeroBlock(decoder_width, decoder_heads, mlp_ratio, condition=width) for _ in range(decoder)
         )
         self.mask_token = nn.Parameter(torch.empty(1, 1, decoder_width)) if mask else None
-        self.final_layer = AdaLNHead(decoder_width if decoder else width, patch_size, spec.out_channels, width)
+        self.final_layer = AdaLNHead(
+            decoder_width if decoder else width, patch_size, spec.out_channels, condition=width
+        )
         self.train_only = ("mask_token",) if mask else ()
 
         initialize_as_dit(self)
