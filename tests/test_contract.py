@@ -23,6 +23,7 @@ SHALLOW = {
     "mdt": {"depth": 2, "decoder": 1},
     "mdtv2": {"depth": 3, "decoder": 1},
     "diffit": {"depth": 2, "blocks": "1,1"},
+    "dico": {"depths": "1,1,1,1,1"},
 }
 
 
