@@ -26,9 +26,9 @@ OPTIONS = {
 
 
 def native(space: str, resolution: int, size: str) -> ditbench.Native:
-    """DiT's recipe, which the paper keeps: no warm-up, no decay of the learning rate, no weight decay."""
+    """DiT's recipe, at whose steps the paper compares: no warm-up, no decay of the learning rate, no weight decay."""
     return ditbench.Native(
-        source="arXiv:2505.11196; objective as in the published code",
+        source="DiT's recipe (arXiv:2212.09748), with which arXiv:2505.11196 compares",
         recipe={
             "optimizer": "adamw",
             "learning_rate": 1e-4,
