@@ -14,6 +14,7 @@ SHIPPED_PLUGINS = (
     "lightningdit",
     "ddt",
     "maskdit",
+    "dico",
 )  # what a clone has: ditbench-NAME each
 _DISCRETE = ("iddpm", "ddpm", "ddpm-sd")
 _TRACKS = Path(__file__).parent / "tracks"

@@ -111,6 +111,7 @@ class Option:
     default: Value | None  # None: the network decides from the spec
     choices: tuple[Value, ...] = ()  # empty: any value of the default's type; below 0 only if the default is not above
     doc: str = ""
+    later: bool = False  # there are runs without it: at its default it is no setting, so their hashes stay
 
     def __post_init__(self) -> None:
         if self.choices and self.default is not None and self.default not in self.choices:
@@ -173,7 +174,8 @@ class Architecture:
     """What a plugin registers: how to build a denoiser, its named sizes and its ablation axes.
 
     ``build(spec, **settings)`` returns an ``nn.Module`` that keeps the contract in `ditbench.testing`;
-    the settings are the options' defaults, overridden by the size, overridden by what the user chose.
+    the settings are the options' defaults, overridden by the size, overridden by what the user chose. An option that
+    came `later` is given only where one of these two says something else than its default, which is `build`'s, too.
 
     ``convert_reference(state_dict)`` gives the state dict of a published checkpoint our names, and raises
     `BadValue` on a key that it does not know.
@@ -191,6 +193,7 @@ class Architecture:
     paper: str = ""  # e.g. "arXiv:2212.09748"
     licence: str = ""
     description: str = ""
+    also: Mapping[str, str] = field(default_factory=dict)  # other names of papers -> a sentence: how to have that here
 
     def __post_init__(self) -> None:
         check_name("architecture", self.name)
@@ -210,8 +213,8 @@ class Architecture:
 
     def settings(self, size: str, chosen: Mapping[str, Value]) -> dict[str, Value | None]:
         """Everything `build` gets beside the spec."""
-        defaults = {name: option.default for name, option in self.options.items()}
-        return {**defaults, **self.sizes[size], **chosen}
+        first = {name: option.default for name, option in self.options.items() if not option.later}
+        return {**first, **self.sizes[size], **chosen}
 
 
 @dataclass(frozen=True, kw_only=True)

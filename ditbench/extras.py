@@ -10,7 +10,9 @@ import importlib.util
 import os
 import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from .builtins import REFERENCE_ARCHITECTURES
 from .errors import DitbenchError
@@ -37,8 +39,14 @@ def install(*what: str, editable: bool = False) -> str:
     return shlex.join([*pip, "install", *(word for one in what for word in ([*(["-e"] if editable else []), one]))])
 
 
-def bringing(architecture: str) -> str:
-    """How a reference architecture is installed, which is a distribution of its own; nothing of any other."""
+def way_to(architecture: str, installed: Mapping[str, Any]) -> str:
+    """How a network is had that no installed architecture has the name of; nothing of one that nobody knows.
+
+    One of them may have it by another name. A reference architecture is a distribution of its own, to be installed.
+    """
+    for one in installed.values():
+        if architecture in one.also:
+            return f" {one.also[architecture]}"
     if architecture not in REFERENCE_ARCHITECTURES:
         return ""
     return f" {', '.join(REFERENCE_ARCHITECTURES)} come with: {install('ditbench[reference]')}"

@@ -40,7 +40,7 @@ from .components import (
 )
 from .discovery import GROUP, PluginSource, installed_sources
 from .errors import BadValue, DitbenchError, PluginFault, UnknownName
-from .extras import bringing
+from .extras import way_to
 
 _HOOKS: Mapping[str, type] = {  # hook -> what it must return
     "ditbench_architectures": Architecture,
@@ -315,7 +315,7 @@ def _portable(hook: str, name: str, item: object) -> tuple[str, str, Any]:
 def pick(kind: str, name: str, known: Mapping[str, _Item]) -> _Item:
     """``known[name]``, or an `UnknownName` that offers the near miss and lists what is known."""
     if name not in known:
-        raise UnknownName(kind, name, known, bringing(name) if kind == "architecture" else "")
+        raise UnknownName(kind, name, known, way_to(name, known) if kind == "architecture" else "")
     return known[name]
 
 
@@ -383,7 +383,7 @@ def select(registry: Registry, text: str, default_size: str = "") -> Selection:
     if not size:
         raise BadValue(f"{text!r} names no size: write {name}:SIZE, with one of {', '.join(architecture.sizes)}.")
     pick(f"size of {name}", size, architecture.sizes)
-    settings = architecture.settings(size, {})
+    settings = {key: option.default for key, option in architecture.options.items()} | {**architecture.sizes[size]}
     options: dict[str, Value] = {}
     for pair in pairs:
         key, equals, spelled = pair.partition("=")

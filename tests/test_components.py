@@ -32,6 +32,12 @@ def test_settings_are_defaults_then_size_then_choice():
     assert mine.settings("nano", {"conv": True})["conv"] is True
 
 
+def test_an_option_that_came_later_is_a_setting_only_where_it_is_used():
+    mine = architecture(options={"conv": Option(default=True), "route": Option(default="none", later=True)})
+    assert mine.settings("nano", {}) == {"conv": True, "width": 8}  # as before, and so is a run's hash
+    assert mine.settings("nano", {"route": "all"})["route"] == "all"
+
+
 @pytest.mark.parametrize(
     ("option", "text", "value"),
     [

@@ -27,6 +27,8 @@ SHALLOW = {
     "jit": {"depth": 2, "context_start": 1},
     "ddt": {"depth": 2, "encoder": 1},
     "dit-dh": {"depth": 1},
+    "maskdit": {"depth": 1, "decoder": 1},
+    "dico": {"depths": "1,1,1,1,1"},
 }
 
 

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from ditbench import Architecture
 from ditbench import registry as registry_module
 from ditbench.errors import PluginFault, UnknownName
 from ditbench.executors.jobs import PRELOAD
@@ -136,7 +137,16 @@ def test_a_name_twice_in_one_plugin_is_refused(install):
 
 def test_an_unknown_name_is_answered_with_the_near_miss():
     with pytest.raises(UnknownName, match=r"No architecture named 'dti'. Did you mean 'dit'\? Known: dit, uvit."):
-        pick("architecture", "dti", {"uvit": 1, "dit": 2})
+        pick(
+            "architecture", "dti", dict.fromkeys(("uvit", "dit"), Architecture(name="x", build="x:y", sizes={"S": {}}))
+        )
+
+
+def test_a_papers_other_name_for_a_network_is_answered_with_how_to_have_it(ditbench):
+    told = ditbench("run", "sit", code=2)
+    assert "No architecture named 'sit'" in told and "choose dit, on a track whose objective is flow" in told
+    assert told.count("\n") == 1
+    assert "\nsit: SiT (arXiv:2401.08740) is dit's network" in ditbench("list")
 
 
 def test_line_ends_of_a_checkout_are_no_part_of_the_hash(install, tmp_path):

@@ -23,7 +23,7 @@ from .options import (
     parse_architectures,
     spec_changes,
 )
-from .output import warn
+from .output import tell, warn
 
 if TYPE_CHECKING:
     from ..denoiser.sizes import Size, Unfit
@@ -53,6 +53,8 @@ def list_(
     registry = installed()
     if kind is Listing.architectures:
         show(_architectures(registry), as_json, "architecture", "sizes", "options", "from", "paper")
+        for name, how in _other_names(registry) if not as_json else ():
+            tell(f"{name}: {how}")
         if not registry.architectures:
             warn(f"No architecture is installed. The reference architectures: {install('ditbench[reference]')}")
     elif kind is Listing.tracks:
@@ -113,7 +115,14 @@ def _architectures(registry: Registry) -> Iterator[Entry]:
             "paper": architecture.paper,
             "licence": architecture.licence,
             "description": architecture.description,
+            "also": dict(architecture.also),
         }
+
+
+def _other_names(registry: Registry) -> Iterator[tuple[str, str]]:
+    """Names of papers for networks that stand here under another, and how each is had."""
+    for architecture in registry.architectures.values():
+        yield from architecture.also.items()
 
 
 def _example(default: object) -> str:

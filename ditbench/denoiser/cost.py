@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import secrets
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -116,9 +117,24 @@ def recomputed_macs(denoiser: nn.Module, spec: DenoiserSpec) -> int:
         return _trained(lambda: loss_of(one, StandInLoss(one.train(), *_one_image(one, spec))))[1]
 
 
+def _convolutions_gradients(
+    grad: torch.Size, x: torch.Size, weight: torch.Size, *rest: Any, out_shape: Any, **_: Any
+) -> int:
+    """FLOPs of a convolution's backward: the input's gradient and the weights' each take what its forward took.
+
+    torch counts the same without groups. With groups, as in a depthwise convolution, it counts the weights' gradient as
+    if there were none: some hundred times too much.
+    """
+    transposed, asked = rest[4], rest[7]
+    return int(2 * sum(asked[:2]) * x[0] * math.prod(weight) * math.prod((x if transposed else grad)[2:]))
+
+
+_COUNTED = {torch.ops.aten.convolution_backward: _convolutions_gradients}
+
+
 def _trained(loss: Callable[[], torch.Tensor]) -> tuple[int, int]:
     """Multiply-accumulates of a loss and its backward: those asked for once, and those of recomputing."""
-    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False, custom_mapping=_COUNTED) as counter:
         value = loss()
         with _Recomputing() as again:
             value.backward()  # type: ignore[no-untyped-call]

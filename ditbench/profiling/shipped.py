@@ -27,6 +27,8 @@ ARCHITECTURES = (
     "lightningdit",
     "ddt",
     "dit-dh",
+    "maskdit",
+    "dico",
 )  # all that ship with ditbench
 TRACKS = ("digits", "fashion32", "cifar10", "imagenet64", "imagenet256", "imagenet512")  # likewise
 

@@ -55,6 +55,20 @@ def test_counts_match_hand_arithmetic():
     assert cost.training_macs_per_image == forward + 64 * 6 * 9 + 2 * 64 * 36 + 4 * 64 * 64 * 6
 
 
+@pytest.mark.parametrize("kind", [nn.Conv2d, nn.ConvTranspose2d])
+@pytest.mark.parametrize("groups", [1, 2, 6])
+def test_gradients_of_a_convolution_with_groups_cost_a_forward_each(kind, groups):
+    class Convolutions(nn.Sequential):
+        def forward(self, x, t, y):
+            return super().forward(x)
+
+    first, second = nn.Conv2d(1, 6, 3, padding=1), kind(6, 12, 3, stride=2, padding=1, groups=groups)
+    ahead = 64 * 6 * 9
+    taps = {nn.Conv2d: 16, nn.ConvTranspose2d: 64}[kind] * 9 * 6 * 12 // groups
+    assert macs(Convolutions(first, second), DIGITS_SPEC) == ahead + taps
+    assert training_macs(Convolutions(first, second), DIGITS_SPEC)[0] == 2 * ahead + 3 * taps  # x has no gradient
+
+
 def test_training_counts_every_forward_of_the_denoisers_own_loss():
     class Twice(OneOfEach):
         def training_loss(self, loss):

@@ -23,6 +23,16 @@ def test_the_table_is_of_the_installed_plugins(name):
     assert row.cost == cost_of_selection(select(REGISTRY, f"{name}:nano"), spec), MADE
 
 
+def test_an_option_that_came_later_leaves_the_settings_of_older_sources():
+    dit, sources = TABLE.settings["dit"], TABLE.sources["dit"]
+    assert "route" in dit.added and len(sources) > 1  # the committed records are of an older one
+    assert (
+        dit.of("nano", {}) == select(REGISTRY, "dit:nano").settings == select(REGISTRY, "dit:nano+route=none").settings
+    )
+    assert "route" not in dit.of("nano", {})
+    assert dit.of("nano", {"route": "tread"}) == select(REGISTRY, "dit:nano+route=tread").settings
+
+
 def test_the_table_is_written_as_it_is_read(tmp_path):
     write_shipped(TABLE, tmp_path / "sizes.json")
     assert (tmp_path / "sizes.json").read_bytes() == FILE.read_bytes()

@@ -18,8 +18,8 @@ from ditbench.builtins import REFERENCE_ARCHITECTURES
 from ditbench.discovery import version
 
 PLUGINS = {
-    name: tomllib.loads((ROOT / "plugins" / name / "pyproject.toml").read_text(encoding="utf-8"))
-    for name in REFERENCE_ARCHITECTURES
+    path.parent.name: tomllib.loads(path.read_text(encoding="utf-8"))
+    for path in sorted((ROOT / "plugins").glob("*/pyproject.toml"))
 }
 LIGHT = {"__init__", "__main__", "cli", "leaderboard", "records", "storage", "tracks", *API - {"layers"}}
 BY_NAME = {  # what no import statement shows

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ...components import Architecture, DenoiserSpec, Value
 from ...storage.files import write_text
-from ...storage.schema import Count, Frozen, Name, Sha256, read_checked
+from ...storage.schema import Count, Frozen, Name, Sha256, later, read_checked
 from ..facts import Cost
 
 FILE = Path(__file__).with_name("sizes.json")
@@ -41,16 +41,18 @@ class Settings(Frozen):
 
     options: dict[str, Value | None]  # each by its default
     sizes: dict[str, dict[str, Value | None]]
+    added: tuple[str, ...] = later(())  # options that are no settings at their defaults
 
     @classmethod
     def from_plugin(cls, architecture: Architecture) -> Settings:
         """What a plugin registers."""
-        options = {name: option.default for name, option in architecture.options.items()}
-        return cls(options=options, sizes={name: dict(size) for name, size in architecture.sizes.items()})
+        added = tuple(name for name, option in architecture.options.items() if option.later)
+        options = {name: option.default for name, option in architecture.options.items() if not option.later}
+        return cls(options=options, sizes={name: {**size} for name, size in architecture.sizes.items()}, added=added)
 
     def of(self, size: str, options: Mapping[str, Value]) -> dict[str, Value | None]:
         """All of it for a size and the options that somebody chose; empty if there is no such size or option."""
-        if size not in self.sizes or not options.keys() <= self.options.keys():
+        if size not in self.sizes or not options.keys() <= {*self.options, *self.added}:
             return {}
         return {**self.options, **self.sizes[size], **options}
 
@@ -71,13 +73,18 @@ class Shipped(Frozen):
         tables = {name: self if name in self.sources else before for name in names}
         sources = {name: table.sources[name] for name, table in tables.items()}
         for name in self.sources.keys() & before.sources.keys():
-            if self._of(name) == before._of(name) and self.settings.get(name) == before.settings.get(name):
+            if self._of(name) == before._of(name) and self._settings(name) == before._settings(name):
                 sources[name] = tuple(dict.fromkeys((*sources[name], *before.sources[name])))
         return Shipped(
             sources=sources,
             settings={name: table.settings[name] for name, table in tables.items()},
             rows=tuple(row for name, table in tables.items() for row in table.rows if row.architecture == name),
         )
+
+    def _settings(self, architecture: str) -> Settings | None:
+        """Its settings without what was added."""
+        found = self.settings.get(architecture)
+        return found and found.model_copy(update={"added": ()})
 
     def _of(self, architecture: str) -> list[dict[str, object]]:
         """Its rows, but for training's MACs, of which a record is held to the order of size alone."""

@@ -29,8 +29,14 @@ SPECS = {size: {"nano": DIGITS, "nano/4": FASHION_32}.get(size, IMAGENET_256) fo
 OPTIONS = {
     "conditioning": ditbench.Option(
         default="adaln-zero",
-        choices=("adaln-zero", "adaln", "cross-attention", "in-context"),
-        doc="how time and label reach the blocks (Section 3.2)",
+        choices=("adaln-zero", "adaln", "cross-attention", "in-context", "adaln-single"),
+        doc="how time and label reach the blocks (Section 3.2; the last one is PixArt's, arXiv:2310.00426)",
+    ),
+    "route": ditbench.Option(
+        default="none",
+        choices=("none", "tread"),
+        doc="in training, half of the tokens pass by the middle blocks (TREAD, arXiv:2501.04765)",
+        later=True,
     ),
     "checkpointing": ditbench.Option(default=False, doc="recompute activations in the backward pass"),
 }
@@ -64,6 +70,7 @@ ARCHITECTURE = ditbench.Architecture(
     paper="arXiv:2212.09748",
     licence="Apache-2.0",
     description="DiT: a plain transformer on patches, its norms modulated and its branches gated by time and label",
+    also={"sit": "SiT (arXiv:2401.08740) is dit's network: choose dit, on a track whose objective is flow."},
 )
 
 

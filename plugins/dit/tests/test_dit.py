@@ -1,4 +1,4 @@
-"""DiT: the paper's sizes, its initialisation, and all four conditionings. `tests/test_goldens.py` has the function."""
+"""DiT: the paper's sizes, its initialisation, all conditionings, routing. `tests/test_goldens.py` has the function."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ditbench import BadValue, DenoiserSpec
+from ditbench import BadValue, DenoiserSpec, cost_of
 from ditbench.testing import (
     DIGITS_SPEC,
     build_denoiser,
@@ -19,8 +19,10 @@ from ditbench.testing import (
     latent_spec,
     parameters_and_macs,
     perturb,
+    training_loss,
 )
 from ditbench_dit import ARCHITECTURE, OPTIONS, SIZES
+from ditbench_dit.model import middle_blocks
 from ditbench_dit.reference import convert_reference, from_reference_config
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
@@ -64,6 +66,15 @@ def test_size_of_variant_as_printed(conditioning, millions, gmacs):
     assert round(found.trainable_parameters / 1e6) == millions
     assert f"{found.trainable_parameters:,} | {found.macs_per_image / 1e9:.3f}" in README
     assert found.macs_per_image == pytest.approx(gmacs * 1e9, rel=1e-3)
+
+
+def test_one_modulation_for_all_saves_that_of_all_blocks_but_one():
+    """PixArt's: 6 D**2 weights a block, and the head's 2 D**2, in exchange for tables."""
+    found, zero = (cost("XL/2", latent_spec(), conditioning=of) for of in ("adaln-single", "adaln-zero"))
+    depth, width = 28, 1152
+    matrices, tables = (depth - 1) * 6 + 2, depth * 6 + 2
+    assert zero.parameters - found.parameters == matrices * (width + 1) * width - tables * width
+    assert f"{found.trainable_parameters:,} | {found.macs_per_image / 1e9:.3f}" in README
 
 
 @pytest.mark.parametrize("size", ["nano", "nano/4"])
@@ -144,6 +155,52 @@ def test_only_adaln_zero_starts_as_the_identity():
     assert not torch.allclose(build(conditioning="adaln").blocks[0](x, c), x)
     modulation = build(conditioning="adaln").blocks[0].adaLN_modulation[1].weight
     assert is_xavier_uniform(modulation)
+
+
+@pytest.mark.parametrize("depth", [2, 3, 4, 12, 24, 28])
+def test_half_of_the_blocks_are_passed_by(depth):
+    middle = middle_blocks(depth)
+    assert 1 <= middle.start < middle.stop <= depth
+    assert middle.stop - middle.start == pytest.approx(depth / 2, abs=0.5)
+    assert depth != 12 or (middle.start, middle.stop) == (2, 8)  # TREAD's
+
+
+@pytest.mark.parametrize(("conditioning", "always"), [("adaln-zero", 0), ("in-context", 2)])
+def test_half_of_the_tokens_pass_by_the_middle_blocks_in_training_alone(conditioning, always):
+    net = build(conditioning=conditioning, route="tread")
+    perturb(net)
+    lengths = []
+    for block in net.blocks:
+        block.register_forward_pre_hook(lambda _, inputs: lengths.append(inputs[0].shape[1]))
+    batch = example_batch(DIGITS_SPEC, 3)
+    plain = build(conditioning=conditioning)
+    perturb(plain)
+    assert torch.equal(net(*batch), plain(*batch))  # whatever the mode
+    assert lengths == [16 + always] * 4
+    lengths.clear()
+    training_loss(net, *batch)
+    assert lengths == [16 + always, 8 + always, 8 + always, 16 + always]
+
+
+def test_tokens_that_pass_by_come_out_as_they_went_in_and_others_at_their_place():
+    """With middle blocks that add one, the routed half is one more, whichever they are; each image has its own."""
+    net, add_one = build(route="tread"), torch.nn.Identity()
+    add_one.forward = lambda x, c: x + 1
+    net.blocks = torch.nn.ModuleList([torch.nn.Identity(), add_one, add_one, torch.nn.Identity()])
+    for outer in (net.blocks[0], net.blocks[3]):
+        outer.forward = lambda x, c: x
+    x = torch.randn(5, 16, 96)
+    added = (net.run(x, torch.zeros(5, 96), routed=True) - x).round()
+    assert (added.std(2) == 0).all() and sorted(added[0, :, 0].tolist()) == [0] * 8 + [2] * 8
+    assert len(set(map(tuple, added[:, :, 0].tolist()))) > 1
+
+
+def test_routing_saves_training_and_nothing_else():
+    whole, routed = (cost_of(build(route=route), DIGITS_SPEC) for route in ("none", "tread"))
+    assert routed.macs_per_image == whole.macs_per_image and routed.parameters == whole.parameters
+    assert 0.7 < routed.training_macs_per_image / whole.training_macs_per_image < 0.8
+    with pytest.raises(BadValue, match="dit: depth 1 leaves no block for route=tread"):
+        build(route="tread", depth=1)
 
 
 def test_patch_that_does_not_fit():
