@@ -43,14 +43,17 @@ def sincos_positions(width: int, grid: int) -> Tensor:
 
 
 class PatchEmbed(nn.Module):
-    """Cut an image into P x P patches and map each linearly: (N, C, G*P, G*P) -> (N, T, D)."""
+    """Cut an image into P x P patches and map each linearly: (N, C, G*P, G*P) -> (N, T, D), contiguous.
+
+    Sums of tokens keep the layout that these have, through all blocks, and each norm would copy another one.
+    """
 
     def __init__(self, channels: int, patch: int, width: int) -> None:
         super().__init__()
         self.proj = nn.Conv2d(channels, width, kernel_size=patch, stride=patch)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.proj(x).flatten(2).transpose(1, 2)  # type: ignore[no-any-return]
+        return self.proj(x).flatten(2).transpose(1, 2).contiguous()  # type: ignore[no-any-return]
 
 
 def unpatchify(tokens: Tensor, channels: int, patch: int) -> Tensor:

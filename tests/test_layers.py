@@ -4,7 +4,9 @@ import math
 
 import pytest
 import torch
+from torch import nn
 
+from ditbench.denoiser.interface import build_denoiser, example_batch
 from ditbench.layers import (
     AdaLNZeroBlock,
     Attention,
@@ -15,6 +17,8 @@ from ditbench.layers import (
     rotate,
     split_heads,
 )
+from ditbench.registry import Registry
+from ditbench.testing import latent_spec
 
 
 def test_heads_are_parted_in_the_order_of_the_published_code():
@@ -96,3 +100,15 @@ def test_time_of_published_weights():
     plain = TimestepEmbedder(8)
     plain.load_state_dict(embed.state_dict())
     torch.testing.assert_close(embed(torch.tensor([250.0])), plain(torch.tensor([0.75])))
+
+
+@pytest.mark.parametrize("name", ["dit", "uvit", "mdt", "diffit"])
+def test_tokens_are_contiguous_on_their_way_through_the_blocks(name):
+    """Else each norm copies them."""
+    spec, seen = latent_spec(), list[bool]()
+    network = build_denoiser(Registry.installed().architectures[name], "nano", spec)
+    for blocks in (module for module in network.modules() if isinstance(module, nn.ModuleList)):
+        for block in blocks:
+            block.register_forward_pre_hook(lambda block, inputs: seen.append(inputs[0].is_contiguous()))
+    network(*example_batch(spec, 2))
+    assert seen and all(seen)
