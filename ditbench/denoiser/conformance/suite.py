@@ -16,7 +16,7 @@ from ..interface import DIGITS_SPEC
 from . import building, output, running
 from .findings import Finding, Outcome, Report, unfinished
 from .places import place_of, told_whole, where
-from .subject import Broken, Check, NotHere, Subject, Unbuildable
+from .subject import Broken, Check, Doubtful, NotHere, Subject, Unbuildable
 
 CHECKS = {check.name: check for check in (*building.CHECKS[:3], *output.CHECKS, *running.CHECKS, *building.CHECKS[3:])}
 
@@ -54,7 +54,7 @@ def _make(check: Check, subject: Subject, told: dict[str, str]) -> Finding:
     seconds = time.perf_counter() - start
     finding = Finding(check=check.name, status=status, expected=check.expected, seen=seen, seconds=seconds)
     if raised is None:
-        return finding.model_copy(update={"mend": check.mend if status == "failed" else ""})
+        return finding.model_copy(update={"mend": check.mend if status in ("failed", "warned") else ""})
     unbuildable = isinstance(raised, Unbuildable)
     if unbuildable and _UNBUILDABLE in told:
         return _not_made(finding, f"the network can't be built; see {told[_UNBUILDABLE]}")
@@ -84,6 +84,8 @@ def _look(check: Check, subject: Subject) -> tuple[Outcome, str, BaseException |
         return "passed", check.look(subject), None
     except NotHere as reason:
         return "skipped", str(reason), None
+    except Doubtful as doubt:
+        return "warned", str(doubt), None
     except Broken as fault:
         return "failed", str(fault), None
     except (Exception, SystemExit) as error:
