@@ -24,6 +24,7 @@ SHALLOW = {
     "mdtv2": {"depth": 3, "decoder": 1},
     "diffit": {"depth": 2, "blocks": "1,1"},
     "dico": {"depths": "1,1,1,1,1"},
+    "hdit": {"depths": "1,1"},
 }
 
 

@@ -18,7 +18,7 @@ from ..tracks.plan import train_as
 from ..tracks.track import Track, load_track
 from ..training.spec import make_objective, spec_of
 
-ARCHITECTURES = (*REFERENCE_ARCHITECTURES, "mdtv2", "dico")  # all that ship with ditbench
+ARCHITECTURES = (*REFERENCE_ARCHITECTURES, "mdtv2", "dico", "hdit")  # all that ship with ditbench
 TRACKS = ("digits", "fashion32", "cifar10", "imagenet64", "imagenet256", "imagenet512")  # likewise
 
 

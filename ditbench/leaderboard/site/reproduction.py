@@ -15,7 +15,9 @@ from ...tracks.ledger import namesake
 
 _LONGEST = 1_000  # characters of a word that anybody would type
 # Where a clone of ditbench has plugins: those that `uv sync` installs, and examples.
-SHIPPED = frozenset({"ditbench-dit", "ditbench-uvit", "ditbench-mdt", "ditbench-diffit", "ditbench-dico"})
+SHIPPED = frozenset(
+    {"ditbench-dit", "ditbench-uvit", "ditbench-mdt", "ditbench-diffit", "ditbench-dico", "ditbench-hdit"}
+)
 EXAMPLES = {"ditbench-unet": "examples/ditbench-unet"}
 
 
