@@ -15,6 +15,7 @@ SHIPPED_PLUGINS = (
     "ddt",
     "maskdit",
     "dico",
+    "hdit",
 )  # what a clone has: ditbench-NAME each
 _DISCRETE = ("iddpm", "ddpm", "ddpm-sd")
 _TRACKS = Path(__file__).parent / "tracks"

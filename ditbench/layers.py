@@ -257,6 +257,17 @@ def position_bias(table: Tensor, index: Tensor) -> Tensor:
     return bias.transpose(0, 1) if index.dim() == 3 else bias
 
 
+def neighbourhood_mask(grid: int, kernel: int) -> Tensor:
+    """Along one axis of a map of G x G tokens, whether token i (row) sees token j: (G, G) bool.
+
+    Everyone sees a window of `kernel` tokens around it, which is shifted inwards at the borders; all of a map that is
+    smaller (NATTEN's neighbourhood, arXiv:2204.07143). In the map, who is seen along both axes is seen.
+    """
+    kernel, cell = min(kernel, grid), torch.arange(grid)
+    first = (cell - kernel // 2).clamp(0, grid - kernel)[:, None]  # of each window
+    return (cell >= first) & (cell < first + kernel)
+
+
 def modulate(x: Tensor, shift: Tensor | None, scale: Tensor) -> Tensor:
     """x (N, T, D) scaled by 1 + scale and shifted, both (N, D) or (N, T, D); "adaLN" in DiT, Section 3.2."""
     scaled = x * (1 + over_tokens(scale))

@@ -29,6 +29,7 @@ SHALLOW = {
     "dit-dh": {"depth": 1},
     "maskdit": {"depth": 1, "decoder": 1},
     "dico": {"depths": "1,1,1,1,1"},
+    "hdit": {"depths": "1,1"},
 }
 
 

@@ -14,6 +14,7 @@ from ditbench.layers import (
     SwiGLU,
     TimestepEmbedder,
     axial_rope,
+    neighbourhood_mask,
     rotate,
     split_heads,
 )
@@ -112,3 +113,9 @@ def test_tokens_are_contiguous_on_their_way_through_the_blocks(name):
             block.register_forward_pre_hook(lambda block, inputs: seen.append(inputs[0].is_contiguous()))
     network(*example_batch(spec, 2))
     assert seen and all(seen)
+
+
+def test_a_neighbourhood_is_shifted_inwards_at_the_borders():
+    seen = ["".join("x" if one else "." for one in row) for row in neighbourhood_mask(6, 3).tolist()]
+    assert seen == ["xxx...", "xxx...", ".xxx..", "..xxx.", "...xxx", "...xxx"]
+    assert neighbourhood_mask(4, 7).all()

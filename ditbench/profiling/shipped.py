@@ -29,6 +29,7 @@ ARCHITECTURES = (
     "dit-dh",
     "maskdit",
     "dico",
+    "hdit",
 )  # all that ship with ditbench
 TRACKS = ("digits", "fashion32", "cifar10", "imagenet64", "imagenet256", "imagenet512")  # likewise
 
