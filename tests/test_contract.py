@@ -1,6 +1,7 @@
 """Every architecture that is installed, on several inputs, in every variant, with every objective."""
 
 from dataclasses import replace
+from itertools import repeat
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from ditbench.sampling.schedulers import ddpm, dpm_solver, edm_heun
 from ditbench.testing import check_architecture
 from ditbench.tracks.guidance import Guidance
 from ditbench.training.objectives import EDM, Flow, Noise
+from ditbench.training.regression import LossOfBatch, Regression
 
 INSTALLED = Registry.installed().architectures
 LEARNED = DenoiserSpec(channels=4, resolution=8, classes=3, space="latent", learn_variance=True)
@@ -97,10 +99,7 @@ def test_trains_and_samples_with_every_objective(name, objective):
     draw = torch.Generator().manual_seed(0)
     x0, noise = torch.rand(2, 4, 1, 8, 8, generator=draw)
     t, y = objective.sample_time(4, draw), torch.arange(4)
-
-    def loss(**extra):
-        return objective.loss(denoiser(objective.corrupt(x0, noise, t), t, y, **extra), x0, noise, t).mean()
-
+    loss = LossOfBatch(Regression(objective, compiled=False), denoiser, x0, t, y, repeat(noise))
     loss_of(denoiser, loss).backward()
     assert all(p.grad.isfinite().all() for p in denoiser.parameters() if p.grad is not None)
     plan = SamplingPlan(sampler, objective, 3, 0, Guidance(scale=1.5))
