@@ -22,7 +22,7 @@ def factor_of(shift: float, dimension: int) -> float:
 
 
 def shifted(s: S, factor: float) -> S:
-    """Time s in [0, 1], where 1 is noise, after the shift; a factor of 1 changes no bit."""
+    """Time s in [0, 1], where 1 is noise, after the shift; a factor of 1 costs nothing and changes no bit."""
     time: Any = s
-    moved: S = factor * time / (1 + (factor - 1) * time)
+    moved: S = time if factor == 1 else factor * time / (1 + (factor - 1) * time)
     return moved

@@ -350,7 +350,8 @@ def _log_likelihood_of_pixels(x: Tensor, mean: Tensor, log_variance: Tensor) -> 
 
 def _logit_normal(count: int, mean: float, std: float, generator: torch.Generator) -> Tensor:
     """sigmoid(mean + std z), z standard normal, on the generator's device: (count,)."""
-    return (mean + std * torch.randn(count, generator=generator, device=generator.device)).sigmoid()
+    z = torch.randn(count, generator=generator, device=generator.device)
+    return (z if (mean, std) == (0, 1) else mean + std * z).sigmoid()
 
 
 def _mean(x: Tensor) -> Tensor:
