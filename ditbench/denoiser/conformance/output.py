@@ -214,6 +214,7 @@ CHECKS = (
     Check("finite-at-t-1000", "finite at t = 1000", "t runs over [0, 1000], both ends included", _at_1000),
     Check("depends-on-x", "another x gives another output", "see that x reaches the output", _on_x),
     Check("depends-on-t", "another t gives another output", "see that t reaches the output, unrounded", _on_t),
+    Check("depends-on-y", "another label gives another output", "see that y reaches the output", _on_y),
     Check(
         "tells-times-apart",
         f"a step of 10 in t moves the output at least {_TOLD_APART:g} times as much as one of half the range",
@@ -221,7 +222,6 @@ CHECKS = (
         "LightningDiT were trained",
         _tells_times_apart,
     ),
-    Check("depends-on-y", "another label gives another output", "see that y reaches the output", _on_y),
     Check(
         "null-label",
         "the label `classes` means none: it is in range and differs from the classes",
