@@ -202,7 +202,7 @@ def test_lightningdits_sampling_is_euler_with_a_shift():
         (sde, {"last_step": 0.1, "shift": 0.5}),
         (sde, {"diffusion": "constant", "norm": 0.5}),
     ],
-    ids=str,
+    ids=["euler", "heun", "sde", "sde-of-a-norm"],
 )
 def test_the_times_of_a_sampler_with_settings_are_told(sampler, settings):
     asked = []
