@@ -110,6 +110,7 @@ WRONG: dict[str, tuple[Any, ...]] = {
     "evaluation.samples": (*NO_COUNT, 0, 19, 1000.0, 10**12),
     "evaluation.labels": (*NO_NAME, "Balanced"),
     "evaluation.features": (*NO_NAME, "fashion-cnn", "digits"),
+    "evaluation.precision": (*NO_NAME, "auto", "fp16"),
     "evaluation.metrics": (
         *NO_TEXT, "fid", [""], ["fid", "fid"], ["fid", "fid/digits-cnn"], ["sfid"], ["fid/"], ["/digits-cnn"],
         ["fid/x"], ["fid/digits-cnn/x"], ["FID"], ["fd"] * 2,
