@@ -32,6 +32,10 @@ from ditbench_mdt.reference import convert_mdt, convert_mdtv2, from_reference_co
 README = (Path(__file__).parents[1] / "README.md").read_text()
 BOTH = pytest.mark.parametrize("architecture", [MDT, MDT_V2], ids=["v1", "v2"])
 LATENT = latent_spec()
+SHALLOW = {  # as few layers as have all of its code
+    of.name: replace(of, sizes={**of.sizes, "nano": {**of.sizes["nano"], "depth": depth, "decoder": 1}})
+    for of, depth in ((MDT, 2), (MDT_V2, 3))
+}
 
 
 def perturbed(architecture, **options):
@@ -107,7 +111,6 @@ def test_native_recipes():
         {"side": False},
         {"bias": False},
         {"position": "fixed"},
-        {"decoder": 4},
         {"mask_ratio": 0.5},
         {"checkpointing": True},
     ],
@@ -115,19 +118,24 @@ def test_native_recipes():
 )
 def test_contract(architecture, options):
     costly = [] if options.keys() <= {"mask", "checkpointing"} else ["counted-as-trained"]  # as much as by default
-    check_architecture(architecture, options=options, skip=["compiles", "macs-in-class", *costly])
+    check_architecture(SHALLOW[architecture.name], options=options, skip=["compiles", "macs-in-class", *costly])
+
+
+@BOTH
+def test_every_block_may_be_the_decoders(architecture):
+    check_architecture(architecture, options={"decoder": 4}, only=["output-shape", "gradients"])
 
 
 @BOTH
 def test_contract_of_nano_4(architecture):
-    skip = ["compiles", "counted-as-trained", "macs-in-class"]
-    check_architecture(architecture, architecture.specs["nano/4"], "nano/4", skip=skip)
+    check_architecture(architecture, architecture.specs["nano/4"], "nano/4", only=["output-shape", "gradients"])
 
 
 @BOTH
 def test_contract_without_labels(architecture):
     spec = DenoiserSpec(channels=3, resolution=8, classes=0, space="pixel", learn_variance=True)
-    check_architecture(architecture, spec, skip=["compiles", "counted-as-trained", "macs-in-class"])
+    skip = ["compiles", "counted-as-trained", "macs-in-class"]
+    check_architecture(SHALLOW[architecture.name], spec, skip=skip)
 
 
 @BOTH
@@ -188,10 +196,9 @@ def test_chances_of_lengths_are_those_of_the_published_rule(tokens, mean):
     assert chances_of_lengths(256, 0.3, 0.3) == {179: 1.0}
 
 
-@pytest.mark.parametrize("options", [{"mask_ratio": 0.4}, {"mask_ratio": 0.5}], ids=str)
-def test_training_cost_is_the_mean_over_all_lengths(options):
+def test_training_cost_is_the_mean_over_all_lengths():
     with torch.device("meta"):
-        net = build_denoiser(MDT_V2, **options)
+        net = build_denoiser(SHALLOW["mdtv2"], mask_ratio=0.4)
 
     def one_of(keep):
         net.training_cost = lambda cost: cost() + cost(keep=keep)
@@ -315,25 +322,17 @@ def test_published_checkpoint(architecture, convert):
             convert({key: torch.zeros(1)})
 
 
-@BOTH
-def test_masked_pass_compiles_for_all_lengths(architecture):
+def test_masked_pass_compiles_for_all_lengths():
+    """Of v2, which draws them. That v1 compiles with its one length is in the contract."""
     torch._dynamo.reset()
-    graphs = CompileCounter()
-    shallow = {**architecture.sizes["nano"], "depth": 3 if architecture is MDT_V2 else 2, "decoder": 1}
-    net = perturbed(replace(architecture, sizes={**architecture.sizes, "nano": shallow}))
-    compiled = torch.compile(net, fullgraph=True, backend=graphs)
-    batch = example_batch(DIGITS_SPEC, 3)
-
-    def lengths():
-        for keep in (8, 9, 11):
-            compiled(*batch)
-            compiled(*batch, keep=keep)
-        return graphs.frame_count
-
-    assert lengths() <= 3  # whole, masked, masked with any length
-    assert lengths() <= 3
-    kept = torch.rand(3, 16).argsort(dim=1)[:, :9]
-    torch.testing.assert_close(compiled(*batch, keep_ids=kept), net(*batch, keep_ids=kept))
+    graphs, net = CompileCounter(), perturbed(SHALLOW["mdtv2"])
+    compiled, batch = torch.compile(net, fullgraph=True, backend=graphs), example_batch(DIGITS_SPEC, 3)
+    for keep in (8, 9, 11, 10):
+        torch.manual_seed(keep)
+        found = compiled(*batch), compiled(*batch, keep=keep)
+        torch.manual_seed(keep)
+        torch.testing.assert_close(found, (net(*batch), net(*batch, keep=keep)))
+    assert graphs.frame_count <= 3  # whole, masked, masked with any length
 
 
 def test_published_settings():
