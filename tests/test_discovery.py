@@ -11,9 +11,10 @@ from test_registry import GOOD
 
 from ditbench.discovery import damaged, spare_libraries, version, version_or_none
 from ditbench.errors import DitbenchError
+from ditbench.profiling.shipped import ARCHITECTURES
 from ditbench.registry import Registry
 
-REFERENCE = {"dit", "uvit", "mdt", "mdtv2", "diffit", "jit", "lightningdit", "ddt", "dit-dh"}
+REFERENCE = set(ARCHITECTURES)
 
 
 @pytest.fixture
