@@ -98,7 +98,8 @@ def _what_next(records: Sequence[Record], folder: Path) -> Iterator[str]:
     elif any(record.status == "interrupted" for record in records):
         yield "Next: the same command again; it resumes what stopped."
     elif len({record.seed for record in records}) < MIN_SEEDS:
-        yield "Next: the same command with --seeds 0,1,2, which gives ranks and intervals."
+        gives = "intervals" if any(record.deviations for record in records) else "ranks and intervals"
+        yield f"Next: the same command with --seeds 0,1,2, which gives {gives}."
     else:
         yield f"Next: ditbench leaderboard serve {folder}"
 
