@@ -126,7 +126,9 @@ def _other_names(registry: Registry) -> Iterator[tuple[str, str]]:
 
 
 def _example(default: object) -> str:
-    return "on|off" if isinstance(default, bool) else f"{default}"
+    if isinstance(default, bool):
+        return "on|off" if default else "off|on"
+    return f"{default}"
 
 
 def _tracks(registry: Registry) -> Iterator[Entry]:

@@ -14,7 +14,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from multiprocessing.connection import Connection, wait
 from types import FrameType
@@ -98,7 +98,8 @@ class WorkerProcess:
     def stop(self, presses: int) -> None:
         """Ask it to save and stop; from the second press on, kill it."""
         if self._process.pid is not None and self._process.is_alive():
-            os.kill(self._process.pid, signal.SIGINT if presses == 1 else signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it is gone, and the server has not told us yet
+                os.kill(self._process.pid, signal.SIGINT if presses == 1 else signal.SIGKILL)
 
     def leave(self) -> None:
         """Listen no more, and wait for its end."""

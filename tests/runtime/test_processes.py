@@ -146,3 +146,10 @@ def test_ctrl_c_while_nothing_is_at_work_is_raised_at_once():
             os.kill(os.getpid(), signal.SIGINT)
             seen.append("never")
     assert seen == ["first"] and signal.getsignal(signal.SIGINT) is before
+
+
+def test_one_that_has_just_gone_needs_no_stopping(monkeypatch):
+    """Its end may not have been told yet: it is asked again once a second, and a kill takes a moment."""
+    (worker,) = ended([Expendable(_serve_ends, "well", preload=PRELOAD)])
+    monkeypatch.setattr(worker._process, "is_alive", lambda: True)
+    worker.stop(1)
