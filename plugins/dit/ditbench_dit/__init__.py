@@ -26,7 +26,7 @@ FASHION_32 = ditbench.DenoiserSpec(channels=1, resolution=32, classes=10, space=
 IMAGENET_256 = ditbench.DenoiserSpec(channels=4, resolution=32, classes=1000, space="latent", learn_variance=True)
 SPECS = {size: {"nano": DIGITS, "nano/4": FASHION_32}.get(size, IMAGENET_256) for size in SIZES}
 
-# settings but for the patch size, which is the base's
+
 LADDER = {
     "nano": ditbench.Ladder(
         rungs={
