@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from .errors import BadValue, DitbenchError, PluginFault, one_line
-from .ladder import Ladder
+from .ladder import Ladder, check_ladders
 from .names import check_name, check_reference, check_size
 
 ObjectReference = str | Callable[..., Any]
@@ -190,11 +190,9 @@ class Architecture:
             raise BadValue(f"architecture {self.name!r} has no sizes.")
         for size in self.sizes:
             check_size(self.name, size)
-        for what, given in {"spec": self.specs, "ladder": self.ladder}.items():
-            for size in given.keys() - self.sizes.keys():
-                raise BadValue(f"architecture {self.name!r} has a {what} for {size!r}, which is none of its sizes.")
-        for size in (name for base, ladder in self.ladder.items() for name in ladder.names(base) if name in self.sizes):
-            raise BadValue(f"architecture {self.name!r} has a size {size!r}, which its ladder has, too.")
+        for size in self.specs.keys() - self.sizes.keys():
+            raise BadValue(f"architecture {self.name!r} has a spec for {size!r}, which is none of its sizes.")
+        check_ladders(self.name, self.ladder, self.sizes)
         for option in self.options:
             check_name(f"option of {self.name}", option)
 

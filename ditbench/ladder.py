@@ -40,3 +40,16 @@ class Ladder:
     def sizes(self, base: str, settings: Changes) -> dict[str, Changes]:
         """All settings by name."""
         return {name: {**settings, **changes} for name, changes in self.names(base).items()}
+
+
+def names_of(ladders: Mapping[str, Ladder]) -> list[str]:
+    """The names of all sizes of an architecture's ladders, which are by the size that each is of."""
+    return [name for base, ladder in ladders.items() for name in ladder.names(base)]
+
+
+def check_ladders(architecture: str, ladders: Mapping[str, Ladder], sizes: Mapping[str, Changes]) -> None:
+    """Each is of a size that there is, and no size has a name of theirs."""
+    for base in ladders.keys() - sizes.keys():
+        raise BadValue(f"architecture {architecture!r} has a ladder for {base!r}, which is none of its sizes.")
+    for name in sizes.keys() & names_of(ladders):
+        raise BadValue(f"architecture {architecture!r} has a size {name!r}, which is a name of its ladder's.")

@@ -26,7 +26,6 @@ FASHION_32 = ditbench.DenoiserSpec(channels=1, resolution=32, classes=10, space=
 IMAGENET_256 = ditbench.DenoiserSpec(channels=4, resolution=32, classes=1000, space="latent", learn_variance=True)
 SPECS = {size: {"nano": DIGITS, "nano/4": FASHION_32}.get(size, IMAGENET_256) for size in SIZES}
 
-
 LADDER = {
     "nano": ditbench.Ladder(
         rungs={
