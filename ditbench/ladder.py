@@ -37,6 +37,12 @@ class Ladder:
         rungs = {f"{base}-x{factor:g}": self.rungs[factor] for factor in sorted(self.rungs)}
         return {**rungs, f"{base}-{NARROW}": self.narrow, f"{base}-{WIDE}": self.wide}
 
+    def around(self, base: str) -> dict[str, Changes]:
+        """The same, with the size in the middle at its place, which changes nothing."""
+        named = [*self.names(base).items()]
+        below = sum(factor < 1 for factor in self.rungs)
+        return dict([*named[:below], (base, {}), *named[below:]])
+
     def sizes(self, base: str, settings: Changes) -> dict[str, Changes]:
         """All settings by name."""
         return {name: {**settings, **changes} for name, changes in self.names(base).items()}
