@@ -55,7 +55,8 @@ def _width_pair(subject: Subject) -> str:
     require(narrow.heads == wide.heads, heads)
     times = wide.parameters / narrow.parameters
     require(times >= _LEAST, f"{base}-{WIDE} has but {times:.1f} times the parameters of {base}-{NARROW}")
-    return f"{times:.1f} times the parameters, heads {', '.join(map(str, dict.fromkeys(wide.heads))) or 'none'} wide"
+    widths = ", ".join(map(str, dict.fromkeys(wide.heads)))
+    return f"{times:.1f} times the parameters, " + (f"heads {widths} wide" if widths else "no attention")
 
 
 def _grown(narrow: torch.Size, wide: torch.Size) -> bool:
