@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import time
 from collections.abc import Collection, Iterator
@@ -21,6 +22,8 @@ from .subject import Broken, Check, Doubtful, NotHere, Subject, Unbuildable
 CHECKS = {check.name: check for check in (*building.CHECKS[:3], *output.CHECKS, *running.CHECKS, *building.CHECKS[3:])}
 
 _UNBUILDABLE = "unbuildable"  # told of, whatever the error
+_USELESS = "useless"  # told of an output that is not as it must be: all that follows from it is no news
+_OF_THE_OUTPUT = "output-shape"  # the check that finds it
 _BUILT = {"expected": "a network that can be built", "mend": "it is built as build(spec, **sizes[size], **options)"}
 _CALLED = {
     "expected": "a network that can be called",
@@ -49,11 +52,15 @@ def examine_in_turn(subject: Subject, only: Collection[str] = (), skip: Collecti
 
 def _make(check: Check, subject: Subject, told: dict[str, str]) -> Finding:
     """What a check finds. An error that another has told is not told again: `told` has them, and gets new ones."""
+    if check.needs_output and _USELESS in told:
+        finding = Finding(check=check.name, status="skipped", expected=check.expected, seen="")
+        return _not_made(finding, f"the output is of no use; see {told[_USELESS]}")
     start = time.perf_counter()
     status, seen, raised = _look(check, subject)
     seconds = time.perf_counter() - start
     finding = Finding(check=check.name, status=status, expected=check.expected, seen=seen, seconds=seconds)
     if raised is None:
+        told |= {_USELESS: check.name} if status == "failed" and check.name == _OF_THE_OUTPUT else {}
         return finding.model_copy(update={"mend": check.mend if status in ("failed", "warned") else ""})
     unbuildable = isinstance(raised, Unbuildable)
     if unbuildable and _UNBUILDABLE in told:
@@ -64,9 +71,19 @@ def _make(check: Check, subject: Subject, told: dict[str, str]) -> Finding:
     told[same] = check.name
     found = {"traceback": told_whole(_cause(raised)), "mend": check.mend}
     if not check.mends_errors:
-        found |= _BUILT if unbuildable else _CALLED
+        found |= {**_BUILT, **_refused(raised, subject)} if unbuildable else _CALLED
         told |= {_UNBUILDABLE: check.name} if unbuildable else {}
     return finding.model_copy(update=found)
+
+
+def _refused(error: BaseException, subject: Subject) -> dict[str, str]:
+    """How to mend it if `build` does not take a keyword that the record has it given."""
+    found = re.search(r"got an unexpected keyword argument '(\w+)'", str(_cause(error)))
+    name, architecture = found[1] if found else "", subject.selection.architecture
+    if name not in subject.selection.settings:
+        return {}
+    place = "options" if name in architecture.options else f"sizes[{subject.selection.size!r}]"
+    return {"mend": f"take {name!r} out of the record's {place}, or let build take it: {_BUILT['mend']}"}
 
 
 def _not_made(finding: Finding, why: str) -> Finding:
