@@ -75,11 +75,13 @@ def profile(
     from ..profiling.profiler import plan_profiles
     from ..records.profile import How, read_profiles
     from ..registry import select
+    from ..runtime.devices import any_driver
     from ..storage.files import make_writable
     from ..tracks.lookup import resolve_track
     from .console import make_console
 
     registry, console = installed(), make_console()
+    _refuse_tf32(precision, device if device != "auto" or any_driver() else "cpu")
     chosen = resolve_track(registry, track) if track else None
     selections = [select(registry, text, chosen.size if chosen else "") for text in parse_architectures(architectures)]
     how = How(
@@ -97,6 +99,7 @@ def profile(
     with console.status("Checking every network (the libraries take about 10 s to load, once)"):
         drawn = secrets.randbelow(2**32) if seed is None else seed
         tasks = plan_profiles(registry, selections, hows, drawn, chosen, changes)
+    _refuse_tf32(precision, tasks[0].setup.device)  # which torch has found
     make_writable(out)
     modes = sorted({task.setup.mode for task in tasks})
     for mode in modes:
@@ -111,6 +114,15 @@ def profile(
         _show(profiles, out, modes, console)
     if any(found.reason for found in profiles):
         raise typer.Exit(EXIT_FAILED)
+
+
+def _refuse_tf32(asked: str | None, device: str) -> None:
+    """`BadValue` if TF32 was named for a CPU. A track's own becomes what the device has, as in a run."""
+    if asked == "tf32" and device.startswith("cpu"):
+        raise BadValue(
+            f"--precision 'tf32' is of CUDA's GPUs: device {device!r} has none, and would compute in float32. Name that "
+            "one, or another --device."
+        )
 
 
 def _of_track(track: Track | None) -> dict[str, Any]:
