@@ -120,8 +120,8 @@ def _refuse_tf32(asked: str | None, device: str) -> None:
     """`BadValue` if TF32 was named for a CPU. A track's own becomes what the device has, as in a run."""
     if asked == "tf32" and device.startswith("cpu"):
         raise BadValue(
-            f"--precision 'tf32' is of CUDA's GPUs: device {device!r} has none, and would compute in float32. Name that "
-            "one, or another --device."
+            f"--precision 'tf32' is of CUDA's GPUs: device {device!r} has none, and would compute in float32. "
+            "Name that one, or another --device."
         )
 
 
