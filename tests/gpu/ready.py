@@ -1,6 +1,6 @@
 """Whether there is all that the acceptance run needs: python ready.py [FOLDER]
 
-FOLDER has Fashion-MNIST's files; empty: they lie where ditbench finds them. One line says what is not there; exit code 1.
+FOLDER has Fashion-MNIST's files; empty: they lie where ditbench finds them. What is missing is told in one line.
 """
 
 import sys
