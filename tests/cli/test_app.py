@@ -236,6 +236,12 @@ def test_evaluate_finds_bad_input_before_the_libraries_load(ditbench, tmp_path, 
     assert not (tmp_path / "evaluations").exists()
 
 
+def test_weights_alone_ask_for_their_network_and_track(ditbench):
+    errors = ditbench("evaluate", "ema.safetensors", code=2)
+    assert errors.startswith("ditbench: 'ema.safetensors' has weights") and errors.count("\n") == 1
+    assert "--architecture NAME:SIZE" in errors and "--track" in errors and "--reference" not in errors
+
+
 def test_fetch_checks_what_is_here_and_offline_fetches_nothing(ditbench, tmp_path):
     assert "digits-cnn.safetensors, sha256 901f43288be1..." in ditbench("fetch", "digits-cnn", "--offline")
     errors = ditbench("fetch", "inception-v3-compat", "--offline", code=2)
