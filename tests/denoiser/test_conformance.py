@@ -14,6 +14,7 @@ from torch import nn
 from toy_net import Toy
 
 from ditbench import Architecture, BadValue, DenoiserSpec, Option
+from ditbench.denoiser.conformance import places
 from ditbench.denoiser.conformance.findings import Finding, Report
 from ditbench.denoiser.conformance.subject import subject_of
 from ditbench.denoiser.conformance.suite import CHECKS, examine
@@ -401,6 +402,20 @@ def test_a_network_that_can_not_be_built_is_one_failure():
     assert fault.mend.startswith("take 'width' out of the record's sizes['nano'], or let build take it: ")
     told = [finding.seen for finding in report.findings if "can't be built" in finding.seen]
     assert len(told) > 15 and set(told) == {f"not made: the network can't be built; see {fault.check}"}
+
+
+def test_a_module_that_can_not_be_imported_is_one_failure(install):
+    install("ditbench-lacking", "lacking_model", "import nowhere_to_be_found")
+    mine = replace(broken(Toy), build="lacking_model:Net")
+    (fault,) = examine(subject_of(mine, "nano", DIGITS_SPEC, None)).failed
+    assert "No module named 'nowhere_to_be_found'" in fault.seen and "`dependencies`" in fault.mend
+
+
+def test_ditbench_itself_is_no_plugin_where_a_wheel_has_put_it(tmp_path, monkeypatch):
+    installed = tmp_path / "site-packages"
+    monkeypatch.setattr(places, "_OURS", installed / "ditbench")
+    assert not places._is_plugins(str(installed / "ditbench" / "components.py"))
+    assert places._is_plugins(str(installed / "ditbench_mine" / "model.py"))
 
 
 def test_an_option_that_build_does_not_take_is_named():

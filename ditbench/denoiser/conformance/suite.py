@@ -9,7 +9,7 @@ import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from ...errors import brief, one_line
+from ...errors import PluginFault, brief, one_line
 from ...registry import Registry, pick, select
 from ...storage.files import write_text
 from ..bounds import TooLarge, without_memory
@@ -25,6 +25,10 @@ _UNBUILDABLE = "unbuildable"  # told of, whatever the error
 _USELESS = "useless"  # told of an output that is not as it must be: all that follows from it is no news
 _OF_THE_OUTPUT = "output-shape"  # the check that finds it
 _BUILT = {"expected": "a network that can be built", "mend": "it is built as build(spec, **sizes[size], **options)"}
+_LOADED = {
+    "expected": "a network whose module can be imported",
+    "mend": "import it in Python; what it imports must be installed, and named in the plugin's `dependencies`",
+}
 _CALLED = {
     "expected": "a network that can be called",
     "mend": "it is called as net(x, t, y): x (N, C, H, W), t (N,) in [0, 1000], y (N,) in [0, classes]",
@@ -70,7 +74,9 @@ def _make(check: Check, subject: Subject, told: dict[str, str]) -> Finding:
         return _not_made(finding, f"the same error as in {told[same]}")
     told[same] = check.name
     found = {"traceback": told_whole(_cause(raised)), "mend": check.mend}
-    if not check.mends_errors:
+    if isinstance(raised, PluginFault):
+        found |= _LOADED
+    elif not check.mends_errors:
         found |= {**_BUILT, **_refused(raised, subject)} if unbuildable else _CALLED
         told |= {_UNBUILDABLE: check.name} if unbuildable else {}
     return finding.model_copy(update=found)
