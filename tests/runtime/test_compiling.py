@@ -25,7 +25,8 @@ GRAPHS = {  # of training: kinds of blocks, masked or not; told an image or its 
     "dit": 1, "uvit": 2, "mdt": 3, "mdtv2": 6, "diffit": 4, "jit": 2, "lightningdit": 1, "ddt": 2,
     "dit-dh": 2,
 }  # fmt: skip
-TWO_SHAPES = {"jit", "ddt"}  # blocks of one kind get few and more tokens, or one condition and one for each token
+# Blocks of one kind get few and more tokens, one condition and one for each token, or their input as skip, too.
+TWO_SHAPES = {"jit", "ddt", "mdtv2"}
 
 
 @pytest.fixture
