@@ -382,8 +382,8 @@ def select(registry: Registry, text: str, default_size: str = "") -> Selection:
     size = size if colon else default_size
     if not size:
         raise BadValue(f"{text!r} names no size: write {name}:SIZE, with one of {', '.join(architecture.sizes)}.")
-    pick(f"size of {name}", size, architecture.sizes)
-    settings = {key: option.default for key, option in architecture.options.items()} | {**architecture.sizes[size]}
+    settings = {key: option.default for key, option in architecture.options.items()}
+    settings |= pick(f"size of {name}", size, architecture.family(size))
     options: dict[str, Value] = {}
     for pair in pairs:
         key, equals, spelled = pair.partition("=")

@@ -179,6 +179,16 @@ def test_sizes_counts_what_was_asked(ditbench):
     assert "16x16x1 pixel, 10 classes" in next(line for line in out.splitlines() if "mdt:nano" in line)
 
 
+def test_sizes_shows_ladders(ditbench):
+    out = ditbench("sizes", "dit:nano", "--ladder", "--json")
+    rows = {row["size"]: row for row in json.loads(out)}
+    assert rows["dit:nano-x0.5"]["changes"] == {"depth": 3, "width": 80, "heads": 4}
+    assert rows["dit:nano"]["times"] == 1 and rows["dit:nano-x2"]["times"] == pytest.approx(2, rel=0.1)
+    assert "dit:nano-wide" in ditbench("sizes", "dit:nano", "--ladder")
+    errors = ditbench("sizes", "dit:S/2", "--ladder", code=2)
+    assert errors == "ditbench: dit:S/2 has no ladder of sizes: of dit, only nano, nano/4.\n"
+
+
 def test_import_writes_weights_and_says_which(ditbench, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     network = build_denoiser(Registry.installed().architectures["dit"])

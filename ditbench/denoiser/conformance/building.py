@@ -126,7 +126,7 @@ def _state_dict(subject: Subject) -> str:
 
 
 def _macs(subject: Subject) -> str:
-    size, made_for = subject.selection.size, subject.selection.architecture.specs.get(subject.selection.size)
+    size, made_for = subject.selection.size, subject.selection.made_for
     if size not in SIZE_CLASSES:
         raise NotHere(f"{size!r} is no size class")
     of_class, reference = SIZE_CLASSES[size]

@@ -14,12 +14,13 @@ from ...registry import Registry, pick, select
 from ...storage.files import write_text
 from ..bounds import TooLarge, without_memory
 from ..interface import DIGITS_SPEC
-from . import building, output, running
+from . import building, output, running, scaling
 from .findings import Finding, Outcome, Report, unfinished
 from .places import place_of, told_whole, where
 from .subject import Broken, Check, Doubtful, NotHere, Subject, Unbuildable
 
-CHECKS = {check.name: check for check in (*building.CHECKS[:3], *output.CHECKS, *running.CHECKS, *building.CHECKS[3:])}
+_IN_TURN = (*building.CHECKS[:3], *output.CHECKS, *running.CHECKS, *building.CHECKS[3:], *scaling.CHECKS)
+CHECKS = {check.name: check for check in _IN_TURN}
 
 _UNBUILDABLE = "unbuildable"  # told of, whatever the error
 _USELESS = "useless"  # told of an output that is not as it must be: all that follows from it is no news
@@ -127,8 +128,7 @@ def _raised(error: BaseException) -> str:
 def subject_named(registry: Registry, text: str, size: str) -> Subject:
     """What ``name[:size][+option=value]`` stands for, on the input that the size was made for, or the digits'."""
     selection = select(registry, text, size)
-    spec = selection.architecture.specs.get(selection.size, DIGITS_SPEC)
-    return Subject(selection, spec, registry.provider(selection.architecture.name).module)
+    return Subject(selection, selection.made_for or DIGITS_SPEC, registry.provider(selection.architecture.name).module)
 
 
 def main(text: str, size: str, target: Path) -> None:
