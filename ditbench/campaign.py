@@ -89,7 +89,7 @@ def _prepare(
     options: CampaignOptions,
 ) -> list[Job]:
     """The runs as jobs that nothing keeps from starting, or a `DitbenchError`."""
-    _check_room(plan, folder, read_runs(folder))  # a damaged record is found now, not after hours of training
+    _check_room(plan, folder, read_runs(folder))
     make_writable(folder, claimed=True)
     rehearsal = find_dataset(registry, plan[0].track, options["data"])[0].name == "synthetic"  # nothing is measured
     _fetch_weights([] if rehearsal else plan[0].track.evaluation.choices, registry, options["offline"], listener)
@@ -142,7 +142,8 @@ def _execute(jobs: Sequence[Job], engine: Engine, listener: Silent, folder: Path
     for job in jobs:
         if job.config.run_id in records:
             job.check_milestones(records[job.config.run_id])
-    for told in _finished_elsewhere(jobs, read_runs(folder)):
+    anew = {job.config.run_id for job in jobs}  # one whose record is damaged has been refused, but for `force`
+    for told in _finished_elsewhere(jobs, read_runs(folder, listener.leaving_out, anew)):
         listener.repeating(told)
     listener.planned(jobs, list(records.values()))
     waiting = [job for job in jobs if (done := records.get(job.config.run_id)) is None or job.lacks(done)]

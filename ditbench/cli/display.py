@@ -43,6 +43,9 @@ _LINE_EVERY = 10.0  # seconds between plain lines of one run
 class Quiet(Silent):
     """Says only what would cost hours to learn later, on standard error."""
 
+    def leaving_out(self, told: str) -> None:
+        warn(f"ditbench: {as_flags(told)}")
+
     def repeating(self, told: str) -> None:
         warn(f"ditbench: {told}")
 
@@ -76,6 +79,9 @@ class Lines(Silent):
     def checking(self, progress: Progress) -> None:
         if self._is_news("", progress):
             self.say(_checked(progress))
+
+    def leaving_out(self, told: str) -> None:
+        self.say(for_a_line(as_flags(told)))
 
     def repeating(self, told: str) -> None:
         self.say(told)

@@ -107,7 +107,7 @@ def plan(
     asked = only(RunOptions, {**options, "device": "cpu" if is_processor(device) else "auto"})
     configs = _plan(registry, track, chosen, parse_seeds(seeds), asked)
     known = [*check_profiles(profiles), *committed_profiles(COMMITTED)]
-    records = read_runs(Path(options["out"]) / configs[0].track.name)
+    records = read_runs(Path(options["out"]) / configs[0].track.name, warn)
 
     from ..profiling.workload import count
 
@@ -126,7 +126,7 @@ def _committed() -> list[Record]:
     from ..records.record import read_records
     from ..storage.files import is_folder
 
-    return read_records(COMMITTED) if is_folder(COMMITTED) else []
+    return read_records(COMMITTED, warn) if is_folder(COMMITTED) else []
 
 
 def _plan(

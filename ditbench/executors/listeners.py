@@ -24,6 +24,9 @@ class Silent:
     def checking(self, progress: Progress) -> None:
         """How far the data is prepared, or the reference read."""
 
+    def leaving_out(self, told: str) -> None:
+        """The record of another run in the folder can't be read: a line that names it, and the way out."""
+
     def repeating(self, told: str) -> None:
         """Some runs are finished on other hardware, or with other threads, and begin anew here: a line that says so."""
 
@@ -60,6 +63,10 @@ class Together(Silent):
     def checking(self, progress: Progress) -> None:
         for listener in self.listeners:
             listener.checking(progress)
+
+    def leaving_out(self, told: str) -> None:
+        for listener in self.listeners:
+            listener.leaving_out(told)
 
     def repeating(self, told: str) -> None:
         for listener in self.listeners:
