@@ -65,6 +65,7 @@ def run(
         torchrun.follow()
         return []
     registry = Registry.installed(strict=options["strict"])
+    (listener := listener or Silent()).left_out(registry.faults)  # before a name that one of them has is missed
     chosen = pick("executor", options["executor"], registry.executors)
     plan = make_plan(registry, track, architectures, seeds, **only(RunOptions, options))
     folder = Path(options["out"]).absolute() / plan[0].track.name  # a plugin may change the working directory
@@ -72,7 +73,7 @@ def run(
     if isinstance(engine, Here):
         engine.refuse_at_once(plan)
     trackers = Together(*start(options["log"]))
-    hearing = Together(listener or Silent(), trackers)
+    hearing = Together(listener, trackers)
     try:
         jobs = _prepare(plan, registry, engine, hearing, folder, options)
         return _execute(jobs, engine, hearing, folder)
@@ -93,7 +94,7 @@ def _prepare(
     make_writable(folder, claimed=True)
     rehearsal = find_dataset(registry, plan[0].track, options["data"])[0].name == "synthetic"  # nothing is measured
     _fetch_weights([] if rehearsal else plan[0].track.evaluation.choices, registry, options["offline"], listener)
-    listener.preparing(registry.faults)
+    listener.preparing()
     jobs = [
         Job(
             config=run.config,
@@ -143,7 +144,7 @@ def _execute(jobs: Sequence[Job], engine: Engine, listener: Silent, folder: Path
         if job.config.run_id in records:
             job.check_milestones(records[job.config.run_id])
     anew = {job.config.run_id for job in jobs}  # one whose record is damaged has been refused, but for `force`
-    for told in _finished_elsewhere(jobs, read_runs(folder, listener.leaving_out, anew)):
+    for told in _finished_elsewhere(jobs, read_runs(folder, listener.passing_over, anew)):
         listener.repeating(told)
     listener.planned(jobs, list(records.values()))
     waiting = [job for job in jobs if (done := records.get(job.config.run_id)) is None or job.lacks(done)]

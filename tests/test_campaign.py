@@ -33,13 +33,13 @@ class Ears(campaign.Silent):
     """Remembers what it hears; `at` is called with every training progress."""
 
     def __init__(self, at=lambda config, progress: None):
-        self.at, self.begun, self.heard, self.left_out = at, [], [], []
+        self.at, self.begun, self.heard, self.passed_over = at, [], [], []
 
     def started(self, config):
         self.begun.append(config.label)
 
-    def leaving_out(self, told):
-        self.left_out.append(told)
+    def passing_over(self, told):
+        self.passed_over.append(told)
 
     def progress(self, config, progress):
         self.heard.append(progress)
@@ -454,13 +454,13 @@ def test_a_damaged_record_keeps_only_its_own_run_from_running(tmp_path):
     )
     ears = Ears()
     (other,) = run(tmp_path, "toy+depth=2", budget="3-steps", listener=ears)
-    (told,) = ears.left_out
+    (told,) = ears.passed_over
     assert other.status == "finished" and re.search(remove, told)
     with pytest.raises(BadFile, match=rf"{remove}.* `force` starts it over"):
         run(tmp_path, "toy", budget="3-steps", listener=(again := Ears()))
     assert again.begun == []
     (mended,) = run(tmp_path, "toy", budget="3-steps", force=True, listener=again)
-    assert mended.status == "finished" and again.left_out == []
+    assert mended.status == "finished" and again.passed_over == []
 
 
 def test_a_damaged_checkpoint_is_a_failed_row_that_says_what_to_do(tmp_path):
