@@ -121,7 +121,7 @@ def test_a_signal_saves_and_says_how_to_resume(toy, tmp_path, wish, code):
         time.sleep(0.1)
     os.killpg(command.pid, signal.Signals[wish])
     _, errors = command.communicate(timeout=60)
-    told = "Interrupted. The same command again resumes where it stopped.\n"
+    told = "Interrupted. The same command again skips what is finished and resumes runs that have a checkpoint.\n"
     assert command.returncode == code and errors == told + f"ditbench: ended by {wish}.\n" * (wish != "SIGINT")
     (record,) = tmp_path.glob("tiny/*/record.json")
     found = json.loads(record.read_text())

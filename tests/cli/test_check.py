@@ -53,6 +53,23 @@ def test_a_broken_architecture_is_told_in_words_json_and_markdown(install, ditbe
     assert not told("mine:nano", "0" * 64)  # another state of the plugin, which nobody has checked
 
 
+@pytest.mark.parametrize(
+    ("status", "reason", "next_step"),
+    [
+        ("failed", "RuntimeError: the toy broke", "ditbench check toy:nano"),
+        ("failed", "killed by SIGSEGV", "ditbench check toy:nano"),
+        ("diverged", "loss is nan at step 3", "ditbench check toy:nano"),
+        ("failed", "'r/checkpoints/000004' can't be written: No space left on device.", "mend what the reason names."),
+        ("failed", "OutOfMemoryError: CUDA out of memory.", "mend what the reason names."),
+        ("interrupted", "killed by SIGKILL", "the same command again skips what is finished"),
+    ],
+)
+def test_a_check_is_advised_where_it_may_help(tmp_path, status, reason, next_step):
+    network = SimpleNamespace(label="toy:nano", source_sha256="0" * 64)
+    record = SimpleNamespace(architecture=network, status=status, reason=reason, seed=0, run_id="toy-nano-seed0")
+    assert list(_what_next([record], tmp_path))[-1].startswith(f"Next: {next_step}")
+
+
 @pytest.mark.timeout(120)
 def test_a_process_that_dies_is_a_finding(install, ditbench):
     install("ditbench-mine", "mine_plugin", ARCHITECTURE.format(build="Crash"))
