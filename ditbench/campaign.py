@@ -59,6 +59,8 @@ def run(
     """
     require_run("`ditbench.run`")
     check_options(CampaignOptions, options)
+    if options["out"] == "":
+        raise BadValue("`out` '' is empty: name a folder, or '.' for this one.")
     if torchrun.launched():
         options["executor"] = torchrun.instead_of(options["executor"])
     if torchrun.follows():

@@ -27,6 +27,7 @@ def test_dir_shows_the_public_names_alone():
         (partial(ditbench.run, eval_at=["25%"]), "`eval_at` ['25%']"),
         (partial(ditbench.run, architectures="dit"), "`architectures` 'dit'"),
         (partial(ditbench.run, seeds=0), "Seeds 0"),
+        (partial(ditbench.run, out=""), "`out` '' is empty"),
         (partial(ditbench.run, track=None), "`track` None"),
         (partial(ditbench.read_record, 3), "`path` 3: give str or Path, not int"),
         (partial(ditbench.load_track, None), "`path` None"),

@@ -90,11 +90,24 @@ def _in_words(parameters: list[Any]) -> list[Any]:
     return parameters
 
 
+def _refuse_empty_path(parameter: Any, given: Any, ctx: Any) -> None:
+    """An empty word, as of a variable that is not set, would be the folder that the command is given in."""
+    kind = parameter.type_descriptor.annotation
+    if Path in (kind, *get_args(kind)) and "" in (given if isinstance(given, (list, tuple)) else (given,)):
+        raise typer.BadParameter("'' is empty; name a place, or '.' for this folder", ctx=ctx, param=parameter)
+
+
 class _Command(TyperCommand):
     """A command that has standard output to itself; its help is written before, and as ever."""
 
     def get_params(self, ctx: Any) -> Any:
         return _in_words(super().get_params(ctx))
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        given, *_ = self.make_parser(ctx).parse_args(args=list(args))
+        for parameter in self.get_params(ctx):
+            _refuse_empty_path(parameter, given.get(parameter.name), ctx)
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
         from ..asking import telling

@@ -271,6 +271,7 @@ def _core(value: str) -> str:
 
 
 def _bad_paths(one: Parameter) -> Iterator[tuple[str, ...]]:
+    yield ("",)
     if one.among(WRITTEN_FILES):
         yield from (("a-file/below", "a-file"), ("a-folder",), (_LONG, "xxx"), ("/proc/nothing/here", "/proc"))
     elif (one.command, one.name) == ("plan", "--out"):  # what is not there holds no runs
