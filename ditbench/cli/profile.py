@@ -55,8 +55,9 @@ def profile(
         bool, typer.Option("--real-loss", help="The track's objective in place of a stand-in, and its sampler's steps.")
     ] = False,
     seconds: Annotated[
-        float, typer.Option(min=1, show_default="no limit", help="Limit for each; what takes longer is stopped.")
-    ] = float("inf"),
+        float | None,
+        typer.Option(min=1, max=1e9, show_default="no limit", help="Limit for each; what takes longer is stopped."),
+    ] = None,
     device: Device = "auto",
     seed: Annotated[
         int | None, typer.Option(min=0, max=2**32 - 1, help="Repeats the random order of an earlier command.")
@@ -103,7 +104,7 @@ def profile(
         read_profiles(out, mode)  # a damaged one that would spoil the tables is told now
     profiles: list[Profile] = []
     try:
-        _time(tasks, seconds, profiles, out, console)
+        _time(tasks, seconds or float("inf"), profiles, out, console)
     except KeyboardInterrupt:
         warn("Interrupted. What was timed before is kept.")
         raise typer.Exit(EXIT_INTERRUPTED) from None

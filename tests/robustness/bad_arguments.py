@@ -235,7 +235,9 @@ def _misused(base: Path, command: str, of: Any) -> Iterator[Case]:
             names = [other.name for other in of.params if other.param_type_name == "argument"]
             less = arguments[: names.index(one.name)]
             yield case(
-                f"{command}: no {one.name}", _spelled(base, command, less, options), (one.name, one.name.upper())
+                f"{command}: no {one.name}",
+                _spelled(base, command, less, options),
+                (one.name, one.name.upper(), one.metavar or one.name),
             )
 
 
