@@ -30,7 +30,7 @@ def test_dir_shows_the_public_names_alone():
         (partial(ditbench.run, out=""), "`out` '' is empty"),
         (partial(ditbench.run, track=None), "`track` None"),
         (partial(ditbench.read_record, 3), "`path` 3: give str or Path, not int"),
-        (partial(ditbench.load_track, None), "`path` None"),
+        (partial(ditbench.load_track, None), "`path` None: give str or Path."),
         (partial(ditbench.tables, 3), "`records` 3"),
         (partial(ditbench.tables, "runs"), "`records` 'r': give Record, not str"),
         (partial(ditbench.makespan, ["x"], 3), "`hours` 'x'"),

@@ -103,4 +103,5 @@ def _tell_use(error: Any) -> int:
         error.show()
         return EXIT_BAD_INPUT
     command = error.ctx.command_path if error.ctx else "ditbench"
-    return _refuse(f"{told.rstrip('.')}. See {command} --help.")
+    told = told if told.endswith("?") else f"{told.rstrip('.')}."
+    return _refuse(f"{told} See {command} --help.")

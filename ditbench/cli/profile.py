@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from ..errors import BadValue
+from ..errors import BadValue, for_a_line
 from .app import COMPARE, EXIT_FAILED, EXIT_INTERRUPTED, app, installed
 from .options import (
     Architectures,
@@ -142,11 +142,15 @@ def _show(profiles: list[Profile], out: Path, modes: list[str], console: Console
     from ..profiling.tables import tables
     from .console import make_table, plain
 
-    for title, frame in tables(profiles).items():
+    for title, frame in tables([found for found in profiles if not found.reason]).items():
         shown = make_table(*(plain(column) for column in frame.columns), title=title)
         for row in frame.itertuples(index=False):
             shown.add_row(*(plain(as_flags(str(cell))) for cell in row))
         console.print(shown)
+    for found in profiles:
+        if found.reason:  # whole, in a line: a table's cell would fold it
+            told = for_a_line(as_flags(f"not timed: {found.label}, {found.setup.spec}: {found.reason}"))
+            console.print(plain(told), highlight=False, soft_wrap=True)
     for mode in modes:
         _write_page(out, mode)
 

@@ -127,7 +127,7 @@ def _tell_checked(checked: list[CheckedFile]) -> None:
     counts = Counter(one.kind for one in checked)
     files = ", ".join(f"{number} {kind}{'s' * (number != 1)}" for kind, number in sorted(counts.items()))
     faults, bad = sum(len(one.faults) for one in checked), sum(bool(one.faults) for one in checked)
-    told = f"{faults} faults in {bad} of them." if bad else _NO_FAULT
+    told = f"{count(faults, 'fault')} in {bad} of them." if bad else _NO_FAULT
     tell(f"{files} checked: {told}")
 
 
@@ -144,7 +144,9 @@ def submit(
     machine."""
     from ..records.profile_submission import profile_files
     from ..records.submission import submit as copy
+    from ..records.verification import check_name
 
+    check_name(by)
     if profile_files(run_dir):
         _submit_profiles(run_dir, by, to, weights_url)
         return

@@ -71,13 +71,14 @@ def first_fault(error: pydantic.ValidationError, known: object = None) -> str:
     faults = error.errors(include_url=False)
     unknown = [fault for fault in faults if fault["type"] in _UNKNOWN]
     fault = unknown[0] if unknown and known else faults[0]
-    *above, last = fault["loc"] or ("the whole",)
+    *above, last = fault["loc"] or ("",)
     place = ".".join(map(str, (*above, last)))
     if fault["type"] in _UNKNOWN:
         return f"{place}: {_not_among(str(last), _fields(known, above))}"
     culprit = fault["input"]
     shown = f", not {reprlib.repr(culprit)}" if isinstance(culprit, (str, int, float)) else ""
-    return f"{place}: {one_line(fault['msg']).removeprefix('Value error, ')}{shown}"
+    said = one_line(fault["msg"]).removeprefix("Value error, ") + shown
+    return f"{place}: {said}" if place else said  # of the whole
 
 
 def _not_among(name: str, known: Collection[str]) -> str:

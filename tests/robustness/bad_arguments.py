@@ -54,6 +54,7 @@ _PLUGINS = (
     *_NAMES,
     ",",
     "toy,",
+    "toy,,dit",
     "toy:nonsense",
     "toy:",
     "toy+nonsense=1",

@@ -132,7 +132,7 @@ def check_file(path: Path, registry: Registry, count: Counter | None = None) -> 
     try:
         content = read_object(path)
     except ValueError as error:
-        checked.faults.append(short(f"the whole can't be read: {error}"))
+        checked.faults.append(short(f"it can't be read: {error}"))
         return checked
     odd = dict(oddities(content))
     checked.faults += [f"{place} stands twice, should stand once" for place in doubles(content)]
