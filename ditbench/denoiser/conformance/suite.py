@@ -15,7 +15,7 @@ from ...storage.files import write_text
 from ..bounds import TooLarge, without_memory
 from ..interface import DIGITS_SPEC
 from . import building, output, running, scaling
-from .findings import Finding, Outcome, Report, unfinished
+from .findings import Finding, Outcome, Report, at_work, unfinished
 from .places import place_of, told_whole, where
 from .subject import Broken, Check, Doubtful, NotHere, Subject, Unbuildable
 
@@ -134,13 +134,14 @@ def subject_named(registry: Registry, text: str, size: str) -> Subject:
 def main(text: str, size: str, target: Path) -> None:
     """In a process of its own: check, and leave the report at `target` as JSON when all checks are made.
 
-    Until then it lies at `unfinished(target)`, also if the network ends the process, with whatever exit code. Raises
-    `TooLarge` for a network that no machine holds.
+    Until then it lies at `unfinished(target)`, also if the network ends the process, with whatever exit code; which
+    check is being made stands in `at_work(target)`. Raises `TooLarge` for a network that no machine holds.
     """
-    subject = subject_named(Registry.installed(), text, size)
+    subject, coming = subject_named(Registry.installed(), text, size), iter(CHECKS)
     _refuse_too_large(subject)
     for report in examine_in_turn(subject):
         write_text(unfinished(target), report.model_dump_json())
+        write_text(at_work(target), next(coming, ""))
     unfinished(target).rename(target)
 
 
