@@ -67,7 +67,10 @@ def test_a_broken_architecture_is_told_in_words_json_and_markdown(install, ditbe
 def test_a_check_is_advised_where_it_may_help(tmp_path, status, reason, next_step):
     network = SimpleNamespace(label="toy:nano", source_sha256="0" * 64)
     record = SimpleNamespace(architecture=network, status=status, reason=reason, seed=0, run_id="toy-nano-seed0")
-    assert list(_what_next([record], tmp_path))[-1].startswith(f"Next: {next_step}")
+    told = list(_what_next([record], tmp_path))
+    assert told[-1].startswith(f"Next: {next_step}") and any("memory runs out" in line for line in told) == (
+        "SIGKILL" in reason
+    )
 
 
 @pytest.mark.timeout(120)
