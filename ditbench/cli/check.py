@@ -24,6 +24,7 @@ from .output import tell_json, warn
 if TYPE_CHECKING:
     from ..denoiser.conformance.findings import Report
 
+_IMPORT = 30.0  # seconds that a network may be imported for until that is told
 _LOOK = 0.5  # seconds between two looks at what a check is at
 _CELL = 100  # characters of what was seen that stand in the table; below it, all of a fault
 # As tracebacks end with them: what is no fault of the network.
@@ -107,18 +108,18 @@ def _end_of(code: int) -> str:
     return how_it_ended(code) + memory
 
 
-def _now(name: str, target: Path) -> str:
-    """What is waited for."""
+def _now(name: str, target: Path) -> tuple[str, float]:
+    """What is waited for, and for how many seconds nobody wonders: torch alone takes ten."""
     from ..denoiser.conformance.findings import at_work
 
     try:
         check = at_work(target).read_text(encoding="utf-8")
     except OSError:
         check = ""
-    return f"the check {check!r} of {name}" if check else f"importing and building {name}"
+    return (f"the check {check!r} of {name}", WAIT) if check else (f"importing and building {name}", _IMPORT)
 
 
-def _ended(command: list[str], log: Path, now: Callable[[], str]) -> tuple[int, str, str]:
+def _ended(command: list[str], log: Path, now: Callable[[], tuple[str, float]]) -> tuple[int, str, str]:
     """How a command has ended, what it said on standard error, and what it was stuck at. What it started ends with it.
 
     It tells what it is at, `now`, once that takes long, and is ended if that takes for ever.
@@ -134,19 +135,19 @@ def _ended(command: list[str], log: Path, now: Callable[[], str]) -> tuple[int, 
     return code, log.read_text(encoding="utf-8", errors="replace"), stuck
 
 
-def _waited_for(process: subprocess.Popen[bytes], now: Callable[[], str]) -> str:
+def _waited_for(process: subprocess.Popen[bytes], now: Callable[[], tuple[str, float]]) -> str:
     """What a process is stuck at; empty once it has ended."""
-    told, at, since = "", now(), time.monotonic()
+    told, (at, patience), since = "", now(), time.monotonic()
     while True:
         with suppress(subprocess.TimeoutExpired):
             process.wait(_LOOK)
             return ""
-        if (then := now()) != at:
-            at, since = then, time.monotonic()
+        if (then := now()) != (at, patience):
+            (at, patience), since = then, time.monotonic()
         waited = time.monotonic() - since
         if waited > SECONDS:
             return f"it was at {at} for {SECONDS:g} s and did not end"
-        if waited > WAIT and told != at:
+        if waited > patience and told != at:
             told = at
             warn(f"ditbench: still at {at}, for at most {SECONDS:g} s")
 

@@ -107,6 +107,8 @@ def _what_next(records: Sequence[Record], folder: Path, forced: bool = False) ->
     for record in failed:
         log = folder / record.run_id / LOG_FILE
         yield f"What {record.architecture.label} seed {record.seed} printed, and its traceback: {log}"
+    if any("SIGKILL" in (record.reason or "") for record in records):
+        yield "SIGKILL is what Linux sends where memory runs out: a smaller --micro-batch or --parallel needs less."
     if doubtful := dict.fromkeys(record.architecture.label for record in failed if _may_be_the_networks(record)):
         yield f"Next: ditbench check {' '.join(doubtful)}"
     elif failed:

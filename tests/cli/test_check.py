@@ -67,7 +67,10 @@ def test_a_broken_architecture_is_told_in_words_json_and_markdown(install, ditbe
 def test_a_check_is_advised_where_it_may_help(tmp_path, status, reason, next_step):
     network = SimpleNamespace(label="toy:nano", source_sha256="0" * 64)
     record = SimpleNamespace(architecture=network, status=status, reason=reason, seed=0, run_id="toy-nano-seed0")
-    assert list(_what_next([record], tmp_path))[-1].startswith(f"Next: {next_step}")
+    told = list(_what_next([record], tmp_path))
+    assert told[-1].startswith(f"Next: {next_step}") and any("memory runs out" in line for line in told) == (
+        "SIGKILL" in reason
+    )
 
 
 @pytest.mark.timeout(120)
@@ -81,7 +84,7 @@ def test_a_process_that_dies_is_a_finding(install, ditbench):
 
 def test_a_check_that_does_not_end_is_named_while_it_is_waited_for_and_at_the_end(tmp_path, monkeypatch):
     told = []
-    for name, value in {"WAIT": 0.1, "SECONDS": 0.5, "_LOOK": 0.05, "warn": told.append}.items():
+    for name, value in {"_IMPORT": 0.1, "SECONDS": 0.5, "_LOOK": 0.05, "warn": told.append}.items():
         monkeypatch.setattr(check_command, name, value)
     code, _, stuck = check_command._ended(
         ["sleep", "60"], tmp_path / "log", partial(check_command._now, "mine", tmp_path / "report.json")
@@ -89,7 +92,7 @@ def test_a_check_that_does_not_end_is_named_while_it_is_waited_for_and_at_the_en
     assert told == ["ditbench: still at importing and building mine, for at most 0.5 s"]
     assert stuck == "it was at importing and building mine for 0.5 s and did not end" and code == -signal.SIGKILL
     at_work(tmp_path / "report.json").write_text("deterministic")
-    assert check_command._now("mine", tmp_path / "report.json") == "the check 'deterministic' of mine"
+    assert check_command._now("mine", tmp_path / "report.json") == ("the check 'deterministic' of mine", 5.0)
 
 
 @pytest.mark.parametrize(
