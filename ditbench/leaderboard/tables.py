@@ -280,7 +280,7 @@ def provisional(board: Board) -> str:
     if not rows:
         return ""
     if len(rows) == len(board.rows) and all(len(row.seeds) == 1 for row in rows):
-        return "One seed each: provisional, no ranks; give seeds 0,1,2."
+        return "One seed each: provisional; ranks need three."
     reasons = dict.fromkeys(row.provisional for row in rows)
     told = [f"{', '.join(name(r, board) for r in rows if r.provisional == why)} ({why})" for why in reasons]
     return f"Provisional, without rank: {'; '.join(told)}."
