@@ -35,7 +35,7 @@ from ..storage.schema import Frozen, read_checked
 
 FILE = "work.json"  # in the run's directory: how the work has ended
 LINGER = 3.0  # seconds in which the process must end after its work, with all that it has started
-_ADOPT = 36  # PR_SET_CHILD_SUBREAPER of linux/prctl.h
+_END_WITH_PARENT, _ADOPT = 1, 36  # PR_SET_PDEATHSIG and PR_SET_CHILD_SUBREAPER of linux/prctl.h
 _ROUNDS = 100  # of killing what may go on starting others
 _LOOK = 0.2  # seconds between two looks at whether to stop
 _DONE = b"done"  # the last word
@@ -131,8 +131,7 @@ def leaving_nothing() -> Iterator[None]:
 
     Linux gives us what loses its parent; elsewhere nobody knows whose that was.
     """
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(_ADOPT, 1, 0, 0, 0)
+    _prctl(_ADOPT, 1)
     before = _below()
     try:
         yield
@@ -146,6 +145,11 @@ def leaving_nothing() -> Iterator[None]:
             time.sleep(0.01)
 
 
+def _prctl(option: int, value: int) -> None:
+    with suppress(OSError, AttributeError):  # there is none but on Linux
+        ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
+
+
 def _below() -> set[psutil.Process]:
     """What runs below this process."""
     found = set()
@@ -157,6 +161,7 @@ def _below() -> set[psutil.Process]:
 
 def _begin(work: Callable[[Watch], Work | None], directory: Path, outbox: Connection) -> None:
     """In the forked process."""
+    _prctl(_END_WITH_PARENT, signal.SIGKILL)  # also while native code keeps all threads waiting
     end_with_parent()
     stopping = stop_on_signals()
     tell(directory, outcome_of(lambda: work(Watch(teller(outbox), lambda: bool(stopping)))))

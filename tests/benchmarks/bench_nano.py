@@ -61,5 +61,5 @@ def test_loading(benchmark):
 
 def test_help(benchmark):
     """`ditbench --help` as a whole process."""
-    command = [sys.executable, "-m", "ditbench.cli", "--help"]
+    command = [sys.executable, "-m", "ditbench", "--help"]
     benchmark(lambda: subprocess.run(command, check=True, stdout=subprocess.DEVNULL))

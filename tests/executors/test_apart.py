@@ -1,7 +1,9 @@
 """A plugin's network lives in a process of its own: what it does there changes no measurement and no other run."""
 
+import os
 import signal
-from multiprocessing import Pipe
+import sys
+from multiprocessing import Pipe, get_context
 from types import SimpleNamespace
 
 import psutil
@@ -9,9 +11,9 @@ import pytest
 from test_campaign import run
 
 from ditbench.errors import BadFile, DitbenchError, brief
-from ditbench.executors.apart import FILE, Failed, Killed, found_in, outcome_of, pass_on, tell
+from ditbench.executors.apart import FILE, Failed, Killed, apart, found_in, outcome_of, pass_on, tell
 from ditbench.executors.stopwatch import SLACK, Stopwatch
-from ditbench.runtime.progress import Diverged, Interrupted, Progress
+from ditbench.runtime.progress import Diverged, Interrupted, Progress, Watch
 
 APART = ("checkpoint_seconds", "compile_seconds", "evaluation_seconds", "paused_seconds")
 ILL = """
@@ -164,6 +166,25 @@ def test_samples_are_timed_by_themselves_whatever_was_drawn_before_and_after(bef
     assert stopwatch.doubt_sampling(stated) == ""
     stated.batch_seconds = [2.0]
     assert "states 2.0 s of sampling, for which 200.0 s have passed" in stopwatch.doubt_sampling(stated)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # newer Pythons warn of a fork beside threads
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it ends when it can look again")
+def test_work_that_hears_nothing_ends_with_whoever_asked_for_it(tmp_path):
+    ours, theirs = Pipe()
+
+    def hang(watch):
+        theirs.send(os.getpid())
+        os.kill(os.getpid(), signal.SIGSTOP)  # as native code that gives no thread its turn
+
+    watch = Watch(lambda progress: None, lambda: False)
+    asking = get_context("fork").Process(target=apart, args=(hang, tmp_path, watch))
+    asking.start()
+    working = psutil.Process(ours.recv())
+    asking.kill()
+    asking.join()
+    psutil.wait_procs([working], timeout=10)
+    assert not working.is_running() or working.status() == psutil.STATUS_ZOMBIE
 
 
 @pytest.mark.parametrize("left", ["NaN", "Infinity", "1e999"])

@@ -133,7 +133,8 @@ def test_ctrl_c_saves_and_a_second_one_kills(here, tmp_path, presses, reason):
     assert [(record.seed, record.status, record.reason) for record in records] == [
         (seed, "interrupted", reason) for seed in (0, 1)
     ]  # the third had not begun
-    assert len(at_work) == 2 and gone(at_work)
+    assert len(at_work) == 2
+    until(lambda: gone(at_work))  # what is killed has not ended when that call returns
 
 
 def test_a_run_whose_worker_is_lost_for_good_has_a_record_that_says_so(here, tmp_path):

@@ -20,7 +20,7 @@ from ditbench.records.record import read_record
 from ditbench.storage.claims import sole_writer
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("toy"), pytest.mark.timeout(240)]
-DITBENCH = [sys.executable, "-m", "ditbench.cli"]
+DITBENCH = [sys.executable, "-m", "ditbench"]
 
 
 # faster: test_campaign's test_the_run_stops_when_nobody_hears_it_any_more
