@@ -315,6 +315,8 @@ class Sampler:
 class Metric:
     """A quality metric; ``measure(fake, real)`` takes `ditbench.Features` and returns a `ditbench.Score`.
 
+    That of a metric which sees the denoiser takes one `ditbench.Denoised`, its errors on held-out images.
+
     ``raw`` is the kind of raw numbers that its scores have: ``terms`` that add up, ``values`` that are averaged, or
     ``counts`` of hits and tries; "": none, or any. `ditbench records validate` needs it to compute a value again.
     """
@@ -322,7 +324,7 @@ class Metric:
     name: str
     measure: ObjectReference
     higher_is_better: bool
-    sees: Output | Literal["pixels"]  # what it looks at: an output of the extractor, or the raw pixels
+    sees: Output | Literal["pixels", "denoiser"]  # an output of the extractor, raw pixels, or the denoiser itself
     against: Literal["images", "moments", "nothing"] = "images"  # what must be known of the reference
     raw: RawKind | Literal[""] = ""
     description: str = ""
@@ -333,9 +335,14 @@ class Metric:
         if self.raw not in ("", *get_args(RawKind)):
             raise BadValue(f"metric {self.name!r}: raw is {self.raw!r}, not one of {', '.join(get_args(RawKind))}.")
 
+    @property
+    def output(self) -> Output | None:
+        """The extractor's output that it looks at, if it looks at one."""
+        return None if self.sees == "pixels" or self.sees == "denoiser" else self.sees
+
     def check_fits(self, extractor: Extractor) -> None:
         """`BadValue` if the extractor does not put out what the metric looks at."""
-        if self.sees != "pixels" and self.sees not in extractor.outputs:
+        if self.output is not None and self.output not in extractor.outputs:
             raise BadValue(f"Metric {self.name!r} needs {self.sees}, which extractor {extractor.name!r} does not have.")
 
 

@@ -159,6 +159,8 @@ def _choose(request: EvaluationRequest, registry: Registry, source: ReferenceSou
         metric.check_fits(request.extractor)
         if metric.sees == "pixels":
             raise BadValue(f"Metric {metric.name!r} needs labels, which files of images do not have.")
+        if metric.sees == "denoiser":
+            raise BadValue(f"Metric {metric.name!r} is measured of a run's network, and files of images have none.")
     reasons = {metric.name: source.impossible(metric) for metric in asked}
     left_out = [reason for reason in reasons.values() if reason]
     if request.metrics and left_out:

@@ -49,7 +49,7 @@ class Score:
 
 def outputs_for(metrics: Sequence[Metric]) -> tuple[Output, ...]:
     """What an extractor has to put out for these metrics."""
-    return tuple(dict.fromkeys(metric.sees for metric in metrics if metric.sees != "pixels"))
+    return tuple(dict.fromkeys(metric.output for metric in metrics if metric.output is not None))
 
 
 def measure_all(
@@ -94,8 +94,8 @@ def _seen(metric: Metric, real: Features) -> int | None:
     """How many real images a metric compares with; None: with none, or the file of moments does not tell."""
     if metric.against == "nothing":
         return None
-    if metric.against == "moments" and metric.sees != "pixels":
-        return real.moments_of(metric.sees).count or None
+    if metric.against == "moments" and metric.output is not None:
+        return real.moments_of(metric.output).count or None
     return len(real)
 
 

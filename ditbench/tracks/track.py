@@ -126,6 +126,8 @@ class EvaluationChoice(Frozen, strict=True):
         tuple[MetricName, ...], Field(strict=False, min_length=1)
     ]  # "fid" or "fd/dinov2-vit-l-14"; the first one ranks
     precision: Literal["float32", "tf32", "bfloat16"] = later("float32")  # of decoder and extractors; a CPU has no TF32
+    denoised: Annotated[int, Field(ge=20, le=50_000)] = later(256)  # held-out images of metrics that see the denoiser
+    denoised_on_the_way: Annotated[int, Field(ge=0, le=50_000)] = later(0)  # of these, seen at ten points of a run
 
     @property
     def choices(self) -> list[tuple[str, str]]:

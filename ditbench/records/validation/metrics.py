@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from statistics import fmean
 
 from ...components import Metric
+from ..denoising import WEIGHTS, protocol_features
 from ..derived import RawKey, of_raw
 from ..evaluation import Evaluation
 from ..facts import Measurement
@@ -23,6 +24,7 @@ from ..metric_constants import (
     protocol,
 )
 from ..record import Record
+from . import denoising
 from .extremes import against_each_other, within_the_head
 from .faults import Faults, differs, shown
 from .known import Known
@@ -67,9 +69,12 @@ def _as_asked(record: Record, place: str, found: Sequence[Measurement], known: K
     yield from against_each_other(place, found, known)
     for i, (one, (name, extractor)) in enumerate(zip(found, choices, strict=False)):
         field, metric = f"{place}.{i}", known.metric(name)
-        yield from differs(f"{field}.samples", one.samples, record.track.evaluation.samples, "its track's")
-        yield from measurement(field, one, [extractor], known)
-        computed = precision_on(record.device, record.track.evaluation.precision)
+        of = record.denoising if metric is not None and metric.sees == "denoiser" else None
+        samples = record.track.evaluation.samples if of is None else of.images
+        yield from differs(f"{field}.samples", one.samples, samples, "its track's")
+        yield from measurement(field, one, [extractor if of is None else protocol_features(of.labelled)], known)
+        precision = record.track.evaluation.precision if of is None else record.recipe.precision
+        computed = precision_on(record.device, precision)
         should = None if computed == "float32" else computed
         yield from differs(f"{field}.settings.precision", one.settings.get("precision"), should, "its track's")
         on_pixels = metric is not None and metric.sees == "pixels"
@@ -103,12 +108,13 @@ def measurement(
     One of `extractors` gave its features; `marks` stand in its name. A floor may be the mean over random halves.
     """
     metric = known.metric(one.metric)
-    on_pixels = metric.sees == "pixels" if metric else one.features_sha256 is None
+    featureless = metric.output is None if metric else one.features_sha256 is None
+    on_pixels = featureless and (metric is None or metric.sees == "pixels")
     names = [protocol(one.metric, one.samples, name, marks) for name in ([RAW_PIXELS] if on_pixels else extractors)]
     if names and one.protocol not in names:
         yield f"{field}.protocol is {shown(one.protocol)}, should be {' or '.join(map(shown, names))}"
     yield from within_the_head(field, one, known)
-    weights = None if on_pixels else known.weights(one.protocol.partition("/")[2]) or one.features_sha256
+    weights = None if featureless else known.weights(one.protocol.partition("/")[2]) or one.features_sha256
     yield from differs(f"{field}.features_sha256", one.features_sha256, weights, "weights of the features in its name")
     if metric:
         yield from differs(f"{field}.higher_is_better", one.higher_is_better, metric.higher_is_better)
@@ -216,4 +222,5 @@ _OURS: dict[str, Callable[[str, Measurement], Faults]] = {  # ditbench's own met
     "is": _inception,
     "kid": _kernel,
     **dict.fromkeys(("precision", "recall", "knn"), _neighbours),
+    **dict.fromkeys(WEIGHTS, denoising.lengths),
 }
