@@ -84,7 +84,6 @@ def run(
 def _what_next(records: Sequence[Record], folder: Path) -> Iterator[str]:
     """Where to look for what went wrong, and what to do next."""
     from ..executors.jobs import LOG_FILE
-    from ..leaderboard.intervals import MIN_SEEDS
     from .last_check import told
 
     networks = dict.fromkeys((record.architecture.label, record.architecture.source_sha256) for record in records)
@@ -97,9 +96,9 @@ def _what_next(records: Sequence[Record], folder: Path) -> Iterator[str]:
         yield f"Next: ditbench check {' '.join(dict.fromkeys(record.architecture.label for record in failed))}"
     elif any(record.status == "interrupted" for record in records):
         yield "Next: the same command again; it resumes what stopped."
-    elif len({record.seed for record in records}) < MIN_SEEDS:
+    elif len({record.seed for record in records}) < (track := records[0].track).seeds:
         gives = "intervals" if any(record.deviations for record in records) else "ranks and intervals"
-        yield f"Next: the same command with --seeds 0,1,2, which gives {gives}."
+        yield f"Next: the same command with --seeds {track.all_seeds}, which gives {gives}."
     else:
         yield f"Next: ditbench leaderboard serve {folder}"
 

@@ -134,6 +134,7 @@ def _board(board: Board) -> dict[str, Any]:
         "target": board.target,
         "floors": {of.protocol: {"value": of.value, "spread": of.spread} for of in floors(board)},
         "rows": [_row(row, board) for row in board.rows],
+        "level": _stable(board.level),
         "pairs": [_pair(pair, places) for pair in board.pairs],
     }
 

@@ -280,7 +280,7 @@ def provisional(board: Board) -> str:
     if not rows:
         return ""
     if len(rows) == len(board.rows) and all(len(row.seeds) == 1 for row in rows):
-        return "One seed each: provisional, no ranks; give seeds 0,1,2."
+        return f"One seed each: provisional, no ranks; give seeds {rows[0].records[0].track.all_seeds}."
     reasons = dict.fromkeys(row.provisional for row in rows)
     told = [f"{', '.join(name(r, board) for r in rows if r.provisional == why)} ({why})" for why in reasons]
     return f"Provisional, without rank: {'; '.join(told)}."
@@ -290,14 +290,14 @@ _PAIRS_TOLD = 6  # of one rank
 
 
 def ties(board: Board) -> list[str]:
-    """Which rows share a rank, and which pairs of them can't be told apart, a line per shared rank."""
+    """Which rows share a rank, which pairs of them can't be told apart, a line per shared rank; and what would do."""
     found = []
     for rank in sorted({row.rank for row in board.comparable if row.tied and row.rank}):
         pairs = [p for p in board.pairs if not p.told_apart and board.comparable[p.one].rank == rank]
         told = [_tie(pair, board) for pair in pairs[:_PAIRS_TOLD]]
         more = f"; and {len(pairs) - _PAIRS_TOLD} more pairs" if len(pairs) > _PAIRS_TOLD else ""
         found.append(f"Rank {rank} is shared: {'; '.join(told)}{more}.")
-    return found
+    return [*found, f"On this board a difference needs p ≤ {board.level:.2g}."] if found else []
 
 
 def _tie(pair: Pair, board: Board) -> str:

@@ -151,6 +151,7 @@ class Track(Frozen, strict=True):
     recipe: Recipe
     sampler: SamplerChoice
     evaluation: EvaluationChoice
+    seeds: Annotated[int, Field(ge=3, le=1000)] = later(3)  # that a row needs for a rank, from 0 on: no fewer, no more
     target: Annotated[float, Field(ge=-1e6, le=1e6)] | None = (
         None  # a value of the first metric: boards tell when training got there
     )
@@ -177,9 +178,14 @@ class Track(Frozen, strict=True):
     @property
     def hash(self) -> str:
         """Over all that has a meaning: the prose, the defaults that a run overrides and how boards read stay out."""
-        out = {"description", "size", "budget", "budgets", "target"}
+        out = {"description", "size", "budget", "budgets", "seeds", "target"}
         content = self.model_dump(mode="json", exclude=out, exclude_none=True)
         return digest(without_memory(content), 12)
+
+    @property
+    def all_seeds(self) -> str:
+        """The seeds that a row needs, as ``--seeds`` takes them."""
+        return ",".join(map(str, range(self.seeds))) if self.seeds < 6 else f"0-{self.seeds - 1}"
 
     def amount(self, budget: str | None) -> Budget:
         """The budget of that name, or that is spelled so; by default the track's."""

@@ -253,7 +253,10 @@ def test_the_floor_is_a_line_of_its_own_under_its_own_protocol():
 
 def test_ties_are_told_in_words_with_their_p():
     board = only([*seeds("a:b", *GOOD), *seeds("c:d", *SAME), *seeds("e:f", *BAD)])
-    assert ties(board) == ["Rank 1 is shared: a:b and c:d can't be told apart (p = 0.67)."]
+    assert ties(board) == [
+        "Rank 1 is shared: a:b and c:d can't be told apart (p = 0.67).",
+        "On this board a difference needs p ≤ 0.05.",
+    ]
     assert ties(board)[0] in markdown([board]) and ties(only([*seeds("a:b", *GOOD), *seeds("e:f", *BAD)])) == []
     many = only([run for place in range(5) for run in seeds(f"m{place}:x", 1.0, 1.1, 1.2 + place / 10)])
     assert len(many.pairs) == 10 and "and 4 more pairs" in ties(many)[0]

@@ -143,13 +143,18 @@ def verdict(board: Board) -> str:
         return unranked(board)
     first = [name(row, board) for row in board.comparable if row.rank == 1]
     if not first:
-        return provisional(board) or "No row has three finished seeds."
+        return provisional(board) or "No row has all of its seeds."
     if len(first) == 1 and len(board.comparable) == 1:
         return f"{first[0]} is the only ranked row without a failed run."
     if len(first) == 1:
         which = "row" if len(board.comparable) == len(board.rows) else "ranked row whose runs all finished"
-        return f"{first[0]} is significantly better than every other {which} (paired t-test, p ≤ 0.05)."
+        return f"{first[0]} is significantly better than every other {which} (paired t-tests, {p_needed(board)})."
     return f"{', '.join(first[:-1])} and {first[-1]} share the first rank: no test tells all of them apart."
+
+
+def p_needed(board: Board) -> str:
+    """The level of the board's tests, in words."""
+    return f"p ≤ {board.level:.2g}"
 
 
 def _heading(column: Column, board: Board) -> Heading:
