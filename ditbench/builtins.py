@@ -246,6 +246,15 @@ METRICS = (
         raw="counts",
         description="share of samples that 3 nearest neighbours among the real images give their own class",
     ),
+    Metric(
+        name="memorised",
+        measure="ditbench.metrics.memorisation:memorised",
+        higher_is_better=False,
+        sees="features",
+        against="held-out",
+        raw="counts",
+        description="share of samples as close to a training image as only 1 % of held-out images are",
+    ),
 )
 
 EXTRACTORS = (

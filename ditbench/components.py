@@ -325,7 +325,7 @@ class Metric:
     measure: ObjectReference
     higher_is_better: bool
     sees: Output | Literal["pixels", "denoiser"]  # an output of the extractor, raw pixels, or the denoiser itself
-    against: Literal["images", "moments", "nothing"] = "images"  # what must be known of the reference
+    against: Literal["images", "held-out", "moments", "nothing"] = "images"  # what must be known of the real ones
     raw: RawKind | Literal[""] = ""
     description: str = ""
 

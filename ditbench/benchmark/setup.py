@@ -158,7 +158,7 @@ def _scoring(config: RunConfig, data: Data, registry: Registry, seen_in: precisi
             f"The images that {data.name!r} was made of are gone or changed. {data.images_gone} Give real images, or "
             "their moments, to compare the samples with, by `reference`."
         )
-    metrics = (_metric(pair, source, registry) for pair in config.track.evaluation.choices)
+    metrics = (_metric(pair, source, data, registry) for pair in config.track.evaluation.choices)
     return Scoring(tuple(pair for pair in metrics if pair[0].sees != "denoiser"), source, data, seen_in)
 
 
@@ -178,11 +178,15 @@ def _denoising(
     return Denoising(metrics, data, images, spec, objective, batch_size, seen_in, device) if metrics else None
 
 
-def _metric(choice: tuple[str, str], source: ReferenceSource, registry: Registry) -> tuple[Metric, Extractor]:
+def _metric(
+    choice: tuple[str, str], source: ReferenceSource, data: Data, registry: Registry
+) -> tuple[Metric, Extractor]:
     metric = pick("metric", choice[0], registry.metrics)
     load(metric.measure)
     if reason := source.impossible(metric):
         raise BadValue(f"{reason}.")
+    if metric.against == "held-out" and data.held_out is None:
+        raise BadValue(f"Metric {metric.name!r} needs held-out images, and the data {data.name!r} has none.")
     return metric, pick("extractor", choice[1], registry.extractors)
 
 

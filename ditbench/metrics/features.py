@@ -49,6 +49,7 @@ class Features:
     moments: dict[Output, Moments] = field(default_factory=dict)  # over all images; what lacks comes from the outputs
     pixels: Bytes | None = None  # (N, C, H, W)
     labels: npt.NDArray[np.int64] | None = None  # (N,)
+    held_out: Features | None = None  # of real images: others of their kind, which were not trained on
     device: torch.device = _CPU  # where metrics may compute what takes long; the outputs are on the CPU
     precision: Precision = "float32"  # of the network that gave the outputs
 

@@ -113,7 +113,8 @@ class Scoring:
             )
             if world.main:
                 fake, reference = replace(fake, pixels=pixels, labels=labels), real[name].reference
-                found[name] = iter(measure_all(metrics, fake, reference.features, extractor, reference.sha256))
+                features = replace(reference.features, held_out=real[name].held_out)
+                found[name] = iter(measure_all(metrics, fake, features, extractor, reference.sha256))
         measured = [(metric, next(found[of.name])) for metric, of in self.metrics if of.name in found]
         return [self._against_pixels(found) if metric.sees == "pixels" else found for metric, found in measured]
 
@@ -126,7 +127,7 @@ class Scoring:
     def floors(self, real: Mapping[str, Real]) -> list[Measurement]:
         """The metrics of the held-out images; without any, between random halves of the real ones."""
         found = {
-            name: iter(self._floors(real[name], extractor, metrics))
+            name: iter(self._floors(real[name], extractor, [one for one in metrics if one.against != "held-out"]))
             for name, (extractor, metrics) in self._by_extractor().items()
         }
         return [floor for _, extractor in self.metrics if (floor := next(found[extractor.name], None)) is not None]

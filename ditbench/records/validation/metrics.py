@@ -12,6 +12,7 @@ from ..derived import RawKey, of_raw
 from ..evaluation import Evaluation
 from ..facts import Measurement
 from ..metric_constants import (
+    CALIBRATED_ON,
     FLOOR_SPLITS,
     IS_SPLITS,
     JACKKNIFE_PARTS,
@@ -178,6 +179,17 @@ def _neighbours(field: str, one: Measurement) -> Faults:
         yield from _counts(field, one)
 
 
+def _memorised(field: str, one: Measurement) -> Faults:
+    """Hits and tries, against what so many held-out images show."""
+    aside = one.settings.get("held_out")
+    usual = min(aside, CALIBRATED_ON) if isinstance(aside, int) else None
+    yield from _lengths(field, one, {"counts": 2}, {} if usual is None else {"calibrated_on": usual})
+    if not isinstance(aside, int) or aside < 1:
+        yield f"{field}.settings.held_out is {shown(aside)}, should be how many images were held out"
+    if len(one.raw.get("counts", ())) == 2:
+        yield from _counts(field, one)
+
+
 def _terms(field: str, terms: Sequence[float]) -> Faults:
     """A squared distance of means, and with that of covariances one that is 0 at least."""
     if terms and terms[0] < 0:
@@ -222,5 +234,6 @@ _OURS: dict[str, Callable[[str, Measurement], Faults]] = {  # ditbench's own met
     "is": _inception,
     "kid": _kernel,
     **dict.fromkeys(("precision", "recall", "knn"), _neighbours),
+    "memorised": _memorised,
     **dict.fromkeys(WEIGHTS, denoising.lengths),
 }
