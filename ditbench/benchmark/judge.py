@@ -89,8 +89,10 @@ class Judge:
         return [of_denoiser[name] if name in of_denoiser else next(rest) for name in names]
 
     def floors(self) -> list[Measurement]:
-        """The same of real images that were not trained on."""
-        return self.parts.scoring.floors(self._real) if self.parts.scoring and self.world.main else []
+        """The same of as many real images."""
+        if self.parts.scoring is None or not self.world.main:
+            return []
+        return self.parts.scoring.floors(self._real, self.config.track.evaluation.samples)
 
     def milestones(self, reached: list[Milestone]) -> list[Milestone]:
         """With their metrics; without any where no samples could be drawn."""

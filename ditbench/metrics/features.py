@@ -69,6 +69,18 @@ class Features:
             labels=None if self.labels is None else self.labels[index],
         )
 
+    def and_also(self, others: Features) -> Features:
+        """These images and others, as one set."""
+        both = self.pixels is not None and others.pixels is not None
+        return replace(
+            self,
+            count=self.count + others.count,
+            outputs={name: torch.cat([output, others.outputs[name]]) for name, output in self.outputs.items()},
+            moments={},
+            pixels=np.concatenate([self.pixels, others.pixels]) if both else None,
+            labels=np.concatenate([self.labels, others.labels]) if both else None,
+        )
+
     @property
     def settings(self) -> dict[str, Value]:
         """What a measurement's settings say of how they came about; nothing of the usual way."""

@@ -119,8 +119,9 @@ def measurement(
     yield from differs(f"{field}.features_sha256", one.features_sha256, weights, "weights of the features in its name")
     if metric:
         yield from differs(f"{field}.higher_is_better", one.higher_is_better, metric.higher_is_better)
-    if floor and "random_halves" in one.settings:
-        yield from _lengths(field, one, {"values": FLOOR_SPLITS}, {"random_halves": FLOOR_SPLITS})
+    parts = [name for name in ("random_halves", "random_parts") if floor and name in one.settings]
+    if parts:
+        yield from _lengths(field, one, {"values": FLOOR_SPLITS}, {parts[0]: FLOOR_SPLITS})
     elif metric and (kind := known.raw_of(metric)):
         yield from _OURS[one.metric](field, one) if one.metric in _OURS else _raw(field, one, kind)
     if one.raw:
