@@ -6,8 +6,9 @@ import re
 from collections.abc import Sequence
 
 from .boards import Board, Row
+from .notes import beside_others, unranked
 from .reported import Reported, reported_tables
-from .tables import Column, beside_others, columns, quality_header, unranked
+from .tables import Column, columns, quality_header
 
 _HEAD = """\
 % Generated from the records by `ditbench leaderboard build`. Do not edit.

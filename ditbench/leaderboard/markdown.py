@@ -10,22 +10,9 @@ import pandas as pd
 
 from ..errors import in_markdown
 from .boards import Board
+from .notes import beside_others, checked, floor, memorising, noise, of_values, provisional, saturated, ties, unranked
 from .reported import Reported, remarks, reported_tables
-from .tables import (
-    Column,
-    beside_others,
-    checked,
-    columns,
-    floor,
-    measurements,
-    noise,
-    of_values,
-    provisional,
-    table,
-    target,
-    ties,
-    unranked,
-)
+from .tables import Column, columns, measurements, table, target
 
 MARK = "Generated from the records by `ditbench leaderboard build`. Do not edit."
 
@@ -112,7 +99,7 @@ def _board(board: Board) -> list[str]:
         f"{len(board.records)} runs; code at {code}; {_machines(board)}."
     )
     ranking = (unranked(board), *ties(board), provisional(board), *checked(board), *_target(board))
-    notes = (*ranking, *of_values(board), beside_others(board), noise(board))
+    notes = (*ranking, saturated(board), memorising(board), *of_values(board), beside_others(board), noise(board))
     said = [in_markdown(note) for note in (*notes, floor(board)) if note]
     return [f"## {in_markdown(board.title)}", _table(table(board)), *said, facts]
 

@@ -11,7 +11,8 @@ from verifications import checked, sealed
 
 from ditbench.leaderboard.boards import boards, on_the_boards_of
 from ditbench.leaderboard.markdown import markdown
-from ditbench.leaderboard.tables import of_values, table
+from ditbench.leaderboard.notes import of_values
+from ditbench.leaderboard.tables import table
 from ditbench.records.facts import Measurement
 from ditbench.records.fingerprint import TOLERANCE
 from ditbench.records.record import Record

@@ -17,19 +17,8 @@ from ditbench.leaderboard.export import csv, curves, json_text
 from ditbench.leaderboard.intervals import Estimate
 from ditbench.leaderboard.learning_curves import course, reached, row_course
 from ditbench.leaderboard.markdown import markdown
-from ditbench.leaderboard.tables import (
-    beside_others,
-    floor,
-    interval,
-    noise,
-    number,
-    provisional,
-    span,
-    table,
-    target,
-    ties,
-    unranked,
-)
+from ditbench.leaderboard.notes import beside_others, floor, noise, provisional, ties, unranked
+from ditbench.leaderboard.tables import interval, number, span, table, target
 from ditbench.records.facts import Milestone, PeakMemory
 from ditbench.records.record import Record
 

@@ -9,24 +9,9 @@ from dataclasses import dataclass
 from ...records.record import Record
 from ..boards import Board, Row
 from ..intervals import Estimate, Pair
+from ..notes import beside_others, checked, floor, memorising, noise, of_values, provisional, saturated, ties, unranked
 from ..reported import remarks, reported_tables
-from ..tables import (
-    Column,
-    beside_others,
-    checked,
-    columns,
-    floor,
-    measurements,
-    name,
-    noise,
-    number,
-    of_values,
-    provisional,
-    quality_header,
-    target,
-    ties,
-    unranked,
-)
+from ..tables import Column, columns, measurements, name, number, quality_header, target
 from .contents import Contents, Run, architecture_page, key_of, variants
 from .pictures import Picture
 from .plots import Chart, learning, losses, pareto
@@ -191,7 +176,8 @@ def _order(column: Column, heading: Heading, row: Row) -> float | str:
 def _notes(board: Board) -> Iterator[str]:
     yield from (note for note in (provisional(board), *ties(board)) if note and note != verdict(board))
     yield from checked(board)
-    yield from filter(None, (floor(board), *of_values(board), beside_others(board), noise(board)))
+    yield from filter(None, (floor(board), saturated(board), memorising(board), *of_values(board)))
+    yield from filter(None, (beside_others(board), noise(board)))
     if len(board.hardware) > 1:
         yield "Speed and memory of different hardware do not compare, so each kind of hardware has its own columns."
 
