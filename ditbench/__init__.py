@@ -29,6 +29,7 @@ from .components import (
 )
 from .errors import BadValue, DitbenchError
 from .hookspecs import hookimpl
+from .ladder import Ladder
 
 if TYPE_CHECKING:
     from .campaign import run
@@ -115,6 +116,7 @@ __all__ = [
     "Features",
     "Forward",
     "Job",
+    "Ladder",
     "Listener",
     "LossParts",
     "Metric",

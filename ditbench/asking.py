@@ -33,6 +33,8 @@ from .errors import BadFile, BadValue, DitbenchError, PluginFault, one_line
 _Read = TypeVar("_Read")
 _FORK = get_context("fork")
 SECONDS = 600.0  # in which a network must have been built and looked at
+WAIT = 5.0  # seconds after which it is told what is waited for
+_hearing: list[Callable[[str], object]] = []  # who is told that
 _LOOK = 0.2  # seconds between two looks at whether a process lives
 _GRACE = 2.0  # seconds in which a process that was told to end may tidy up
 _PLAIN: tuple[Any, ...] = (str, int, float, bytes)
@@ -52,11 +54,16 @@ class Asked:
     """A question to a plugin's code: its process is at work from here on. Several may be, side by side."""
 
     def __init__(
-        self, question: Callable[..., Any], *about: Any, seconds: float | None = None, kinds: tuple[type, ...] = ()
+        self,
+        question: Callable[..., Any],
+        *about: Any,
+        seconds: float | None = None,
+        kinds: tuple[type, ...] = (),
+        of: str = "",  # whose code is asked, for who waits
     ) -> None:
         self._inbox, outbox = _FORK.Pipe(duplex=False)
         self._process = _FORK.Process(target=_answer, args=(outbox, question, about))
-        self._seconds, self._kinds, self._start = seconds, kinds, time.monotonic()
+        self._seconds, self._kinds, self._start, self._of = seconds, kinds, time.monotonic(), of
         with warnings.catch_warnings():
             # Python warns of forks beside threads, whose locks nobody would open: this one imports, answers and ends.
             warnings.simplefilter("ignore", DeprecationWarning)
@@ -73,6 +80,7 @@ class Asked:
             while not self._inbox.poll(_LOOK) and self._process.is_alive():  # what it forked may hold the pipe, too
                 if self._left() == 0:
                     raise Stalled(f"it did not answer in {self._seconds:g} s")
+                self._tell_of_waiting()
             with _within(self._left(), self._kill):
                 said = _received(self._inbox)
             self._process.join(_GRACE)
@@ -98,8 +106,26 @@ class Asked:
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.kill()
 
+    def _tell_of_waiting(self) -> None:
+        """Once, when it takes long."""
+        if self._of and time.monotonic() - self._start > WAIT:
+            longest = "" if self._seconds is None else f", for at most {self._seconds:g} s"
+            for hear in _hearing:
+                hear(f"ditbench: waiting for the code of {self._of}{longest}")
+            self._of = ""
+
     def _left(self) -> float | None:
         return None if self._seconds is None else max(0.0, self._start + self._seconds - time.monotonic())
+
+
+@contextmanager
+def telling(hear: Callable[[str], object]) -> Iterator[None]:
+    """Meanwhile `hear` is told, once it takes long, whose code is waited for."""
+    _hearing.append(hear)
+    try:
+        yield
+    finally:
+        _hearing.remove(hear)
 
 
 @contextmanager
@@ -131,7 +157,7 @@ def ask_of(
 ) -> Any:
     """The same about a network; where its plugin's code breaks or ends the process, the `PluginFault` names it."""
     try:
-        return ask(question, *about, seconds=seconds, kinds=kinds)
+        return Asked(question, *about, seconds=seconds, kinds=kinds, of=label).answer()
     except PluginFault as fault:
         raise PluginFault(f"{label}: {fault}. `ditbench check` looks at it.") from None
 

@@ -59,12 +59,15 @@ def run(
     """
     require_run("`ditbench.run`")
     check_options(CampaignOptions, options)
+    if options["out"] == "":
+        raise BadValue("`out` '' is empty: name a folder, or '.' for this one.")
     if torchrun.launched():
         options["executor"] = torchrun.instead_of(options["executor"])
     if torchrun.follows():
         torchrun.follow()
         return []
     registry = Registry.installed(strict=options["strict"])
+    (listener := listener or Silent()).left_out(registry.faults)  # before a name that one of them has is missed
     chosen = pick("executor", options["executor"], registry.executors)
     plan = make_plan(registry, track, architectures, seeds, **only(RunOptions, options))
     folder = Path(options["out"]).absolute() / plan[0].track.name  # a plugin may change the working directory
@@ -72,7 +75,7 @@ def run(
     if isinstance(engine, Here):
         engine.refuse_at_once(plan)
     trackers = Together(*start(options["log"]))
-    hearing = Together(listener or Silent(), trackers)
+    hearing = Together(listener, trackers)
     try:
         jobs = _prepare(plan, registry, engine, hearing, folder, options)
         return _execute(jobs, engine, hearing, folder)
@@ -89,11 +92,11 @@ def _prepare(
     options: CampaignOptions,
 ) -> list[Job]:
     """The runs as jobs that nothing keeps from starting, or a `DitbenchError`."""
-    _check_room(plan, folder, read_runs(folder))  # a damaged record is found now, not after hours of training
+    _check_room(plan, folder, read_runs(folder))
     make_writable(folder, claimed=True)
     rehearsal = find_dataset(registry, plan[0].track, options["data"])[0].name == "synthetic"  # nothing is measured
     _fetch_weights([] if rehearsal else plan[0].track.evaluation.choices, registry, options["offline"], listener)
-    listener.preparing(registry.faults)
+    listener.preparing()
     jobs = [
         Job(
             config=run.config,
@@ -142,7 +145,8 @@ def _execute(jobs: Sequence[Job], engine: Engine, listener: Silent, folder: Path
     for job in jobs:
         if job.config.run_id in records:
             job.check_milestones(records[job.config.run_id])
-    for told in _finished_elsewhere(jobs, read_runs(folder)):
+    anew = {job.config.run_id for job in jobs}  # one whose record is damaged has been refused, but for `force`
+    for told in _finished_elsewhere(jobs, read_runs(folder, listener.passing_over, anew)):
         listener.repeating(told)
     listener.planned(jobs, list(records.values()))
     waiting = [job for job in jobs if (done := records.get(job.config.run_id)) is None or job.lacks(done)]

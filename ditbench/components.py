@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from .errors import BadValue, DitbenchError, PluginFault, one_line
+from .ladder import Ladder, check_ladders
+from .names import check_name, check_reference, check_size
 
 ObjectReference = str | Callable[..., Any]
 Value = str | int | float | bool
@@ -25,12 +27,6 @@ RawKind = Literal["terms", "values", "counts"]  # the numbers that a metric's va
 LARGEST = 2**31 - 1  # value of an option
 
 NATIVE_FIELDS = ("optimizer", "learning_rate", "betas", "weight_decay", "warmup_steps", "decay", "clip_norm")
-
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
-_PLUSSED = re.compile(_NAME.pattern + r"\+*")  # samplers: dpm-solver++
-_SIZE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]*")
-_REFERENCES = ("build", "convert_reference", "native", "load", "make", "sample", "times", "measure")  # fields
-_REFERENCE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 
 
 def load(reference: ObjectReference) -> Callable[..., Any]:
@@ -57,29 +53,9 @@ def load(reference: ObjectReference) -> Callable[..., Any]:
     return target  # type: ignore[no-any-return]
 
 
-def references(component: object) -> dict[str, ObjectReference]:
-    """By field: what a component names or holds that is imported on first use."""
-    found = {name: getattr(component, name, None) for name in _REFERENCES}
-    return {name: reference for name, reference in found.items() if reference is not None}
-
-
 def module_of(reference: ObjectReference) -> str:
     """The module that a reference lives in, without importing it."""
     return reference.partition(":")[0] if isinstance(reference, str) else reference.__module__
-
-
-def check_name(kind: str, name: object) -> None:
-    """Names reach file names and tables, so they are short, lower-case and free of separators."""
-    pattern = _PLUSSED if kind == "sampler" else _NAME
-    if not isinstance(name, str) or not pattern.fullmatch(name) or len(name) > 64:
-        raise BadValue(f"{name!r} can't be the name of this {kind}: use up to 64 of a-z, 0-9, '.', '_', '-'.")
-
-
-def check_reference(kind: str, name: str, reference: object) -> None:
-    """A reference must be a callable or look like ``"package.module:name"``."""
-    if callable(reference) or (isinstance(reference, str) and _REFERENCE.fullmatch(reference)):
-        return
-    raise BadValue(f"{kind} {name!r}: {reference!r} is neither a callable nor 'package.module:name'.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,6 +164,7 @@ class Architecture:
     sizes: Mapping[str, Mapping[str, Value]]
     specs: Mapping[str, DenoiserSpec] = field(default_factory=dict)  # size -> what it was made for
     options: Mapping[str, Option] = field(default_factory=dict)
+    ladder: Mapping[str, Ladder] = field(default_factory=dict)  # size -> sizes around it, named after it: nano-x2
     convert_reference: ObjectReference | None = None
     native: ObjectReference | None = None
     paper: str = ""  # e.g. "arXiv:2212.09748"
@@ -204,17 +181,27 @@ class Architecture:
         if not self.sizes:
             raise BadValue(f"architecture {self.name!r} has no sizes.")
         for size in self.sizes:
-            if not isinstance(size, str) or not _SIZE.fullmatch(size):
-                raise BadValue(f"architecture {self.name!r}: {size!r} can't name a size.")
+            check_size(self.name, size)
         for size in self.specs.keys() - self.sizes.keys():
             raise BadValue(f"architecture {self.name!r} has a spec for {size!r}, which is none of its sizes.")
+        check_ladders(self.name, self.ladder, self.sizes)
         for option in self.options:
             check_name(f"option of {self.name}", option)
+
+    def base(self, size: str) -> str:
+        """The size whose ladder a name is of, as nano of nano-x2; of any other name itself."""
+        base = size.rpartition("-")[0]
+        return base if size not in self.sizes and base in self.ladder else size
+
+    def family(self, size: str) -> Mapping[str, Mapping[str, Value]]:
+        """What a size is named among: a ladder's sizes, or those of the architecture."""
+        base = self.base(size)
+        return self.sizes if base == size else self.ladder[base].sizes(base, self.sizes[base])
 
     def settings(self, size: str, chosen: Mapping[str, Value]) -> dict[str, Value | None]:
         """Everything `build` gets beside the spec."""
         first = {name: option.default for name, option in self.options.items() if not option.later}
-        return {**first, **self.sizes[size], **chosen}
+        return {**first, **self.family(size)[size], **chosen}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -235,10 +222,14 @@ class Selection:
         """Everything `build` gets beside the spec."""
         return self.architecture.settings(self.size, self.options)
 
+    @property
+    def made_for(self) -> DenoiserSpec | None:
+        """The input that the size was made for."""
+        return self.architecture.specs.get(self.architecture.base(self.size))
+
     def spec(self, changes: Mapping[str, Any] | None = None) -> DenoiserSpec:
         """What the size was made for, with `changes` to its fields; `BadValue` if that leaves fields unknown."""
-        made_for = self.architecture.specs.get(self.size)
-        known = {**(vars(made_for) if made_for else {}), **(changes or {})}
+        known = {**(vars(self.made_for) if self.made_for else {}), **(changes or {})}
         missing = [name for name in ("channels", "resolution", "classes", "space") if name not in known]
         if missing:
             raise BadValue(f"{self.label} was made for no particular input; give its {', '.join(missing)}.")

@@ -66,6 +66,11 @@ class PluginSource:
     unreadable: str = ""  # why what its installer wrote can't be read
     apart: bool = False  # whether its module is imported in a process of its own
 
+    @property
+    def label(self) -> str:
+        """The plugin as messages name it."""
+        return f"plugin {self.name!r} of {self.distribution} {self.version}"
+
 
 @dataclass(frozen=True)
 class Damaged:

@@ -111,7 +111,8 @@ def demand(name: str, value: object, *kinds: type) -> None:
     """`BadValue` unless what a caller gives by this name is of one of these kinds; True is no number."""
     if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
         called = " or ".join(kind.__name__ for kind in kinds)
-        raise BadValue(f"`{name}` {reprlib.repr(value)}: give {called}, not {type(value).__name__}.")
+        found = "" if value is None else f", not {type(value).__name__}"
+        raise BadValue(f"`{name}` {reprlib.repr(value)}: give {called}{found}.")
 
 
 class PluginFault(DitbenchError):

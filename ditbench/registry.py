@@ -36,11 +36,11 @@ from .components import (
     Value,
     load,
     module_of,
-    references,
 )
 from .discovery import GROUP, PluginSource, installed_sources
 from .errors import BadValue, DitbenchError, PluginFault, UnknownName
 from .extras import way_to
+from .names import references
 
 _HOOKS: Mapping[str, type] = {  # hook -> what it must return
     "ditbench_architectures": Architecture,
@@ -57,7 +57,7 @@ _Found = list[tuple[str, str, Any]]  # hook, name, component: what a plugin regi
 _Place = tuple[str, ...]  # what tells a plugin from any other
 
 SECONDS = 60.0  # in which a plugin's module must be imported and have answered
-SECONDS_LATE = 600.0  # in which all that it imports later must be: libraries, too
+LATE = 600.0  # in which all that it imports later must be: libraries, too
 
 Trouble = Literal[
     "", "unreadable", "too new", "broken at import", "died at import", "stuck at import", "misregistered", "name taken"
@@ -162,7 +162,7 @@ class Registry:
 
         All of it is imported in a process of its own, torch with it, unless that is here before.
         """
-        starts = (partial(Asked, _late_faults, self._own(plugin), seconds=SECONDS_LATE) for plugin in self.plugins)
+        starts = (partial(Asked, _late_faults, self._own(one), seconds=LATE, of=one.label) for one in self.plugins)
         return [_told(plugin, lines) for plugin, lines in zip(self.plugins, in_turn(starts, _lines_of), strict=True)]
 
     def _own(self, plugin: Plugin) -> list[tuple[str, object]]:
@@ -233,7 +233,7 @@ def _asked(sources: Iterable[PluginSource]) -> Iterator[Iterator[tuple[PluginSou
     """Each plugin with its answer, in their order. All that must be asked are asked side by side."""
     known = list(sources)
     asked = [source for source in known if _must_be_asked(source)]
-    with side_by_side(Asked(_load, source, seconds=SECONDS) for source in asked) as questions:
+    with side_by_side(Asked(_load, source, seconds=SECONDS, of=source.label) for source in asked) as questions:
         waiting = dict(zip(map(_place, asked), questions, strict=True))
         yield ((source, _answer_of(source, waiting)) for source in known)
 
@@ -382,8 +382,8 @@ def select(registry: Registry, text: str, default_size: str = "") -> Selection:
     size = size if colon else default_size
     if not size:
         raise BadValue(f"{text!r} names no size: write {name}:SIZE, with one of {', '.join(architecture.sizes)}.")
-    pick(f"size of {name}", size, architecture.sizes)
-    settings = {key: option.default for key, option in architecture.options.items()} | {**architecture.sizes[size]}
+    settings = {key: option.default for key, option in architecture.options.items()}
+    settings |= pick(f"size of {name}", size, architecture.family(size))
     options: dict[str, Value] = {}
     for pair in pairs:
         key, equals, spelled = pair.partition("=")

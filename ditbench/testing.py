@@ -67,7 +67,7 @@ def check_architecture(
 
     `module` is the plugin's, e.g. ``"ditbench_mine"``: with it, registering lightly is checked, too.
     """
-    pick(f"size of {architecture.name}", size, architecture.sizes)
+    pick(f"size of {architecture.name}", size, architecture.family(size))
     for option in options or {}:
         pick(f"option of {architecture.name}", option, architecture.options)
     report = examine(subject_of(architecture, size, spec, options, module), only, skip)

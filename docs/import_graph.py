@@ -22,7 +22,9 @@ API = {
         "extras",
         "hookspecs",
         "imported",
+        "ladder",
         "layers",
+        "names",
         "registry",
     )
 }

@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 import ditbench
+from ditbench import asking
 from ditbench.asking import Asked, Died, Stalled, as_data, ask, side_by_side
 from ditbench.errors import BadValue, DitbenchError, PluginFault
 
@@ -83,10 +84,12 @@ def test_an_error_is_raised_where_it_was_asked(error, kind, told):
     assert type(caught.value) is kind and str(caught.value).startswith(told)
 
 
-def test_who_does_not_answer_in_time_is_ended():
-    asked = Asked(time.sleep, 60, seconds=0.2)
-    with pytest.raises(Stalled, match=r"^it did not answer in 0.2 s$"):
+def test_who_does_not_answer_in_time_is_told_and_ended(monkeypatch):
+    monkeypatch.setattr(asking, "WAIT", 0.1)
+    asked, told = Asked(time.sleep, 60, seconds=0.5, of="plugin 'slow'"), []
+    with asking.telling(told.append), pytest.raises(Stalled, match=r"^it did not answer in 0.5 s$"):
         asked.answer()
+    assert told == ["ditbench: waiting for the code of plugin 'slow', for at most 0.5 s"]
     assert asked._process.exitcode == -signal.SIGTERM
 
 

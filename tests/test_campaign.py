@@ -33,10 +33,13 @@ class Ears(campaign.Silent):
     """Remembers what it hears; `at` is called with every training progress."""
 
     def __init__(self, at=lambda config, progress: None):
-        self.at, self.begun, self.heard = at, [], []
+        self.at, self.begun, self.heard, self.passed_over = at, [], [], []
 
     def started(self, config):
         self.begun.append(config.label)
+
+    def passing_over(self, told):
+        self.passed_over.append(told)
 
     def progress(self, config, progress):
         self.heard.append(progress)
@@ -443,13 +446,21 @@ def test_a_run_whose_directory_another_machine_has_taken_over_writes_nothing_mor
     assert not [path for path in directory(tmp_path, record).iterdir() if "record" in path.name or "check" in path.name]
 
 
-def test_a_damaged_record_is_found_before_training(tmp_path):
+def test_a_damaged_record_keeps_only_its_own_run_from_running(tmp_path):
     (record,) = run(tmp_path, "toy", budget="3-steps")
-    (directory(tmp_path, record) / "record.json").write_text("{}")
+    (directory(tmp_path, record) / "record.json").write_text('{"schema_version":')
+    remove = (
+        f"{record.run_id}/record.json' can't be read.*`ditbench runs remove {record.run_id} --runs {tmp_path}/tiny`"
+    )
     ears = Ears()
-    with pytest.raises(BadFile, match="record"):
-        run(tmp_path, "toy+depth=2", listener=ears)
-    assert ears.begun == []
+    (other,) = run(tmp_path, "toy+depth=2", budget="3-steps", listener=ears)
+    (told,) = ears.passed_over
+    assert other.status == "finished" and re.search(remove, told)
+    with pytest.raises(BadFile, match=rf"{remove}.* `force` starts it over"):
+        run(tmp_path, "toy", budget="3-steps", listener=(again := Ears()))
+    assert again.begun == []
+    (mended,) = run(tmp_path, "toy", budget="3-steps", force=True, listener=again)
+    assert mended.status == "finished" and again.passed_over == []
 
 
 def test_a_damaged_checkpoint_is_a_failed_row_that_says_what_to_do(tmp_path):

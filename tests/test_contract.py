@@ -39,7 +39,7 @@ def shallow(name):
     """The architecture with as few layers in nano as have all of its code: the time is that of the layers."""
     architecture = INSTALLED[name]
     nano = {**architecture.sizes["nano"], **SHALLOW.get(name, {})}
-    return replace(architecture, sizes={**architecture.sizes, "nano": nano})
+    return replace(architecture, sizes={**architecture.sizes, "nano": nano}, ladder={})
 
 
 @pytest.mark.parametrize("name", INSTALLED)

@@ -68,7 +68,14 @@ OTHERS_FLAGS = {  # module -> flags of programs that are not ours
     "extras": {"--editable"},  # uv
     "leaderboard.commits": {"--batch", "--quiet", "--verify"},  # git
     "registry": {"--force-reinstall", "--upgrade"},  # pip
-    "runtime.environment": {"--format", "--porcelain", "--query-gpu"},  # git, nvidia-smi
+    "runtime.environment": {  # git, and nvidia-smi
+        "--exclude-standard",
+        "--format",
+        "--others",
+        "--porcelain",
+        "--query-gpu",
+        "--untracked-files",
+    },
 }
 
 

@@ -114,7 +114,12 @@ def _open_reference(request: EvaluationRequest, registry: Registry) -> Reference
     if request.reference not in registry.datasets and exists(Path(request.reference)):
         return open_source(Path(request.reference))
     dataset = pick("file, folder or data set", request.reference, registry.datasets)
-    data: Data = load(dataset.load)(Request(resolution=request.samples.shape[-1], offline=request.offline))
+    side = request.samples.shape[-1]
+    try:
+        data: Data = load(dataset.load)(Request(resolution=side, offline=request.offline))
+    except BadValue as error:
+        told = f"The reference {request.reference!r} does not fit samples of {side} x {side} pixels"
+        raise BadValue(f"{told}: {error} Bring them to one size, or name another reference.") from None
     if data.images is None:
         raise BadValue(f"The data set {request.reference!r} has no real images to compare with.")
     return source_of(data.images)

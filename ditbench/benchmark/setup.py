@@ -27,7 +27,7 @@ from ..sampling.chosen import make_sample
 from ..sampling.generate import Decode, SamplingPlan
 from ..sampling.samplers import Sample
 from ..sampling.samples import Drawing
-from ..storage.reading import check_file
+from ..storage.reading import check_file, reason_of
 from ..tracks.config import RunConfig
 from ..tracks.plan import find_dataset
 from ..training.objectives import DiffusionObjective
@@ -242,15 +242,30 @@ def load_denoiser(config: RunConfig, parts: Parts, weights: Path) -> nn.Module:
     try:
         tensors = load_file(weights)
     except (OSError, SafetensorError) as error:
-        raise BadFile(f"The weights {str(weights)!r} can't be read ({one_line(error)}).") from None
+        raise BadFile(f"The weights {str(weights)!r} can't be read: {reason_of(error)}.") from None
     denoiser = build(parts, config).to(parts.device)
     try:
         _check_numbers(weights, tensors, denoiser)
         denoiser.load_state_dict(tensors)
     except RuntimeError as error:  # names or shapes
-        reason = one_line(error)[:200]
+        reason = _misfit(tensors, denoiser.state_dict()) or one_line(error)[:200]
         raise BadFile(f"The weights {str(weights)!r} are not of {config.label} for {parts.spec}: {reason}.") from None
     return denoiser
+
+
+def _misfit(tensors: dict[str, Tensor], own: dict[str, Tensor]) -> str:
+    """What of a file's tensors is not as the network has it; of each kind how many, and the first."""
+    missing, surplus = [name for name in own if name not in tensors], [name for name in tensors if name not in own]
+    told = []
+    if missing:
+        told.append(f"it lacks {len(missing)} of {len(own)} tensors, such as {missing[0]!r}")
+    if surplus:
+        told.append(f"it has {len(surplus)} others, such as {surplus[0]!r}")
+    for name, found in tensors.items():
+        if name in own and own[name].shape != found.shape:
+            told.append(f"{name!r} is of shape {tuple(found.shape)}, not {tuple(own[name].shape)}")
+            break
+    return "; ".join(told)
 
 
 def _check_numbers(weights: Path, tensors: dict[str, Tensor], denoiser: nn.Module) -> None:

@@ -43,7 +43,7 @@ from ..training.loop import train
 from ..training.replay import finite_in_float32
 from ..training.trainer import Trainer
 from .denoising import CURVES, Which, write_errors
-from .room import told_of_room
+from .room import told_of_room, told_of_room_to_sample
 from .setup import Parts, build, drawing_of, load_denoiser, resolve
 
 RAW = "raw"  # the stem of the raw weights' samples
@@ -189,10 +189,15 @@ class _Worker:
         self.draw(ema)
         return peak_memory(self.parts.device) if self.parts.device.type == "cuda" else PeakMemory()
 
-    def draw(self, denoiser: nn.Module, stem: str = "samples") -> None:
-        """The track's samples, and the denoiser's errors if it asks for them, into files of this stem."""
-        draw(drawing_of(self.config, self.parts), denoiser, self.directory, self.watch, stem, self.world)
-        self._note_errors(denoiser, stem)
+    def draw(self, denoiser: nn.Module, stem: str = "samples", training: bool = False) -> None:
+        """The track's samples, and the denoiser's errors if it asks for them, into files of this stem.
+
+        training: this goes on afterwards.
+        """
+        drawing = drawing_of(self.config, self.parts)
+        with told_of_room_to_sample(drawing.batch_size, drawing.device, training):
+            draw(drawing, denoiser, self.directory, self.watch, stem, self.world)
+            self._note_errors(denoiser, stem)
 
     def denoise(self, ema: nn.Module) -> float:
         """The errors that the judge has yet to see, of both weights: the seconds that these took."""
@@ -260,7 +265,7 @@ class _Worker:
         if not now:
             raise BadFile(f"{self.directory.name!r} is past {at:.3g} of its budget; `force` trains it again.")
         try:
-            self.draw(self._whole(trainer.ema), stem_at(at))
+            self.draw(self._whole(trainer.ema), stem_at(at), training=True)
         except Diverged:  # of which some batches may have been drawn
             if self.world.main:
                 discard(self.directory, stem_at(at))

@@ -98,9 +98,10 @@ def _refuse(why: str) -> int:
 
 def _tell_use(error: Any) -> int:
     """What the parser says of an argument, in one line; without any argument, the help as it is."""
-    told = error.format_message().strip()
+    told = error.format_message().strip().replace(": Value error, ", ": ", 1)
     if not told or "Usage:" in told:
         error.show()
         return EXIT_BAD_INPUT
     command = error.ctx.command_path if error.ctx else "ditbench"
-    return _refuse(f"{told.rstrip('.')}. See {command} --help.")
+    told = told if told.endswith("?") else f"{told.rstrip('.')}."
+    return _refuse(f"{told} See {command} --help.")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .output import Commands, tell, tell_json, warn
+from .output import Commands, left_out, tell, tell_json, warn
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,7 +54,7 @@ def installed() -> Registry:
 
     registry = Registry.installed()
     for plugin in registry.faults:
-        warn(f"ditbench: left out {plugin.label}: {plugin.fault}")
+        warn(f"ditbench: {left_out(plugin)}")
     return registry
 
 

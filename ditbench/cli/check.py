@@ -6,20 +6,26 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..asking import SECONDS, WAIT, how_it_ended
 from ..errors import BadValue, brief, one_line
 from .app import ADD, EXIT_FAILED, app, installed
 from .options import Architectures, AsJson, parse_architectures
-from .output import tell_json
+from .output import tell_json, warn
 
 if TYPE_CHECKING:
     from ..denoiser.conformance.findings import Report
 
+_IMPORT = 30.0  # seconds that a network may be imported for until that is told
+_LOOK = 0.5  # seconds between two looks at what a check is at
 _CELL = 100  # characters of what was seen that stand in the table; below it, all of a fault
 # As tracebacks end with them: what is no fault of the network.
 _NO_FINDINGS = ("ditbench.denoiser.bounds.TooLarge", "ditbench.storage.files.Unwritable")
@@ -75,7 +81,7 @@ def _in_its_own_process(name: str, size: str) -> Report:
     with temporary_folder() as folder:
         target = folder / "report.json"
         command = [sys.executable, "-P", "-m", "ditbench.denoiser.conformance.suite", name, size, str(target)]
-        code, said = _ended(command, folder / "said.txt")
+        code, said, stuck = _ended(command, folder / "said.txt", partial(_now, name, target))
         whole = target.exists()
         found = target if whole else unfinished(target)
         text = found.read_text(encoding="utf-8") if found.exists() else ""
@@ -90,23 +96,60 @@ def _in_its_own_process(name: str, size: str) -> Report:
         check="survives",
         status="failed",
         expected="a process that lives to tell what it found",
-        seen=f"it ended with code {code}{'' if whole else ' before all checks were made'}. "
-        f"{brief(one_line(last))}".strip(),
+        seen=stuck
+        or f"{_end_of(code)}{'' if whole else ' before all checks were made'}. {brief(one_line(last))}".strip(),
         mend="build the network and run one forward pass in Python, under `python -X faulthandler`",
     )
     return report.and_(died)
 
 
-def _ended(command: list[str], log: Path) -> tuple[int, str]:
-    """How a command has ended, and what it said on standard error. What it has started ends with it."""
+def _end_of(code: int) -> str:
+    memory = " (Linux does that when memory runs out)" if code == -signal.SIGKILL else ""
+    return how_it_ended(code) + memory
+
+
+def _now(name: str, target: Path) -> tuple[str, float]:
+    """What is waited for, and for how many seconds nobody wonders: torch alone takes ten."""
+    from ..denoiser.conformance.findings import at_work
+
+    try:
+        check = at_work(target).read_text(encoding="utf-8")
+    except OSError:
+        check = ""
+    return (f"the check {check!r} of {name}", WAIT) if check else (f"importing and building {name}", _IMPORT)
+
+
+def _ended(command: list[str], log: Path, now: Callable[[], tuple[str, float]]) -> tuple[int, str, str]:
+    """How a command has ended, what it said on standard error, and what it was stuck at. What it started ends with it.
+
+    It tells what it is at, `now`, once that takes long, and is ended if that takes for ever.
+    """
     with log.open("wb") as said:
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=said, start_new_session=True)
         try:
-            code = process.wait()
+            stuck = _waited_for(process, now)
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-    return code, log.read_text(encoding="utf-8", errors="replace")
+            code = process.wait()
+    return code, log.read_text(encoding="utf-8", errors="replace"), stuck
+
+
+def _waited_for(process: subprocess.Popen[bytes], now: Callable[[], tuple[str, float]]) -> str:
+    """What a process is stuck at; empty once it has ended."""
+    told, (at, patience), since = "", now(), time.monotonic()
+    while True:
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(_LOOK)
+            return ""
+        if (then := now()) != (at, patience):
+            (at, patience), since = then, time.monotonic()
+        waited = time.monotonic() - since
+        if waited > SECONDS:
+            return f"it was at {at} for {SECONDS:g} s and did not end"
+        if waited > patience and told != at:
+            told = at
+            warn(f"ditbench: still at {at}, for at most {SECONDS:g} s")
 
 
 def _show(found: Report, traceback: bool) -> None:

@@ -44,7 +44,7 @@ def _selections(known: dict[str, Architecture], text: str) -> Iterable[str]:
     if named is None or not {":", "+"} & set(text):
         return known
     if not plus:
-        return [f"{named.name}:{size}" for size in named.sizes]
+        return [f"{named.name}:{size}" for size in named.family(text.partition(":")[2])]
     key, equals, _ = option.partition("=")
     if not equals:
         return [f"{head}+{name}=" for name in named.options]

@@ -25,7 +25,7 @@ from ..runtime.progress import Progress, Stage
 from ..tracks.config import RunConfig
 from .console import make_table, plain
 from .options import as_flags
-from .output import count, warn
+from .output import count, left_out, warn
 from .time_left import TimeLeft
 
 _STAGES: dict[Stage, str] = {
@@ -43,6 +43,13 @@ _LINE_EVERY = 10.0  # seconds between plain lines of one run
 
 class Quiet(Silent):
     """Says only what would cost hours to learn later, on standard error."""
+
+    def left_out(self, faults: Sequence[Plugin]) -> None:
+        for plugin in faults:
+            warn(f"ditbench: {left_out(plugin)}")
+
+    def passing_over(self, told: str) -> None:
+        warn(f"ditbench: {as_flags(told)}")
 
     def repeating(self, told: str) -> None:
         warn(f"ditbench: {told}")
@@ -65,18 +72,20 @@ class Lines(Silent):
 
     def left_out(self, faults: Sequence[Plugin]) -> None:
         for plugin in faults:
-            self.say(f"left out {plugin.label}: {plugin.fault}")
+            self.say(left_out(plugin))
 
     def fetching(self, extractor: Extractor) -> None:
         self.say(f"fetching the weights of {extractor.name} from {extractor.weights.url}")
 
-    def preparing(self, faults: Sequence[Plugin]) -> None:
-        self.left_out(faults)
+    def preparing(self) -> None:
         self.say("checking every part of every run (the libraries take about 10 s to load, once)")
 
     def checking(self, progress: Progress) -> None:
         if self._is_news("", progress):
             self.say(_checked(progress))
+
+    def passing_over(self, told: str) -> None:
+        self.say(for_a_line(as_flags(told)))
 
     def repeating(self, told: str) -> None:
         self.say(told)
@@ -144,8 +153,7 @@ class Live(Lines):
         self._tasks: dict[str, TaskID] = {}
         self._status = console.status("loading torch and what the track needs (about 10 s, once)")
 
-    def preparing(self, faults: Sequence[Plugin]) -> None:
-        self.left_out(faults)
+    def preparing(self) -> None:
         self._status.start()
 
     def checking(self, progress: Progress) -> None:

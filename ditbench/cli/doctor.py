@@ -9,7 +9,7 @@ import typer
 
 from .app import EXIT_BAD_INPUT, EXIT_FAILED, LOOK, app, show
 from .options import AsJson
-from .output import Commands, apart, tell_json
+from .output import Commands, apart, tell_json, warn
 
 if TYPE_CHECKING:
     from ..registry import Plugin
@@ -28,11 +28,12 @@ def plugins(
 
     DITBENCH_PLUGINS=a,b loads only these, and the built-ins.
     """
+    from ..asking import telling
     from ..registry import Registry
 
     if context.invoked_subcommand:
         return
-    with apart():  # a group's own part is no command
+    with apart(), telling(warn):  # a group's own part is no command
         registry = Registry.installed()
     show(map(_row, registry.plugins), as_json, "plugin", "distribution", "version", "state", "provides")
     if strict and registry.faults:

@@ -78,7 +78,7 @@ def evaluate(
     chosen = tuple(pick("metric", name, registry.metrics) for name in metrics.split(",")) if metrics else ()
     check_device(device)
     refuse_absent(device)
-    _check_source(architecture, track, data, reference)
+    _check_source(samples, architecture, track, data, reference)
     if not architecture and not features:
         _check_default(reference, registry)
     if weights is None:
@@ -115,8 +115,13 @@ class _How(NamedTuple):
     offline: bool
 
 
-def _check_source(architecture: str, track: str, data: str, reference: str) -> None:
+def _check_source(samples: Path, architecture: str, track: str, data: str, reference: str) -> None:
     """`BadValue` if it is neither a checkpoint with its track, nor files with real images."""
+    if samples.suffix == ".safetensors" and not (architecture or track):
+        raise BadValue(
+            f"{str(samples)!r} has weights, which are sampled first: name their network with --architecture "
+            "NAME:SIZE, and with --track the track that says how."
+        )
     if bool(architecture) != bool(track):
         raise BadValue("A checkpoint needs both --architecture and --track; files of images need neither.")
     if not architecture and data:

@@ -26,7 +26,7 @@ from .options import (
 from .output import tell, warn
 
 if TYPE_CHECKING:
-    from ..denoiser.sizes import Size, Unfit
+    from ..denoiser.sizes import Rung, Size, Unfit
     from ..registry import Registry
 
 Entry = dict[str, Any]  # header -> value
@@ -75,25 +75,28 @@ def sizes(
     classes: Classes = None,
     space: SpaceOption = None,
     learn_variance: LearnVariance = None,
+    ladder: Annotated[bool, typer.Option("--ladder", help="Show the ladders: sizes for studies of scale.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show what architectures cost: parameters and multiply-accumulates, counted here and now.
 
     All of them if none is named. Each size is counted on the input that it was made for, unless told otherwise.
     """
-    from ..denoiser.sizes import HEADERS, count_sizes
+    from ..denoiser.sizes import HEADERS, LADDER_HEADERS, count_ladders, count_sizes
     from .console import make_console, make_table, plain
 
     registry, console = installed(), make_console()
     changes = spec_changes(resolution, channels, classes, space, learn_variance)
-    counted: list[Size | Unfit] = []
-    for text in parse_architectures(architectures) or registry.architectures:
+    count = count_ladders if ladder else count_sizes
+    everything = [name for name, one in registry.architectures.items() if one.ladder or not ladder]
+    counted: list[Size | Unfit | Rung] = []
+    for text in parse_architectures(architectures) or everything:
         with console.status(f"Counting {plain(text)}"):
-            counted += count_sizes(registry, text, changes)
+            counted += count(registry, text, changes)
     if as_json:
         show((size.facts for size in counted), as_json)
         return
-    table = make_table(*HEADERS)
+    table = make_table(*(LADDER_HEADERS if ladder else HEADERS))
     for size in counted:
         table.add_row(*map(plain, size.cells))
     console.print(table)

@@ -50,7 +50,7 @@ def build(
     from ..storage.reading import read_text
 
     links = Links(parse_address(repository), parse_address(address))
-    (found, verified), published = _found(records), _published(records, reported)
+    (found, verified), published = _found(records, strict=check), _published(records, reported)
     found, published = of_track(found, published, track)
     shown = boards(found, verified)
     text = into_page(page, shown, _samples(records)) if page else ""
@@ -117,24 +117,24 @@ def report(
     tell(told(before, after, base, verified_before, verified, web), nl=False)
 
 
-def _found(folder: Path) -> tuple[list[Record], list[Verification]]:
+def _found(folder: Path, strict: bool = False) -> tuple[list[Record], list[Verification]]:
     """The same as `_read`; where a record has another name, or there is none, it is said how one is called."""
-    from ..records.files import CALLED, misnamed
+    from ..records.files import CALLED, misnamed, record_files
 
-    records, verifications = _read(folder)
+    records, verifications = _read(folder, strict)
     for path in misnamed(folder):
         warn(f"Mind: {str(path)!r} is left out. A record is called {CALLED}.")
-    if not records:
+    if not record_files(folder):
         warn(f"Mind: there is no record in {str(folder)!r}. A record is called {CALLED}.")
     return records, verifications
 
 
-def _read(folder: Path) -> tuple[list[Record], list[Verification]]:
-    """The records below a folder, and what others found of them."""
+def _read(folder: Path, strict: bool = False) -> tuple[list[Record], list[Verification]]:
+    """The records below a folder, and what others found of them; strict: one that can't be read is an error."""
     from ..records.record import read_records
     from ..records.verification import read_verifications
 
-    return read_records(folder), read_verifications(folder)
+    return read_records(folder, None if strict else warn), read_verifications(folder)
 
 
 def _published(records: Path, given: Path | None) -> list[Setting]:

@@ -91,6 +91,12 @@ def parse_architectures(words: Sequence[str] | None, plugins: str | None = None)
     if words and plugins is not None:
         raise BadValue("Architectures are named in plain words or with --plugins, not both ways at once.")
     named = words or ([] if plugins is None else [plugins])
+    for word in named:
+        if not all(map(str.strip, word.split(","))):
+            why = "there is no name beside a comma" if word.strip() else "it is empty"
+            raise BadValue(
+                f"Architectures {word!r}: {why}. Write them as dit,uvit; `ditbench list` shows what there is."
+            )
     return [name for word in named for name in word.split(",")]
 
 

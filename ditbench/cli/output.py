@@ -15,12 +15,15 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
 from pathlib import Path
-from typing import Any, TextIO, get_args
+from typing import TYPE_CHECKING, Any, TextIO, get_args
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
 from ..errors import for_a_line, printable_lines
+
+if TYPE_CHECKING:
+    from ..registry import Plugin
 
 _given: list[TextIO] = []  # the stream of the command that is at work
 
@@ -48,6 +51,11 @@ def tell_json(content: object, indent: int = 1) -> None:
 def warn(text: str) -> None:
     """Say something beside what was asked for, in one line, on standard error."""
     typer.echo(for_a_line(text), err=True)
+
+
+def left_out(plugin: Plugin) -> str:
+    """That the command does without a faulty plugin, and who knows more."""
+    return f"left out {plugin.label}: {plugin.fault} (`ditbench plugins doctor` has the way out)"
 
 
 def count(number: int, thing: str) -> str:
@@ -82,17 +90,31 @@ def _in_words(parameters: list[Any]) -> list[Any]:
     return parameters
 
 
+def _refuse_empty_path(parameter: Any, given: Any, ctx: Any) -> None:
+    """An empty word, as of a variable that is not set, would be the folder that the command is given in."""
+    kind = parameter.type_descriptor.annotation
+    if Path in (kind, *get_args(kind)) and "" in (given if isinstance(given, (list, tuple)) else (given,)):
+        raise typer.BadParameter("'' is empty; name a place, or '.' for this folder", ctx=ctx, param=parameter)
+
+
 class _Command(TyperCommand):
     """A command that has standard output to itself; its help is written before, and as ever."""
 
     def get_params(self, ctx: Any) -> Any:
         return _in_words(super().get_params(ctx))
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        given, *_ = self.make_parser(ctx).parse_args(args=list(args))
+        for parameter in self.get_params(ctx):
+            _refuse_empty_path(parameter, given.get(parameter.name), ctx)
+        return super().parse_args(ctx, args)
+
     def invoke(self, ctx: Any) -> Any:
+        from ..asking import telling
         from ..discovery import spare_libraries
 
         spare_libraries()
-        with apart():
+        with apart(), telling(warn):
             return super().invoke(ctx)
 
 

@@ -107,7 +107,7 @@ def plan(
     asked = only(RunOptions, {**options, "device": "cpu" if is_processor(device) else "auto"})
     configs = _plan(registry, track, chosen, parse_seeds(seeds), asked)
     known = [*check_profiles(profiles), *committed_profiles(COMMITTED)]
-    records = read_runs(Path(options["out"]) / configs[0].track.name)
+    records = read_runs(Path(options["out"]) / configs[0].track.name, warn)
 
     from ..profiling.workload import count
 
@@ -126,7 +126,7 @@ def _committed() -> list[Record]:
     from ..records.record import read_records
     from ..storage.files import is_folder
 
-    return read_records(COMMITTED) if is_folder(COMMITTED) else []
+    return read_records(COMMITTED, warn) if is_folder(COMMITTED) else []
 
 
 def _plan(
@@ -305,6 +305,7 @@ def _reason(one: RunEstimate) -> tuple[str, ...]:
 def _footnotes(found: Sequence[RunEstimate], machine: Machine) -> Iterator[str]:
     from ..profiling.attainable import SOURCE
     from ..profiling.estimate import ATTAINABLE_MARK, MFU, MFU_SOURCE
+    from ..profiling.hardware import near
 
     for number, reason in enumerate(_reasons(found), start=1):
         yield f"({number}) {'; '.join(reason)}."
@@ -315,6 +316,8 @@ def _footnotes(found: Sequence[RunEstimate], machine: Machine) -> Iterator[str]:
             yield f"What it may attain: {SOURCE}. The same share of other peaks is taken. A profile is better."
         if any(ATTAINABLE_MARK not in by for by in shares):
             yield f"MFU {MFU:g}: {MFU_SOURCE} of the peak of bfloat16. --mfu sets another; a profile is better."
+    if "unknown" in sources and (meant := near(machine.device)):
+        yield f"Did you mean {' or '.join(map(repr, meant))}? --device takes the whole name that torch has for a GPU."
     if "unknown" in sources:
         yield "What is empty is not known. `ditbench profile` on that device measures it."
     if any(not one.memory.whole for one in found if not one.status):
@@ -333,4 +336,4 @@ def _figures(number: float | None) -> str:
         return ""
     if not number or number >= 100:
         return f"{number:,.0f}"
-    return f"{number:.3g}" if number >= 0.01 else f"{number:.1e}"
+    return f"{number:#.3g}".rstrip(".") if number >= 0.01 else f"{number:.2e}"

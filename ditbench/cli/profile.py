@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from ..errors import BadValue
+from ..errors import BadValue, for_a_line
 from .app import COMPARE, EXIT_FAILED, EXIT_INTERRUPTED, app, installed
 from .options import (
     Architectures,
@@ -55,8 +55,9 @@ def profile(
         bool, typer.Option("--real-loss", help="The track's objective in place of a stand-in, and its sampler's steps.")
     ] = False,
     seconds: Annotated[
-        float, typer.Option(min=1, show_default="no limit", help="Limit for each; what takes longer is stopped.")
-    ] = float("inf"),
+        float | None,
+        typer.Option(min=1, max=1e9, show_default="no limit", help="Limit for each; what takes longer is stopped."),
+    ] = None,
     device: Device = "auto",
     seed: Annotated[
         int | None, typer.Option(min=0, max=2**32 - 1, help="Repeats the random order of an earlier command.")
@@ -75,11 +76,13 @@ def profile(
     from ..profiling.profiler import plan_profiles
     from ..records.profile import How, read_profiles
     from ..registry import select
+    from ..runtime.devices import any_driver
     from ..storage.files import make_writable
     from ..tracks.lookup import resolve_track
     from .console import make_console
 
     registry, console = installed(), make_console()
+    _refuse_tf32(precision, device if device != "auto" or any_driver() else "cpu")
     chosen = resolve_track(registry, track) if track else None
     selections = [select(registry, text, chosen.size if chosen else "") for text in parse_architectures(architectures)]
     how = How(
@@ -97,13 +100,14 @@ def profile(
     with console.status("Checking every network (the libraries take about 10 s to load, once)"):
         drawn = secrets.randbelow(2**32) if seed is None else seed
         tasks = plan_profiles(registry, selections, hows, drawn, chosen, changes)
+    _refuse_tf32(precision, tasks[0].setup.device)  # which torch has found
     make_writable(out)
     modes = sorted({task.setup.mode for task in tasks})
     for mode in modes:
         read_profiles(out, mode)  # a damaged one that would spoil the tables is told now
     profiles: list[Profile] = []
     try:
-        _time(tasks, seconds, profiles, out, console)
+        _time(tasks, seconds or float("inf"), profiles, out, console)
     except KeyboardInterrupt:
         warn("Interrupted. What was timed before is kept.")
         raise typer.Exit(EXIT_INTERRUPTED) from None
@@ -111,6 +115,15 @@ def profile(
         _show(profiles, out, modes, console)
     if any(found.reason for found in profiles):
         raise typer.Exit(EXIT_FAILED)
+
+
+def _refuse_tf32(asked: str | None, device: str) -> None:
+    """`BadValue` if TF32 was named for a CPU. A track's own becomes what the device has, as in a run."""
+    if asked == "tf32" and device.startswith("cpu"):
+        raise BadValue(
+            f"--precision 'tf32' is of CUDA's GPUs: device {device!r} has none, and would compute in float32. "
+            "Name that one, or another --device."
+        )
 
 
 def _of_track(track: Track | None) -> dict[str, Any]:
@@ -141,11 +154,15 @@ def _show(profiles: list[Profile], out: Path, modes: list[str], console: Console
     from ..profiling.tables import tables
     from .console import make_table, plain
 
-    for title, frame in tables(profiles).items():
+    for title, frame in tables([found for found in profiles if not found.reason]).items():
         shown = make_table(*(plain(column) for column in frame.columns), title=title)
         for row in frame.itertuples(index=False):
             shown.add_row(*(plain(as_flags(str(cell))) for cell in row))
         console.print(shown)
+    for found in profiles:
+        if found.reason:  # whole, in a line: a table's cell would fold it
+            told = for_a_line(as_flags(f"not timed: {found.label}, {found.setup.spec}: {found.reason}"))
+            console.print(plain(told), highlight=False, soft_wrap=True)
     for mode in modes:
         _write_page(out, mode)
 

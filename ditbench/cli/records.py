@@ -16,7 +16,7 @@ from ..errors import BadFile, BadValue
 from ..tracks.options import PlaceOptions
 from .app import EXIT_FAILED, TABLES, app, fetch_weights, installed
 from .options import AsJson, offers
-from .output import Commands, tell, tell_json
+from .output import Commands, count, tell, tell_json, warn
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,20 +31,25 @@ if TYPE_CHECKING:
 records_app = Commands(no_args_is_help=True, help="Check, submit and verify records.")
 app.add_typer(records_app, name="records", rich_help_panel=TABLES)
 _NO_FAULT = "no fault. Seals and hashes hold, and so do the numbers that could be computed again."
+_EXACT = 2**53  # floats up to this are whole numbers as they are written
 By = Annotated[str, typer.Option(help="Your name, or an account's.", show_default=False)]
 
 
 @app.command(rich_help_panel=TABLES, epilog="Example: ditbench diff ONE/record.json OTHER/record.json")
 def diff(
-    one: Annotated[Path, typer.Argument(help="A record.")],
-    other: Annotated[Path, typer.Argument(help="Another record.")],
+    one: Annotated[Path, typer.Argument(help="A record, or a run's folder.")],
+    other: Annotated[Path, typer.Argument(help="Another.")],
     as_json: AsJson = False,
 ) -> None:
     """Show what two runs, or evaluations, did not do alike, most suspicious first: why their numbers may differ."""
-    from ..records.diff import differences, read_either
+    from ..records.diff import differences, doubt, read_either, record_in
     from .console import make_console, make_table, plain
 
-    found = differences(read_either(one), read_either(other))
+    records = {path: read_either(path) for path in (record_in(one), record_in(other))}
+    for path, record in records.items():
+        if told := doubt(path, record):
+            warn(f"Mind: {told}")
+    found = differences(records[record_in(one)], records[record_in(other)])
     if as_json:
         tell_json([asdict(difference) for difference in found])
         return
@@ -58,7 +63,8 @@ def diff(
 
 
 def _value(value: object) -> str:
-    text = "-" if value is None else str(value)
+    whole = isinstance(value, float) and value.is_integer() and abs(value) < _EXACT
+    text = "-" if value is None else str(int(value)) if whole else str(value)  # type: ignore[call-overload]
     return f"{text[:12]}..." if re.fullmatch("[0-9a-f]{40,64}", text) else text
 
 
@@ -121,7 +127,7 @@ def _tell_checked(checked: list[CheckedFile]) -> None:
     counts = Counter(one.kind for one in checked)
     files = ", ".join(f"{number} {kind}{'s' * (number != 1)}" for kind, number in sorted(counts.items()))
     faults, bad = sum(len(one.faults) for one in checked), sum(bool(one.faults) for one in checked)
-    told = f"{faults} faults in {bad} of them." if bad else _NO_FAULT
+    told = f"{count(faults, 'fault')} in {bad} of them." if bad else _NO_FAULT
     tell(f"{files} checked: {told}")
 
 
@@ -138,7 +144,9 @@ def submit(
     machine."""
     from ..records.profile_submission import profile_files
     from ..records.submission import submit as copy
+    from ..records.verification import check_name
 
+    check_name(by)
     if profile_files(run_dir):
         _submit_profiles(run_dir, by, to, weights_url)
         return
@@ -222,7 +230,7 @@ def _sound(path: Path, registry: Registry) -> Record:
     record = read_record(path)
     faults = check_file(path, registry).lines
     if faults:
-        raise BadFile(f"{faults[0]}. {len(faults)} such faults; see `ditbench records validate`.")
+        raise BadFile(f"{faults[0]}. {count(len(faults), 'such fault')}; see `ditbench records validate`.")
     return record
 
 

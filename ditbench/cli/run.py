@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Unpack
 
@@ -63,8 +64,7 @@ def run(
         raise typer.Exit(EXIT_INTERRUPTED if told.interrupted else 0) from None
     except KeyboardInterrupt:
         listener.close()
-        how = "without --force" if options["force"] else "again"
-        warn(f"Interrupted. The same command {how} resumes where it stopped.")
+        warn(f"Interrupted. {_again(options['force'])}.")
         raise typer.Exit(EXIT_INTERRUPTED) from None
     except NoTables as fault:
         listener.close()
@@ -76,12 +76,26 @@ def run(
         _show(records, place, console)
         folder = Path(options["out"]) / records[0].track.name
         tell(f"Records, grids and leaderboard.md in {folder}")
-        tell("\n".join(_what_next(records, folder)))
+        tell("\n".join(_what_next(records, folder, options["force"])))
         if any(record.status != "finished" for record in records):
             raise typer.Exit(EXIT_FAILED)
 
 
-def _what_next(records: Sequence[Record], folder: Path) -> Iterator[str]:
+def _again(forced: bool) -> str:
+    """How interrupted runs go on."""
+    how = "without --force" if forced else "again"
+    return f"The same command {how} skips what is finished and resumes runs that have a checkpoint"
+
+
+_OF_THE_NETWORK = re.compile(r"(?!\w*Memory)[A-Za-z_][\w.]*: |killed by ")  # how an error's kind or a signal is told
+
+
+def _may_be_the_networks(record: Record) -> bool:
+    """Whether a check of its network may show why a run failed: a full disk, a file or memory it can't."""
+    return record.status == "diverged" or _OF_THE_NETWORK.match(record.reason or "") is not None
+
+
+def _what_next(records: Sequence[Record], folder: Path, forced: bool = False) -> Iterator[str]:
     """Where to look for what went wrong, and what to do next."""
     from ..executors.jobs import LOG_FILE
     from .last_check import told
@@ -92,10 +106,14 @@ def _what_next(records: Sequence[Record], folder: Path) -> Iterator[str]:
     for record in failed:
         log = folder / record.run_id / LOG_FILE
         yield f"What {record.architecture.label} seed {record.seed} printed, and its traceback: {log}"
-    if failed:
-        yield f"Next: ditbench check {' '.join(dict.fromkeys(record.architecture.label for record in failed))}"
+    if any("SIGKILL" in (record.reason or "") for record in records):
+        yield "SIGKILL is what Linux sends where memory runs out: a smaller --micro-batch or --parallel needs less."
+    if doubtful := dict.fromkeys(record.architecture.label for record in failed if _may_be_the_networks(record)):
+        yield f"Next: ditbench check {' '.join(doubtful)}"
+    elif failed:
+        yield f"Next: mend what the reason names. {_again(forced)}."
     elif any(record.status == "interrupted" for record in records):
-        yield "Next: the same command again; it resumes what stopped."
+        yield f"Next: {_again(forced).replace('The', 'the', 1)}."
     elif len({record.seed for record in records}) < (track := records[0].track).seeds:
         gives = "intervals" if any(record.deviations for record in records) else "ranks and intervals"
         yield f"Next: the same command with --seeds {track.all_seeds}, which gives {gives}."

@@ -10,6 +10,7 @@ import typer
 
 from .app import COMPARE, app, show
 from .options import AsJson, as_flags
+from .output import warn
 
 
 @app.command(rich_help_panel=COMPARE, epilog="Example: ditbench status runs/digits")
@@ -23,5 +24,5 @@ def status(
     """
     from ..executors.slurm_queue import standings
 
-    rows = [{**asdict(standing), "reason": as_flags(standing.reason)} for standing in standings(runs)]
+    rows = [{**asdict(standing), "reason": as_flags(standing.reason)} for standing in standings(runs, warn)]
     show(rows, as_json, "track", "run", "task", "queue", "record", "reason")

@@ -29,11 +29,11 @@ import torch
 from pydantic import Field
 from safetensors import SafetensorError, safe_open
 
-from ..errors import BadFile, BadValue, one_line
+from ..errors import BadFile, BadValue
 from ..runtime.memory import capacity
 from ..runtime.progress import CountCallback
 from ..storage.files import Unwritable, cache_folder, exists, in_cache, make_folder, sha256_of, write_text
-from ..storage.reading import Unreadable, check_file, read_bytes
+from ..storage.reading import Unreadable, check_file, read_bytes, reason_of
 from ..storage.schema import Count, Frozen, Model, Positive, Sha256, digest, first_fault
 from .entries import trace_of
 from .examples import AutoencoderFacts, Labels, check_labels
@@ -299,7 +299,7 @@ def read_digests(path: Path) -> npt.NDArray[np.uint8]:
 
 
 def _unreadable(path: Path, error: Exception) -> BadFile:
-    reason = error.reason if isinstance(error, Unreadable) else one_line(str(error).replace(str(path), path.name))
+    reason = error.reason if isinstance(error, Unreadable) else reason_of(error).replace(str(path), path.name)
     return BadFile(f"The shard {str(path)!r} can't be read ({reason}). {_way_out(path)}")
 
 

@@ -21,9 +21,9 @@ from torch import Tensor
 
 from ..asking import ask_of
 from ..components import DenoiserSpec, Selection, load
-from ..errors import BadFile, BadValue, one_line
+from ..errors import BadFile, BadValue
 from ..storage.files import check_target, exists, is_taken, make_writable, sha256_of, write_atomically
-from ..storage.reading import open_file
+from ..storage.reading import open_file, reason_of
 from .bounds import without_memory
 from .unwrapping import WeightsChoice, candidates, find_weights, groups, is_ema
 
@@ -271,4 +271,4 @@ def _load_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:
-        raise BadFile(f"The checkpoint {str(path)!r} is no whole safetensors file: {one_line(error)}.") from None
+        raise BadFile(f"The checkpoint {str(path)!r} can't be read: {reason_of(error)}.") from None

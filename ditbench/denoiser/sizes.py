@@ -9,12 +9,13 @@ from typing import Any
 import torch
 
 from ..asking import ask_of
-from ..components import DenoiserSpec, Selection
+from ..components import DenoiserSpec, Selection, Value, spell
 from ..errors import BadValue, PluginFault
 from ..records.facts import Cost
 from ..registry import Registry, pick, select
 from .cost import cost_of_selection
 
+LADDER_HEADERS = ("size", "other settings than in the middle", "parameters", "MACs", "training MACs", "times")
 HEADERS = ("size", "for", "parameters", "without train-only", "MACs", "training MACs")
 
 
@@ -37,6 +38,27 @@ class Size:
     def facts(self) -> dict[str, Any]:
         """The row with the types that it has: the spec's fields, and counts."""
         return {"size": self.label, "for": asdict(self.spec), **self.cost.model_dump()}
+
+
+@dataclass(frozen=True)
+class Rung:
+    """A row of a ladder: what differs from the size in the middle, and how much more training costs."""
+
+    size: Size
+    changes: Mapping[str, Value]
+    times: float  # training's MACs, in those of the size in the middle
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """The row under `LADDER_HEADERS`."""
+        label, _, parameters, _, macs, training = self.size.cells
+        told = ", ".join(f"{name} {spell(value)}" for name, value in self.changes.items())
+        return label, told, parameters, macs, training, f"{self.times:.2f}"
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The row with the types that it has."""
+        return {**self.size.facts, "changes": dict(self.changes), "times": self.times}
 
 
 @dataclass(frozen=True)
@@ -75,6 +97,31 @@ def count_sizes(registry: Registry, text: str, changes: Mapping[str, Any] | None
         if named:
             raise
         return [Unfit(text, str(fault))]
+
+
+def count_ladders(registry: Registry, text: str, changes: Mapping[str, Any] | None = None) -> list[Rung]:
+    """The rungs and the pair of the ladder that ``name:size[+option=value]...`` is of; of all, if it names no size.
+
+    `BadValue` if there is none.
+    """
+    head, plus, options = text.strip().partition("+")
+    name, colon, size = head.partition(":")
+    architecture = pick("architecture", name, registry.architectures)
+    if colon:
+        pick(f"size of {name}", size, architecture.family(size))
+    bases = [architecture.base(size)] if colon else list(architecture.ladder)
+    if not bases or bases[0] not in architecture.ladder:
+        has = f"only {', '.join(architecture.ladder)}" if architecture.ladder else "none of its sizes has one"
+        raise BadValue(f"{head} has no ladder of sizes: of {name}, {has}.")
+    found: list[Rung] = []
+    for base in bases:
+        differing = architecture.ladder[base].around(base)
+        selections = [select(registry, f"{name}:{of}{plus}{options}") for of in differing]
+        counted = ask_of(text, _count_all, selections, changes, True, kinds=(Size, Unfit, Cost))
+        sizes = dict(zip(differing, counted, strict=True))
+        middle = sizes[base].cost.training_macs_per_image
+        found += [Rung(sizes[of], differing[of], sizes[of].cost.training_macs_per_image / middle) for of in differing]
+    return found
 
 
 def _count_all(selections: Sequence[Selection], changes: Mapping[str, Any] | None, named: bool) -> list[Size | Unfit]:

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from ..components import ObjectReference, module_of
-from ..errors import BadValue, DitbenchError, RunBusy, brief, one_line
+from ..errors import BadFile, BadValue, DitbenchError, RunBusy, brief, one_line
 from ..records.facts import Environment, Status, Work
 from ..records.files import FILE_NAME, SAMPLES_FILE
-from ..records.record import Record, identity, read_record, write_record
+from ..records.record import Record, identity, read_record, way_out, write_record
 from ..registry import Registry, pick
 from ..runtime.clock import RunningClock
 from ..runtime.progress import Diverged, Interrupted, Watch
@@ -55,11 +55,17 @@ class Job:
         return self.processes > 1 or self.shard
 
     def settled(self) -> Record | None:
-        """The record of a run that need not run again: it finished, or its divergence would only repeat."""
+        """The record of a run that need not run again: it finished, or its divergence would only repeat.
+
+        `BadFile` if its record can't be read.
+        """
         path = self.directory / FILE_NAME
         if self.fresh or not exists(path):
             return None
-        record = read_record(path)
+        try:
+            record = read_record(path)
+        except BadFile as error:
+            raise BadFile(f"{error}{way_out(path, error)} `force` starts it over.") from None
         return record if record.status in ("finished", "diverged") else None
 
     def check_milestones(self, record: Record) -> None:

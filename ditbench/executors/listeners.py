@@ -15,14 +15,20 @@ from .jobs import Job
 class Silent:
     """A listener that says nothing; the base of those that say something."""
 
+    def left_out(self, faults: Sequence[Plugin]) -> None:
+        """These plugins are faulty, so that the command does without them."""
+
     def fetching(self, extractor: Extractor) -> None:
         """The weights of a feature extractor are not here; they are fetched now."""
 
-    def preparing(self, faults: Sequence[Plugin]) -> None:
-        """Names are fine, but for these plugins; now the libraries load and every part is checked."""
+    def preparing(self) -> None:
+        """Names are fine; now the libraries load and every part is checked."""
 
     def checking(self, progress: Progress) -> None:
         """How far the data is prepared, or the reference read."""
+
+    def passing_over(self, told: str) -> None:
+        """The record of another run in the folder can't be read: a line that names it, and the way out."""
 
     def repeating(self, told: str) -> None:
         """Some runs are finished on other hardware, or with other threads, and begin anew here: a line that says so."""
@@ -49,17 +55,25 @@ class Together(Silent):
     def __init__(self, *listeners: Silent) -> None:
         self.listeners = listeners
 
+    def left_out(self, faults: Sequence[Plugin]) -> None:
+        for listener in self.listeners:
+            listener.left_out(faults)
+
     def fetching(self, extractor: Extractor) -> None:
         for listener in self.listeners:
             listener.fetching(extractor)
 
-    def preparing(self, faults: Sequence[Plugin]) -> None:
+    def preparing(self) -> None:
         for listener in self.listeners:
-            listener.preparing(faults)
+            listener.preparing()
 
     def checking(self, progress: Progress) -> None:
         for listener in self.listeners:
             listener.checking(progress)
+
+    def passing_over(self, told: str) -> None:
+        for listener in self.listeners:
+            listener.passing_over(told)
 
     def repeating(self, told: str) -> None:
         for listener in self.listeners:

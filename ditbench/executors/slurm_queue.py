@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,9 +16,9 @@ from typing import Annotated, Literal
 import psutil
 from pydantic import Field
 
-from ..errors import DitbenchError, RunBusy, one_line
+from ..errors import BadFile, DitbenchError, RunBusy, one_line
 from ..records.files import FILE_NAME
-from ..records.record import read_record
+from ..records.record import left_out, read_record
 from ..storage.claims import CLAIMS
 from ..storage.files import check_folder, exists, write_text
 from ..storage.reading import read_text
@@ -141,17 +141,23 @@ def claim(folder: Path, run: str, cluster: Cluster, task: str) -> bool:
     return False
 
 
-def standings(folder: Path) -> list[Standing]:
-    """Every run of a track's folder, or of a folder of such. `DitbenchError` if there is none."""
+def standings(folder: Path, leave_out: Callable[[str], object] = lambda told: None) -> list[Standing]:
+    """Every run of a track's folder, or of a folder of such. `DitbenchError` if there is none.
+
+    Where a record can't be read, the run is left out, and `leave_out` hears a line that names it.
+    """
     check_folder(folder)
     folders = [folder, *sorted(path for path in folder.glob("*") if path.is_dir())]
-    found = [standing for each in folders for standing in _standings_of(each)]
-    if not found:
+    damaged: list[str] = []
+    found = [standing for each in folders for standing in _standings_of(each, damaged.append)]
+    for told in damaged:
+        leave_out(told)
+    if not found and not damaged:
         raise DitbenchError(f"There are no runs in {str(folder)!r}.")
     return found
 
 
-def _standings_of(folder: Path) -> list[Standing]:
+def _standings_of(folder: Path, leave_out: Callable[[str], object]) -> Iterator[Standing]:
     tasks: dict[str, str] = {}
     queue: dict[str, str] = {}
     for submission in remembered(folder / FOLDER):
@@ -159,9 +165,11 @@ def _standings_of(folder: Path) -> list[Standing]:
             tasks |= submission.tasks
             queue |= states_or_unknown("slurm", submission.tasks.values())
     runs = {path.name for path in folder.glob("*") if _is_run(path)}
-    return [
-        _standing(folder, run, tasks.get(run, ""), queue.get(tasks.get(run, ""), "")) for run in sorted(runs | {*tasks})
-    ]
+    for run in sorted(runs | {*tasks}):
+        try:
+            yield _standing(folder, run, tasks.get(run, ""), queue.get(tasks.get(run, ""), ""))
+        except BadFile as error:
+            leave_out(left_out(folder / run / FILE_NAME, error))
 
 
 def _standing(folder: Path, run: str, task: str, state: str) -> Standing:

@@ -87,7 +87,7 @@ def provisional(board: Board) -> str:
     if not rows:
         return ""
     if len(rows) == len(board.rows) and all(len(row.seeds) == 1 for row in rows):
-        return f"One seed each: provisional, no ranks; give seeds {rows[0].records[0].track.all_seeds}."
+        return f"One seed each: provisional; ranks need {rows[0].asked_seeds}."
     reasons = dict.fromkeys(row.provisional for row in rows)
     told = [f"{', '.join(name(r, board) for r in rows if r.provisional == why)} ({why})" for why in reasons]
     return f"Provisional, without rank: {'; '.join(told)}."

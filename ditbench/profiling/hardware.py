@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+
 from ..errors import demand
 
 VERSION = "2026-11.2"  # whoever changes a number below changes this, too: profiles note it
@@ -33,6 +35,13 @@ MEMORY: dict[str, float] = {
     "NVIDIA A40": 48e9,
     "NVIDIA GeForce RTX 4090": 24e9,
 }
+
+
+def near(gpu: str) -> list[str]:
+    """The names in the table that a name which is not there may stand for: those with all its words, or alike."""
+    words = [word for word in gpu.lower().split() if word != "nvidia"]
+    found = [name for name in PEAKS if words and all(word in name.lower() for word in words)]
+    return [] if gpu in PEAKS else found or difflib.get_close_matches(gpu, PEAKS, n=1)
 
 
 def dense_peak(gpu: str | None, precision: str) -> float | None:

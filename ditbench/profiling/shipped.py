@@ -9,11 +9,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 
 from ..builtins import REFERENCE_ARCHITECTURES
 from ..components import Architecture, DenoiserSpec, Selection
 from ..denoiser.cost import cost_of_selection
 from ..errors import BadValue
+from ..ladder import names_of
 from ..records.validation.sizes import Row, Settings, Shipped, read_shipped, write_shipped
 from ..registry import Registry, select
 from ..tracks.plan import train_as
@@ -35,7 +37,10 @@ TRACKS = ("digits", "fashion32", "cifar10", "imagenet64", "imagenet256", "imagen
 
 
 def count_shipped(registry: Registry, names: tuple[str, ...] = ARCHITECTURES) -> Shipped:
-    """The table: every size of these architectures with its own options, on every track that it fits."""
+    """The table: every size of these architectures with its own options, on every track that it fits.
+
+    Sizes of ladders are many, and only on the tracks that they were made for.
+    """
     sources: dict[str, tuple[str, ...]] = {name: (registry.source_sha256(name),) for name in names}
     rows = [row for name in names for row in rows_of(registry, registry.architectures[name])]
     settings = {name: Settings.from_plugin(registry.architectures[name]) for name in names}
@@ -44,14 +49,20 @@ def count_shipped(registry: Registry, names: tuple[str, ...] = ARCHITECTURES) ->
 
 def rows_of(registry: Registry, architecture: Architecture, sizes: tuple[str, ...] = ()) -> Iterator[Row]:
     """The rows of an architecture's sizes, all of them if none is named."""
-    for size in sizes or architecture.sizes:
+    for size in sizes or (*architecture.sizes, *names_of(architecture.ladder)):
         selection = select(registry, f"{architecture.name}:{size}")
-        for spec in dict.fromkeys(spec for track in _tracks(registry) for spec in _specs(registry, selection, track)):
+        specs = dict.fromkeys(spec for track in _tracks(registry) for spec in _specs(registry, selection, track))
+        for spec in specs if size in architecture.sizes else filter(partial(_alike, selection.made_for), specs):
             try:
                 cost = cost_of_selection(selection, spec)
             except BadValue:  # its patches don't fit
                 continue
             yield Row.of(architecture.name, size, spec, cost)
+
+
+def _alike(one: DenoiserSpec | None, other: DenoiserSpec) -> bool:
+    """Whether two inputs are the same but for the variance, which the objective asks for."""
+    return one is not None and replace(one, learn_variance=other.learn_variance) == other
 
 
 def _tracks(registry: Registry) -> list[Track]:

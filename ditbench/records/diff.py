@@ -7,13 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import BadValue
+import pydantic
+
+from ..errors import BadFile, BadValue
+from ..storage.files import exists, is_folder
+from ..storage.reading import read_json
 from ..storage.schema import read_checked
 from .evaluation import Evaluation
 from .facts import Measurement
-from .files import EVALUATION_SUFFIX
+from .files import EVALUATION_SUFFIX, FILE_NAME
 from .fingerprint import Fingerprint, unlike
-from .record import Record, read_record
+from .record import Record, config_of, read_record, seal
 
 # From what moves a FID most and is least often told to what hardly moves it; a prefix covers all below it.
 SUSPECTS = (
@@ -70,6 +74,37 @@ class Difference:
     field: str
     one: object
     other: object
+
+
+def record_in(path: Path) -> Path:
+    """The record that is meant: a run's, where its folder is named. `BadFile` if a folder has none."""
+    if not is_folder(path):
+        return path
+    if not exists(path / FILE_NAME):
+        raise BadFile(f"{str(path)!r} is a folder without {FILE_NAME}: name a record, or the folder of one run.")
+    return path / FILE_NAME
+
+
+def doubt(path: Path, record: Record | Evaluation) -> str:
+    """What of a record's seal and hash does not hold, in a line; empty where all does, or it has neither."""
+    if not isinstance(record, Record):
+        return ""
+    content = read_json(path, "record")
+    faults = []
+    if record.sha256 is not None and seal(content) != record.sha256:
+        faults.append("sha256 is not that of its content")
+    of_this_schema = content.get("schema_version") == record.schema_version
+    if of_this_schema and not _is_of_its_run(record):
+        faults.append("run_hash is not that of the run that it describes")
+    told = " and ".join(faults)
+    return f"{str(path)!r} is not as it was written: its {told}. See `ditbench records validate`." if faults else ""
+
+
+def _is_of_its_run(record: Record) -> bool:
+    try:
+        return config_of(record).hash == record.run_hash
+    except pydantic.ValidationError:
+        return False
 
 
 def read_either(path: Path) -> Record | Evaluation:

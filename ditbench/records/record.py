@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Callable, Collection, Iterable, Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -9,9 +11,21 @@ from typing import Annotated, Any, Literal
 import pydantic
 from pydantic import Field
 
-from ..errors import BadFile, demand
+from ..errors import BadFile, DitbenchError, demand
 from ..storage.files import is_folder, write_text
-from ..storage.schema import Count, Frozen, Hash, Name, Sha256, Sha256OrEmpty, Words, digest, later, read_checked
+from ..storage.schema import (
+    Count,
+    Frozen,
+    Hash,
+    Name,
+    Sha256,
+    Sha256OrEmpty,
+    TooNew,
+    Words,
+    digest,
+    later,
+    read_checked,
+)
 from ..tracks.architecture import ArchitectureFacts
 from ..tracks.budget import FlopsRule
 from ..tracks.config import Ruleset, RunConfig
@@ -30,7 +44,7 @@ from .facts import (
     Status,
     TrainingFacts,
 )
-from .files import record_files, run_files
+from .files import FILE_NAME, record_files, run_files
 from .fingerprint import Fingerprint
 from .migrations import upgrade_record
 
@@ -174,16 +188,46 @@ def read_record(path: str | Path) -> Record:
     return read_checked(Record, Path(path), upgrade_record)
 
 
-def read_records(folder: Path) -> list[Record]:
-    """Every record below a folder, committed or of runs, and no other JSON; `BadFile` names the first that is wrong.
+def read_records(folder: Path, leave_out: Callable[[str], object] | None = None) -> list[Record]:
+    """Every record below a folder, committed or of runs, and no other JSON.
 
-    What `files.record_files` finds by its name, that is: a run that has no record yet is none.
+    What `files.record_files` finds by its name, that is: a run that has no record yet is none. `BadFile` names the
+    first that is wrong; or those that are wrong are left out, and `leave_out` hears a line of each.
     """
     if not is_folder(folder):
         raise BadFile(f"The records folder {str(folder)!r} does not exist.")
-    return [read_record(path) for path in record_files(folder)]
+    if leave_out is None:
+        return [read_record(path) for path in record_files(folder)]
+    return list(_sound(record_files(folder), leave_out))
 
 
-def read_runs(folder: Path) -> list[Record]:
-    """The records of a track's run directories."""
-    return [read_record(path) for path in run_files(folder)]
+def read_runs(
+    folder: Path, leave_out: Callable[[str], object] = lambda told: None, anew: Collection[str] = ()
+) -> list[Record]:
+    """The records of a track's run directories.
+
+    What is wrong is left out, and `leave_out` hears a line of each, but of the runs in `anew`, which lose theirs.
+    """
+    return list(_sound(run_files(folder), leave_out, anew))
+
+
+def _sound(paths: Iterable[Path], leave_out: Callable[[str], object], anew: Collection[str] = ()) -> Iterator[Record]:
+    for path in paths:
+        try:
+            yield read_record(path)
+        except BadFile as error:
+            if path.parent.name not in anew:
+                leave_out(left_out(path, error))
+
+
+def left_out(path: Path, error: DitbenchError) -> str:
+    """What is told of a record that can't be read, where those beside it are."""
+    return f"Left out: {error}{way_out(path, error)}"
+
+
+def way_out(path: Path, error: DitbenchError) -> str:
+    """What helps against a run's record that can't be read, as a sentence more; nothing where the error says it."""
+    if path.name != FILE_NAME or isinstance(error, TooNew):
+        return ""
+    run = path.parent.absolute()
+    return f" `ditbench runs remove {shlex.quote(run.name)} --runs {shlex.quote(str(run.parent))}` removes that run."

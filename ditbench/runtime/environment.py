@@ -15,6 +15,8 @@ from ..records.checkout import ask_git
 from ..records.facts import Environment
 from .affinity import processors
 
+_SOURCES = (":/ditbench", ":/plugins")  # what a checkout is installed from
+
 
 def find_device(name: str) -> torch.device:
     """``auto`` is the first GPU of CUDA if there is one, else the CPU; a named device must exist."""
@@ -58,8 +60,13 @@ def describe(device: torch.device) -> Environment:
 
 
 def _dirty() -> bool | None:
-    changes = _git("status", "--porcelain")
-    return None if changes is None else bool(changes)
+    """Whether what ran may be another than the commit's: a tracked file has changed, or code or data were added.
+
+    A new file elsewhere is no part of ditbench: a plugin of somebody's, which has a hash of its own, a page, results.
+    """
+    changed = _git("status", "--porcelain", "--untracked-files=no")
+    added = _git("ls-files", "--others", "--exclude-standard", *_SOURCES)
+    return None if changed is None or added is None else bool(changed or added)
 
 
 def _git(*arguments: str) -> str | None:

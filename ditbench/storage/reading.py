@@ -135,7 +135,11 @@ def reason_of(error: Exception) -> str:
         return error.strerror or one_line(error)
     if isinstance(error, RecursionError):
         return _TOO_DEEP
+    if isinstance(error, json.JSONDecodeError):
+        return f"it is no JSON, or cut off: see line {error.lineno}, column {error.colno}"
     text = one_line(error)
+    if text.startswith("Error while deserializing"):
+        return "it is no safetensors file, or cut off"
     if "integer string conversion" in text:
         return "it has a whole number of thousands of digits"
     return text

@@ -71,13 +71,14 @@ def first_fault(error: pydantic.ValidationError, known: object = None) -> str:
     faults = error.errors(include_url=False)
     unknown = [fault for fault in faults if fault["type"] in _UNKNOWN]
     fault = unknown[0] if unknown and known else faults[0]
-    *above, last = fault["loc"] or ("the whole",)
+    *above, last = fault["loc"] or ("",)
     place = ".".join(map(str, (*above, last)))
     if fault["type"] in _UNKNOWN:
         return f"{place}: {_not_among(str(last), _fields(known, above))}"
     culprit = fault["input"]
     shown = f", not {reprlib.repr(culprit)}" if isinstance(culprit, (str, int, float)) else ""
-    return f"{place}: {one_line(fault['msg']).removeprefix('Value error, ')}{shown}"
+    said = one_line(fault["msg"]).removeprefix("Value error, ") + shown
+    return f"{place}: {said}" if place else said  # of the whole
 
 
 def _not_among(name: str, known: Collection[str]) -> str:
@@ -103,6 +104,21 @@ def _model_of(annotation: Any) -> object:
 Model = TypeVar("Model", bound=Frozen)
 
 
+class TooNew(BadFile):
+    """A file that a newer ditbench has written."""
+
+
+def newer_than_known(version: object, model: type[pydantic.BaseModel]) -> str:
+    """That a file has a later schema than the model, and what to do, as a sentence without its end; or nothing."""
+    field = model.model_fields.get("schema_version")
+    if field is None or not isinstance(version, int) or version <= field.default:
+        return ""
+    return (
+        f"a newer ditbench wrote it: its schema_version is {reprlib.repr(version)}, and this one reads up to "
+        f"{field.default}; update ditbench to read it"
+    )
+
+
 def read_checked(
     model: type[Model],
     path: Path,
@@ -112,6 +128,8 @@ def read_checked(
     """Read and check a JSON file of one kind; `BadFile` names the kind, the model's name by default, file and field."""
     kind = kind or model.__name__.lower()
     content = read_json(path, kind)
+    if newer := newer_than_known(content.get("schema_version") if isinstance(content, dict) else None, model):
+        raise TooNew(f"The {kind} {str(path)!r} can't be read: {newer}.")
     try:
         current = upgrade(content) if isinstance(content, dict) else content
         return model.model_validate_json(json.dumps(current))

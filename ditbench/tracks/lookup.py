@@ -36,7 +36,7 @@ def resolve_track(registry: Registry, name: str) -> Track:
 
 def check_size(registry: Registry, track: Track) -> None:
     """`BadValue` if no installed architecture has the track's default size; where none is installed, nobody knows."""
-    known = {size for architecture in registry.architectures.values() for size in architecture.sizes}
+    known = {size for architecture in registry.architectures.values() for size in architecture.family(track.size)}
     if known:
         pick("size", track.size, dict.fromkeys(known))
 

@@ -212,7 +212,7 @@ def _native(registry: Registry, selection: Selection, track: Track) -> tuple[Rec
         )
     where = f"The native recipe of {architecture.name!r} ({registry.provider(architecture.name).label})"
     try:
-        about = (track.space, track.data.resolution, selection.size)
+        about = (track.space, track.data.resolution, architecture.base(selection.size))
         native = ask(_declared, architecture.native, *about, seconds=SECONDS)
     except (BadValue, PluginFault) as fault:
         raise BadValue(f"{where} is wrong: {fault}") from None

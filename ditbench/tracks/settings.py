@@ -59,7 +59,7 @@ def check_option(name: str, kind: Any, value: Any, about: About | None = None) -
     try:
         pydantic.TypeAdapter(kind).validate_python(value, strict=True)
     except pydantic.ValidationError as error:
-        raise BadValue(f"{shown}: {one_line(error.errors()[0]['msg'])}.") from None
+        raise BadValue(f"{shown}: {one_line(error.errors()[0]['msg']).removeprefix('Value error, ')}.") from None
     if about is None or value is None:
         return
     if (about.least is not None and value < about.least) or (about.most is not None and value > about.most):

@@ -24,12 +24,12 @@ from torch.distributed.checkpoint.staging import BlockingAsyncStager
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import async_save
 
-from ..errors import BadFile, DitbenchError
+from ..errors import BadFile
 from ..records.curve import Curve, StepTimes
 from ..records.facts import PeakMemory
 from ..records.files import CHECKPOINTS
 from ..runtime.distributed import ALONE, World
-from ..storage.files import exists, flush, make_folder, sha256_of, write_text, writing
+from ..storage.files import Unwritable, exists, flush, make_folder, sha256_of, write_text, writing
 from ..storage.reading import Unreadable, check_file, read_bytes
 from ..storage.schema import Frozen
 from .checksums import SUMS_FILE, SummingWriter, check
@@ -171,7 +171,7 @@ class Checkpoints:
         except CheckpointException as error:
             if self._world.main:
                 shutil.rmtree(temporary, ignore_errors=True)  # a full disk needs room for the record
-            raise DitbenchError(f"The checkpoint can't be written ({_in_words(error)}).") from None
+            raise Unwritable(self._folder / temporary.stem[1:], _in_words(error)) from None
         if self._world.main:
             self._publish(temporary)
 

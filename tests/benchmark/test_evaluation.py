@@ -324,6 +324,7 @@ def test_what_can_not_be_scored_is_said_before_anything_is_computed(folders, tmp
         (few, real, LITE, "'few' holds 19 images; metrics need at least 20"),
         (fake, few, LITE, "'few' holds 19 images; metrics need at least 20"),
         (fake, real, DIGITS, r"'digits-cnn' takes images of \(1, 8, 8\)"),
+        (small, "digits", LITE, "'digits' does not fit samples of 16 x 16 pixels: digits has images of 8 px, not 16"),
         (fake, "mnist", LITE, "No file, folder or data set named 'mnist'"),
     ]:
         with pytest.raises(DitbenchError, match=message) as caught:
@@ -395,7 +396,12 @@ def test_a_checkpoint_scores_what_its_run_scored(toy, tmp_path):
     save_file(huge, folder / "huge.safetensors")
     with pytest.raises(BadFile, match=r"huge\.safetensors' give no images: "):
         again("huge.safetensors")
-    with pytest.raises(BadFile, match=r"ema\.safetensors' are not of toy:big/2 for 8x8x1 pixel, 10 classes"):
+    with pytest.raises(
+        BadFile, match=r"ema\.safetensors' are not of toy:big/2 .*, 10 classes: 'inward\.bias' is of shape"
+    ):
         again("ema.safetensors", "toy:big/2")
+    with pytest.raises(BadFile, match=r"lacks 2 of 11 tensors, such as 'middle\.1\..*") as told:
+        again("ema.safetensors", "toy+depth=2")
+    assert "Missing key" not in str(told.value)
     with pytest.raises(BadFile, match=r"record\.json' can't be read"):
         again("record.json")

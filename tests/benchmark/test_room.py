@@ -4,6 +4,7 @@ import pytest
 import torch
 
 import ditbench
+from ditbench.benchmark import work
 from ditbench.benchmark.room import told_of_room
 from ditbench.cli.options import as_flags
 from ditbench.errors import BadValue
@@ -50,3 +51,23 @@ def test_the_row_names_the_way_and_the_run_goes_on_with_it(toy, tmp_path, monkey
     assert "--micro-batch 8" in as_flags(failed.reason) and "Tried to allocate" in failed.reason
     (done,) = ditbench.run("tiny", ["toy"], out=tmp_path, micro_batch=8, **asked)
     assert (done.status, done.run_id, done.training.resumed) == ("finished", failed.run_id, 1)
+
+
+@pytest.mark.parametrize(("eval_at", "stem"), [((0.5,), "at-50-percent"), ((), "samples")], ids=["on the way", "end"])
+def test_where_samples_have_no_room_no_pass_of_training_is_to_blame(toy, tmp_path, monkeypatch, eval_at, stem):
+    """Beside training there is less: without the milestone the same run goes on."""
+    draw = work.draw
+
+    def full(*arguments):
+        if stem in arguments:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return draw(*arguments)
+
+    monkeypatch.setattr(work, "draw", full)
+    asked = {"device": "cpu", "budget": "4-steps", "executor": "inline"}
+    (failed,) = ditbench.run("tiny", ["toy"], out=tmp_path, eval_at=eval_at, **asked)
+    assert "no room to sample 16 images at once" in failed.reason and "batch_size in [sampler]" in failed.reason
+    assert "micro" not in failed.reason and ("without `eval_at` the same command" in failed.reason) == bool(eval_at)
+    if eval_at:
+        (done,) = ditbench.run("tiny", ["toy"], out=tmp_path, **asked)
+        assert (done.status, done.run_id, done.training.resumed) == ("finished", failed.run_id, 1)

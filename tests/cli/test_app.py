@@ -69,7 +69,8 @@ def test_the_live_display_shows_bars_and_escapes_names(tmp_path):
     display = Live(console)
     (config,) = make_plan(Registry.installed(), "digits", ["dit"], device="cpu")
     job = Job(config, tmp_path / "runs" / config.run_id, ENVIRONMENT)
-    display.preparing([Plugin("bad", "ditbench-bad", "1", fault="[bold]oh[/bold]")])
+    display.left_out([Plugin("bad", "ditbench-bad", "1", fault="[bold]oh[/bold]")])
+    display.preparing()
     display.planned([job], [])
     display.started(config)
     display.progress(config, Progress("train", 0.5, 250, 1234.5, 0.4321, 61))
@@ -120,7 +121,7 @@ def test_a_signal_saves_and_says_how_to_resume(toy, tmp_path, wish, code):
         time.sleep(0.1)
     os.killpg(command.pid, signal.Signals[wish])
     _, errors = command.communicate(timeout=60)
-    told = "Interrupted. The same command again resumes where it stopped.\n"
+    told = "Interrupted. The same command again skips what is finished and resumes runs that have a checkpoint.\n"
     assert command.returncode == code and errors == told + f"ditbench: ended by {wish}.\n" * (wish != "SIGINT")
     (record,) = tmp_path.glob("tiny/*/record.json")
     found = json.loads(record.read_text())
@@ -177,6 +178,16 @@ def test_sizes_counts_what_was_asked(ditbench):
     out = ditbench("sizes", "dit:S/2+conditioning=adaln,mdt:nano", "--resolution", "16", "--no-learn-variance")
     assert "dit:S/2+conditioning=adaln  16x16x4 latent, 1000 classes" in out
     assert "16x16x1 pixel, 10 classes" in next(line for line in out.splitlines() if "mdt:nano" in line)
+
+
+def test_sizes_shows_ladders(ditbench):
+    out = ditbench("sizes", "dit:nano", "--ladder", "--json")
+    rows = {row["size"]: row for row in json.loads(out)}
+    assert rows["dit:nano-x0.5"]["changes"] == {"depth": 3, "width": 80, "heads": 4}
+    assert rows["dit:nano"]["times"] == 1 and rows["dit:nano-x2"]["times"] == pytest.approx(2, rel=0.1)
+    assert "dit:nano-wide" in ditbench("sizes", "dit:nano", "--ladder")
+    errors = ditbench("sizes", "dit:S/2", "--ladder", code=2)
+    assert errors == "ditbench: dit:S/2 has no ladder of sizes: of dit, only nano, nano/4.\n"
 
 
 def test_import_writes_weights_and_says_which(ditbench, tmp_path, monkeypatch):
@@ -236,6 +247,12 @@ def test_evaluate_finds_bad_input_before_the_libraries_load(ditbench, tmp_path, 
     assert not (tmp_path / "evaluations").exists()
 
 
+def test_weights_alone_ask_for_their_network_and_track(ditbench):
+    errors = ditbench("evaluate", "ema.safetensors", code=2)
+    assert errors.startswith("ditbench: 'ema.safetensors' has weights") and errors.count("\n") == 1
+    assert "--architecture NAME:SIZE" in errors and "--track" in errors and "--reference" not in errors
+
+
 def test_fetch_checks_what_is_here_and_offline_fetches_nothing(ditbench, tmp_path):
     assert "digits-cnn.safetensors, sha256 901f43288be1..." in ditbench("fetch", "digits-cnn", "--offline")
     errors = ditbench("fetch", "inception-v3-compat", "--offline", code=2)
@@ -250,7 +267,10 @@ def test_faulty_plugins_are_reported_and_fatal_only_when_strict(ditbench, instal
     monkeypatch.chdir(tmp_path)
     install("ditbench-x-broken", "broken", "raise RuntimeError('oh')")
     errors = subprocess.run([*DITBENCH, "list"], capture_output=True, text=True, check=True).stderr
-    assert errors == "ditbench: left out plugin 'broken' of ditbench-x-broken 0.1: RuntimeError: oh\n"
+    told = "left out plugin 'broken' of ditbench-x-broken 0.1: RuntimeError: oh (`ditbench plugins doctor` has the way"
+    assert errors.startswith(f"ditbench: {told}") and errors.count("\n") == 1
+    said = subprocess.run([*DITBENCH, "run", "broken"], capture_output=True, text=True, check=False)
+    assert said.stdout.startswith(told) and "No architecture named 'broken'" in said.stderr
     assert "faulty: RuntimeError: oh" in ditbench("plugins")
     ditbench("plugins", "--strict", code=2)
     assert "fatal because of --strict" in ditbench("run", "--strict", code=2)

@@ -1,12 +1,16 @@
 """`ditbench check`: a clean process, a table, JSON, a report, and exit codes."""
 
 import json
+import signal
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
 
+from ditbench.cli import check as check_command
 from ditbench.cli.last_check import told
 from ditbench.cli.run import _what_next
+from ditbench.denoiser.conformance.findings import at_work
 from ditbench.registry import Registry
 
 ARCHITECTURE = """
@@ -49,13 +53,46 @@ def test_a_broken_architecture_is_told_in_words_json_and_markdown(install, ditbe
     assert not told("mine:nano", "0" * 64)  # another state of the plugin, which nobody has checked
 
 
+@pytest.mark.parametrize(
+    ("status", "reason", "next_step"),
+    [
+        ("failed", "RuntimeError: the toy broke", "ditbench check toy:nano"),
+        ("failed", "killed by SIGSEGV", "ditbench check toy:nano"),
+        ("diverged", "loss is nan at step 3", "ditbench check toy:nano"),
+        ("failed", "'r/checkpoints/000004' can't be written: No space left on device.", "mend what the reason names."),
+        ("failed", "OutOfMemoryError: CUDA out of memory.", "mend what the reason names."),
+        ("interrupted", "killed by SIGKILL", "the same command again skips what is finished"),
+    ],
+)
+def test_a_check_is_advised_where_it_may_help(tmp_path, status, reason, next_step):
+    network = SimpleNamespace(label="toy:nano", source_sha256="0" * 64)
+    record = SimpleNamespace(architecture=network, status=status, reason=reason, seed=0, run_id="toy-nano-seed0")
+    told = list(_what_next([record], tmp_path))
+    assert told[-1].startswith(f"Next: {next_step}") and any("memory runs out" in line for line in told) == (
+        "SIGKILL" in reason
+    )
+
+
 @pytest.mark.timeout(120)
 def test_a_process_that_dies_is_a_finding(install, ditbench):
     install("ditbench-mine", "mine_plugin", ARCHITECTURE.format(build="Crash"))
     install("ditbench-none", "toy_crash", CRASHING)
     out = ditbench("check", "mine", code=1)
-    assert "survives" in out and "it ended with code -6" in out
+    assert "survives" in out and "killed by SIGABRT" in out
     assert "builds-on-meta" in out  # what was found before stays
+
+
+def test_a_check_that_does_not_end_is_named_while_it_is_waited_for_and_at_the_end(tmp_path, monkeypatch):
+    told = []
+    for name, value in {"_IMPORT": 0.1, "SECONDS": 0.5, "_LOOK": 0.05, "warn": told.append}.items():
+        monkeypatch.setattr(check_command, name, value)
+    code, _, stuck = check_command._ended(
+        ["sleep", "60"], tmp_path / "log", partial(check_command._now, "mine", tmp_path / "report.json")
+    )
+    assert told == ["ditbench: still at importing and building mine, for at most 0.5 s"]
+    assert stuck == "it was at importing and building mine for 0.5 s and did not end" and code == -signal.SIGKILL
+    at_work(tmp_path / "report.json").write_text("deterministic")
+    assert check_command._now("mine", tmp_path / "report.json") == ("the check 'deterministic' of mine", 5.0)
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,12 @@
 import json
 
 import pytest
+import torch
 from pictures import write_autoencoder, write_pictures
 
 import ditbench.cli.data  # noqa: F401
 from ditbench.datasets.worker import ShardWorker
+from ditbench.runtime import environment
 
 
 @pytest.fixture
@@ -106,3 +108,18 @@ def test_ctrl_c_says_that_the_same_command_resumes(command, monkeypatch, tmp_pat
 def test_mistakes_are_one_line(more, fault, command, ditbench):
     errors = ditbench(*command, *more, code=2)
     assert fault in errors and errors.count("\n") == 1
+
+
+def test_a_gpu_that_can_not_be_used_is_told_before_anything_is_made(command, ditbench, tmp_path, monkeypatch):
+    def too_old(device):
+        raise RuntimeError("The NVIDIA driver on your system is too old.")
+
+    monkeypatch.setattr(environment, "find_device", lambda name: torch.device("cuda"))
+    for found, told in (
+        (too_old, "can't be used: The NVIDIA driver on your"),
+        (lambda device: (0, 2**34), "is full: 16"),
+    ):
+        monkeypatch.setattr(torch.cuda, "mem_get_info", found)
+        errors = ditbench(*command, code=2)
+        assert errors.startswith(f"ditbench: Device 'cuda' {told}") and errors.count("\n") == 1
+    assert not (tmp_path / "out").exists()

@@ -45,7 +45,7 @@ def test_check_fails_for_it(ditbench):
     found = json.loads(ditbench("check", "dies", "--json", code=1))
     (finding,) = found["findings"]
     assert (finding["check"], finding["status"]) == ("survives", "failed")
-    assert finding["seen"] == "it ended with code 0 before all checks were made."
+    assert finding["seen"] == "its process ended with exit code 0 before all checks were made."
 
 
 def test_profile_has_a_row_for_it(ditbench, tmp_path):

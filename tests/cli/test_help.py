@@ -69,6 +69,7 @@ def test_help_of_run_is_in_panels(ditbench):
         ("uv", ["uvit"]),
         ("dit,uv", ["dit,uvit"]),
         ("dit:n", ["dit:nano", "dit:nano/4"]),
+        ("dit:nano/4-w", ["dit:nano/4-wide"]),
         ("dit:nano+cond", ["dit:nano+conditioning="]),
         ("dit+conditioning=in", ["dit+conditioning=in-context"]),
         ("dti:", []),

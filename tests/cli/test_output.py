@@ -140,7 +140,7 @@ def test_a_key_of_a_file_is_told_and_not_obeyed(told, tmp_path):
     content = finished("a:b", run_id="a-b-seed0-01234567").model_dump(mode="json")
     record.write_text(json.dumps({**content, EVIL: 1}))
     commands = [("track", "check", toml), ("leaderboard", "report", tmp_path), ("diff", record, record)]
-    texts = [told(*command, code=2) for command in commands]
+    texts = [told(*command, code=0 if "report" in command else 2) for command in commands]
     assert all(inert(text) and SAID in text and "nothing of this name" in text for text in texts)
     assert inert(told("records", "validate", record, code=1))
 

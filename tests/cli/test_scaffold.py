@@ -1,6 +1,7 @@
 """`ditbench new`: every kind of package installs, passes its own tests and runs as it stands."""
 
 import json
+import sys
 import tomllib
 from importlib.metadata import version
 from pathlib import Path
@@ -128,6 +129,15 @@ def test_a_track_is_the_digits_track_but_for_what_its_template_says(kind, tmp_pa
         "track": {"objective", "sampler"},
     }
     assert changed == tables[kind] and mine["target"] is None
+
+
+def test_settings_of_a_folder_around_it_are_not_its_own(tmp_path, registry):
+    """As in a clone of ditbench, whose pytest has plugins that others may not have."""
+    (tmp_path / "pyproject.toml").write_text('[tool.pytest.ini_options]\naddopts = "--no-such-option"\n')
+    create("mine", "track", tmp_path, registry)
+    (tmp_path / "mine" / "tests" / "test_mine.py").write_text("def test_one():\n    pass\n")  # no libraries to load
+    found = quiet(Path(sys.executable), "-m", "pytest", "-q", "-p", "no:cacheprovider", "mine", cwd=tmp_path)
+    assert "1 passed" in found
 
 
 def test_the_network_is_short(tmp_path, registry):

@@ -4,6 +4,7 @@ import random
 import socket
 import subprocess
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,8 @@ import torch
 from torch import nn
 from toy_net import Toy
 
-from ditbench import Architecture, BadValue, DenoiserSpec
+from ditbench import Architecture, BadValue, DenoiserSpec, Option
+from ditbench.denoiser.conformance import places
 from ditbench.denoiser.conformance.findings import Finding, Report
 from ditbench.denoiser.conformance.subject import subject_of
 from ditbench.denoiser.conformance.suite import CHECKS, examine
@@ -296,6 +298,9 @@ FAULTS = [
 ]
 
 
+LADDERS = {"ladder", "width-pair"}  # which test_scaling.py has
+
+
 def broken(network):
     return Architecture(name="broken", build=network, sizes={"nano": {"width": 16}}, specs={"nano": DIGITS_SPEC})
 
@@ -312,11 +317,13 @@ def test_the_healthy_network_passes_everything(toy, network):
     """So every fault above is the fault's, not the network's that it was planted in."""
     report = examine(subject_of(broken(network), "nano", DIGITS_SPEC, None, "toy"))
     assert not report.failed, report.failed
-    assert {f.check for f in report.findings if f.status == "skipped"} <= {"cuda"}
+    assert {f.check for f in report.findings if f.status == "skipped"} <= {"cuda", *LADDERS}
 
 
 def test_every_check_but_those_of_the_machine_has_a_planted_fault():
-    assert set(CHECKS) - {check for _, check, _ in FAULTS} == {"registers-lightly", "tells-times-apart", "cuda"}
+    assert set(CHECKS) - {check for _, check, _ in FAULTS} == {
+        "registers-lightly", "tells-times-apart", "cuda", *LADDERS,
+    }  # fmt: skip
 
 
 def test_times_that_are_hardly_told_apart_are_a_warning_and_no_failure():
@@ -397,8 +404,57 @@ def test_a_network_that_can_not_be_built_is_one_failure():
     report = examine(subject_of(broken(unbuildable), "nano", DIGITS_SPEC, None))
     (fault,) = report.failed
     assert "unexpected keyword argument 'width'" in fault.seen and "build(spec, **sizes[size]" in fault.mend
+    assert fault.mend.startswith("take 'width' out of the record's sizes['nano'], or let build take it: ")
     told = [finding.seen for finding in report.findings if "can't be built" in finding.seen]
     assert len(told) > 15 and set(told) == {f"not made: the network can't be built; see {fault.check}"}
+
+
+def test_a_module_that_can_not_be_imported_is_one_failure(install):
+    install("ditbench-lacking", "lacking_model", "import nowhere_to_be_found")
+    mine = replace(broken(Toy), build="lacking_model:Net")
+    (fault,) = examine(subject_of(mine, "nano", DIGITS_SPEC, None)).failed
+    assert "No module named 'nowhere_to_be_found'" in fault.seen and "`dependencies`" in fault.mend
+
+
+def test_ditbench_itself_is_no_plugin_where_a_wheel_has_put_it(tmp_path, monkeypatch):
+    installed = tmp_path / "site-packages"
+    monkeypatch.setattr(places, "_OURS", installed / "ditbench")
+    assert not places._is_plugins(str(installed / "ditbench" / "components.py"))
+    assert places._is_plugins(str(installed / "ditbench_mine" / "model.py"))
+
+
+def test_an_option_that_build_does_not_take_is_named():
+    mine = replace(broken(Toy), options={"skip": Option(default=False)})
+    (fault,) = examine(subject_of(mine, "nano", DIGITS_SPEC, None), ["builds-alone", "builds-on-meta"]).failed
+    assert fault.mend.startswith("take 'skip' out of the record's options, or let build take it: ")
+
+
+WITHOUT_OUTPUT = {  # checks that go before the output, or need none
+    "registers-lightly", "builds-alone", "builds-on-meta", "output-shape", "macs-in-class", "ladder", "width-pair",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda out: None, "the output is None, not a tensor"),
+        (lambda out: (out,), "the output is of type tuple, not a tensor"),
+        (lambda out: out * float("nan"), "the output is not finite"),
+        (lambda out: out.flatten(1), "the output has shape (7, 64), not (7, 1, 8, 8)"),
+    ],
+    ids=["none", "tuple", "nan", "shape"],
+)
+def test_an_output_of_no_use_is_one_failure(spoil, words):
+    class Spoilt(Toy):
+        def forward(self, x, t, y):
+            return spoil(super().forward(x, t, y))
+
+    report = examine(subject_of(broken(Spoilt), "nano", DIGITS_SPEC, None))
+    (fault,) = report.failed
+    assert fault.check == "output-shape" and words in fault.seen
+    others = [finding for finding in report.findings if finding.check not in WITHOUT_OUTPUT]
+    assert {finding.seen for finding in others} == {"not made: the output is of no use; see output-shape"}
+    assert len(others) == len(CHECKS) - len(WITHOUT_OUTPUT)
 
 
 def test_an_error_of_every_pass_is_one_failure_with_the_frames_of_plugin_and_library_and_the_layer():

@@ -331,9 +331,11 @@ def test_together_tells_each_in_turn():
         return type(name, (Silent,), {what: hear(what) for what in words})()
 
     words = {
+        "left_out": (1,),
         "fetching": (1,),
-        "preparing": (1,),
+        "preparing": (),
         "checking": (1,),
+        "passing_over": (1,),
         "repeating": (1,),
         "planned": (1, 2),
         "started": (1,),

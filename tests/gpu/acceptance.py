@@ -33,6 +33,7 @@ KEPT = (".json", ".jsonl", ".md", ".txt", ".xml")  # what the archive has of WOR
 PYTHON = sys.executable
 DITBENCH = (PYTHON, "-m", "ditbench")
 Command = tuple[str, ...]
+READY: Command = (PYTHON, str(HERE / "ready.py"))
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ def _run(*words: str) -> Command:
     return (*DITBENCH, "run", *words, "--device", "cuda", "--offline", "--out")
 
 
+_TESTS = (PYTHON, "-m", "pytest", "-n", "0", "-q", "-rA", "-m", "gpu")
 _NETWORKS = ("dit", "uvit", "mdt", "diffit")
 _FASHION = ("--track", "fashion32", "--data", "{fashion}", "--seeds", "0")
 _SAME = ("dit", "--track", "digits", "--budget", "200-steps", "--samples", "20")
@@ -66,7 +68,7 @@ STEPS = (
     Step(
         "tests",
         60,
-        ((PYTHON, "-m", "pytest", "-n", "0", "-q", "-rA", "-m", "gpu", str(HERE), "--junitxml", "{work}/tests.xml"),),
+        ((*_TESTS, str(HERE), "--needs-gpu", "--junitxml", "{work}/tests.xml"),),
     ),
     Step("profile-xl", 60, (_profile("dit:XL/2", "--batch-size", "256", "--compile"),)),
     Step(
@@ -231,8 +233,18 @@ def chosen(names: str) -> list[Step]:
     return [step for step in STEPS if (step.name in asked if asked else step.default)]
 
 
+def refuse_unready(steps: Sequence[Step], fashion: str) -> None:
+    """`SystemExit`, with one line, without a GPU or, if a step reads them, Fashion-MNIST's files."""
+    reads = any("{fashion}" in command for step in steps for command in step.commands)
+    words = (*READY, *([fashion] if reads else []))
+    done = subprocess.run(words, check=False, cwd=ROOT, capture_output=True, text=True)
+    if done.returncode:
+        said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+        raise SystemExit(f"Nothing is measured: {said[-1]}")
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Exit code 1 if a step did not end well."""
+    """Exit code 1 if a step did not end well, or none can."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("out", type=Path, help="folder for steps.jsonl, log.txt and records.tar.gz")
     parser.add_argument("--only", default="", metavar="NAMES", help=", ".join(step.name for step in STEPS))
@@ -242,7 +254,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     out = given.out.resolve()
     work = (given.work or out.with_name(f"{out.name}-work")).resolve()
-    raise SystemExit(0 if run_steps(chosen(given.only), out, work, given.fashion, given.seconds) else 1)
+    steps, fashion = chosen(given.only), given.fashion and str(Path(given.fashion).resolve())
+    refuse_unready(steps, fashion)
+    raise SystemExit(0 if run_steps(steps, out, work, fashion, given.seconds) else 1)
 
 
 if __name__ == "__main__":

@@ -4,8 +4,12 @@ import pytest
 import torch
 
 
-def pytest_collection_modifyitems(items):
-    if torch.cuda.is_available():
+def pytest_addoption(parser):
+    parser.addoption("--needs-gpu", action="store_true", help="fail, and do not skip, without a CUDA device")
+
+
+def pytest_collection_modifyitems(config, items):
+    if torch.cuda.is_available() or config.getoption("--needs-gpu", default=False):
         return
     for item in items:
         if item.get_closest_marker("gpu"):

@@ -1,16 +1,20 @@
 """The acceptance run, with a stand-in for every step: what is kept, when, and what stops what."""
 
 import json
+import re
 import subprocess
 import sys
 import tarfile
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from gpu import acceptance, rates
+import torch
+from gpu import acceptance, rates, ready
 from gpu.acceptance import STEPS, Step, chosen, run_steps
+from gpu.conftest import pytest_collection_modifyitems
 from gpu.same_curve import main as same_curve
 
 from ditbench.runtime import compiling
@@ -124,6 +128,40 @@ def options(ditbench, command):
 
     found = typer.main.get_command(app).commands[command]
     return {name for parameter in found.params for name in parameter.opts}
+
+
+def test_what_is_missing_is_told_at_once(tmp_path, monkeypatch):
+    """Before a step begins: a GPU, and, where a step reads them, the files of Fashion-MNIST."""
+    asked = python("import sys; sys.exit('\\nWarning\\nwith ' + repr(sys.argv[1:]))")
+    monkeypatch.setattr(acceptance, "READY", asked)
+    monkeypatch.chdir(tmp_path)
+    for only, fashion in (("fashion32,same", [str(tmp_path / "f")]), ("same", [])):
+        with pytest.raises(SystemExit, match=re.escape(f"Nothing is measured: with {fashion}")):
+            acceptance.main(["out", "--only", only, "--fashion", "f"])
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_cuda_or_with_no_data_nothing_is_ready(tmp_path, monkeypatch):
+    def no_driver():
+        raise RuntimeError("Found no driver.\nMore.")
+
+    monkeypatch.setattr(torch.cuda, "init", lambda: None)
+    ready.main()
+    with pytest.raises(SystemExit, match=r"^--fashion '.*': Fashion-MNIST .* is not in"):
+        ready.main(str(tmp_path))
+    monkeypatch.setattr(torch.cuda, "init", no_driver)
+    with pytest.raises(SystemExit, match=r"^torch \S+ finds no CUDA device: Found no driver\.$"):
+        ready.main()
+
+
+@pytest.mark.parametrize("needed", [True, False])
+def test_skipped_tests_do_not_count_as_done(monkeypatch, needed):
+    """In the acceptance run they are asked to fail; elsewhere they are skipped."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    marked = []
+    item = SimpleNamespace(get_closest_marker=lambda name: name == "gpu", add_marker=marked.append)
+    pytest_collection_modifyitems(SimpleNamespace(getoption=lambda name, default: needed), [item])
+    assert bool(marked) is not needed and "--needs-gpu" in chosen("tests")[0].commands[0]
 
 
 def test_the_runner_needs_nothing_but_python():

@@ -252,9 +252,7 @@ def test_ties_are_told_in_words_with_their_p():
 
 
 def test_what_is_provisional_is_told_once():
-    assert provisional(only([finished("a:b"), finished("c:d")])) == (
-        "One seed each: provisional, no ranks; give seeds 0,1,2."
-    )
+    assert provisional(only([finished("a:b"), finished("c:d")])) == ("One seed each: provisional; ranks need 3.")
     mixed = only([*seeds("a:b", *GOOD), *seeds("c:d", 1, 2), *seeds("e:f", 2, 3), finished("g:h", 9.0)])
     assert provisional(mixed) == "Provisional, without rank: c:d, e:f (2 of 3 seeds); g:h (1 of 3 seeds)."
     assert provisional(only(seeds("a:b", *GOOD))) == provisional(only([finished(deviations=["x"])])) == ""

@@ -79,6 +79,27 @@ def test_a_stopped_run_is_a_row(tmp_path, run, read, ditbench):
     assert "should be finished, failed or diverged" in ditbench("records", "validate", str(tmp_path / "runs"), code=1)
 
 
+def test_a_damaged_record_is_left_out_by_name(tmp_path, run, read, ditbench, monkeypatch):
+    run("toy")
+    (good,) = (path.parent for path in tmp_path.glob("runs/tiny/*/record.json"))
+    damaged = good.with_name("toy-nano-seed7-0123abcd")
+    damaged.mkdir()
+    (damaged / "record.json").write_text("{")
+    told = []
+    for module in ("status", "plan", "leaderboard"):
+        monkeypatch.setattr(f"ditbench.cli.{module}.warn", told.append)
+    said = read()
+    check(said)
+    assert len(told) == len(READERS) and all(f"{damaged.name}/record.json' can't be read" in line for line in told)
+    assert all(f"`ditbench runs remove {damaged.name} --runs {damaged.parent}` removes" in line for line in told)
+    assert not any("seed7" in text for text in said.values())
+    assert damaged.name in ditbench("records", "validate", str(tmp_path / "runs"), code=1)
+    build = ("leaderboard", "build", str(tmp_path / "runs"), "--out", str(tmp_path / "tables"))
+    assert damaged.name in ditbench(*build, "--check", code=2)
+    ditbench("runs", "remove", damaged.name, "--runs", str(damaged.parent), "--yes")
+    assert good.is_dir() and not damaged.exists()
+
+
 def test_a_running_run_and_one_that_was_killed_with_its_command_have_no_row_yet(tmp_path, run, read):
     said = []
     run("toy", lambda: said.append(read()))

@@ -29,7 +29,7 @@ from ditbench.profiling.estimate import (
     misfit,
     nearest,
 )
-from ditbench.profiling.hardware import MEMORY, PEAKS
+from ditbench.profiling.hardware import MEMORY, PEAKS, near
 from ditbench.profiling.rates import (
     DENOISING_MACS,
     TRAINING_MACS,
@@ -390,6 +390,22 @@ def test_on_a_processor_a_plan_goes_by_records_and_names_no_gpu(ditbench, monkey
     monkeypatch.chdir(tmp_path)
     out = ditbench("plan", "dit", "--device", "Any processor, 2 threads")
     assert "estimated (1)" in out and "32 billion multiply-accumulates a second" in out and "MFU" not in out
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("NVIDIA H100", [H100]),
+        ("h200", ["NVIDIA H200"]),
+        ("a100 pcie", ["NVIDIA A100 80GB PCIe"]),
+        ("NVIDIA RTX 4090", ["NVIDIA GeForce RTX 4090"]),
+        ("NVIDIA Geforce4090", ["NVIDIA GeForce RTX 4090"]),
+        (H100, []),
+        ("abacus", []),
+    ],
+)
+def test_a_name_beside_one_in_the_table_is_hinted_at(name, meant):
+    assert near(name) == meant
 
 
 PLAN = ("plan", "--track", "imagenet256", "--plugins", "dit:S/2", "--device", H100, "--profiles", str(PROFILES))

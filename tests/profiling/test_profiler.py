@@ -429,6 +429,7 @@ def test_several_batches_are_timed_and_told_apart():
         (("--batch-size", "0"), "--batch-size '0' is no list of numbers from 1 to 1,000,000"),
         (("--batch-size", "8,8"), "--batch-size '8,8' has a number twice"),
         (("--real-loss",), "--real-loss is that of a track: name one with --track"),
+        (("--precision", "tf32", "--device", "cpu"), "--precision 'tf32' is of CUDA's GPUs: device 'cpu' has none"),
         (("--seconds", "0"), "--seconds': Input should be greater than or equal to 1"),
     ],
 )

@@ -4,8 +4,9 @@ import pytest
 
 from ditbench.denoiser.cost import cost_of_selection
 from ditbench.profiling.shipped import ARCHITECTURES
-from ditbench.records.validation.sizes import FILE, Settings, read_shipped, write_shipped
+from ditbench.records.validation.sizes import FILE, Settings, Shipped, read_shipped, write_shipped
 from ditbench.registry import Registry, select
+from ditbench.testing import check_architecture
 from ditbench.tracks.track import load_track
 from ditbench.training.spec import spec_of
 
@@ -21,6 +22,33 @@ def test_the_table_is_of_the_installed_plugins(name):
     spec = spec_of(load_track(REGISTRY.tracks["digits"]), REGISTRY)
     (row,) = (row for row in TABLE.rows if (row.architecture, row.size, row.resolution) == (name, "nano", 8))
     assert row.cost == cost_of_selection(select(REGISTRY, f"{name}:nano"), spec), MADE
+
+
+@pytest.mark.parametrize("size", ["nano", "nano/4"])
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_ladders_cost_what_they_say_and_have_a_pair_of_widths(name, size):
+    """By the table, which a test above holds to the plugins: counting takes seconds a ladder."""
+    architecture = REGISTRY.architectures[name]
+    ladder, spec = architecture.ladder[size], architecture.specs[size]
+    assert set(ladder.rungs) >= {0.125, 0.25, 0.5, 2, 4}
+    of_spec = [row for row in TABLE.rows if (row.architecture, row.resolution) == (name, spec.resolution)]
+    macs = {row.size: row.cost.training_macs_per_image for row in of_spec if row.channels == spec.channels}
+    found = {factor: macs[f"{size}-x{factor:g}"] / macs[size] for factor in ladder.rungs}
+    assert found == pytest.approx({factor: factor for factor in ladder.rungs}, rel=0.1)
+    check_architecture(architecture, spec, size, only=["width-pair"])
+
+
+def test_a_size_of_a_ladder_is_new_to_older_sources_or_as_before():
+    old = TABLE.settings["dit"]
+    new = Shipped(
+        sources={"dit": ("a" * 64,)},
+        settings={"dit": old.model_copy(update={"ladder": {**old.ladder, "nano-x8": {"width": 1}}})},
+        rows=tuple(row for row in TABLE.rows if row.architecture == "dit"),
+    )
+    assert new.after(TABLE).sources["dit"] == ("a" * 64, *TABLE.sources["dit"])
+    other = {name: {**settings, "depth": 99} for name, settings in old.ladder.items()}
+    new.settings["dit"] = old.model_copy(update={"ladder": other})
+    assert new.after(TABLE).sources["dit"] == ("a" * 64,)
 
 
 def test_an_option_that_came_later_leaves_the_settings_of_older_sources():

@@ -1,10 +1,12 @@
 """Why the numbers of two records differ: every field of the protocol, the most suspicious first."""
 
+import json
+
 import pytest
-from records import ENVIRONMENT, TRACK, evaluation, finished
+from records import ENVIRONMENT, TRACK, evaluation, finished, sound
 
 from ditbench.errors import BadValue
-from ditbench.records.diff import SUSPECTS, differences, read_either
+from ditbench.records.diff import SUSPECTS, differences, doubt, read_either, record_in
 from ditbench.records.evaluation import write_evaluation
 from ditbench.records.record import write_record
 from ditbench.tracks.guidance import Guidance
@@ -47,6 +49,21 @@ def test_every_field_of_the_protocol_has_its_rank():
     one = finished()
     other = finished("uvit:nano", seed=1, budget="1-steps", device="cuda", data_sha256="0" * 64)
     assert {name.partition(".")[0] for name in fields(one, other)} <= {name.partition(".")[0] for name in SUSPECTS}
+
+
+def test_a_record_that_was_changed_afterwards_is_compared_and_doubted(ditbench, tmp_path, monkeypatch):
+    (tmp_path / "run").mkdir()
+    path = tmp_path / "run" / "record.json"
+    write_record(sound(), path)
+    assert doubt(path, read_either(path)) == "" and record_in(path.parent) == path
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps({**content, "seed": 7}))
+    told = []
+    monkeypatch.setattr("ditbench.cli.records.warn", told.append)
+    assert "same protocol" in ditbench("diff", str(path.parent), str(path))
+    (line,) = told
+    assert "record.json' is not as it was written: its sha256 is not that of its content and run_hash is not" in line
+    assert "is a folder without record.json" in ditbench("diff", str(tmp_path), str(path), code=2)
 
 
 def test_evaluations_are_compared_likewise(tmp_path):

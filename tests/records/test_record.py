@@ -30,7 +30,8 @@ def edited(tmp_path, change):
     [
         (lambda c: c.pop("seed"), "seed"),
         (lambda c: c.update(surprise=1), "surprise"),
-        (lambda c: c.update(schema_version=4), "schema_version"),
+        (lambda c: c.update(schema_version=999), "a newer ditbench wrote it: its schema_version is 999, and this one"),
+        (lambda c: c.update(schema_version=0), "schema_version"),
         (lambda c: c.update(status="fine"), "status"),
         (lambda c: c["track"]["recipe"].update(learning_rate=1.0), "track_hash"),
         (lambda c: c.update(metrics=[]), "a finished run needs its track's metrics"),

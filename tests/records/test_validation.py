@@ -122,8 +122,8 @@ def test_a_field_that_stands_twice_is_named(tmp_path):
         (b"", "can't be read"),
         (b"[1, 2]", "it is a list, should be an object"),
         (b'"text"', "it is a str"),
-        (b"null", "it is a NoneType"),
         (b"{}", "sha256 is none"),
+        (b"null", "it can't be read: it is null, should be an object"),
         (b'{"schema_version": "3"}', 'schema_version is "3"'),
         (b'{"schema_version": {"a": [1e999]}}', "schema_version.a.0 is inf, should be finite"),
         (b"\x89PNG\x00\xff", "can't be read"),
@@ -195,7 +195,7 @@ def test_a_file_lies_where_its_run_belongs(tmp_path):
     assert "the folder's name is" in told(tmp_path / "runs")
     link = tmp_path / "runs" / f"{GOOD.run_id}.json"
     link.symlink_to(tmp_path / "runs" / "mine" / "record.json")
-    assert f"{link}: the whole can't be read: it is a link, should be the file itself" in told(tmp_path / "runs")
+    assert f"{link}: it can't be read: it is a link, should be the file itself" in told(tmp_path / "runs")
 
 
 def test_the_grid_beside_is_the_records(tmp_path):

@@ -54,6 +54,7 @@ _PLUGINS = (
     *_NAMES,
     ",",
     "toy,",
+    "toy,,dit",
     "toy:nonsense",
     "toy:",
     "toy+nonsense=1",
@@ -235,7 +236,9 @@ def _misused(base: Path, command: str, of: Any) -> Iterator[Case]:
             names = [other.name for other in of.params if other.param_type_name == "argument"]
             less = arguments[: names.index(one.name)]
             yield case(
-                f"{command}: no {one.name}", _spelled(base, command, less, options), (one.name, one.name.upper())
+                f"{command}: no {one.name}",
+                _spelled(base, command, less, options),
+                (one.name, one.name.upper(), one.metavar or one.name),
             )
 
 
@@ -271,6 +274,7 @@ def _core(value: str) -> str:
 
 
 def _bad_paths(one: Parameter) -> Iterator[tuple[str, ...]]:
+    yield ("",)
     if one.among(WRITTEN_FILES):
         yield from (("a-file/below", "a-file"), ("a-folder",), (_LONG, "xxx"), ("/proc/nothing/here", "/proc"))
     elif (one.command, one.name) == ("plan", "--out"):  # what is not there holds no runs

@@ -74,6 +74,7 @@ _ALSO = {
     "seeds": ("Seed", "no list"),
     "architectures": ("''", "rchitecture"),
     "data": ("/nowhere",),
+    "reference": ("nonsense'", "missing.npz'"),
     "eval_at": ("%",),
 }
 

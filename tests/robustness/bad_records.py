@@ -53,7 +53,8 @@ def _of_runs() -> Iterator[Case]:
     good = content_of()
     ways = (("diff", FILE, FILE), ("leaderboard", "report", "."), ("leaderboard", "build", ".", "--out", "out"))
     for number, one in enumerate(some(wrong(Record, good, strict=False), 1)):
-        yield _case("record", one, ways[number % len(ways)])
+        way = ways[number % len(ways)]
+        yield _case("record", one, way, code=2 if way[0] == "diff" else 0)  # who reads a folder leaves it out
 
 
 def _tampered() -> Iterator[Case]:
@@ -141,8 +142,8 @@ def _texts() -> Iterator[Case]:
     good = json.dumps(content_of()).encode()
     for name, text in _TEXTS.items():
         make = partial(_write, content=good[: len(good) // 2] if text is None else text)
-        for command in (("diff", FILE, FILE), ("leaderboard", "report", ".")):
-            yield Case("record", f"text: {name}, {command[0]}", command, (FILE,), make)
+        yield Case("record", f"text: {name}, diff", ("diff", FILE, FILE), (FILE,), make)
+        yield Case("record", f"text: {name}, leaderboard", ("leaderboard", "report", "."), (FILE,), make, code=0)
         yield Case("record", f"text: {name}, validate", ("records", "validate", FILE), (FILE,), make, code=1)
     odd = {
         "a pipe": lambda folder: os.mkfifo(folder / FILE),
@@ -151,12 +152,12 @@ def _texts() -> Iterator[Case]:
     }
     for name, make in odd.items():
         yield Case("record", f"{name}, diff", ("diff", FILE, FILE), (FILE,), make)
-    for command in (
-        ("leaderboard", "report", "."),
-        ("leaderboard", "build", ".", "--out=out"),
-        ("records", "submit", ".", "--by=A", "--to=run"),
+    for command, code in (
+        (("leaderboard", "report", "."), 0),
+        (("leaderboard", "build", ".", "--out=out"), 0),
+        (("records", "submit", ".", "--by=A", "--to=run"), 2),
     ):
-        yield Case("record", f"a pipe, {command[1]}", command, (FILE, "record.json"), _pipes)
+        yield Case("record", f"a pipe, {command[1]}", command, (FILE, "record.json"), _pipes, code=code)
     yield Case("record", "a pipe, validate", ("records", "validate", "."), (FILE,), _pipes, code=1)
 
 
@@ -166,7 +167,7 @@ def _pipes(folder: Path) -> None:
     os.mkfifo(folder / "run" / "record.json")
 
 
-def _case(kind: str, one: Wrong, command: tuple[str, ...], file: str = FILE) -> Case:
+def _case(kind: str, one: Wrong, command: tuple[str, ...], file: str = FILE, code: int = 2) -> Case:
     command = tuple(file if part == FILE else part for part in command)
     return Case(
         kind,
@@ -174,6 +175,7 @@ def _case(kind: str, one: Wrong, command: tuple[str, ...], file: str = FILE) -> 
         command,
         (one.field,),
         partial(_write, content=_dumped(one.content), file=file),
+        code=code,
     )
 
 

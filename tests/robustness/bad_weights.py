@@ -204,7 +204,9 @@ def _checkpoints(base: Path) -> Iterator[Case]:
     }
     for what, (file, text) in changed.items():
         make = partial(_spoil_checkpoint, base=base, file=file, content=text, noted=False)
-        yield Case("checkpoint", f"changed: {what}", _RUN, (f"({file}: ", "(x: "), make, code=1)
+        yield Case(
+            "checkpoint", f"changed: {what}", _RUN, (f"({file}: ", "(x: ", f"{SUMS} does not have"), make, code=1
+        )
 
 
 def _spoil_checkpoint(folder: Path, base: Path, file: str, content: bytes | None, noted: bool) -> None:

@@ -111,7 +111,7 @@ def test_check_tells_what_it_found_first(ditbench, tmp_path, monkeypatch):
 def test_check_where_there_is_no_room_for_its_own_report(ditbench, monkeypatch):
     """It is no finding about the network that died."""
     ended = f"Traceback\n{Unwritable.__module__}.Unwritable: 'report.json' can't be written: File too large."
-    monkeypatch.setattr(check, "_ended", lambda command, log: (1, ended))
+    monkeypatch.setattr(check, "_ended", lambda command, log, now: (1, ended, ""))
     assert one_line(ditbench("check", "dit:nano", code=2), "report.json")
 
 

@@ -1,12 +1,15 @@
 """A network compiled by its blocks: how many graphs that takes, and when there are more."""
 
 import copy
+import shutil
+from functools import partial
 
 import pytest
 import torch
 from torch import nn
 from torch._dynamo.testing import CompileCounter
 from torch._dynamo.utils import counters
+from torch._inductor import config as inductor
 from toy_net import Toy
 from trainers import changed, trainer
 
@@ -22,7 +25,8 @@ GRAPHS = {  # of training: kinds of blocks, masked or not; told an image or its 
     "dit": 1, "uvit": 2, "mdt": 3, "mdtv2": 6, "diffit": 4, "jit": 2, "lightningdit": 1, "ddt": 2,
     "dit-dh": 2,
 }  # fmt: skip
-TWO_SHAPES = {"jit", "ddt"}  # blocks of one kind get few and more tokens, or one condition and one for each token
+# Blocks of one kind get few and more tokens, one condition and one for each token, or their input as skip, too.
+TWO_SHAPES = {"jit", "ddt", "mdtv2"}
 
 
 @pytest.fixture
@@ -102,14 +106,28 @@ def test_a_copy_is_not_compiled_and_has_its_own_weights(graphs):
     assert one.state_dict().keys() == copied.state_dict().keys()
 
 
-@pytest.mark.slow  # faster: test_a_graph_for_each_kind_of_block_and_none_for_another_batch
-def test_inductor_compiles_a_step_and_finds_its_graphs_again(tmp_path, monkeypatch):
+class Blocks(Toy):
+    """Few kernels: each takes the C++ compiler seconds."""
+
+    def __init__(self, spec=DIGITS_SPEC):
+        torch.manual_seed(0)
+        super().__init__(spec, width=8)
+        self.middle = nn.ModuleList(nn.Sequential(nn.Conv2d(8, 8, 1), nn.Tanh()) for _ in range(2))
+
+
+@pytest.mark.skipif(shutil.which("c++") is None, reason="no C++ compiler")
+@pytest.mark.parametrize("make", [Blocks, pytest.param(partial(network, "dit"), marks=SLOW)], ids=["blocks", "dit"])
+def test_inductor_compiles_a_step_and_finds_its_graphs_again(make, tmp_path, monkeypatch):
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    if make is Blocks:
+        monkeypatch.setattr(inductor.cpp, "vec_isa_ok", False)  # trying the vector units out takes as long as a kernel
+        monkeypatch.setattr(inductor, "compile_threads", 1)  # no pool of processes is started for them
     spent = []
     for _ in range(2):  # cold, then warm
         torch._dynamo.reset()
-        one = trainer(network("dit"), recipe=changed(compile="blocks"))
-        assert one.step() == pytest.approx(trainer(network("dit")).step(), rel=1e-4)
+        one = trainer(make(), recipe=changed(compile="blocks"))
+        assert len(blocks_of(one.denoiser)) > 1
+        assert one.step() == pytest.approx(trainer(make()).step(), rel=1e-4)
         spent.append(one.facts())
     assert [facts.compiled for facts in spent] == [True, True]
     assert spent[0].warm_compile_seconds == 0 < spent[1].warm_compile_seconds <= spent[1].compile_seconds

@@ -45,6 +45,22 @@ def test_no_repository_but_ours_decides_the_commit(checkout, tmp_path, monkeypat
     assert describe(CPU).git_dirty is True
 
 
+@pytest.mark.parametrize(
+    ("path", "counts"),
+    [
+        ("my-arch/ditbench_my_arch/model.py", False),
+        ("board/index.html", False),
+        ("ditbench/more.py", True),
+        ("plugins/dit/ditbench_dit/more.py", True),
+    ],
+)
+def test_a_new_file_counts_where_ditbench_is_installed_from(checkout, tmp_path, path, counts):
+    new = tmp_path / "ours" / path
+    new.parent.mkdir(parents=True, exist_ok=True)
+    new.touch()
+    assert describe(CPU).git_dirty is counts
+
+
 def test_without_git_there_is_no_commit(checkout, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert describe(CPU).git_commit is None and importlib.metadata.version("ditbench") == describe(CPU).ditbench

@@ -121,8 +121,8 @@ TOO_DEEP = "it is nested more than 50 deep"
         (read_json, "[" * 100_000, TOO_DEEP),
         (read_json, "[" * 60 + "]" * 60, TOO_DEEP),
         (read_json, "9" * 10_000, "it has a whole number of thousands of digits"),
-        (read_json, "{", "Expecting property name"),
-        (read_json, "", "Expecting value"),
+        (read_json, "{", "it is no JSON, or cut off: see line 1, column 2"),
+        (read_json, "", "it is no JSON, or cut off: see line 1, column 1"),
     ],
 )
 def test_what_is_no_toml_or_json_or_too_much_of_it(tmp_path, read, text, reason):

@@ -269,7 +269,10 @@ TAMPERED = {
         "training.steps is 1000000000000000000000000000000, should be below",
     ),
     "text that is none": (to("data.name", "\ud800"), 'data.name is "?", should be text'),
-    "a schema to come": (to("schema_version", 4), "schema_version is 4"),
+    "a schema to come": (
+        to("schema_version", 4),
+        "a newer ditbench wrote it: its schema_version is 4, and this one reads up to 3",
+    ),
     "a way out of the folder": (to("run_id", "../../etc/passwd"), 'run_id is "../../etc/passwd"'),
 }
 SEALED = {  # what nothing but the seal can tell

@@ -26,7 +26,8 @@ def native(space, resolution, size):
 
 @ditbench.hookimpl
 def ditbench_architectures():
-    yield dataclasses.replace(toy.ARCHITECTURE, name="mine", native=native)
+    ladder = dict(nano=ditbench.Ladder(rungs=dict([(2, dict(depth=2))]), narrow=dict(width=8), wide=dict(width=24)))
+    yield dataclasses.replace(toy.ARCHITECTURE, name="mine", native=native, ladder=ladder)
 """
 
 
@@ -182,6 +183,13 @@ def test_a_native_run_is_trained_as_its_paper_says(registry, with_native):
         track.model_dump(exclude={"optimizer", "betas", "warmup", "warmup_steps", "clip_norm"})
     )
     assert (run.objective.name, run.objective.settings) == ("flow", {"time": "uniform"})
+
+
+def test_a_size_of_a_ladder_is_trained_as_the_size_that_it_is_around(registry, with_native):
+    by_size = with_native("""{"learning_rate": 3e-3 if size == "nano" else 1e-3}""")
+    middle, rung = plan(by_size, "mine:nano", "mine:nano-x2", ruleset="native")
+    assert rung.recipe == middle.recipe and rung.recipe.learning_rate == 3e-3
+    assert (rung.size, rung.settings) == ("nano-x2", {**middle.settings, "depth": 2}) and "nano-x2" in rung.run_id
 
 
 @pytest.mark.parametrize(

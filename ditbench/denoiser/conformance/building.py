@@ -126,7 +126,7 @@ def _state_dict(subject: Subject) -> str:
 
 
 def _macs(subject: Subject) -> str:
-    size, made_for = subject.selection.size, subject.selection.architecture.specs.get(subject.selection.size)
+    size, made_for = subject.selection.size, subject.selection.made_for
     if size not in SIZE_CLASSES:
         raise NotHere(f"{size!r} is no size class")
     of_class, reference = SIZE_CLASSES[size]
@@ -152,12 +152,14 @@ CHECKS = (
         "the module must be importable; name `build` as 'package.module:name', so that torch is imported on first use",
         _registers_lightly,
         mends_errors=True,
+        needs_output=False,
     ),
     Check(
         "builds-alone",
         "building opens no file and no connection, and starts no process",
         "ship weights through `ditbench import`; a network starts from seed and settings alone",
         _builds_alone,
+        needs_output=False,
     ),
     Check(
         "builds-on-meta",
@@ -165,6 +167,7 @@ CHECKS = (
         "make tensors without a fixed device, and compute nothing from their values while building",
         _builds_on_meta,
         mends_errors=True,
+        needs_output=False,
     ),
     Check(
         "saves-and-loads",
@@ -178,5 +181,6 @@ CHECKS = (
         f"at most {_CAP:g} times the MACs of its size class's reference",
         "make the size smaller, or give it a name that is no size class",
         _macs,
+        needs_output=False,
     ),
 )

@@ -73,6 +73,11 @@ class Report(BaseModel):
         return "\n".join(lines) + "\n"
 
 
+def at_work(target: Path) -> Path:
+    """Where the name of the check lies that is being made."""
+    return target.with_suffix(".now")
+
+
 def unfinished(target: Path) -> Path:
     """Where a report lies while checks are made."""
     return target.with_suffix(".unfinished")

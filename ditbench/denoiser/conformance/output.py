@@ -22,11 +22,16 @@ _TOLD_APART = 0.03  # share of a large step's change that a step of 10 should ma
 def _output(denoiser: nn.Module, spec: DenoiserSpec, count: int) -> Tensor:
     x, t, y = example_batch(spec, count)
     out: Tensor = denoiser(x, t, y)
+    require(isinstance(out, Tensor), f"on {spec} the output is {_kind(out)}, not a tensor")
     expected = (count, spec.out_channels, spec.resolution, spec.resolution)
     require(tuple(out.shape) == expected, f"on {spec} the output has shape {tuple(out.shape)}, not {expected}")
     require(out.dtype == x.dtype, f"on {spec} the output is {out.dtype}, the input {x.dtype}")
     require(bool(out.isfinite().all()), f"on {spec} the output is not finite")
     return out
+
+
+def _kind(out: object) -> str:
+    return "None" if out is None else f"of type {type(out).__name__}"
 
 
 def _shape(subject: Subject) -> str:
@@ -200,7 +205,8 @@ CHECKS = (
     Check(
         "output-shape",
         "finite (N, out_channels, resolution, resolution), of the input's type",
-        "end with spec.out_channels channels (twice the input's with spec.learn_variance) and add no float64",
+        "return one tensor of spec.out_channels channels (twice the input's with spec.learn_variance), add no float64, "
+        "and guard divisions, logarithms and roots",
         _shape,
     ),
     Check(

@@ -51,9 +51,11 @@ def _theirs(error: BaseException) -> list[traceback.FrameSummary]:
 def _is_plugins(file: str) -> bool:
     """Whether a line that is reached from our own first may be a plugin's: torch only passes the call on."""
     path = Path(file)
+    if path.is_relative_to(_OURS):  # which a wheel puts among the others
+        return False
     if _SITE in path.parts:
         return _root(file).name != "torch"
-    return not file.startswith("<") and not path.is_relative_to(_OURS) and not path.is_relative_to(_PYTHON)
+    return not file.startswith("<") and not path.is_relative_to(_PYTHON)
 
 
 def _root(file: str) -> Path:

@@ -63,6 +63,7 @@ class Check:
     mend: str
     look: Callable[[Subject], str]
     mends_errors: bool = False  # whether `mend` also fits what the network raises, which else breaks for other reasons
+    needs_output: bool = True  # whether it says nothing of a network whose output no check could use
 
 
 def require(kept: bool, complaint: str) -> None:

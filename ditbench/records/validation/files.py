@@ -18,7 +18,7 @@ import pydantic
 from ...errors import BadFile, one_line
 from ...registry import Registry
 from ...storage.files import exists, is_file, is_folder, sha256_of
-from ...storage.schema import Model, digest
+from ...storage.schema import Model, digest, newer_than_known
 from ..evaluation import Evaluation
 from ..files import (
     CALLED,
@@ -132,7 +132,7 @@ def check_file(path: Path, registry: Registry, count: Counter | None = None) -> 
     try:
         content = read_object(path)
     except ValueError as error:
-        checked.faults.append(short(f"the whole can't be read: {error}"))
+        checked.faults.append(short(f"it can't be read: {error}"))
         return checked
     odd = dict(oddities(content))
     checked.faults += [f"{place} stands twice, should stand once" for place in doubles(content)]
@@ -164,6 +164,9 @@ class _File:
 
     def parse(self, model: type[Model]) -> Model | None:
         """The content as a model, or None; each wrong field is a fault. What is unknown is told and left out."""
+        if newer := newer_than_known(self.content.get("schema_version"), model):
+            self.checked.faults.append(newer)
+            return None
         try:
             return model.model_validate_json(json.dumps(self.content), strict=True)
         except pydantic.ValidationError as error:

@@ -24,8 +24,12 @@ def read_object(path: Path) -> dict[str, Any]:
     if path.is_symlink():
         raise ValueError("it is a link, should be the file itself")
     if not isinstance(content, dict):
-        raise ValueError(f"it is a {type(content).__name__}, should be an object")
+        raise ValueError(f"it is {_called(content)}, should be an object")
     return content
+
+
+def _called(value: Any) -> str:
+    return "null" if value is None else f"a {type(value).__name__}"
 
 
 def _inside(value: Any) -> dict[str | int, Any]:

@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import lru_cache
 from pathlib import Path
 
 from ...components import Architecture, DenoiserSpec, Value
+from ...ladder import names_of
 from ...storage.files import write_text
 from ...storage.schema import Count, Frozen, Name, Sha256, later, read_checked
 from ..facts import Cost
@@ -42,19 +43,26 @@ class Settings(Frozen):
     options: dict[str, Value | None]  # each by its default
     sizes: dict[str, dict[str, Value | None]]
     added: tuple[str, ...] = later(())  # options that are no settings at their defaults
+    ladder: dict[str, dict[str, Value | None]] = later({})  # the sizes of its ladders
 
     @classmethod
     def from_plugin(cls, architecture: Architecture) -> Settings:
         """What a plugin registers."""
         added = tuple(name for name, option in architecture.options.items() if option.later)
         options = {name: option.default for name, option in architecture.options.items() if not option.later}
-        return cls(options=options, sizes={name: {**size} for name, size in architecture.sizes.items()}, added=added)
+        return cls(
+            options=options,
+            sizes={name: {**size} for name, size in architecture.sizes.items()},
+            added=added,
+            ladder={name: {**architecture.family(name)[name]} for name in names_of(architecture.ladder)},
+        )
 
     def of(self, size: str, options: Mapping[str, Value]) -> dict[str, Value | None]:
         """All of it for a size and the options that somebody chose; empty if there is no such size or option."""
-        if size not in self.sizes or not options.keys() <= {*self.options, *self.added}:
+        settings = self.sizes.get(size, self.ladder.get(size))
+        if settings is None or not options.keys() <= {*self.options, *self.added}:
             return {}
-        return {**self.options, **self.sizes[size], **options}
+        return {**self.options, **settings, **options}
 
 
 class Shipped(Frozen):
@@ -73,7 +81,7 @@ class Shipped(Frozen):
         tables = {name: self if name in self.sources else before for name in names}
         sources = {name: table.sources[name] for name, table in tables.items()}
         for name in self.sources.keys() & before.sources.keys():
-            if self._of(name) == before._of(name) and self._settings(name) == before._settings(name):
+            if self._has(name, before):
                 sources[name] = tuple(dict.fromkeys((*sources[name], *before.sources[name])))
         return Shipped(
             sources=sources,
@@ -81,15 +89,19 @@ class Shipped(Frozen):
             rows=tuple(row for name, table in tables.items() for row in table.rows if row.architecture == name),
         )
 
-    def _settings(self, architecture: str) -> Settings | None:
-        """Its settings without what was added."""
-        found = self.settings.get(architecture)
-        return found and found.model_copy(update={"added": ()})
+    def _has(self, architecture: str, before: Shipped) -> bool:
+        """Whether all that was there before is the same here. Sizes of ladders may be new: older sources ran none."""
+        now, then = self.settings[architecture], before.settings[architecture]
+        new = now.ladder.keys() - then.ladder.keys()
+        kept = {name: size for name, size in now.ladder.items() if name not in new}
+        same = now.model_copy(update={"ladder": kept, "added": ()}) == then.model_copy(update={"added": ()})
+        return same and self._of(architecture, new) == before._of(architecture)
 
-    def _of(self, architecture: str) -> list[dict[str, object]]:
-        """Its rows, but for training's MACs, of which a record is held to the order of size alone."""
+    def _of(self, architecture: str, but: Collection[str] = ()) -> list[dict[str, object]]:
+        """Its rows without some sizes, and without training's MACs, of which a record is held to the order alone."""
         trained = {"cost": {"training_macs_per_image"}}
-        return [row.model_dump(exclude=trained) for row in self.rows if row.architecture == architecture]
+        rows = [row for row in self.rows if row.architecture == architecture and row.size not in but]
+        return [row.model_dump(exclude=trained) for row in rows]
 
 
 @lru_cache(maxsize=1)

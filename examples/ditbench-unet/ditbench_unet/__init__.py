@@ -17,11 +17,38 @@ SPECS = {
     "S/2": ditbench.DenoiserSpec(channels=4, resolution=32, classes=1000, space="latent", learn_variance=True),
 }
 
+LADDER = {
+    "nano": ditbench.Ladder(
+        rungs={
+            0.125: {"channels": "6,18", "groups": 2},
+            0.25: {"channels": "8,26", "groups": 2},
+            0.5: {"channels": "12,36"},
+            2: {"channels": "24,72"},
+            4: {"channels": "28,88", "blocks": 2},
+        },
+        narrow={"channels": "8,24"},
+        wide={"channels": "24,72"},
+    ),
+    "nano/4": ditbench.Ladder(
+        rungs={
+            0.125: {"channels": "4,6,18", "groups": 2},
+            0.25: {"channels": "4,8,28"},
+            0.5: {"channels": "6,12,38", "groups": 2},
+            2: {"channels": "12,24,76"},
+            4: {"channels": "12,28,96", "blocks": 2},
+        },
+        narrow={"channels": "4,8,28"},
+        wide={"channels": "12,24,84"},
+    ),
+}
+
+
 ARCHITECTURE = ditbench.Architecture(
     name="unet",
     build="ditbench_unet.model:UNet",
     sizes=SIZES,
     specs=SPECS,
+    ladder=LADDER,
     paper="arXiv:2006.11239, arXiv:2105.05233",
     licence="Apache-2.0",
     description="U-Net: residual convolutions at falling and rising resolution, with skips; diffusers' UNet2DModel",

@@ -37,6 +37,57 @@ NANO = {"nano": DIGITS, "nano/4": FASHION_32}
 SPECS_DDT = {size: NANO.get(size, IMAGENET_256) for size in SIZES_DDT}
 SPECS_DIT_DH = {size: NANO.get(size, DINO_V2_256) for size in SIZES_DIT_DH}
 
+LADDER_DDT = {
+    "nano": ditbench.Ladder(
+        rungs={
+            0.125: {"depth": 3, "encoder": 2, "width":  36, "heads": 1},
+            0.25:  {"depth": 3, "encoder": 2, "width":  48, "heads": 2},
+            0.5:   {"depth": 5, "encoder": 3, "width":  56, "heads": 2},
+            2:     {"depth": 7, "encoder": 5, "width":  96, "heads": 4},
+            4:     {"depth": 9, "encoder": 6, "width": 120, "heads": 5},
+        },
+        narrow={"width": 48, "heads": 2},
+        wide={"width": 144, "heads": 6},
+    ),
+    "nano/4": ditbench.Ladder(
+        rungs={
+            0.125: {"depth":  4, "encoder": 3, "width":  32, "heads": 1},
+            0.25:  {"depth":  4, "encoder": 3, "width":  48, "heads": 2},
+            0.5:   {"depth":  6, "encoder": 4, "width":  56, "heads": 2},
+            2:     {"depth":  9, "encoder": 7, "width":  96, "heads": 4},
+            4:     {"depth": 12, "encoder": 9, "width": 120, "heads": 5},
+        },
+        narrow={"width": 48, "heads": 2},
+        wide={"width": 144, "heads": 6},
+    ),
+}  # fmt: skip
+
+# the head stays one block of about twice the body's width
+LADDER_DIT_DH = {
+    "nano": ditbench.Ladder(
+        rungs={
+            0.125: {"depth": 3, "width":  24, "heads": 2, "head_width":  40, "head_heads": 2},
+            0.25:  {"depth": 3, "width":  32, "heads": 2, "head_width":  60, "head_heads": 3},
+            0.5:   {"depth": 3, "width":  48, "heads": 3, "head_width":  84, "head_heads": 3},
+            2:     {"depth": 6, "width":  80, "heads": 5, "head_width": 144, "head_heads": 6},
+            4:     {"depth": 7, "width": 112, "heads": 7, "head_width": 196, "head_heads": 7},
+        },
+        narrow={"width": 32, "heads": 2, "head_width": 56, "head_heads": 2},
+        wide={"width": 96, "heads": 6, "head_width": 168, "head_heads": 6},
+    ),
+    "nano/4": ditbench.Ladder(
+        rungs={
+            0.125: {"depth": 2, "width":  24, "heads": 2, "head_width":  48, "head_heads": 2},
+            0.25:  {"depth": 3, "width":  32, "heads": 2, "head_width":  72, "head_heads": 2},
+            0.5:   {"depth": 3, "width":  48, "heads": 3, "head_width":  96, "head_heads": 3},
+            2:     {"depth": 8, "width":  80, "heads": 5, "head_width": 160, "head_heads": 5},
+            4:     {"depth": 9, "width": 112, "heads": 7, "head_width": 224, "head_heads": 7},
+        },
+        narrow={"width": 32, "heads": 2, "head_width": 64, "head_heads": 2},
+        wide={"width": 96, "heads": 6, "head_width": 192, "head_heads": 6},
+    ),
+}  # fmt: skip
+
 CHECKPOINTING = ditbench.Option(default=False, doc="recompute activations in the backward pass")
 OPTIONS_DDT = {
     "encoder": ditbench.Option(default=8, doc="how many of the blocks form the encoder"),
@@ -96,6 +147,7 @@ DDT = ditbench.Architecture(
     sizes=SIZES_DDT,
     specs=SPECS_DDT,
     options=OPTIONS_DDT,
+    ladder=LADDER_DDT,
     convert_reference="ditbench_ddt.reference:convert_ddt",
     native=native_ddt,
     paper="arXiv:2504.05741",
@@ -109,6 +161,7 @@ DIT_DH = ditbench.Architecture(
     sizes=SIZES_DIT_DH,
     specs=SPECS_DIT_DH,
     options=OPTIONS_DIT_DH,
+    ladder=LADDER_DIT_DH,
     convert_reference="ditbench_ddt.reference:convert_dit_dh",
     native=native_dit_dh,
     paper="arXiv:2510.11690",

@@ -19,6 +19,32 @@ FASHION_32 = ditbench.DenoiserSpec(channels=1, resolution=32, classes=10, space=
 IMAGENET_256 = ditbench.DenoiserSpec(channels=4, resolution=32, classes=1000, space="latent", learn_variance=True)
 SPECS = {size: {"nano": DIGITS, "nano/4": FASHION_32}.get(size, IMAGENET_256) for size in SIZES}
 
+# a width is even, and no stage has less than one block
+LADDER = {
+    "nano": ditbench.Ladder(
+        rungs={
+            0.125: {"width": 12, "depths": "1,1,1,1,1"},
+            0.25:  {"width": 16, "depths": "1,1,1,1,1"},
+            0.5:   {"width": 22, "depths": "1,2,1,2,1"},
+            2:     {"width": 36, "depths": "3,2,1,2,3"},
+            4:     {"width": 48, "depths": "3,3,2,3,3"},
+        },
+        narrow={"width": 14},
+        wide={"width": 42},
+    ),
+    "nano/4": ditbench.Ladder(
+        rungs={
+            0.125: {"width":  6, "depths": "1,1,1,1,2"},
+            0.25:  {"width": 10, "depths": "1,1,1,1,1"},
+            0.5:   {"width": 12, "depths": "2,1,2,1,2"},
+            2:     {"width": 20, "depths": "3,3,4,3,3"},
+            4:     {"width": 28, "depths": "3,3,5,3,3"},
+        },
+        narrow={"width": 8},
+        wide={"width": 24},
+    ),
+}  # fmt: skip
+
 OPTIONS = {
     "channel_attention": ditbench.Option(default=True, doc="gate every channel by the means of all"),
     "checkpointing": ditbench.Option(default=False, doc="recompute activations in the backward pass"),
@@ -48,6 +74,7 @@ ARCHITECTURE = ditbench.Architecture(
     sizes=SIZES,
     specs=SPECS,
     options=OPTIONS,
+    ladder=LADDER,
     convert_reference="ditbench_dico.reference:convert_reference",
     native=native,
     paper="arXiv:2505.11196",

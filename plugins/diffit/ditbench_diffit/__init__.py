@@ -37,6 +37,42 @@ IMAGENET_256 = ditbench.DenoiserSpec(channels=4, resolution=32, classes=1000, sp
 _PIXELS = {"nano": DIGITS, "nano/4": FASHION_32, "cifar10": CIFAR_10, "ffhq64": FFHQ_64}
 SPECS = {size: _PIXELS.get(size, IMAGENET_256) for size in SIZES}
 
+# both models, each with as many MACs as it says
+LADDER = {
+    "nano": ditbench.Ladder(
+        rungs={
+            0.125: {"depth": 2, "width": 48, "heads": 2,
+                    "widths": "12,24", "blocks": "1,1", "head_width": 12, "time_width": 96},
+            0.25: {"depth": 3, "width": 56, "heads": 2,
+                   "widths": "16,32", "blocks": "1,2", "head_width": 16, "time_width": 128},
+            0.5: {"depth": 3, "width": 80, "heads": 4,
+                  "widths": "20,40", "blocks": "1,3", "head_width": 20, "time_width": 160},
+            2: {"depth": 5, "width": 120, "heads": 5,
+                "widths": "36,72", "blocks": "2,3", "head_width": 18, "time_width": 288},
+            4: {"depth": 7, "width": 144, "heads": 6,
+                "widths": "48,96", "blocks": "2,4", "head_width": 16, "time_width": 384},
+        },
+        narrow={"width": 48, "heads": 2, "widths": "16,32", "head_width": 16, "time_width": 128},
+        wide={"width": 144, "heads": 6, "widths": "48,96", "head_width": 16, "time_width": 384},
+    ),
+    "nano/4": ditbench.Ladder(
+        rungs={
+            0.125: {"depth": 2, "width": 52, "heads": 2,
+                    "widths": "4,12,24", "blocks": "1,1,1", "head_width": 4, "time_width": 96},
+            0.25: {"depth": 2, "width": 76, "heads": 2,
+                   "widths": "8,16,32", "blocks": "1,1,1", "head_width": 8, "time_width": 128},
+            0.5: {"depth": 2, "width": 108, "heads": 3,
+                  "widths": "12,24,36", "blocks": "1,1,1", "head_width": 12, "time_width": 144},
+            2: {"depth": 4, "width": 160, "heads": 5,
+                "widths": "24,48,72", "blocks": "1,1,1", "head_width": 24, "time_width": 288},
+            4: {"depth": 5, "width": 204, "heads": 6,
+                "widths": "24,48,96", "blocks": "2,2,2", "head_width": 12, "time_width": 384},
+        },
+        narrow={"width": 64, "heads": 2, "widths": "8,16,32", "head_width": 8, "time_width": 128},
+        wide={"width": 192, "heads": 6, "widths": "24,48,96", "head_width": 8, "time_width": 384},
+    ),
+}  # fmt: skip
+
 OPTIONS = {
     "model": ditbench.Option(
         default=None, choices=("latent", "image"), doc="isotropic or U-shaped; by default as the space asks"
@@ -78,6 +114,7 @@ ARCHITECTURE = ditbench.Architecture(
     sizes=SIZES,
     specs=SPECS,
     options=OPTIONS,
+    ladder=LADDER,
     convert_reference="ditbench_diffit.reference:convert_reference",
     native=native,
     paper="arXiv:2312.02139",

@@ -33,7 +33,7 @@ CIFAR = DenoiserSpec(channels=3, resolution=32, classes=0, space="pixel")
 FFHQ = DenoiserSpec(channels=3, resolution=64, classes=0, space="pixel")
 MODELS, TIMES = OPTIONS["model"].choices, OPTIONS["time"].choices
 VARIANTS = [(model, time) for model in MODELS for time in TIMES]
-SHALLOW = replace(ARCHITECTURE, sizes={**SIZES, "nano": {**SIZES["nano"], "depth": 2, "blocks": "1,1"}})
+SHALLOW = replace(ARCHITECTURE, sizes={**SIZES, "nano": {**SIZES["nano"], "depth": 2, "blocks": "1,1"}}, ladder={})
 build, cost = partial(build_denoiser, ARCHITECTURE), cache(partial(parameters_and_macs, ARCHITECTURE))
 
 

@@ -26,6 +26,31 @@ FASHION_32 = ditbench.DenoiserSpec(channels=1, resolution=32, classes=10, space=
 IMAGENET_256 = ditbench.DenoiserSpec(channels=4, resolution=32, classes=1000, space="latent", learn_variance=True)
 SPECS = {size: {"nano": DIGITS, "nano/4": FASHION_32}.get(size, IMAGENET_256) for size in SIZES}
 
+LADDER = {
+    "nano": ditbench.Ladder(
+        rungs={
+            0.125: {"depth": 2, "width": 48, "heads": 2},
+            0.25: {"depth": 3, "width": 56, "heads": 2},
+            0.5: {"depth": 3, "width": 80, "heads": 4},
+            2: {"depth": 5, "width": 120, "heads": 5},
+            4: {"depth": 7, "width": 144, "heads": 6},
+        },
+        narrow={"width": 48, "heads": 2},
+        wide={"width": 144, "heads": 6},
+    ),
+    "nano/4": ditbench.Ladder(
+        rungs={
+            0.125: {"depth": 2, "width": 52, "heads": 2},
+            0.25: {"depth": 2, "width": 76, "heads": 2},
+            0.5: {"depth": 2, "width": 108, "heads": 3},
+            2: {"depth": 4, "width": 160, "heads": 5},
+            4: {"depth": 5, "width": 204, "heads": 6},
+        },
+        narrow={"width": 64, "heads": 2},
+        wide={"width": 192, "heads": 6},
+    ),
+}
+
 OPTIONS = {
     "conditioning": ditbench.Option(
         default="adaln-zero",
@@ -65,6 +90,7 @@ ARCHITECTURE = ditbench.Architecture(
     sizes=SIZES,
     specs=SPECS,
     options=OPTIONS,
+    ladder=LADDER,
     convert_reference="ditbench_dit.reference:convert_reference",
     native=native,
     paper="arXiv:2212.09748",

@@ -29,7 +29,7 @@ from ditbench_dit.reference import convert_reference, from_reference_config
 README = (Path(__file__).parents[1] / "README.md").read_text()
 CONDITIONINGS = OPTIONS["conditioning"].choices
 build, cost = partial(build_denoiser, ARCHITECTURE), partial(parameters_and_macs, ARCHITECTURE)
-SHALLOW = replace(ARCHITECTURE, sizes={**SIZES, "nano": {**SIZES["nano"], "depth": 2}})  # all of its code
+SHALLOW = replace(ARCHITECTURE, sizes={**SIZES, "nano": {**SIZES["nano"], "depth": 2}}, ladder={})  # all of its code
 OTHER_PATCHES = pytest.mark.slow  # faster: test_only_the_patches_of_the_other_sizes_are_others
 
 

@@ -24,6 +24,39 @@ FASHION_32 = ditbench.DenoiserSpec(channels=1, resolution=32, classes=10, space=
 IMAGENET_256 = ditbench.DenoiserSpec(channels=3, resolution=256, classes=1000, space="pixel")
 SPECS = {"nano": DIGITS, "nano/4": FASHION_32, "557M": IMAGENET_256}
 
+
+def _levels(width: int, mapping: int, **others: str) -> dict[str, int | str]:
+    """Two levels in the proportions of nano: the second twice as wide, all that is hidden three times."""
+    levels = {"widths": f"{width},{2 * width}", "hiddens": f"{3 * width},{6 * width}"}
+    return {**levels, "mapping_width": mapping, "mapping_hidden": 3 * mapping, **others}
+
+
+# heads are as near to 16 as the width lets them be: it is a multiple of theirs, and theirs of 8
+LADDER = {
+    "nano": ditbench.Ladder(
+        rungs={
+            0.125: _levels(16,  48, depths="1,1"),
+            0.25:  _levels(16,  48, depths="2,2"),
+            0.5:   _levels(24,  72, depths="2,2", head_widths="24,16"),
+            2:     _levels(40, 120, depths="3,3", head_widths="8,16"),
+            4:     _levels(48, 144, depths="4,5"),
+        },
+        narrow=_levels(16, 48),
+        wide=_levels(48, 144),
+    ),
+    "nano/4": ditbench.Ladder(
+        rungs={
+            0.125: _levels( 40,  32, depths="1,1", head_widths="8,16"),
+            0.25:  _levels( 48,  40, depths="1,3"),
+            0.5:   _levels( 64,  48, depths="1,3"),
+            2:     _levels( 96,  80, depths="3,4"),
+            4:     _levels(128, 104, depths="3,5"),
+        },
+        narrow=_levels(48, 40),
+        wide=_levels(144, 120),
+    ),
+}  # fmt: skip
+
 OPTIONS = {
     "skip": ditbench.Option(
         default="lerp",
@@ -55,6 +88,7 @@ ARCHITECTURE = ditbench.Architecture(
     sizes=SIZES,
     specs=SPECS,
     options=OPTIONS,
+    ladder=LADDER,
     convert_reference="ditbench_hdit.reference:convert_reference",
     native=native,
     paper="arXiv:2401.11605",

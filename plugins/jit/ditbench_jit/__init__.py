@@ -40,6 +40,32 @@ SPECS = {
     for size in SIZES
 }
 
+# the bottleneck grows with the width, and two of five blocks miss the context tokens
+LADDER = {
+    "nano": ditbench.Ladder(
+        rungs={
+            0.125: {"depth": 3, "width":  36, "heads": 3, "context_start": 1, "bottleneck":  8},
+            0.25:  {"depth": 3, "width":  48, "heads": 3, "context_start": 1, "bottleneck": 10},
+            0.5:   {"depth": 4, "width":  64, "heads": 4, "context_start": 2, "bottleneck": 12},
+            2:     {"depth": 7, "width":  96, "heads": 6, "context_start": 3, "bottleneck": 20},
+            4:     {"depth": 8, "width": 128, "heads": 8, "context_start": 3, "bottleneck": 26},
+        },
+        narrow={"width": 40, "heads": 2, "bottleneck": 8},
+        wide={"width": 120, "heads": 6, "bottleneck": 24},
+    ),
+    "nano/4": ditbench.Ladder(
+        rungs={
+            0.125: {"depth": 3, "width":  40, "heads": 2, "context_start": 1, "bottleneck":  6},
+            0.25:  {"depth": 3, "width":  60, "heads": 3, "context_start": 1, "bottleneck": 10},
+            0.5:   {"depth": 4, "width":  72, "heads": 3, "context_start": 2, "bottleneck": 12},
+            2:     {"depth": 6, "width": 128, "heads": 4, "context_start": 2, "bottleneck": 22},
+            4:     {"depth": 7, "width": 168, "heads": 7, "context_start": 3, "bottleneck": 28},
+        },
+        narrow={"width": 48, "heads": 2, "bottleneck": 8},
+        wide={"width": 144, "heads": 6, "bottleneck": 24},
+    ),
+}  # fmt: skip
+
 OPTIONS = {
     "bottleneck": ditbench.Option(default=128, doc="channels between the two linear maps from a patch to a token"),
     "context": ditbench.Option(default=32, doc="tokens of the label that join the patches; 0: none"),
@@ -79,6 +105,7 @@ ARCHITECTURE = ditbench.Architecture(
     sizes=SIZES,
     specs=SPECS,
     options=OPTIONS,
+    ladder=LADDER,
     convert_reference="ditbench_jit.reference:convert_reference",
     native=native,
     paper="arXiv:2511.13720",

@@ -28,6 +28,32 @@ SPECS = {
     for size in SIZES
 }
 
+# rotary positions want heads whose width is a multiple of 4
+LADDER = {
+    "nano": ditbench.Ladder(
+        rungs={
+            0.125: {"depth": 2, "width":  48, "heads": 2},
+            0.25:  {"depth": 3, "width":  56, "heads": 2},
+            0.5:   {"depth": 3, "width":  80, "heads": 4},
+            2:     {"depth": 5, "width": 120, "heads": 5},
+            4:     {"depth": 7, "width": 144, "heads": 6},
+        },
+        narrow={"width": 48, "heads": 2},
+        wide={"width": 144, "heads": 6},
+    ),
+    "nano/4": ditbench.Ladder(
+        rungs={
+            0.125: {"depth": 2, "width":  52, "heads": 1},
+            0.25:  {"depth": 2, "width":  72, "heads": 2},
+            0.5:   {"depth": 2, "width": 108, "heads": 3},
+            2:     {"depth": 4, "width": 160, "heads": 5},
+            4:     {"depth": 5, "width": 200, "heads": 5},
+        },
+        narrow={"width": 64, "heads": 2},
+        wide={"width": 192, "heads": 6},
+    ),
+}  # fmt: skip
+
 OPTIONS = {
     "swiglu": ditbench.Option(default=True, doc="SwiGLU in place of the MLP with GELU, at as many MACs"),
     "rope": ditbench.Option(default=True, doc="rotary positions in attention, beside the fixed table"),
@@ -66,6 +92,7 @@ ARCHITECTURE = ditbench.Architecture(
     sizes=SIZES,
     specs=SPECS,
     options=OPTIONS,
+    ladder=LADDER,
     convert_reference="ditbench_lightningdit.reference:convert_reference",
     native=native,
     paper="arXiv:2501.01423",

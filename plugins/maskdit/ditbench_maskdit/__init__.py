@@ -20,6 +20,32 @@ FASHION_32 = ditbench.DenoiserSpec(channels=1, resolution=32, classes=10, space=
 IMAGENET_256 = ditbench.DenoiserSpec(channels=4, resolution=32, classes=1000, space="latent")
 SPECS = {size: {"nano": DIGITS, "nano/4": FASHION_32}.get(size, IMAGENET_256) for size in SIZES}
 
+# costs are those of training, which hides half of the tokens from the encoder
+LADDER = {
+    "nano": ditbench.Ladder(
+        rungs={
+            0.125: {"depth": 2, "width":  44, "heads": 2, "decoder": 1, "decoder_width": 28, "decoder_heads": 2},
+            0.25:  {"depth": 2, "width":  60, "heads": 3, "decoder": 1, "decoder_width": 40, "decoder_heads": 2},
+            0.5:   {"depth": 2, "width":  80, "heads": 4, "decoder": 2, "decoder_width": 48, "decoder_heads": 3},
+            2:     {"depth": 4, "width": 120, "heads": 5, "decoder": 3, "decoder_width": 76, "decoder_heads": 4},
+            4:     {"depth": 6, "width": 144, "heads": 6, "decoder": 3, "decoder_width": 96, "decoder_heads": 6},
+        },
+        narrow={"width": 48, "heads": 2, "decoder_width": 32, "decoder_heads": 2},
+        wide={"width": 144, "heads": 6, "decoder_width": 96, "decoder_heads": 6},
+    ),
+    "nano/4": ditbench.Ladder(
+        rungs={
+            0.125: {"depth": 1, "width":  64, "heads": 2, "decoder": 1, "decoder_width":  40, "decoder_heads": 2},
+            0.25:  {"depth": 2, "width":  72, "heads": 2, "decoder": 1, "decoder_width":  48, "decoder_heads": 2},
+            0.5:   {"depth": 2, "width": 104, "heads": 4, "decoder": 1, "decoder_width":  72, "decoder_heads": 3},
+            2:     {"depth": 3, "width": 160, "heads": 5, "decoder": 2, "decoder_width": 112, "decoder_heads": 4},
+            4:     {"depth": 4, "width": 192, "heads": 6, "decoder": 3, "decoder_width": 132, "decoder_heads": 6},
+        },
+        narrow={"width": 64, "heads": 2, "decoder_width": 44, "decoder_heads": 2},
+        wide={"width": 192, "heads": 6, "decoder_width": 132, "decoder_heads": 6},
+    ),
+}  # fmt: skip
+
 OPTIONS = {
     "mask": ditbench.Option(default=True, doc="hide tokens from the encoder in training"),
     "mask_ratio": ditbench.Option(default=0.5, doc="the share of the tokens that the encoder does not see"),
@@ -54,6 +80,7 @@ ARCHITECTURE = ditbench.Architecture(
     sizes=SIZES,
     specs=SPECS,
     options=OPTIONS,
+    ladder=LADDER,
     convert_reference="ditbench_maskdit.reference:convert_reference",
     native=native,
     paper="arXiv:2306.09305",

@@ -28,6 +28,56 @@ FASHION_32 = ditbench.DenoiserSpec(channels=1, resolution=32, classes=10, space=
 IMAGENET_256 = ditbench.DenoiserSpec(channels=4, resolution=32, classes=1000, space="latent", learn_variance=True)
 SPECS = {size: {"nano": DIGITS, "nano/4": FASHION_32}.get(size, IMAGENET_256) for size in SIZES_V1}
 
+LADDER_V1 = {
+    "nano": ditbench.Ladder(
+        rungs={
+            0.125: {"depth": 2, "width": 44, "heads": 2, "decoder": 1},
+            0.25: {"depth": 2, "width": 64, "heads": 2, "decoder": 1},
+            0.5: {"depth": 3, "width": 76, "heads": 4, "decoder": 2},
+            2: {"depth": 6, "width": 112, "heads": 4, "decoder": 3},
+            4: {"depth": 8, "width": 144, "heads": 6, "decoder": 4},
+        },
+        narrow={"width": 48, "heads": 2},
+        wide={"width": 144, "heads": 6},
+    ),
+    "nano/4": ditbench.Ladder(
+        rungs={
+            0.125: {"depth": 2, "width": 48, "heads": 2, "decoder": 1},
+            0.25: {"depth": 2, "width": 72, "heads": 2, "decoder": 1},
+            0.5: {"depth": 2, "width": 104, "heads": 4, "decoder": 1},
+            2: {"depth": 4, "width": 160, "heads": 5, "decoder": 1},
+            4: {"depth": 6, "width": 192, "heads": 6, "decoder": 2},
+        },
+        narrow={"width": 64, "heads": 2},
+        wide={"width": 192, "heads": 6},
+    ),
+}
+
+LADDER_V2 = {
+    "nano": ditbench.Ladder(
+        rungs={
+            0.125: {"depth": 3, "width": 36, "heads": 2, "decoder": 1},
+            0.25: {"depth": 3, "width": 52, "heads": 2, "decoder": 1},
+            0.5: {"depth": 3, "width": 76, "heads": 4, "decoder": 1},
+            2: {"depth": 5, "width": 116, "heads": 4, "decoder": 3},
+            4: {"depth": 7, "width": 144, "heads": 6, "decoder": 3},
+        },
+        narrow={"width": 48, "heads": 2},
+        wide={"width": 144, "heads": 6},
+    ),
+    "nano/4": ditbench.Ladder(
+        rungs={
+            0.125: {"depth": 3, "width": 40, "heads": 2, "decoder": 1},
+            0.25: {"depth": 3, "width": 60, "heads": 2, "decoder": 1},
+            0.5: {"depth": 3, "width": 84, "heads": 3, "decoder": 1},
+            2: {"depth": 5, "width": 132, "heads": 6, "decoder": 3},
+            4: {"depth": 6, "width": 180, "heads": 6, "decoder": 2},
+        },
+        narrow={"width": 52, "heads": 2},
+        wide={"width": 156, "heads": 6},
+    ),
+}
+
 OPTIONS = {
     "mask": ditbench.Option(default=True, doc="the second, masked forward pass of every training step"),
     "side": ditbench.Option(default=True, doc="the side block that fills in the masked tokens"),
@@ -80,6 +130,7 @@ MDT = ditbench.Architecture(
     sizes=SIZES_V1,
     specs=SPECS,
     options=OPTIONS,
+    ladder=LADDER_V1,
     convert_reference="ditbench_mdt.reference:convert_mdt",
     native=native_v1,
     paper="arXiv:2303.14389",
@@ -93,6 +144,7 @@ MDT_V2 = ditbench.Architecture(
     sizes=SIZES_V2,
     specs=SPECS,
     options=OPTIONS_V2,
+    ladder=LADDER_V2,
     convert_reference="ditbench_mdt.reference:convert_mdtv2",
     native=native_v2,
     paper="arXiv:2303.14389",

@@ -33,7 +33,7 @@ README = (Path(__file__).parents[1] / "README.md").read_text()
 BOTH = pytest.mark.parametrize("architecture", [MDT, MDT_V2], ids=["v1", "v2"])
 LATENT = latent_spec()
 SHALLOW = {  # as few layers as have all of its code
-    of.name: replace(of, sizes={**of.sizes, "nano": {**of.sizes["nano"], "depth": depth, "decoder": 1}})
+    of.name: replace(of, sizes={**of.sizes, "nano": {**of.sizes["nano"], "depth": depth, "decoder": 1}}, ladder={})
     for of, depth in ((MDT, 2), (MDT_V2, 3))
 }
 

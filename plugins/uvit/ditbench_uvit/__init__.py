@@ -36,6 +36,31 @@ SPECS = {
     "nano/4": ditbench.DenoiserSpec(channels=1, resolution=32, classes=10, space="pixel"),
 }
 
+LADDER = {
+    "nano": ditbench.Ladder(
+        rungs={
+            0.125: {"depth": 3, "width": 36, "heads": 2},
+            0.25: {"depth": 3, "width": 52, "heads": 2},
+            0.5: {"depth": 3, "width": 72, "heads": 3},
+            2: {"depth": 5, "width": 112, "heads": 4},
+            4: {"depth": 5, "width": 160, "heads": 5},
+        },
+        narrow={"width": 52, "heads": 2},
+        wide={"width": 156, "heads": 6},
+    ),
+    "nano/4": ditbench.Ladder(
+        rungs={
+            0.125: {"depth": 3, "width": 40, "heads": 2},
+            0.25: {"depth": 3, "width": 60, "heads": 2},
+            0.5: {"depth": 3, "width": 84, "heads": 3},
+            2: {"depth": 5, "width": 136, "heads": 4},
+            4: {"depth": 5, "width": 192, "heads": 6},
+        },
+        narrow={"width": 60, "heads": 2},
+        wide={"width": 180, "heads": 6},
+    ),
+}
+
 OPTIONS = {
     "skip": ditbench.Option(
         default="concat",
@@ -84,6 +109,7 @@ ARCHITECTURE = ditbench.Architecture(
     sizes=SIZES,
     specs=SPECS,
     options=OPTIONS,
+    ladder=LADDER,
     convert_reference="ditbench_uvit.reference:convert_reference",
     native=native,
     paper="arXiv:2209.12152",
