@@ -78,4 +78,3 @@ class Denoising(Frozen):
     seconds: Number  # that all curves took
     points: list[ErrorPoint] = []
     points_images: Count = 0
-    points_seconds: Number = 0.0
