@@ -184,7 +184,7 @@ class Track(Frozen, strict=True):
 
     @property
     def all_seeds(self) -> str:
-        """The seeds that a row needs, as ``--seeds`` takes them."""
+        """The seeds that a row needs, as the command line takes them."""
         return ",".join(map(str, range(self.seeds))) if self.seeds < 6 else f"0-{self.seeds - 1}"
 
     def amount(self, budget: str | None) -> Budget:
