@@ -3,6 +3,7 @@
 import pytest
 
 from ditbench.denoiser.cost import cost_of_selection
+from ditbench.ladder import names_of
 from ditbench.profiling.shipped import ARCHITECTURES
 from ditbench.records.validation.sizes import FILE, Settings, Shipped, read_shipped, write_shipped
 from ditbench.registry import Registry, select
@@ -17,8 +18,10 @@ MADE = "make it anew: python -m ditbench.profiling.shipped"
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_the_table_is_of_the_installed_plugins(name):
     assert TABLE.sources[name][0] == REGISTRY.source_sha256(name), MADE
-    assert {row.size for row in TABLE.rows if row.architecture == name} == {*REGISTRY.architectures[name].sizes}, MADE
-    assert TABLE.settings[name] == Settings.from_plugin(REGISTRY.architectures[name]), MADE
+    architecture = REGISTRY.architectures[name]
+    sizes = {*architecture.sizes, *names_of(architecture.ladder)}
+    assert {row.size for row in TABLE.rows if row.architecture == name} == sizes, MADE
+    assert TABLE.settings[name] == Settings.from_plugin(architecture), MADE
     spec = spec_of(load_track(REGISTRY.tracks["digits"]), REGISTRY)
     (row,) = (row for row in TABLE.rows if (row.architecture, row.size, row.resolution) == (name, "nano", 8))
     assert row.cost == cost_of_selection(select(REGISTRY, f"{name}:nano"), spec), MADE

@@ -32,4 +32,4 @@ def test_its_record_keeps_the_contract(monkeypatch):
     monkeypatch.syspath_prepend(str(EXAMPLE))
     from ditbench_unet import ARCHITECTURE
 
-    check_architecture(ARCHITECTURE)  # that it registers lightly takes a process: the plugin's own tests do it
+    check_architecture(ARCHITECTURE, skip=["ladder"])  # this, and that it registers lightly, its own tests check

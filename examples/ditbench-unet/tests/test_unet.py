@@ -17,7 +17,12 @@ VARIANCE = DenoiserSpec(channels=4, resolution=8, classes=0, space="latent", lea
 
 @pytest.mark.parametrize("spec", [DIGITS_SPEC, VARIANCE], ids=str)
 def test_the_contract(spec):
-    check_architecture(ARCHITECTURE, spec, module="ditbench_unet")
+    check_architecture(ARCHITECTURE, spec, module="ditbench_unet", skip=["ladder"])
+
+
+@pytest.mark.parametrize("size", ["nano", "nano/4"])
+def test_the_ladders(size):
+    check_architecture(ARCHITECTURE, SPECS[size], size, only=["ladder", "width-pair"])
 
 
 @pytest.mark.parametrize(("size", "dit"), [("nano", 7.560e6), ("nano/4", 41.533e6), ("S/2", 6.056e9)])
