@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from .executors.listeners import Silent
     from .executors.local import preflight
     from .leaderboard.tables import tables
+    from .metrics.denoising import Denoised
     from .metrics.features import Features, Moments
     from .metrics.quality import Score
     from .profiling.estimate import makespan
@@ -75,6 +76,7 @@ _ON_FIRST_USE = {  # name -> module: a plugin that registers itself should not p
     "Silent": "executors.listeners",
     "preflight": "executors.local",
     "tables": "leaderboard.tables",
+    "Denoised": "metrics.denoising",
     "Features": "metrics.features",
     "Moments": "metrics.features",
     "Score": "metrics.quality",
@@ -102,6 +104,7 @@ __all__ = [
     "BadValue",
     "Data",
     "Dataset",
+    "Denoised",
     "DenoiserSpec",
     "DiffusionObjective",
     "DitbenchError",

@@ -1,6 +1,7 @@
 """ditbench's own components. They come in by the door that plugins use, and this page lists them all."""
 
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
 from .components import Dataset, Executor, Extractor, Metric, Objective, Sampler, Weights
@@ -8,15 +9,7 @@ from .hookspecs import hookimpl
 
 REFERENCE_ARCHITECTURES = ("dit", "uvit", "mdt", "diffit")  # what a run compares unless told otherwise
 _ALONG_PATHS = ("flow", "x-pred")
-SHIPPED_PLUGINS = (
-    *REFERENCE_ARCHITECTURES,
-    "jit",
-    "lightningdit",
-    "ddt",
-    "maskdit",
-    "dico",
-    "hdit",
-)  # what a clone has: ditbench-NAME each
+SHIPPED_PLUGINS = (*REFERENCE_ARCHITECTURES, "jit", "lightningdit", "ddt", "maskdit", "dico", "hdit")  # of a clone
 _DISCRETE = ("iddpm", "ddpm", "ddpm-sd")
 _TRACKS = Path(__file__).parent / "tracks"
 
@@ -82,19 +75,19 @@ OBJECTIVES = (
     ),
     Objective(
         name="iddpm",
-        make="ditbench.training.objectives:Noise",
+        make="ditbench.training.discrete:Noise",
         settings={"schedule": "linear", "learn_variance": True},
         description="noise regressed, variance learned by the variational bound, linear betas (iDDPM; DiT, MDT)",
     ),
     Objective(
         name="ddpm",
-        make="ditbench.training.objectives:Noise",
+        make="ditbench.training.discrete:Noise",
         settings={"schedule": "linear"},
         description="noise regressed, linear betas (DDPM)",
     ),
     Objective(
         name="ddpm-sd",
-        make="ditbench.training.objectives:Noise",
+        make="ditbench.training.discrete:Noise",
         settings={"schedule": "scaled-linear"},
         description="noise regressed, scaled-linear betas (Stable Diffusion; U-ViT-H)",
     ),
@@ -170,7 +163,13 @@ SAMPLERS = (
     ),
 )
 
+_of_denoiser = partial(Metric, higher_is_better=False, sees="denoiser", against="nothing", raw="terms")
+_ERRORS = "ditbench.metrics.denoising"
+
 METRICS = (
+    _of_denoiser(name="denoise", measure=f"{_ERRORS}:velocity_error", description="error on held-out, noisy images"),
+    _of_denoiser(name="denoise-image", measure=f"{_ERRORS}:image_error", description="the same, where noise is most"),
+    _of_denoiser(name="denoise-nats", measure=f"{_ERRORS}:nats", description="the same, weighed as the likelihood is"),
     Metric(
         name="fid",
         measure="ditbench.metrics.frechet:frechet_distance",
@@ -246,6 +245,15 @@ METRICS = (
         sees="pixels",
         raw="counts",
         description="share of samples that 3 nearest neighbours among the real images give their own class",
+    ),
+    Metric(
+        name="memorised",
+        measure="ditbench.metrics.memorisation:memorised",
+        higher_is_better=False,
+        sees="features",
+        against="held-out",
+        raw="counts",
+        description="share of samples as close to a training image as only 1 % of held-out images are",
     ),
 )
 

@@ -28,8 +28,6 @@ LARGEST = 2**31 - 1  # value of an option
 
 NATIVE_FIELDS = ("optimizer", "learning_rate", "betas", "weight_decay", "warmup_steps", "decay", "clip_norm")
 
-_REFERENCES = ("build", "convert_reference", "native", "load", "make", "sample", "times", "measure")  # fields
-
 
 def load(reference: ObjectReference) -> Callable[..., Any]:
     """The callable that a reference stands for, importing its module if need be.
@@ -53,12 +51,6 @@ def load(reference: ObjectReference) -> Callable[..., Any]:
     if not callable(target):
         raise BadValue(f"{reference!r} is not callable.")
     return target  # type: ignore[no-any-return]
-
-
-def references(component: object) -> dict[str, ObjectReference]:
-    """By field: what a component names or holds that is imported on first use."""
-    found = {name: getattr(component, name, None) for name in _REFERENCES}
-    return {name: reference for name, reference in found.items() if reference is not None}
 
 
 def module_of(reference: ObjectReference) -> str:
@@ -314,6 +306,8 @@ class Sampler:
 class Metric:
     """A quality metric; ``measure(fake, real)`` takes `ditbench.Features` and returns a `ditbench.Score`.
 
+    That of a metric which sees the denoiser takes one `ditbench.Denoised`, its errors on held-out images.
+
     ``raw`` is the kind of raw numbers that its scores have: ``terms`` that add up, ``values`` that are averaged, or
     ``counts`` of hits and tries; "": none, or any. `ditbench records validate` needs it to compute a value again.
     """
@@ -321,8 +315,8 @@ class Metric:
     name: str
     measure: ObjectReference
     higher_is_better: bool
-    sees: Output | Literal["pixels"]  # what it looks at: an output of the extractor, or the raw pixels
-    against: Literal["images", "moments", "nothing"] = "images"  # what must be known of the reference
+    sees: Output | Literal["pixels", "denoiser"]  # an output of the extractor, raw pixels, or the denoiser itself
+    against: Literal["images", "held-out", "moments", "nothing"] = "images"  # what must be known of the real ones
     raw: RawKind | Literal[""] = ""
     description: str = ""
 
@@ -332,9 +326,14 @@ class Metric:
         if self.raw not in ("", *get_args(RawKind)):
             raise BadValue(f"metric {self.name!r}: raw is {self.raw!r}, not one of {', '.join(get_args(RawKind))}.")
 
+    @property
+    def output(self) -> Output | None:
+        """The extractor's output that it looks at, if it looks at one."""
+        return None if self.sees == "pixels" or self.sees == "denoiser" else self.sees
+
     def check_fits(self, extractor: Extractor) -> None:
         """`BadValue` if the extractor does not put out what the metric looks at."""
-        if self.sees != "pixels" and self.sees not in extractor.outputs:
+        if self.output is not None and self.output not in extractor.outputs:
             raise BadValue(f"Metric {self.name!r} needs {self.sees}, which extractor {extractor.name!r} does not have.")
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from typing import Any
 
 from .errors import BadValue
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 _PLUSSED = re.compile(_NAME.pattern + r"\+*")  # samplers: dpm-solver++
 _SIZE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]*")
+_REFERENCES = ("build", "convert_reference", "native", "load", "make", "sample", "times", "measure")  # fields
 _REFERENCE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 
 
@@ -30,3 +33,9 @@ def check_reference(kind: str, name: str, reference: object) -> None:
     if callable(reference) or (isinstance(reference, str) and _REFERENCE.fullmatch(reference)):
         return
     raise BadValue(f"{kind} {name!r}: {reference!r} is neither a callable nor 'package.module:name'.")
+
+
+def references(component: object) -> dict[str, str | Callable[..., Any]]:
+    """By field: what a component names or holds that is imported on first use."""
+    found = {name: getattr(component, name, None) for name in _REFERENCES}
+    return {name: reference for name, reference in found.items() if reference is not None}

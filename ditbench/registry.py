@@ -36,11 +36,11 @@ from .components import (
     Value,
     load,
     module_of,
-    references,
 )
 from .discovery import GROUP, PluginSource, installed_sources
 from .errors import BadValue, DitbenchError, PluginFault, UnknownName
 from .extras import way_to
+from .names import references
 
 _HOOKS: Mapping[str, type] = {  # hook -> what it must return
     "ditbench_architectures": Architecture,

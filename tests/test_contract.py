@@ -14,7 +14,8 @@ from ditbench.sampling.samplers import euler
 from ditbench.sampling.schedulers import ddpm, dpm_solver, edm_heun
 from ditbench.testing import check_architecture
 from ditbench.tracks.guidance import Guidance
-from ditbench.training.objectives import EDM, Flow, Noise
+from ditbench.training.discrete import Noise
+from ditbench.training.objectives import EDM, Flow
 from ditbench.training.regression import LossOfBatch, Regression
 
 INSTALLED = Registry.installed().architectures

@@ -36,7 +36,7 @@ from ditbench.registry import Registry, pick
 from ditbench.sampling.samplers import Walk, ddim
 from ditbench.sampling.schedulers import ancestral, ddpm
 from ditbench.tracks.guidance import Guidance
-from ditbench.training.objectives import Noise
+from ditbench.training.discrete import Noise
 
 OUTPUT, INPUT_GRADIENT, GRADIENT_NORM = 1e-5, 1e-4, 1e-3  # largest relative errors of a network,
 LOSS, STEP, TRAJECTORY = 1e-5, 1e-5, 1e-4  # and of a diffusion, per image

@@ -9,12 +9,14 @@ from typing import Literal
 
 from ..errors import BadFile
 from ..metrics.scoring import Networks, Real
-from ..records.facts import Measurement, Milestone
+from ..records.denoising import Denoising as DenoisingFacts
+from ..records.facts import Measurement, Milestone, Work
 from ..runtime.distributed import ALONE, World
 from ..runtime.progress import Interrupted, Progress, Watch
 from ..sampling.pictures import write_grid
 from ..sampling.samples import Samples, are_drawn, samples_in
 from ..tracks.config import RunConfig
+from .denoising import CURVES, error_curve, read_errors
 from .setup import Parts, drawing_of
 from .work import stem_at
 
@@ -55,11 +57,42 @@ class Judge:
             return []
         against = (self._networks, self._real if self.world.main else {})
         of = (samples.pixels, samples.labels)
-        return self.parts.scoring.measure(*against, *of, self.parts.device, self.watch.report, self.world)
+        of_samples = self.parts.scoring.measure(*against, *of, self.parts.device, self.watch.report, self.world)
+        return self._in_order(of_samples, samples.stem) if self.world.main else []
+
+    def denoising(self, work: Work) -> DenoisingFacts | None:
+        """The curves behind metrics that see the denoiser, of both weights, on held-out and on training images."""
+        asked = self.parts.denoising
+        if asked is None or not self.world.main:
+            return None
+        curves = [
+            error_curve(weights, images, read_errors(self.directory, stem, asked.images))
+            for stem, weights, images in CURVES
+        ]
+        few = min(self.config.track.evaluation.denoised_on_the_way, asked.images)
+        return DenoisingFacts(
+            images=asked.images,
+            labelled=asked.labelled,
+            curves=curves,
+            seconds=round(work.denoising_seconds, 3),
+            points=work.points,
+            points_images=few if work.points else 0,
+        )
+
+    def _in_order(self, of_samples: list[Measurement], stem: str) -> list[Measurement]:
+        """The metrics as the track names them, with those that see the denoiser."""
+        asked, rest = self.parts.denoising, iter(of_samples)
+        if asked is None:
+            return of_samples
+        of_denoiser = {one.metric: one for one in asked.measure(read_errors(self.directory, stem, asked.images))}
+        names = [name for name, _ in self.config.track.evaluation.choices]
+        return [of_denoiser[name] if name in of_denoiser else next(rest) for name in names]
 
     def floors(self) -> list[Measurement]:
-        """The same of real images that were not trained on."""
-        return self.parts.scoring.floors(self._real) if self.parts.scoring and self.world.main else []
+        """The same of as many real images."""
+        if self.parts.scoring is None or not self.world.main:
+            return []
+        return self.parts.scoring.floors(self._real, self.config.track.evaluation.samples)
 
     def milestones(self, reached: list[Milestone]) -> list[Milestone]:
         """With their metrics; without any where no samples could be drawn."""

@@ -18,6 +18,7 @@ from ..sampling.samples import draw
 from ..storage.files import sha256_of, temporary_folder
 from ..tracks.config import RunConfig
 from ..tracks.options import PlaceOptions, takes
+from .denoising import write_errors
 from .judge import Judge
 from .setup import Parts, drawing_of, load_denoiser, open_data, resolve
 
@@ -61,7 +62,10 @@ def re_evaluate(
 def _sample(config: RunConfig, registry: Registry, weights: Path, folder: Path, watch: Watch) -> None:
     """The samples that the weights give, into a folder."""
     parts = _parts(config, registry)
-    draw(drawing_of(config, parts), load_denoiser(config, parts, weights), folder, watch)
+    denoiser = load_denoiser(config, parts, weights)
+    draw(drawing_of(config, parts), denoiser, folder, watch)
+    if parts.denoising is not None:
+        write_errors(parts.denoising.errors(denoiser), folder, "samples")
 
 
 def _check_weights(record: Record, weights: Path) -> None:

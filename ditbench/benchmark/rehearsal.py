@@ -105,7 +105,7 @@ def _try_metric(
         few = {extractor.name: _few(real, width, 2 * count)}  # floors are of halves
         try:
             scoring.measure({extractor.name: _StandIn(seen, width)}, few, *samples(count), torch.device("cpu"))
-            scoring.floors(few)
+            scoring.floors(few, count)
         except Exception as error:  # a metric's own code, which may be anybody's, would end the run with it
             last = error
         else:

@@ -52,6 +52,7 @@ def judge(
         write_samples(directory / SAMPLES_FILE, samples.pixels, samples.labels)
     metrics, floors, milestones = found.measure(samples), found.floors(), found.milestones(done.reached)
     raw = _raw(found, environment) if config.raw_weights else None
+    denoising = found.denoising(done)
     if not world.main:
         return None
     return Record(
@@ -65,6 +66,7 @@ def judge(
         data=_data_facts(parts.data),
         fingerprint=done.fingerprint,
         metrics=metrics,
+        denoising=denoising,
         left_out=[] if parts.scoring else [NOTHING_TO_SAY],
         floors=floors,
         milestones=milestones,

@@ -32,6 +32,7 @@ from ..tracks.config import RunConfig
 from ..tracks.plan import find_dataset
 from ..training.objectives import DiffusionObjective
 from ..training.spec import make_objective
+from .denoising import Denoising, images_for
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +46,7 @@ class Parts:
     sampler: Sampler
     sample: Sample
     scoring: Scoring | None  # None: of synthetic data nothing can be said
+    denoising: Denoising | None  # None: no metric of the track sees the denoiser
     autoencoder: Autoencoder | None  # of latents
     device: torch.device
 
@@ -86,11 +88,14 @@ def resolve(config: RunConfig, registry: Registry, data: Data | None = None) -> 
         sampler=sampler,
         sample=make_sample(track.sampler, track.name, registry),
         scoring=None if data.synthetic else _scoring(config, data, registry, seen_in),
+        denoising=None if data.synthetic else _denoising(config, data, registry, spec, objective, device),
         autoencoder=_autoencoder(data, seen_in),
         device=device,
     )
     if parts.scoring is not None:
         parts.scoring.check_shape(parts.image_shape)
+    if parts.denoising is not None:
+        parts.denoising.check(track.name)
     return parts
 
 
@@ -153,15 +158,35 @@ def _scoring(config: RunConfig, data: Data, registry: Registry, seen_in: precisi
             f"The images that {data.name!r} was made of are gone or changed. {data.images_gone} Give real images, or "
             "their moments, to compare the samples with, by `reference`."
         )
-    metrics = tuple(_metric(pair, source, registry) for pair in config.track.evaluation.choices)
-    return Scoring(metrics, source, data, seen_in)
+    metrics = (_metric(pair, source, data, registry) for pair in config.track.evaluation.choices)
+    return Scoring(tuple(pair for pair in metrics if pair[0].sees != "denoiser"), source, data, seen_in)
 
 
-def _metric(choice: tuple[str, str], source: ReferenceSource, registry: Registry) -> tuple[Metric, Extractor]:
+def _denoising(
+    config: RunConfig,
+    data: Data,
+    registry: Registry,
+    spec: DenoiserSpec,
+    objective: DiffusionObjective,
+    device: torch.device,
+) -> Denoising | None:
+    asked = config.track.evaluation
+    chosen = (pick("metric", name, registry.metrics) for name, _ in asked.choices)
+    metrics = tuple(metric for metric in chosen if metric.sees == "denoiser")
+    images, seen_in = images_for(asked.denoised, data), precision.resolve(config.recipe.precision, device)
+    batch_size = config.track.sampler.batch_size
+    return Denoising(metrics, data, images, spec, objective, batch_size, seen_in, device) if metrics else None
+
+
+def _metric(
+    choice: tuple[str, str], source: ReferenceSource, data: Data, registry: Registry
+) -> tuple[Metric, Extractor]:
     metric = pick("metric", choice[0], registry.metrics)
     load(metric.measure)
     if reason := source.impossible(metric):
         raise BadValue(f"{reason}.")
+    if metric.against == "held-out" and data.held_out is None:
+        raise BadValue(f"Metric {metric.name!r} needs held-out images, and the data {data.name!r} has none.")
     return metric, pick("extractor", choice[1], registry.extractors)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pydantic
 import torch
@@ -20,8 +20,9 @@ from ..datasets.loading import Feed
 from ..denoiser.cost import cost_of
 from ..denoiser.fingerprint import fingerprint
 from ..errors import BadFile, DitbenchError, brief
+from ..records.denoising import POINTS, ErrorPoint
 from ..records.facts import Cost, Memory, Milestone, PeakMemory, TrainingFacts, Work
-from ..records.files import MILESTONES_FILE, RAW_WEIGHTS_FILE, WEIGHTS_FILE
+from ..records.files import MILESTONES_FILE, POINTS_FILE, RAW_WEIGHTS_FILE, WEIGHTS_FILE
 from ..records.fingerprint import Fingerprint
 from ..registry import Registry
 from ..runtime.clock import RUNNING
@@ -41,6 +42,7 @@ from ..training.fitting import SECONDS
 from ..training.loop import train
 from ..training.replay import finite_in_float32
 from ..training.trainer import Trainer
+from .denoising import CURVES, Which, write_errors
 from .room import told_of_room, told_of_room_to_sample
 from .setup import Parts, build, drawing_of, load_denoiser, resolve
 
@@ -52,7 +54,8 @@ _IN_FLOAT32 = {  # by whether the loss that diverged in bfloat16 is finite there
     None: ' in bfloat16; precision = "float32" in the recipe may help',
 }
 _logger = logging.getLogger(__name__)
-_Milestones = pydantic.TypeAdapter(list[Milestone])
+_Milestones, _Points = pydantic.TypeAdapter(list[Milestone]), pydantic.TypeAdapter(list[ErrorPoint])
+Item = TypeVar("Item")
 
 
 def stem_at(share: float) -> str:
@@ -75,9 +78,18 @@ def work(config: RunConfig, directory: Path, registry: Registry, watch: Watch, w
     sampling_peak = worker.sample(ema)
     if config.raw_weights:
         worker.draw(worker.loaded(RAW_WEIGHTS_FILE), RAW)
+    denoising_seconds = worker.denoise(ema)
     at_start = min(at_start, training_peak.resident or at_start)  # Linux counts pages in batches, a peak's less often
     memory = Memory(resident_at_start=at_start, training=training_peak, sampling=sampling_peak)
-    return Work(cost=cost, training=training, memory=memory, reached=worker.reached(), fingerprint=known_by)
+    return Work(
+        cost=cost,
+        training=training,
+        memory=memory,
+        reached=worker.reached(),
+        fingerprint=known_by,
+        denoising_seconds=denoising_seconds,
+        points=worker.points(),
+    )
 
 
 def _fingerprint(config: RunConfig, parts: Parts) -> Fingerprint:
@@ -115,6 +127,7 @@ class _Worker:
 
     def __init__(self, config: RunConfig, parts: Parts, directory: Path, watch: Watch, world: World = ALONE) -> None:
         self.config, self.parts, self.directory, self.watch, self.world = config, parts, directory, watch, world
+        self._noted: set[str] = set()  # stems of the errors that are in files
         keep_what_is_freed()
 
     def train(self) -> tuple[nn.Module, Cost, TrainingFacts, PeakMemory]:
@@ -133,7 +146,8 @@ class _Worker:
         with self._trainer() as (trainer, cost), told_of_room(config.recipe, device, self.world.size):
             evaluate = partial(self._at_milestone, trainer)
             how = (config.hash, config.checkpoint_seconds, self.watch, config.eval_at, evaluate)
-            train(trainer, self.directory, *how)
+            few = self.parts.denoising is not None and config.track.evaluation.denoised_on_the_way
+            train(trainer, self.directory, *how, POINTS if few else (), partial(self._at_point, trainer))
         facts, peak = trainer.facts(), trainer.peak
         self._write_weights(RAW_WEIGHTS_FILE, self._whole(trainer.denoiser))
         ema = self._whole(trainer.ema)
@@ -176,10 +190,33 @@ class _Worker:
         return peak_memory(self.parts.device) if self.parts.device.type == "cuda" else PeakMemory()
 
     def draw(self, denoiser: nn.Module, stem: str = "samples", training: bool = False) -> None:
-        """The track's samples, into files of this stem; training: this goes on afterwards."""
+        """The track's samples, and the denoiser's errors if it asks for them, into files of this stem.
+
+        training: this goes on afterwards.
+        """
         drawing = drawing_of(self.config, self.parts)
         with told_of_room_to_sample(drawing.batch_size, drawing.device, training):
             draw(drawing, denoiser, self.directory, self.watch, stem, self.world)
+            self._note_errors(denoiser, stem)
+
+    def denoise(self, ema: nn.Module) -> float:
+        """The errors that the judge has yet to see, of both weights: the seconds that these took."""
+        if self.parts.denoising is None:
+            return 0.0
+        began, networks = RUNNING(), {"ema": ema, "raw": self.loaded(RAW_WEIGHTS_FILE)}
+        for stem, weights, which in CURVES:
+            if stem not in self._noted:
+                self._note_errors(networks[weights], stem, which)
+        return RUNNING() - began
+
+    def _note_errors(self, denoiser: nn.Module, stem: str, which: Which = "held-out") -> None:
+        """Every process finds them, as shards of a network need; the main one writes."""
+        if self.parts.denoising is None:
+            return
+        errors = self.parts.denoising.errors(denoiser, which)
+        self._noted.add(stem)
+        if self.world.main:
+            write_errors(errors, self.directory, stem)
 
     def loaded(self, weights: str) -> nn.Module:
         """The network with a file's weights."""
@@ -190,13 +227,20 @@ class _Worker:
 
     def reached(self) -> list[Milestone]:
         """The milestones so far."""
-        path = self.directory / MILESTONES_FILE
+        return self._read(MILESTONES_FILE, _Milestones)
+
+    def points(self) -> list[ErrorPoint]:
+        """The EMA's errors on the way, so far."""
+        return self._read(POINTS_FILE, _Points)
+
+    def _read(self, name: str, kind: pydantic.TypeAdapter[list[Item]]) -> list[Item]:
+        path = self.directory / name
         if not exists(path):
             return []
         try:
-            return _Milestones.validate_json(read_bytes(path, "file of milestones"))
+            return kind.validate_json(read_bytes(path, f"file of {path.stem}"))
         except pydantic.ValidationError as error:
-            raise BadFile(f"{path.name!r} in {self.directory.name!r} is wrong: {first_fault(error)}.") from None
+            raise BadFile(f"{name!r} in {self.directory.name!r} is wrong: {first_fault(error)}.") from None
 
     def _whole(self, network: nn.Module) -> nn.Module:
         """The network itself, which every process has; of a sharded one, a copy that every process has."""
@@ -225,13 +269,25 @@ class _Worker:
         except Diverged:  # of which some batches may have been drawn
             if self.world.main:
                 discard(self.directory, stem_at(at))
-        found = Milestone(
-            at=at,
-            steps=trainer.clock.steps,
-            images=trainer.clock.images,
-            seconds=trainer.clock.seconds,
-            flops=trainer.clock.flops,
-            metrics=[],
-        )
+        found = Milestone(at=at, **_spent(trainer), metrics=[])
         if self.world.main:
             write_text(self.directory / MILESTONES_FILE, _Milestones.dump_json([*done, found], indent=1).decode())
+
+    def _at_point(self, trainer: Trainer, at: float, now: bool) -> None:
+        """Note the EMA's error on a few images, now that training is at a share of the budget, and not past it."""
+        asked = self.parts.denoising
+        if asked is None or not now:
+            return
+        try:
+            errors = asked.errors(self._whole(trainer.ema), images=self.config.track.evaluation.denoised_on_the_way)
+        except Diverged:  # which may pass
+            return
+        found = ErrorPoint(at=at, **_spent(trainer), errors=[float(f"{error:.6g}") for error in errors.mean(0)])
+        if self.world.main:
+            kept = [point for point in self.points() if point.at < at]  # those after it are of before a checkpoint
+            write_text(self.directory / POINTS_FILE, _Points.dump_json([*kept, found], indent=1).decode())
+
+
+def _spent(trainer: Trainer) -> dict[str, Any]:
+    """What training has taken so far."""
+    return {name: getattr(trainer.clock, name) for name in ("steps", "images", "seconds", "flops")}

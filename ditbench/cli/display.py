@@ -17,7 +17,8 @@ from ..errors import for_a_line
 from ..executors.jobs import Job
 from ..executors.listeners import Silent
 from ..leaderboard.boards import Board, boards
-from ..leaderboard.tables import Column, beside_others, columns, floor, provisional, ties, unranked
+from ..leaderboard.notes import beside_others, floor, memorising, provisional, saturated, ties, unranked
+from ..leaderboard.tables import Column, columns
 from ..records.record import Record
 from ..registry import Plugin
 from ..runtime.progress import Progress, Stage
@@ -227,6 +228,7 @@ def print_boards(console: Console, records: Sequence[Record]) -> None:
         console.print(_fitting(console, board))
         notes = [f"{entry.label}: {entry.misses}" for entry in board.rows if entry.misses]
         notes += [unranked(board), provisional(board), *ties(board), beside_others(board), floor(board)]
+        notes += [saturated(board), memorising(board)]
         for note in filter(None, notes):
             console.print(plain(as_flags(note)), highlight=False, soft_wrap=True)
 

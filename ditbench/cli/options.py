@@ -44,7 +44,7 @@ TrackName = Annotated[
         rich_help_panel=WHAT,
     ),
 ]
-Seeds = Annotated[str, typer.Option(metavar="N,N", help="Training seeds, separated by commas.", rich_help_panel=WHAT)]
+Seeds = Annotated[str, typer.Option(metavar="N,N", help="Training seeds: 0,1,2 or 0-9.", rich_help_panel=WHAT)]
 Device = Annotated[str, typer.Option(help=described(PlaceOptions)["device"][1].text, autocompletion=completion.devices)]
 Offline = Annotated[bool, typer.Option("--offline", help=described(PlaceOptions)["offline"][1].text)]
 COMMITTED = Path("leaderboard/records")  # where a clone keeps records
@@ -101,14 +101,22 @@ def parse_architectures(words: Sequence[str] | None, plugins: str | None = None)
 
 
 _WHOLE = re.compile(r" *-?[0-9]{1,20} *")
+_RANGE = re.compile(r" *([0-9]{1,6})-([0-9]{1,6}) *")
 
 
 def parse_seeds(text: str) -> list[int]:
-    """``0,1,2``."""
-    parts = text.split(",")
-    if not all(_WHOLE.fullmatch(part) for part in parts):
-        raise BadValue(f"--seeds {text!r} is no list of whole numbers such as 0,1,2.")
-    return [int(part) for part in parts]
+    """``0,1,2`` or ``0-2``."""
+    return [seed for part in text.split(",") for seed in _seeds_in(part, text)]
+
+
+def _seeds_in(part: str, text: str) -> Sequence[int]:
+    if found := _RANGE.fullmatch(part):
+        first, last = map(int, found.groups())
+        if first <= last:
+            return range(first, last + 1)
+    if not _WHOLE.fullmatch(part):
+        raise BadValue(f"--seeds {text!r} is no list of whole numbers such as 0,1,2 or 0-2.")
+    return [int(part)]
 
 
 _SIZE = re.compile(r" *[1-9][0-9]{0,6} *")

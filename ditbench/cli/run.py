@@ -98,7 +98,6 @@ def _may_be_the_networks(record: Record) -> bool:
 def _what_next(records: Sequence[Record], folder: Path, forced: bool = False) -> Iterator[str]:
     """Where to look for what went wrong, and what to do next."""
     from ..executors.jobs import LOG_FILE
-    from ..leaderboard.intervals import MIN_SEEDS
     from .last_check import told
 
     networks = dict.fromkeys((record.architecture.label, record.architecture.source_sha256) for record in records)
@@ -115,9 +114,9 @@ def _what_next(records: Sequence[Record], folder: Path, forced: bool = False) ->
         yield f"Next: mend what the reason names. {_again(forced)}."
     elif any(record.status == "interrupted" for record in records):
         yield f"Next: {_again(forced).replace('The', 'the', 1)}."
-    elif len({record.seed for record in records}) < MIN_SEEDS:
+    elif len({record.seed for record in records}) < (track := records[0].track).seeds:
         gives = "intervals" if any(record.deviations for record in records) else "ranks and intervals"
-        yield f"Next: the same command with --seeds 0,1,2, which gives {gives}."
+        yield f"Next: the same command with --seeds {track.all_seeds}, which gives {gives}."
     else:
         yield f"Next: ditbench leaderboard serve {folder}"
 

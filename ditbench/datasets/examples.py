@@ -95,6 +95,7 @@ class Data:
     images: ImageSet | None  # the training images, uint8; None: gone, or there never were any
     held_out: ImageSet | None = None  # real images of the same kind that are not trained on
     held_out_labels: Labels | None = None  # None: not known
+    aside: Examples | None = None  # the same as the denoiser sees them; where labels are not known, all 0
     skipped: int = 0  # images that were left out because they can't be read
     autoencoder: AutoencoderFacts | None = None  # of latents; None: pixels, or noise
     autoencoder_folder: Path | None = None  # with its weights
@@ -131,8 +132,12 @@ def from_arrays(
     _check(name, pixels, labels, class_names)
     sha256 = _content(pixels, labels, class_names)
     aside = None if held_out is None else in_memory(f"{name} (held out)", held_out, _content(held_out))
+    rows = None
+    if held_out is not None:
+        known = np.zeros(len(held_out), np.int64) if held_out_labels is None else held_out_labels
+        rows = Examples(held_out, known)
     images = in_memory(name, pixels, sha256)
-    return Data(name, sha256, Examples(pixels, labels), class_names, images, aside, held_out_labels)
+    return Data(name, sha256, Examples(pixels, labels), class_names, images, aside, held_out_labels, rows)
 
 
 def _check(name: str, pixels: Bytes, labels: Labels, class_names: tuple[str, ...]) -> None:

@@ -21,9 +21,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..components import module_of, references
+from ..components import module_of
 from ..discovery import metadata_text, owners, plugin_distributions
 from ..errors import BadValue, DitbenchError, one_line
+from ..names import references
 from ..registry import Registry
 from ..runtime.affinity import processors
 from ..runtime.inheritance import clean, environment

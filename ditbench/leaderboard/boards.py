@@ -17,7 +17,7 @@ from ..records.rows import rows_of
 from ..records.verification import TIERS, Tier, Verification, doubts_of, is_of, tier_of
 from ..storage.schema import digest
 from ..tracks.budget import FLOPS_RULE, Budget, is_of_flops
-from .intervals import MIN_SEEDS, Estimate, Pair, Values, compare, ranks
+from .intervals import Estimate, Pair, Values, compare, ranking
 from .labels import labels
 
 _Checked = Mapping[str, list[Verification]]  # by run id
@@ -140,11 +140,22 @@ class Row:
 
     @property
     def provisional(self) -> str:
-        """Why the row has too few runs for a rank; empty if it has enough."""
-        if len(self.seeds) < MIN_SEEDS:
-            return f"{len(self.seeds)} of {MIN_SEEDS} seeds"
-        gap = next((seed for seed in range(len(self.seeds)) if seed not in self.seeds), None)
-        return "" if gap is None else f"seed {gap} is missing, and seeds count from 0"
+        """Why the row has not the runs that its track asks for a rank; empty if it has them.
+
+        Whoever could add seeds until a test agrees would find differences between equal models.
+        """
+        asked = self.asked_seeds
+        if len(self.seeds) < asked:
+            return f"{len(self.seeds)} of {asked} seeds"
+        gap = next((seed for seed in range(asked) if seed not in self.seeds), None)
+        if gap is not None:
+            return f"seed {gap} is missing, and seeds count from 0"
+        return f"{len(self.seeds)} seeds, and the track asks for {asked}" if len(self.seeds) > asked else ""
+
+    @cached_property
+    def asked_seeds(self) -> int:
+        """How many the track asks for; the newest record's tells."""
+        return max(self.records, key=lambda record: (record.created, record.run_id)).track.seeds
 
     @cached_property
     def tier(self) -> Tier:
@@ -238,7 +249,14 @@ class Board:
     @cached_property
     def pairs(self) -> list[Pair]:
         """What can be said of each two rows, by their places in `comparable`."""
-        return compare([row.values for row in self.comparable])
+        return compare([row.values for row in self.comparable], self.level)
+
+    @cached_property
+    def level(self) -> float:
+        """What p two rows need to be told apart, so that at most 5 % of such boards claim too much."""
+        rows = self.comparable
+        higher = bool(rows) and rows[0].measurements[0].higher_is_better
+        return ranking([row.values for row in rows], higher).level
 
     @cached_property
     def comparable(self) -> list[Row]:
@@ -363,7 +381,7 @@ def _ranked(rows: Sequence[Row]) -> list[Row]:
     able = [row for row in rows if not row.provisional]
     whole = [row for row in able if not row.missed and row.values]
     higher = bool(whole) and whole[0].measurements[0].higher_is_better
-    of = dict(zip(map(id, whole), ranks([row.values for row in whole], higher), strict=True))
+    of = dict(zip(map(id, whole), ranking([row.values for row in whole], higher).ranks, strict=True))
     places = {id(row): of.get(id(row), len(whole) + 1) for row in able}
     shared = Counter(places.values())
     return [

@@ -16,8 +16,9 @@ from .boards import Board, Row
 from .costs import FACTS, PER_DEVICE
 from .intervals import Estimate, Pair
 from .learning_curves import course, reached
+from .notes import floors
 from .reported import Reported
-from .tables import floors, measurements, raw_weights
+from .tables import measurements, raw_weights
 
 JSON_VERSION = 2
 # What makes a spreadsheet compute a text: at its beginning, also behind quotes, and after a semicolon, which many take
@@ -134,6 +135,7 @@ def _board(board: Board) -> dict[str, Any]:
         "target": board.target,
         "floors": {of.protocol: {"value": of.value, "spread": of.spread} for of in floors(board)},
         "rows": [_row(row, board) for row in board.rows],
+        "level": _stable(board.level),
         "pairs": [_pair(pair, places) for pair in board.pairs],
     }
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from statistics import fmean, stdev
+from typing import NamedTuple
 
 from scipy.special import stdtr, stdtrit
 
@@ -69,8 +71,19 @@ def paired_p(differences: Sequence[float]) -> float:
     return 2 * float(stdtr(count - 1, -abs(mean) / math.sqrt(variance / count))) if variance else 1.0
 
 
-def compare(models: Sequence[Values]) -> list[Pair]:
-    """Every pair of models. Of many equal pairs one in twenty is told apart by chance; `ranks` asks for more."""
+def level_for(groups: Iterable[int]) -> float:
+    """The p that a test must reach on a board, so that at most 5 % of boards divide any equal models.
+
+    groups: the sizes of the groups of rows that share a rank. Among n rows there are at most n // 2 sets of equal
+    models, each of which is divided with a probability of no more than the level: a boundary asks all pairs across it
+    to differ. So the level is 5 % by the number of these sets. As boundaries are found there can be fewer, and it rises
+    (sequential rejection: Goeman & Solari, 2010).
+    """
+    return ERROR / max(1, sum(size // 2 for size in groups))
+
+
+def compare(models: Sequence[Values], level: float = ERROR) -> list[Pair]:
+    """Every pair of models, told apart at a level; `ranking` finds the level at which all of a board's claims hold."""
     found = []
     for one, other in combinations(range(len(models)), 2):
         seeds = tuple(sorted(models[one].keys() & models[other].keys()))
@@ -78,20 +91,37 @@ def compare(models: Sequence[Values]) -> list[Pair]:
         shared = fmean(differences) if differences else None
         p, overall = paired_p(differences), fmean(models[one].values()) - fmean(models[other].values())
         agree = shared is not None and shared * overall > 0  # else the order by all seeds would contradict the test
-        found.append(Pair(one, other, seeds, shared, p, agree and p <= ERROR))
+        found.append(Pair(one, other, seeds, shared, p, agree and p <= level))
     return found
 
 
-def ranks(models: Sequence[Values], higher_is_better: bool = False) -> list[int]:
-    """The rank of each model by its mean, 1 the best. Models that can't be told apart share one, as do all between.
+class Ranking(NamedTuple):
+    """The rank of each model, 1 the best, and the level of the tests behind them."""
 
-    So a rank is a claim: every model of a lower number was told apart from every one of a higher number. Because all of
-    these pairs must agree, equal models share a rank in at least 95 % of boards, however many they are.
+    ranks: list[int]
+    level: float
+
+
+def ranking(models: Sequence[Values], higher_is_better: bool = False) -> Ranking:
+    """Rank models by their means. Those that can't be told apart share a rank, as do all between.
+
+    So a rank is a claim: every model of a lower number was told apart from every one of a higher number. At least 95 %
+    of boards make no wrong one, however many equal models there are, and wherever they stand.
     """
+    level = level_for([len(models)])
+    while True:
+        found = _ranks_at(level, models, higher_is_better)
+        higher = level_for(Counter(found).values())
+        if higher <= level:
+            return Ranking(found, level)
+        level = higher
+
+
+def _ranks_at(level: float, models: Sequence[Values], higher_is_better: bool) -> list[int]:
     order = sorted(range(len(models)), key=lambda m: fmean(models[m].values()) * (-1 if higher_is_better else 1))
     place = {model: position for position, model in enumerate(order)}
     reach = list(range(len(models)))  # position -> the last position that it shares a rank with
-    for pair in compare(models):
+    for pair in compare(models, level):
         first, last = sorted((place[pair.one], place[pair.other]))
         if not pair.told_apart:
             reach[first] = max(reach[first], last)

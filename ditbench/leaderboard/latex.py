@@ -6,8 +6,9 @@ import re
 from collections.abc import Sequence
 
 from .boards import Board, Row
+from .notes import beside_others, unranked
 from .reported import Reported, reported_tables
-from .tables import Column, beside_others, columns, quality_header, unranked
+from .tables import Column, columns, quality_header
 
 _HEAD = """\
 % Generated from the records by `ditbench leaderboard build`. Do not edit.
@@ -80,10 +81,10 @@ def _caption(board: Board) -> str:
         f"Means over {seeds} seed{'' if counts == [1] else 's'} per row{several}.",
     ]
     if any(row.rank is not None for row in board.rows):
-        said.append("Rows of one rank are not told apart by paired t-tests at 5 %, or had runs that failed.")
+        said.append("Rows of one rank are not told apart by paired t-tests, 5 % for the board, or had failed runs.")
     said += filter(None, [unranked(board)])
     if board.ranked and any(row.provisional for row in board.rows):
-        said.append("Rows without a rank are provisional: they have fewer than three seeds, or a gap in them.")
+        said.append("Rows without a rank are provisional: they have other seeds than their track asks for.")
     if any(row.missed for row in board.rows):
         said.append("Where fewer seeds finished than were run, the others failed or diverged.")
     if len(board.hardware) > 1:

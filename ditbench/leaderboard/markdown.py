@@ -10,22 +10,9 @@ import pandas as pd
 
 from ..errors import in_markdown
 from .boards import Board
+from .notes import beside_others, checked, floor, memorising, noise, of_values, provisional, saturated, ties, unranked
 from .reported import Reported, remarks, reported_tables
-from .tables import (
-    Column,
-    beside_others,
-    checked,
-    columns,
-    floor,
-    measurements,
-    noise,
-    of_values,
-    provisional,
-    table,
-    target,
-    ties,
-    unranked,
-)
+from .tables import Column, columns, measurements, table, target
 
 MARK = "Generated from the records by `ditbench leaderboard build`. Do not edit."
 
@@ -34,9 +21,10 @@ LEGEND = """\
 
 - A **row** is an architecture's runs over all its seeds. Each number is their mean, never the best. A metric has ± half
   the width of its 95 % t-interval; a cost has the least and the most of the seeds in brackets.
-- **Ranks** go by the first metric. Rows that a paired t-test over the seeds does not tell apart at 5 % share one, as do
-  all rows between them. Runs that failed or diverged count: their row ranks after all whole ones.
-- **Provisional** rows have fewer than three seeds, or a gap in them, and no rank.
+- **Ranks** go by the first metric. Rows that paired t-tests over the seeds do not tell apart share one, as do all rows
+  between them; at most 5 % of boards divide equal models so. Runs that failed or diverged count: their row ranks after
+  all whole ones.
+- **Provisional** rows have other seeds than their track asks for, and no rank.
 - **Noise**: all of it is the standard deviation over seeds, of training and sampling together; the samples' part is
   what the samples of one run leave open. Both are estimates, so that a part may come out larger than the whole.
 - **Tiers**: `self-reported` is what the record's author measured; `re-evaluated`, the metrics were computed again from
@@ -111,7 +99,7 @@ def _board(board: Board) -> list[str]:
         f"{len(board.records)} runs; code at {code}; {_machines(board)}."
     )
     ranking = (unranked(board), *ties(board), provisional(board), *checked(board), *_target(board))
-    notes = (*ranking, *of_values(board), beside_others(board), noise(board))
+    notes = (*ranking, saturated(board), memorising(board), *of_values(board), beside_others(board), noise(board))
     said = [in_markdown(note) for note in (*notes, floor(board)) if note]
     return [f"## {in_markdown(board.title)}", _table(table(board)), *said, facts]
 

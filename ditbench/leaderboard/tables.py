@@ -1,4 +1,4 @@
-"""A board as a table: a row per architecture, every number with its interval, and what must be said below it."""
+"""A board as a table: a row per architecture, every number with its interval."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from ..errors import brief, demand
+from ..errors import demand
 from ..records.facts import Measurement
 from ..records.record import Record
-from ..records.verification import Verification
-from .boards import BESIDE_OTHERS, Board, Clock, Row, boards
+from .boards import Board, Clock, Row, boards
 from .costs import (
     FLOPS,
     IMAGES,
@@ -28,7 +27,7 @@ from .costs import (
     TRAINING_RATE_PER_DEVICE,
     Fact,
 )
-from .intervals import Estimate, Pair
+from .intervals import Estimate
 from .learning_curves import Reached, reached
 
 ColumnKind = Literal["head", "tier", "quality", "raw", "spent", "target", "speed", "size", "status"]
@@ -251,110 +250,6 @@ def name(row: Row, board: Board) -> str:
     """The row's label, and its hardware where another row has that label."""
     labels = [other.label for other in board.rows]
     return row.label if labels.count(row.label) == 1 else f"{row.label} on {row.hardware}"
-
-
-def floors(board: Board) -> Sequence[Measurement]:
-    """The same metrics of real images."""
-    return next((record.floors for record in board.records if record.floors), ())
-
-
-def floor(board: Board) -> str:
-    """What real images score: a line of its own, since its protocols have other sample counts."""
-    found = floors(board)
-    if not found:
-        return ""
-    parts = [f"{of.protocol} {number(of.value)}" + (f" ± {number(of.spread)}" if of.spread else "") for of in found]
-    aside = found[0].settings.get("held_out", False)
-    return f"Real images, {'held out' if aside else 'a random half against the other'}: {', '.join(parts)}."
-
-
-def unranked(board: Board) -> str:
-    """Why the board's runs have no rank; empty if they have."""
-    reasons = "; ".join(map(brief, board.protocol.deviations))
-    return f"Unranked, because these runs are not what their track says: {reasons}." if reasons else ""
-
-
-def provisional(board: Board) -> str:
-    """Which rows have too few seeds for a rank; empty if all have enough, or none could have one."""
-    rows = [row for row in board.rows if row.provisional] if board.ranked else []
-    if not rows:
-        return ""
-    if len(rows) == len(board.rows) and all(len(row.seeds) == 1 for row in rows):
-        return "One seed each: provisional; ranks need three."
-    reasons = dict.fromkeys(row.provisional for row in rows)
-    told = [f"{', '.join(name(r, board) for r in rows if r.provisional == why)} ({why})" for why in reasons]
-    return f"Provisional, without rank: {'; '.join(told)}."
-
-
-_PAIRS_TOLD = 6  # of one rank
-
-
-def ties(board: Board) -> list[str]:
-    """Which rows share a rank, and which pairs of them can't be told apart, a line per shared rank."""
-    found = []
-    for rank in sorted({row.rank for row in board.comparable if row.tied and row.rank}):
-        pairs = [p for p in board.pairs if not p.told_apart and board.comparable[p.one].rank == rank]
-        told = [_tie(pair, board) for pair in pairs[:_PAIRS_TOLD]]
-        more = f"; and {len(pairs) - _PAIRS_TOLD} more pairs" if len(pairs) > _PAIRS_TOLD else ""
-        found.append(f"Rank {rank} is shared: {'; '.join(told)}{more}.")
-    return found
-
-
-def _tie(pair: Pair, board: Board) -> str:
-    one, other = (name(board.comparable[place], board) for place in (pair.one, pair.other))
-    return f"{one} and {other} can't be told apart (p = {pair.p:.2g})"
-
-
-def checked(board: Board) -> list[str]:
-    """Who has checked which runs, and what does not agree with its record, a line each."""
-    doubts = [f"Doubt: {_who(one, row, board)}: {_what(one)}." for row in board.rows for one in row.doubts]
-    agreed = [_who(one, row, board) for row in board.rows for one in row.verifications if one not in row.doubts]
-    return [*doubts, f"Checked: {'; '.join(agreed)}."] if agreed else doubts
-
-
-def _who(one: Verification, row: Row, board: Board) -> str:
-    seed = next(record.seed for record in row.records if record.run_id == one.run_id)
-    return f"{name(row, board)}, seed {seed}: {one.tier} by {one.by}, {one.created:%Y-%m-%d}"
-
-
-def _what(one: Verification) -> str:
-    return ", ".join(f"{of.protocol} {number(of.found)}, recorded {number(of.recorded)}" for of in one.compared)
-
-
-def of_values(board: Board) -> list[str]:
-    """What must be known of single values, and whose they are, a line each."""
-    found: dict[str, list[str]] = {}
-    for row in board.rows:
-        for remark in dict.fromkeys(of.remark for run in row.finished for of in run.metrics if of.remark):
-            found.setdefault(remark, []).append(name(row, board))
-    return [f"{', '.join(names)}: {remark}." for remark, names in found.items()]
-
-
-def beside_others(board: Board) -> str:
-    """That times were measured beside other runs; empty: none were."""
-    if not any(clock.beside_others for clock in board.clocks):
-        return ""
-    return (
-        f"{BESIDE_OTHERS.capitalize()}: measured while other runs were at work on the same machine. Such times do not "
-        "compare with those of a run that had the machine to itself."
-    )
-
-
-def noise(board: Board) -> str:
-    """How much the metric that ranks varies over seeds, which is all of its noise, and the samples' part of that.
-
-    Empty if neither is known.
-    """
-    of = measurements(board)
-    told = [_noise(row, of[0].protocol, name(row, board)) for row in board.rows if of and row.measurements]
-    parts = ", ".join(filter(None, told))
-    what = "standard deviation over seeds / part of it from the samples of one run"
-    return f"Noise of {of[0].protocol} ({what}): {parts}." if parts else ""
-
-
-def _noise(row: Row, protocol: str, label: str) -> str:
-    both = row.quality[protocol].deviation, row.sample_noise.get(protocol)
-    return f"{label} {' / '.join('—' if sd is None else number(sd) for sd in both)}" if any(both) else ""
 
 
 def quality_header(of: Measurement) -> str:

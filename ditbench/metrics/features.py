@@ -49,6 +49,7 @@ class Features:
     moments: dict[Output, Moments] = field(default_factory=dict)  # over all images; what lacks comes from the outputs
     pixels: Bytes | None = None  # (N, C, H, W)
     labels: npt.NDArray[np.int64] | None = None  # (N,)
+    held_out: Features | None = None  # of real images: others of their kind, which were not trained on
     device: torch.device = _CPU  # where metrics may compute what takes long; the outputs are on the CPU
     precision: Precision = "float32"  # of the network that gave the outputs
 
@@ -66,6 +67,18 @@ class Features:
             moments={},
             pixels=None if self.pixels is None else self.pixels[index],
             labels=None if self.labels is None else self.labels[index],
+        )
+
+    def and_also(self, others: Features) -> Features:
+        """These images and others, as one set."""
+        both = self.pixels is not None and others.pixels is not None
+        return replace(
+            self,
+            count=self.count + others.count,
+            outputs={name: torch.cat([output, others.outputs[name]]) for name, output in self.outputs.items()},
+            moments={},
+            pixels=np.concatenate([self.pixels, others.pixels]) if both else None,
+            labels=np.concatenate([self.labels, others.labels]) if both else None,
         )
 
     @property

@@ -49,7 +49,7 @@ class Score:
 
 def outputs_for(metrics: Sequence[Metric]) -> tuple[Output, ...]:
     """What an extractor has to put out for these metrics."""
-    return tuple(dict.fromkeys(metric.sees for metric in metrics if metric.sees != "pixels"))
+    return tuple(dict.fromkeys(metric.output for metric in metrics if metric.output is not None))
 
 
 def measure_all(
@@ -94,8 +94,8 @@ def _seen(metric: Metric, real: Features) -> int | None:
     """How many real images a metric compares with; None: with none, or the file of moments does not tell."""
     if metric.against == "nothing":
         return None
-    if metric.against == "moments" and metric.sees != "pixels":
-        return real.moments_of(metric.sees).count or None
+    if metric.against == "moments" and metric.output is not None:
+        return real.moments_of(metric.output).count or None
     return len(real)
 
 
@@ -105,25 +105,28 @@ def floors(
     extractor: Extractor,
     reference_sha256: str | None = None,
     report: MetricCallback = lambda name: None,
+    samples: int | None = None,
 ) -> list[Measurement]:
     """The metrics between random halves of the real images: mean, and standard deviation over the splits.
 
-    What a perfect model would score with that few samples; FID's bias grows as they get fewer, so it is no
-    bound for the larger sample that a run is scored on.
+    What a perfect model would score with that few samples; FID's bias grows as they get fewer. With `samples`, as many
+    real ones are compared with all others, or, where there are not twice as many, a half with the other half.
     """
-    splits = []
+    splits, half = [], len(real) // 2
+    count = half if samples is None else min(samples, half)
     for split in range(FLOOR_SPLITS):
         order = np.random.default_rng([SEED, split]).permutation(len(real))
-        half = len(real) // 2  # of one size, so that KID compares them whole
-        one, other = real.subset(order[:half]), real.subset(order[half : 2 * half])
+        rest = order[: len(order) - count] if count < half else order[:half]  # of one size, so that KID takes all
+        one, other = real.subset(rest), real.subset(order[len(rest) : len(rest) + count])
         splits.append(measure_all(metrics, other, one, extractor, reference_sha256, report=report))
-    return [_mean_of(found) for found in zip(*splits, strict=True)]
+    name = "random_halves" if samples is None else "random_parts"
+    return [_mean_of(found, name) for found in zip(*splits, strict=True)]
 
 
-def _mean_of(found: Sequence[Measurement]) -> Measurement:
+def _mean_of(found: Sequence[Measurement], name: str) -> Measurement:
     raw: Raw = {"values": [measurement.value for measurement in found]}
     value, spread = of_raw(raw)
-    settings = {**found[0].settings, "random_halves": len(found)}
+    settings = {**found[0].settings, name: len(found)}
     return found[0].model_copy(update={"value": value, "spread": spread, "settings": settings, "raw": raw})
 
 

@@ -52,12 +52,12 @@ class ReferenceSource:
 
     def impossible(self, metric: Metric) -> str:
         """Why a metric can't be measured against this; empty if it can."""
-        if metric.against == "nothing" or metric.sees == "pixels" or self.images is not None:
+        if metric.against == "nothing" or metric.output is None or self.images is not None:
             return ""
         if metric.against == "images":
             return f"{metric.name} compares images, and the reference {self.name!r} has only their moments"
-        if metric.sees not in self.moments:
-            return f"{metric.name} needs moments of {metric.sees}, which the reference {self.name!r} does not have"
+        if metric.output not in self.moments:
+            return f"{metric.name} needs moments of {metric.output}, which the reference {self.name!r} does not have"
         return ""
 
     def check_shape(self, shape: tuple[int, int, int]) -> None:

@@ -113,7 +113,8 @@ class Scoring:
             )
             if world.main:
                 fake, reference = replace(fake, pixels=pixels, labels=labels), real[name].reference
-                found[name] = iter(measure_all(metrics, fake, reference.features, extractor, reference.sha256))
+                features = replace(reference.features, held_out=real[name].held_out)
+                found[name] = iter(measure_all(metrics, fake, features, extractor, reference.sha256))
         measured = [(metric, next(found[of.name])) for metric, of in self.metrics if of.name in found]
         return [self._against_pixels(found) if metric.sees == "pixels" else found for metric, found in measured]
 
@@ -123,18 +124,26 @@ class Scoring:
             update={"reference_samples": len(self.data.examples), "reference_sha256": self.data.sha256}
         )
 
-    def floors(self, real: Mapping[str, Real]) -> list[Measurement]:
-        """The metrics of the held-out images; without any, between random halves of the real ones."""
+    def floors(self, real: Mapping[str, Real], samples: int) -> list[Measurement]:
+        """What as many real images score: random ones, against all other training and held-out images.
+
+        Without held-out images, random halves of the others; against a reference of another kind, the held-out ones.
+        """
         found = {
-            name: iter(self._floors(real[name], extractor, metrics))
+            name: iter(self._floors(real[name], extractor, metrics, samples))
             for name, (extractor, metrics) in self._by_extractor().items()
         }
         return [floor for _, extractor in self.metrics if (floor := next(found[extractor.name], None)) is not None]
 
-    def _floors(self, real: Real, extractor: Extractor, metrics: list[Metric]) -> list[Measurement]:
+    def _floors(self, real: Real, extractor: Extractor, metrics: list[Metric], samples: int) -> list[Measurement]:
         reference, aside = real.reference, real.held_out
+        metrics = [metric for metric in metrics if metric.against != "held-out"]
         if aside is None:
             return list(self._floors_by_halves(reference, extractor, metrics))
+        if self.source.images is self.data.images:
+            possible = [metric for metric in metrics if metric.sees != "pixels" or aside.pixels is not None]
+            both = reference.features.and_also(aside)
+            return floors(possible, both, extractor, reference.sha256, samples=samples)
         possible = [metric for metric in metrics if metric.sees != "pixels" or aside.pixels is not None]
         return [
             floor.model_copy(update={"settings": {**floor.settings, "held_out": True}})

@@ -26,8 +26,9 @@ from ..sampling.chosen import make_sample
 from ..sampling.generate import GuidedDenoiser, initial_noise, streams
 from ..sampling.samplers import Walk
 from ..tracks.architecture import ArchitectureFacts
+from ..training.discrete import AtTime, Noise
 from ..training.fitting import Kept, all_needs, check_fits
-from ..training.objectives import AtTime, DiffusionObjective, Noise
+from ..training.objectives import DiffusionObjective
 from ..training.regression import LossOfBatch, Regression
 from ..training.spec import make_objective
 from .energy import Joules, energy_counter

@@ -11,6 +11,7 @@ from pydantic import Field
 from ..components import Value
 from ..storage.schema import Count, Frozen, Number, Positive, Sha256, Sha256OrEmpty, Words, later
 from ..tracks.budget import FLOPS_RULE, FlopsRule
+from .denoising import ErrorPoint
 from .derived import RawKey, sample_error
 from .fingerprint import Fingerprint
 
@@ -209,6 +210,10 @@ class Milestone(Frozen):
 
 class Work(Frozen):
     """What the process that trains and samples states of it. The rest is found in the files that it leaves."""
+
+    # of the denoising error, if the track asks for it: what finding all of it took, and what was found on the way
+    denoising_seconds: Number = 0.0
+    points: list[ErrorPoint] = []
 
     cost: Cost
     training: TrainingFacts

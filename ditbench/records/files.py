@@ -9,7 +9,8 @@ from ..storage.files import is_folder
 
 FILE_NAME = "record.json"
 WEIGHTS_FILE, RAW_WEIGHTS_FILE = "ema.safetensors", "raw.safetensors"
-SAMPLES_FILE, GRID_FILE, MILESTONES_FILE = "samples.npz", "samples.png", "milestones.json"
+SAMPLES_FILE, GRID_FILE = "samples.npz", "samples.png"
+MILESTONES_FILE, POINTS_FILE = "milestones.json", "points.json"
 RECORDS, SAMPLES = "records", "samples"  # folders of a leaderboard, with one for each track
 PROFILES = "profiles"  # likewise, with one for each class of hardware
 CHECKPOINTS = 2  # that a run in training has, and for a moment one more: the one before, should the newest be damaged

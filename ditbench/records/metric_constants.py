@@ -6,6 +6,7 @@ SEED = 2020  # every random subset or split is drawn from this
 KID_SUBSETS, KID_SUBSET_SIZE = 100, 1000  # torch-fidelity's defaults, as the next two
 IS_SPLITS = 10
 NEIGHBOURS = 3
+MEMORISED_QUANTILE, CALIBRATED_ON = 0.01, 1000  # of held-out images' closeness, and of how many of them at most
 JACKKNIFE_PARTS, MIN_JACKKNIFED = 10, 20
 FLOOR_SPLITS = 5
 KEPT = 50_000  # images of a larger reference whose own features are kept; the moments are over all of them

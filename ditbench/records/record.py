@@ -30,6 +30,7 @@ from ..tracks.architecture import ArchitectureFacts
 from ..tracks.budget import FlopsRule
 from ..tracks.config import Ruleset, RunConfig
 from ..tracks.track import ObjectiveChoice, Recipe, Track
+from .denoising import Denoising
 from .facts import (
     Cost,
     DataFacts,
@@ -88,6 +89,7 @@ class Record(Frozen):
     fingerprint: Fingerprint | None = later(None)  # None: the record is older, or the run did not finish
     metrics: list[Measurement] = []
     left_out: list[str] = []  # why the track's metrics could not be measured
+    denoising: Denoising | None = later(None)  # the curves behind metrics that see the denoiser, where there are any
     floors: list[Measurement] = []  # the same metrics of held-out images, or between random halves of the real ones
     milestones: list[Milestone] = []  # the same metrics on the way, where that was asked for
     raw: RawWeights | None = None

@@ -20,7 +20,8 @@ from pydantic import Field
 from torch import Tensor
 
 from ..tracks.shift import Dimension, Factor, factor_of, shifted
-from ..training.objectives import STEPS, TIME_SCALE
+from ..training.discrete import STEPS
+from ..training.objectives import TIME_SCALE
 from ..training.paths import Path
 from .noises import drawn_ahead, of_streams
 from .times import LAST_STEP

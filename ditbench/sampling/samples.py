@@ -79,6 +79,7 @@ class Samples:
     weights: Literal["ema", "raw"]
     drawing: Drawing
     done: _Done
+    stem: str  # of the files' names
 
     @cached_property
     def facts(self) -> SamplingFacts:
@@ -163,7 +164,7 @@ def samples_in(drawing: Drawing, weights: Literal["ema", "raw"], directory: Path
         raise BadFile(f"The samples {images.name!r} in {directory.name!r} are not the {drawing.count} that were to be.")
     pixels: Bytes = file.transpose(0, 3, 1, 2)
     labels = labels_of(drawing.plan, np.arange(drawing.count), drawing.spec.classes)
-    return Samples(pixels, labels, (images, progress), weights, drawing, done)
+    return Samples(pixels, labels, (images, progress), weights, drawing, done, stem)
 
 
 def _files(directory: Path, stem: str) -> tuple[Path, Path]:

@@ -13,7 +13,7 @@ from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultist
 from diffusers.schedulers.scheduling_edm_euler import EDMEulerScheduler
 from torch import Tensor
 
-from ..training.objectives import STEPS, Noise
+from ..training.discrete import STEPS, Noise
 from .noises import drawn_ahead
 from .samplers import Walk, prediction, respaced, solve_heun
 

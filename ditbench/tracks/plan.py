@@ -136,7 +136,7 @@ def compiled_otherwise(track: Track, choice: str | None, budget: Budget) -> tupl
 
 
 def _fits(metric: Metric, extractor: Extractor) -> bool:
-    return metric.sees == "pixels" or metric.sees in extractor.outputs
+    return metric.output is None or metric.output in extractor.outputs
 
 
 def check_device(device: str) -> None:

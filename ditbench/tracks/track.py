@@ -126,6 +126,8 @@ class EvaluationChoice(Frozen, strict=True):
         tuple[MetricName, ...], Field(strict=False, min_length=1)
     ]  # "fid" or "fd/dinov2-vit-l-14"; the first one ranks
     precision: Literal["float32", "tf32", "bfloat16"] = later("float32")  # of decoder and extractors; a CPU has no TF32
+    denoised: Annotated[int, Field(ge=20, le=50_000)] = later(256)  # held-out images of metrics that see the denoiser
+    denoised_on_the_way: Annotated[int, Field(ge=0, le=50_000)] = later(0)  # of these, seen at ten points of a run
 
     @property
     def choices(self) -> list[tuple[str, str]]:
@@ -149,6 +151,7 @@ class Track(Frozen, strict=True):
     recipe: Recipe
     sampler: SamplerChoice
     evaluation: EvaluationChoice
+    seeds: Annotated[int, Field(ge=3, le=1000)] = later(3)  # that a row needs for a rank, from 0 on: no fewer, no more
     target: Annotated[float, Field(ge=-1e6, le=1e6)] | None = (
         None  # a value of the first metric: boards tell when training got there
     )
@@ -175,9 +178,14 @@ class Track(Frozen, strict=True):
     @property
     def hash(self) -> str:
         """Over all that has a meaning: the prose, the defaults that a run overrides and how boards read stay out."""
-        out = {"description", "size", "budget", "budgets", "target"}
+        out = {"description", "size", "budget", "budgets", "seeds", "target"}
         content = self.model_dump(mode="json", exclude=out, exclude_none=True)
         return digest(without_memory(content), 12)
+
+    @property
+    def all_seeds(self) -> str:
+        """The seeds that a row needs, as the command line takes them."""
+        return ",".join(map(str, range(self.seeds))) if self.seeds < 6 else f"0-{self.seeds - 1}"
 
     def amount(self, budget: str | None) -> Budget:
         """The budget of that name, or that is spelled so; by default the track's."""

@@ -58,8 +58,9 @@ class _Keeper:
 class _Course:
     """The milestones ahead, shares of the budget at which training is measured."""
 
-    def __init__(self, trainer: Trainer, milestones: Iterable[float], evaluate: Evaluate) -> None:
+    def __init__(self, trainer: Trainer, milestones: Iterable[float], evaluate: Evaluate, small: bool = False) -> None:
         self._trainer, self._ahead, self._evaluate = trainer, deque(sorted(milestones)), evaluate
+        self._small = small
 
     @property
     def reached(self) -> bool:
@@ -69,7 +70,7 @@ class _Course:
         """Evaluate at what has been reached, and say whether it was just now."""
         while self.reached:
             at = self._ahead.popleft()
-            self._trainer.evaluate(partial(self._evaluate, at, self._trainer.before < at))
+            self._trainer.evaluate(partial(self._evaluate, at, self._trainer.before < at), self._small)
 
 
 def train(
@@ -80,26 +81,29 @@ def train(
     watch: Watch,
     milestones: Iterable[float] = (),
     evaluate: Evaluate = lambda share, now: None,
+    points: Iterable[float] = (),
+    look: Evaluate = lambda share, now: None,
 ) -> None:
     """Train to the end of the budget, from the directory's checkpoint if there is one.
 
     Checkpoints are `checkpoint_seconds` of training apart, more if one takes long. `evaluate(share, now)` is called,
     with the state saved, when a milestone, a share of the budget, is first reached. A resumed run calls it at once for
-    those behind it; `now` tells whether the last step was the one that reached it. Raises `Diverged` or, with the state
-    saved, `Interrupted`.
+    those behind it; `now` tells whether the last step was the one that reached it. So is `look` at points, for which
+    nothing is saved. Raises `Diverged` or, with the state saved, `Interrupted`.
     """
     checkpoints = Checkpoints(directory, run_hash, trainer.world, pinned=trainer.device.type == "cuda")
     clock, keeper = trainer.clock, _Keeper(trainer, checkpoints, checkpoint_seconds)
     for remark in keeper.take_up():
         _logger.warning("%s", remark)
         watch.report(Progress("train", clock.progress, clock.steps, remark=remark))
-    course = _Course(trainer, milestones, evaluate)
+    course, view = _Course(trainer, milestones, evaluate), _Course(trainer, points, look, small=True)
     curve = directory / CURVE_FILE if trainer.world.main else Path(os.devnull)
     reported_at = clock.seconds
     with writing(curve):
         curve.write_text("".join(json.dumps(point) + "\n" for point in trainer.curve.points), encoding="utf-8")
     watch.report(Progress("train", clock.progress, clock.steps))  # all is there, and the first step begins
     course.measure()
+    view.measure()
     while not clock.done:
         if trainer.stops(watch.should_stop()):
             keeper.keep(wait=True)
@@ -116,6 +120,7 @@ def train(
             keeper.keep(wait=course.reached or clock.done)
         checkpoints.settle(wait=False)
         course.measure()
+        view.measure()
 
 
 def _progress(trainer: Trainer, loss: float) -> Progress:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from functools import cache, cached_property
 from typing import Annotated, Literal, NamedTuple, Protocol
 
 import torch
@@ -21,10 +20,9 @@ from torch import Tensor
 
 from ..errors import BadValue
 from ..tracks.shift import Dimension, Factor, factor_of, shifted
-from .paths import PATHS, PathName, Place
+from .paths import PATHS, PathName, Place, time_at
 
 TIME_SCALE = 1000.0
-STEPS = 1000  # of the discrete-time objectives
 
 
 class LossParts(NamedTuple):
@@ -33,6 +31,19 @@ class LossParts(NamedTuple):
     error: Tensor  # squared, with its weights: (N, C, H, W)
     rest: Tensor  # what else there is of an image, or 0: (N,)
     denoised: Tensor  # the x_0 that the output means: (N, C, H, W)
+
+
+class Level(NamedTuple):
+    """How noisy x_t = alpha x_0 + sigma noise is, as the denoiser sees it, on the CPU in float64: () each."""
+
+    t: Tensor  # what the denoiser is told, in [0, 1000]
+    alpha: Tensor
+    sigma: Tensor
+
+    @classmethod
+    def of(cls, t: float, alpha: float, sigma: float) -> Level:
+        """From plain numbers."""
+        return cls(*torch.tensor([t, alpha, sigma], dtype=torch.float64))
 
 
 class DiffusionObjective(Protocol):
@@ -51,9 +62,11 @@ class DiffusionObjective(Protocol):
     def loss(self, out: Tensor, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         """The loss of each image: (N,)."""
 
-    # Two more, if it has them:
+    # More, if it has them:
     # parts(out, x0, noise, t) gives the `LossParts` of the loss, for networks whose own loss looks at them.
     # at(t) is what it looks up by t, once for all: `corrupt`, `loss` and `parts` then take that as one argument more.
+    # level(log_snr) is the `Level` where log(alpha^2 / sigma^2) of x_0 and noise is log_snr, and image(out, x, level)
+    # the x_0 (N, C, H, W) that an output at x_t = x means there: for the denoising error.
 
 
 _NEAREST = 1e-5  # to the ends of the path vp in training: its sigma begins like a square root (SiT)
@@ -94,11 +107,11 @@ class Flow:
 
     def corrupt(self, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         if self.path == "linear":
-            return torch.lerp(x0, noise, _per_image(t / TIME_SCALE))
+            return torch.lerp(x0, noise, per_image(t / TIME_SCALE))
         return self._place_of(t).x(x0, noise)
 
     def loss(self, out: Tensor, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-        return _mean(self._error(out, x0, noise, t))
+        return mean_of_each(self._error(out, x0, noise, t))
 
     def parts(self, out: Tensor, x0: Tensor, noise: Tensor, t: Tensor) -> LossParts:
         """What the loss is made of."""
@@ -113,12 +126,21 @@ class Flow:
         """dx/ds at x, from the output."""
         return out
 
+    def level(self, log_snr: float) -> Level:
+        """Where on the path the log signal-to-noise ratio is this."""
+        s = torch.tensor(time_at(log_snr, self.path), dtype=torch.float64)
+        return Level(TIME_SCALE * s, *self.place(s)[:2])
+
+    def image(self, out: Tensor, x: Tensor, level: Level) -> Tensor:
+        """The x_0 that an output at x means there."""
+        return self.place(level.t / TIME_SCALE).image(out, x)
+
     def _error(self, out: Tensor, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         velocity = noise - x0 if self.path == "linear" else self._place_of(t).velocity(x0, noise)
         return (out.float() - velocity).square()
 
     def _place_of(self, t: Tensor) -> Place:
-        return self.place(_per_image(t / TIME_SCALE))
+        return self.place(per_image(t / TIME_SCALE))
 
 
 @dataclass(frozen=True)
@@ -139,10 +161,10 @@ class ImagePrediction:
         return TIME_SCALE * _logit_normal(count, -self.p_mean, self.p_std, generator)
 
     def corrupt(self, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-        return torch.lerp(x0, self.noise_scale * noise, _per_image(t / TIME_SCALE))
+        return torch.lerp(x0, self.noise_scale * noise, per_image(t / TIME_SCALE))
 
     def loss(self, out: Tensor, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-        return _mean(self._error(out, x0, t))
+        return mean_of_each(self._error(out, x0, t))
 
     def parts(self, out: Tensor, x0: Tensor, noise: Tensor, t: Tensor) -> LossParts:
         """What the loss is made of."""
@@ -157,117 +179,18 @@ class ImagePrediction:
         """dx/ds at x, from the output."""
         return (x - out) / s.clamp(min=self.t_eps)
 
+    def level(self, log_snr: float) -> Level:
+        """Where on the path the log signal-to-noise ratio is this."""
+        s = torch.tensor(time_at(log_snr + 2 * math.log(self.noise_scale), "linear"), dtype=torch.float64)
+        return Level(TIME_SCALE * s, *self.place(s)[:2])
+
+    def image(self, out: Tensor, x: Tensor, level: Level) -> Tensor:
+        """The x_0 that an output at x means there: itself."""
+        return out
+
     def _error(self, out: Tensor, x0: Tensor, t: Tensor) -> Tensor:
         """Of the velocity: x_s is in both, and cancels."""
-        return ((out.float() - x0) / _per_image(t / TIME_SCALE).clamp(min=self.t_eps)).square()
-
-
-class AtTime(NamedTuple):
-    """What `Noise`'s equations take from t: (N, 1, 1, 1) float32 each, rounded once."""
-
-    signal: Tensor  # x_t = signal x_0 + noise epsilon
-    noise: Tensor
-    inverse_signal: Tensor  # x_0 = inverse_signal x_t - noise_over_signal epsilon
-    noise_over_signal: Tensor
-    of_image: Tensor  # q(x_{t-1} | x_t, x_0) has the mean of_image x_0 + of_x_t x_t
-    of_x_t: Tensor
-    least_log_variance: Tensor  # of the same; at t = 0, where its variance is 0, that of t = 1
-    most_log_variance: Tensor
-    weight: Tensor  # of the squared error
-
-
-@dataclass(frozen=True)
-class Noise:
-    """Discrete-time diffusion of 1000 steps that regresses the noise (Ho et al., 2020); t is one of 0, 1, ..., 999.
-
-    ``schedule="linear"``: betas from 1e-4 to 0.02; ``"scaled-linear"``: their roots are linear, from 0.00085 to
-    0.012 (Stable Diffusion; U-ViT-H). With ``learn_variance`` the output's second half places the log variance
-    between its two bounds and the variational bound in bits is added, its mean detached (Nichol & Dhariwal, 2021;
-    DiT). ``min_snr_gamma`` weights the squared error with min(SNR, gamma) / SNR (Hang et al., 2023).
-    """
-
-    schedule: Literal["linear", "scaled-linear"] = "linear"
-    learn_variance: bool = False
-    min_snr_gamma: Annotated[float, Field(ge=0, le=1e6)] = 0.0  # 0: all times weigh the same
-
-    @cached_property
-    def betas(self) -> Tensor:
-        """beta_t, in float64: (1000,)."""
-        if self.schedule == "linear":
-            return torch.linspace(1e-4, 0.02, STEPS, dtype=torch.float64)
-        return torch.linspace(0.00085**0.5, 0.012**0.5, STEPS, dtype=torch.float64).square()
-
-    @cached_property
-    def alpha_bars(self) -> Tensor:
-        """The share of the signal's variance that is left at t, in float64: (1000,)."""
-        return (1 - self.betas).cumprod(0)
-
-    def sample_time(self, count: int, generator: torch.Generator) -> Tensor:
-        return torch.randint(STEPS, (count,), generator=generator, device=generator.device).float()
-
-    def at(self, t: Tensor) -> AtTime:
-        """What `corrupt` and `loss` take from t."""
-        return AtTime(*_table(self, t.device)[:, t.long(), None, None, None].unbind())
-
-    def corrupt(self, x0: Tensor, noise: Tensor, t: Tensor, at: AtTime | None = None) -> Tensor:
-        at = at or self.at(t)
-        return at.signal * x0 + at.noise * noise
-
-    def loss(self, out: Tensor, x0: Tensor, noise: Tensor, t: Tensor, at: AtTime | None = None) -> Tensor:
-        at, squared = at or self.at(t), _mean((out[:, : x0.shape[1]].float() - noise).square())
-        if self.min_snr_gamma:
-            squared = squared * at.weight.flatten()
-        return squared + self.bound(out, x0, noise, t, at) if self.learn_variance else squared
-
-    def parts(self, out: Tensor, x0: Tensor, noise: Tensor, t: Tensor, at: AtTime | None = None) -> LossParts:
-        """What the loss is made of; the rest is the variational bound."""
-        at, epsilon = at or self.at(t), out[:, : x0.shape[1]].float()
-        error = (epsilon - noise).square()
-        return LossParts(
-            error * at.weight if self.min_snr_gamma else error,
-            self.bound(out, x0, noise, t, at) if self.learn_variance else torch.zeros_like(t),
-            at.inverse_signal * self.corrupt(x0, noise, t, at) - at.noise_over_signal * epsilon,
-        )
-
-    def bound(self, out: Tensor, x0: Tensor, noise: Tensor, t: Tensor, at: AtTime | None = None) -> Tensor:
-        """One term of the variational bound, in bits per dimension: (N,).
-
-        KL(q(x_{t-1} | x_t, x_0) || p(x_{t-1} | x_t)), at t = 0 the likelihood of the 256 pixel values. No gradient
-        reaches the predicted noise.
-        """
-        epsilon, v = out.float().chunk(2, dim=1)
-        at = at or self.at(t)
-        x_t = self.corrupt(x0, noise, t, at)
-        guess = at.inverse_signal * x_t - at.noise_over_signal * epsilon.detach()  # of x_0
-        true_mean, mean = at.of_image * x0 + at.of_x_t * x_t, at.of_image * guess + at.of_x_t * x_t
-        least, share = at.least_log_variance, (v + 1) / 2
-        log_variance = share * at.most_log_variance + (1 - share) * least
-        gap = (true_mean - mean).square() * (-log_variance).exp()
-        divergence = 0.5 * (log_variance - least + (least - log_variance).exp() - 1 + gap)
-        first = _per_image(t == 0)
-        nats = torch.where(first, -_log_likelihood_of_pixels(x0, mean, log_variance), divergence)
-        return _mean(nats) / math.log(2)
-
-
-@cache  # made and copied once per device, not at every training step
-def _table(of: Noise, device: torch.device) -> Tensor:
-    """The fields of `AtTime` at every t, in float64 until the end: (9, 1000) float32."""
-    betas, alpha_bars = of.betas, of.alpha_bars
-    before, rest = torch.cat([torch.ones(1, dtype=torch.float64), alpha_bars[:-1]]), 1 - alpha_bars
-    variances = betas[1:] * (1 - alpha_bars[:-1]) / rest[1:]
-    snr = alpha_bars / rest
-    fields = AtTime(
-        signal=alpha_bars.sqrt(),
-        noise=rest.sqrt(),
-        inverse_signal=alpha_bars.rsqrt(),
-        noise_over_signal=(1 / alpha_bars - 1).sqrt(),
-        of_image=betas * before.sqrt() / rest,
-        of_x_t=(1 - before) * (1 - betas).sqrt() / rest,
-        least_log_variance=torch.cat([variances[:1], variances]).log(),
-        most_log_variance=betas.log(),
-        weight=snr.clamp(max=of.min_snr_gamma or math.inf) / snr,
-    )
-    return torch.stack(fields).float().to(device)
+        return ((out.float() - x0) / per_image(t / TIME_SCALE).clamp(min=self.t_eps)).square()
 
 
 @dataclass(frozen=True)
@@ -306,21 +229,31 @@ class EDM:
         return (sigma.square() + self.sigma_data**2).rsqrt()
 
     def corrupt(self, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-        sigma = _per_image(self.sigma_of(t))
+        sigma = per_image(self.sigma_of(t))
         return self.scale_in(sigma) * (x0 + sigma * noise)
 
     def loss(self, out: Tensor, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-        sigma = _per_image(self.sigma_of(t))
+        sigma = per_image(self.sigma_of(t))
         skip, scale = self._skip_and_out(sigma)
         target = (x0 - skip * (x0 + sigma * noise)) / scale
-        return _mean((out.float() - target).square())
+        return mean_of_each((out.float() - target).square())
 
     def parts(self, out: Tensor, x0: Tensor, noise: Tensor, t: Tensor) -> LossParts:
         """What the loss is made of."""
-        sigma = _per_image(self.sigma_of(t))
+        sigma = per_image(self.sigma_of(t))
         x, out = x0 + sigma * noise, out.float()
         skip, scale = self._skip_and_out(sigma)
         return LossParts((out - (x0 - skip * x) / scale).square(), torch.zeros_like(t), skip * x + scale * out)
+
+    def level(self, log_snr: float) -> Level:
+        """The noise level of this log signal-to-noise ratio."""
+        sigma = torch.tensor(math.exp(-log_snr / 2), dtype=torch.float64)
+        scale = self.scale_in(sigma)
+        return Level(self.time_of(sigma), scale, scale * sigma)
+
+    def image(self, out: Tensor, x: Tensor, level: Level) -> Tensor:
+        """The x_0 that an output at x means there."""
+        return self.denoised(out, x / level.alpha, level.sigma / level.alpha)
 
     def denoised(self, out: Tensor, x: Tensor, sigma: Tensor) -> Tensor:
         """D(x; sigma) from F's output."""
@@ -332,31 +265,17 @@ class EDM:
         return self.sigma_data**2 / total, sigma * self.sigma_data * total.rsqrt()
 
 
-def _log_likelihood_of_pixels(x: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:
-    """log probability of each of 256 equal bins over [-1, 1] under a normal; the outer bins are open.
-
-    The normal's distribution function in its tanh approximation, as iDDPM evaluates it.
-    """
-
-    gap, scale = x - mean, (-0.5 * log_variance).exp()
-
-    def below(z: Tensor) -> Tensor:
-        return 0.5 * (1 + (math.sqrt(2 / math.pi) * (z + 0.044715 * z**3)).tanh())
-
-    upper, lower = below(scale * (gap + 1 / 255)), below(scale * (gap - 1 / 255))
-    inside = torch.where(x > 0.999, 1 - lower, torch.where(x < -0.999, upper, upper - lower))
-    return inside.clamp(min=1e-12).log()
-
-
 def _logit_normal(count: int, mean: float, std: float, generator: torch.Generator) -> Tensor:
     """sigmoid(mean + std z), z standard normal, on the generator's device: (count,)."""
     z = torch.randn(count, generator=generator, device=generator.device)
     return (z if (mean, std) == (0, 1) else mean + std * z).sigmoid()
 
 
-def _mean(x: Tensor) -> Tensor:
+def mean_of_each(x: Tensor) -> Tensor:
+    """Over all but the first axis: (N,)."""
     return x.flatten(1).mean(1)
 
 
-def _per_image(value: Tensor) -> Tensor:
+def per_image(value: Tensor) -> Tensor:
+    """(N,) as (N, 1, 1, 1)."""
     return value[:, None, None, None]

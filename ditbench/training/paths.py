@@ -71,3 +71,14 @@ def vp(s: Tensor) -> Place:
 
 
 PATHS: dict[PathName, Path] = {"linear": linear, "gvp": gvp, "vp": vp}
+
+
+def time_at(log_snr: float, path: PathName) -> float:
+    """The time s at which a path has log(alpha^2 / sigma^2) = log_snr."""
+    if path == "linear":
+        return 1 / (1 + math.exp(log_snr / 2))
+    if path == "gvp":
+        return 2 / math.pi * math.atan(math.exp(-log_snr / 2))
+    least, most = _BETAS  # alpha^2 = 1 / (1 + exp(-log_snr)), so s^2 (most - least) / 2 + s least = twice -log alpha
+    whole = math.log1p(math.exp(-log_snr))
+    return 2 * whole / (least + math.sqrt(least**2 + 2 * (most - least) * whole))

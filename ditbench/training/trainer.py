@@ -180,14 +180,17 @@ class Trainer:
         self.note_peak()
         return self._peaks[0]
 
-    def evaluate(self, measure: Callable[[], None]) -> None:
-        """Let something else be done with the weights on the way; its time and memory are not training's."""
+    def evaluate(self, measure: Callable[[], None], small: bool = False) -> None:
+        """Let something else be done with the weights on the way; its time and memory are not training's.
+
+        small: it takes less memory than a step, so that a peak which can't be reset stays training's.
+        """
         self.settle()
         began = self.timer()
         self.note_peak()
         measure()
         reset_peak(self.device)
-        self._peak_is_mine = self.device.type == "cuda"
+        self._peak_is_mine = self.device.type == "cuda" or (small and self._peak_is_mine)
         self.evaluation_seconds += self.timer() - began
 
     def loss_ahead(self, precision: Precision) -> float:

@@ -6,9 +6,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from ditbench.leaderboard.intervals import ERROR, Estimate, compare, paired_p, ranks
+from ditbench.leaderboard.intervals import ERROR, Estimate, compare, paired_p, ranking
 
 RUNS = 1000  # of a simulation
+
+
+def ranks(*models, **how):
+    return ranking(*models, **how).ranks
 
 
 def models(rows):

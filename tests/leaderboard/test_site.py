@@ -16,11 +16,12 @@ from ditbench.errors import BadValue
 from ditbench.leaderboard import tables
 from ditbench.leaderboard.boards import boards
 from ditbench.leaderboard.build import JSON_FILE, outputs
+from ditbench.leaderboard.notes import ties
 from ditbench.leaderboard.reported import beside, read_reported
 from ditbench.leaderboard.site.architectures import paper_address
 from ditbench.leaderboard.site.pages import Links, write_site
 from ditbench.leaderboard.site.rules import render
-from ditbench.leaderboard.tables import interval, ties
+from ditbench.leaderboard.tables import interval
 from ditbench.records.diff import fields
 from ditbench.records.files import GRID_FILE
 from ditbench.records.verification import re_trained

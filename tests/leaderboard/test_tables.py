@@ -17,19 +17,8 @@ from ditbench.leaderboard.export import csv, curves, json_text
 from ditbench.leaderboard.intervals import Estimate
 from ditbench.leaderboard.learning_curves import course, reached, row_course
 from ditbench.leaderboard.markdown import markdown
-from ditbench.leaderboard.tables import (
-    beside_others,
-    floor,
-    interval,
-    noise,
-    number,
-    provisional,
-    span,
-    table,
-    target,
-    ties,
-    unranked,
-)
+from ditbench.leaderboard.notes import beside_others, floor, noise, provisional, ties, unranked
+from ditbench.leaderboard.tables import interval, number, span, table, target
 from ditbench.records.facts import Milestone, PeakMemory
 from ditbench.records.record import Record
 
@@ -253,14 +242,17 @@ def test_the_floor_is_a_line_of_its_own_under_its_own_protocol():
 
 def test_ties_are_told_in_words_with_their_p():
     board = only([*seeds("a:b", *GOOD), *seeds("c:d", *SAME), *seeds("e:f", *BAD)])
-    assert ties(board) == ["Rank 1 is shared: a:b and c:d can't be told apart (p = 0.67)."]
+    assert ties(board) == [
+        "Rank 1 is shared: a:b and c:d can't be told apart (p = 0.67).",
+        "On this board a difference needs p ≤ 0.05.",
+    ]
     assert ties(board)[0] in markdown([board]) and ties(only([*seeds("a:b", *GOOD), *seeds("e:f", *BAD)])) == []
     many = only([run for place in range(5) for run in seeds(f"m{place}:x", 1.0, 1.1, 1.2 + place / 10)])
     assert len(many.pairs) == 10 and "and 4 more pairs" in ties(many)[0]
 
 
 def test_what_is_provisional_is_told_once():
-    assert provisional(only([finished("a:b"), finished("c:d")])) == ("One seed each: provisional; ranks need three.")
+    assert provisional(only([finished("a:b"), finished("c:d")])) == ("One seed each: provisional; ranks need 3.")
     mixed = only([*seeds("a:b", *GOOD), *seeds("c:d", 1, 2), *seeds("e:f", 2, 3), finished("g:h", 9.0)])
     assert provisional(mixed) == "Provisional, without rank: c:d, e:f (2 of 3 seeds); g:h (1 of 3 seeds)."
     assert provisional(only(seeds("a:b", *GOOD))) == provisional(only([finished(deviations=["x"])])) == ""

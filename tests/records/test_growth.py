@@ -63,6 +63,9 @@ FIELDS = {  # of all that is hashed, as they were when hashes of it were first p
     "Scaled": "value scale",
     "Library": "name version files_sha256",
     "CurvePoint": "step images seconds loss",
+    "Denoising": "images labelled curves seconds points points_images",
+    "ErrorCurve": "weights images errors standard_errors",
+    "ErrorPoint": "at steps images seconds flops errors",
     "SamplingFacts":
         "sampler steps evaluations weights labels_sha256 images_sha256 batch_images batch_seconds images_per_second "
         "decode_seconds",

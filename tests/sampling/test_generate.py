@@ -33,7 +33,8 @@ from ditbench.sampling.generate import (
 from ditbench.sampling.samplers import Walk, ddim, dpm_solver_fast, euler, fast_orders, heun, sde
 from ditbench.sampling.schedulers import ancestral, ddpm, dpm_solver, edm_heun
 from ditbench.tracks.guidance import Guidance
-from ditbench.training.objectives import EDM, Flow, ImagePrediction, Noise
+from ditbench.training.discrete import Noise
+from ditbench.training.objectives import EDM, Flow, ImagePrediction
 
 LEARNED = DenoiserSpec(channels=1, resolution=8, classes=10, space="pixel", learn_variance=True)
 SPEC = DenoiserSpec(channels=1, resolution=8, classes=10, space="pixel")

@@ -3,6 +3,7 @@
 import hashlib
 import struct
 from datetime import UTC, datetime
+from pathlib import Path
 
 from ditbench.records.derived import of_raw
 from ditbench.records.evaluation import Evaluation
@@ -20,13 +21,12 @@ from ditbench.records.facts import (
     TrainingFacts,
 )
 from ditbench.records.record import Record, config_of
-from ditbench.registry import Registry
 from ditbench.storage.schema import digest
 from ditbench.tracks.architecture import ArchitectureFacts
 from ditbench.tracks.ledger import data_of
 from ditbench.tracks.track import load_track
 
-TRACK = load_track(Registry.installed().tracks["digits"])
+TRACK = load_track(Path(__file__).parents[1] / "older" / "digits-v3.toml")  # ranked by FID
 ENVIRONMENT = Environment(
     ditbench="0.1.0", git_commit="c0ffee" * 6, git_dirty=False, python="3.11.7", platform="Linux x86_64",
     torch="2.15.0", diffusers="0.42.1", torchmetrics="1.9.0", cuda=None, gpu=None, gpu_driver=None,

@@ -4,6 +4,7 @@ import hashlib
 import json
 import random
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 from pydantic import ValidationError
@@ -28,12 +29,14 @@ ARCHITECTURES = {  # label -> the level that its FID ends at, million MACs, imag
 }
 H100 = ENVIRONMENT.model_copy(update={"gpu": "NVIDIA H100 80GB HBM3", "cuda": "13.2", "gpu_driver": "590.44"})
 A100 = ENVIRONMENT.model_copy(update={"gpu": "NVIDIA A100-SXM4-40GB", "cuda": "13.2", "gpu_driver": "590.44"})
+OLDER = {"fashion32": Path(__file__).parents[1] / "older" / "fashion32-v1.toml"}
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)><b>b</b><a href='https://a'>&lt;'\"{{7*7}}"
 
 
 def track(name, **changes):
-    """An installed track, changed."""
-    return load_track(Registry.installed().tracks[name]).model_copy(update=changes)
+    """An installed track, or the version of it that ranked by FID, changed."""
+    older = OLDER.get(name)
+    return load_track(older or Registry.installed().tracks[name]).model_copy(update=changes)
 
 
 def run(label, seed, fid, macs=7.56, rate=1500.0, on=TRACK, milestones=(0.25, 0.5, 0.75), curve=50, **changes):

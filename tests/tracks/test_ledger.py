@@ -78,9 +78,9 @@ def test_a_changed_track_needs_a_new_version(mine):
     ledger.write_text(f'[mine]\n{track.version} = "{track.hash}"\n')
     assert check_ledger(track, mine)
     mine.write_text(mine.read_text().replace("steps = 25", "steps = 26"))
-    with pytest.raises(BadValue, match=rf"Track 'mine' has changed: its version 3 .*{track.hash}.*raise its version"):
+    with pytest.raises(BadValue, match=rf"Track 'mine' has changed: its version 4 .*{track.hash}.*raise its version"):
         check_ledger(load_track(mine), mine)
-    mine.write_text(mine.read_text().replace("version = 3", "version = 4"))
+    mine.write_text(mine.read_text().replace("version = 4", "version = 5"))
     assert not check_ledger(load_track(mine), mine)  # new, and not published yet
 
 

@@ -195,7 +195,7 @@ def test_a_size_of_a_ladder_is_trained_as_the_size_that_it_is_around(registry, w
 @pytest.mark.parametrize(
     ("recipe", "told"),
     [
-        ("""{"optimizer": "adan"}""", "does not fit track 'tiny': the whole: adan has not 2 betas"),
+        ("""{"optimizer": "adan"}""", "does not fit track 'tiny': adan has not 2 betas"),
         ("""{"learning_rate": -1.0}""", "does not fit track 'tiny': learning_rate: "),
         ("""{"batch_size": 1}""", "is wrong: a native recipe can't set batch_size"),
         ("""1 / 0""", "is wrong: ZeroDivisionError: division by zero (in mine.py:5 native)"),

@@ -6,7 +6,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ditbench.errors import BadValue
 from ditbench.tracks.settings import checked
-from ditbench.training.objectives import EDM, Flow, ImagePrediction, Noise
+from ditbench.training.discrete import Noise
+from ditbench.training.objectives import EDM, Flow, ImagePrediction
 from ditbench.training.paths import PATHS
 
 

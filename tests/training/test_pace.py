@@ -16,7 +16,8 @@ from ditbench.registry import Registry
 from ditbench.runtime.distributed import World
 from ditbench.runtime.progress import Diverged, Interrupted
 from ditbench.tracks.budget import Budget, BudgetClock
-from ditbench.training.objectives import Flow, Noise
+from ditbench.training.discrete import Noise
+from ditbench.training.objectives import Flow
 from ditbench.training.pace import StepLate
 from ditbench.training.trainer import Trainer
 

@@ -11,7 +11,8 @@ from ditbench.errors import BadValue
 from ditbench.registry import Registry
 from ditbench.runtime import compiling
 from ditbench.tracks.track import ObjectiveChoice
-from ditbench.training.objectives import EDM, Flow, ImagePrediction, Noise
+from ditbench.training.discrete import Noise
+from ditbench.training.objectives import EDM, Flow, ImagePrediction
 from ditbench.training.regression import LossOfBatch, Regression
 from ditbench.training.spec import make_objective
 

@@ -9,24 +9,9 @@ from dataclasses import dataclass
 from ...records.record import Record
 from ..boards import Board, Row
 from ..intervals import Estimate, Pair
+from ..notes import beside_others, checked, floor, memorising, noise, of_values, provisional, saturated, ties, unranked
 from ..reported import remarks, reported_tables
-from ..tables import (
-    Column,
-    beside_others,
-    checked,
-    columns,
-    floor,
-    measurements,
-    name,
-    noise,
-    number,
-    of_values,
-    provisional,
-    quality_header,
-    target,
-    ties,
-    unranked,
-)
+from ..tables import Column, columns, measurements, name, number, quality_header, target
 from .contents import Contents, Run, architecture_page, key_of, variants
 from .pictures import Picture
 from .plots import Chart, learning, losses, pareto
@@ -143,13 +128,18 @@ def verdict(board: Board) -> str:
         return unranked(board)
     first = [name(row, board) for row in board.comparable if row.rank == 1]
     if not first:
-        return provisional(board) or "No row has three finished seeds."
+        return provisional(board) or "No row has all of its seeds."
     if len(first) == 1 and len(board.comparable) == 1:
         return f"{first[0]} is the only ranked row without a failed run."
     if len(first) == 1:
         which = "row" if len(board.comparable) == len(board.rows) else "ranked row whose runs all finished"
-        return f"{first[0]} is significantly better than every other {which} (paired t-test, p ≤ 0.05)."
+        return f"{first[0]} is significantly better than every other {which} (paired t-tests, {p_needed(board)})."
     return f"{', '.join(first[:-1])} and {first[-1]} share the first rank: no test tells all of them apart."
+
+
+def p_needed(board: Board) -> str:
+    """The level of the board's tests, in words."""
+    return f"p ≤ {board.level:.2g}"
 
 
 def _heading(column: Column, board: Board) -> Heading:
@@ -186,7 +176,8 @@ def _order(column: Column, heading: Heading, row: Row) -> float | str:
 def _notes(board: Board) -> Iterator[str]:
     yield from (note for note in (provisional(board), *ties(board)) if note and note != verdict(board))
     yield from checked(board)
-    yield from filter(None, (floor(board), *of_values(board), beside_others(board), noise(board)))
+    yield from filter(None, (floor(board), saturated(board), memorising(board), *of_values(board)))
+    yield from filter(None, (beside_others(board), noise(board)))
     if len(board.hardware) > 1:
         yield "Speed and memory of different hardware do not compare, so each kind of hardware has its own columns."
 

@@ -7,10 +7,12 @@ from collections.abc import Callable, Sequence
 from statistics import fmean
 
 from ...components import Metric
+from ..denoising import WEIGHTS, protocol_features
 from ..derived import RawKey, of_raw
 from ..evaluation import Evaluation
 from ..facts import Measurement
 from ..metric_constants import (
+    CALIBRATED_ON,
     FLOOR_SPLITS,
     IS_SPLITS,
     JACKKNIFE_PARTS,
@@ -23,6 +25,7 @@ from ..metric_constants import (
     protocol,
 )
 from ..record import Record
+from . import denoising
 from .extremes import against_each_other, within_the_head
 from .faults import Faults, differs, shown
 from .known import Known
@@ -67,9 +70,12 @@ def _as_asked(record: Record, place: str, found: Sequence[Measurement], known: K
     yield from against_each_other(place, found, known)
     for i, (one, (name, extractor)) in enumerate(zip(found, choices, strict=False)):
         field, metric = f"{place}.{i}", known.metric(name)
-        yield from differs(f"{field}.samples", one.samples, record.track.evaluation.samples, "its track's")
-        yield from measurement(field, one, [extractor], known)
-        computed = precision_on(record.device, record.track.evaluation.precision)
+        of = record.denoising if metric is not None and metric.sees == "denoiser" else None
+        samples = record.track.evaluation.samples if of is None else of.images
+        yield from differs(f"{field}.samples", one.samples, samples, "its track's")
+        yield from measurement(field, one, [extractor if of is None else protocol_features(of.labelled)], known)
+        precision = record.track.evaluation.precision if of is None else record.recipe.precision
+        computed = precision_on(record.device, precision)
         should = None if computed == "float32" else computed
         yield from differs(f"{field}.settings.precision", one.settings.get("precision"), should, "its track's")
         on_pixels = metric is not None and metric.sees == "pixels"
@@ -103,17 +109,19 @@ def measurement(
     One of `extractors` gave its features; `marks` stand in its name. A floor may be the mean over random halves.
     """
     metric = known.metric(one.metric)
-    on_pixels = metric.sees == "pixels" if metric else one.features_sha256 is None
+    featureless = metric.output is None if metric else one.features_sha256 is None
+    on_pixels = featureless and (metric is None or metric.sees == "pixels")
     names = [protocol(one.metric, one.samples, name, marks) for name in ([RAW_PIXELS] if on_pixels else extractors)]
     if names and one.protocol not in names:
         yield f"{field}.protocol is {shown(one.protocol)}, should be {' or '.join(map(shown, names))}"
     yield from within_the_head(field, one, known)
-    weights = None if on_pixels else known.weights(one.protocol.partition("/")[2]) or one.features_sha256
+    weights = None if featureless else known.weights(one.protocol.partition("/")[2]) or one.features_sha256
     yield from differs(f"{field}.features_sha256", one.features_sha256, weights, "weights of the features in its name")
     if metric:
         yield from differs(f"{field}.higher_is_better", one.higher_is_better, metric.higher_is_better)
-    if floor and "random_halves" in one.settings:
-        yield from _lengths(field, one, {"values": FLOOR_SPLITS}, {"random_halves": FLOOR_SPLITS})
+    parts = [name for name in ("random_halves", "random_parts") if floor and name in one.settings]
+    if parts:
+        yield from _lengths(field, one, {"values": FLOOR_SPLITS}, {parts[0]: FLOOR_SPLITS})
     elif metric and (kind := known.raw_of(metric)):
         yield from _OURS[one.metric](field, one) if one.metric in _OURS else _raw(field, one, kind)
     if one.raw:
@@ -172,6 +180,17 @@ def _neighbours(field: str, one: Measurement) -> Faults:
         yield from _counts(field, one)
 
 
+def _memorised(field: str, one: Measurement) -> Faults:
+    """Hits and tries, against what so many held-out images show."""
+    aside = one.settings.get("held_out")
+    usual = min(aside, CALIBRATED_ON) if isinstance(aside, int) else None
+    yield from _lengths(field, one, {"counts": 2}, {} if usual is None else {"calibrated_on": usual})
+    if not isinstance(aside, int) or aside < 1:
+        yield f"{field}.settings.held_out is {shown(aside)}, should be how many images were held out"
+    if len(one.raw.get("counts", ())) == 2:
+        yield from _counts(field, one)
+
+
 def _terms(field: str, terms: Sequence[float]) -> Faults:
     """A squared distance of means, and with that of covariances one that is 0 at least."""
     if terms and terms[0] < 0:
@@ -216,4 +235,6 @@ _OURS: dict[str, Callable[[str, Measurement], Faults]] = {  # ditbench's own met
     "is": _inception,
     "kid": _kernel,
     **dict.fromkeys(("precision", "recall", "knn"), _neighbours),
+    "memorised": _memorised,
+    **dict.fromkeys(WEIGHTS, denoising.lengths),
 }

@@ -11,6 +11,7 @@ from ...storage.schema import first_fault
 from ...tracks.ledger import data_of, is_published, published, shipped
 from ..record import Record, config_of
 from .cost import cost_of, settings_of
+from .denoising import denoising_of
 from .faults import Faults, differs, shown
 from .known import Known
 from .metrics import metrics_of
@@ -57,7 +58,7 @@ def _ending(record: Record) -> Faults:
         yield from differs("reason", record.reason, None, "the run finished")
         return
     left = ("cost", "training", "sampling", "memory", "data", "raw", "metrics", "floors", "milestones", "files")
-    for name in (*left, "fingerprint"):
+    for name in (*left, "fingerprint", "denoising"):
         if getattr(record, name):
             yield f"{name} is there, should not be: the run did not finish"
 
@@ -103,7 +104,7 @@ def faults_of(record: Record, known: Known) -> Faults:
     """All that does not hold within a record, as far as the components that it names are known."""
     for check in (_identity, _track, _ending, _data, dates, training_of, times):
         yield from check(record)
-    for ask in (cost_of, settings_of, measured_faults):
+    for ask in (cost_of, settings_of, measured_faults, denoising_of):
         yield from ask(record, known)
 
 

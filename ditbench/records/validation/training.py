@@ -11,8 +11,9 @@ from typing import NamedTuple
 from ...errors import DitbenchError
 from ...tracks.budget import Budget, BudgetClock, FlopsRule
 from ..curve import CURVE_POINTS, MAX_STEP_TIMES
+from ..denoising import ErrorPoint
 from ..derived import training_rate
-from ..facts import SHORTEST_PAUSE, TrainingFacts
+from ..facts import SHORTEST_PAUSE, Milestone, TrainingFacts
 from ..record import Record
 from .faults import Faults, differs, not_negative, positive, shown
 
@@ -179,8 +180,8 @@ def _points(record: Record) -> Iterator[_Point]:
     assert record.training is not None
     for i, point in enumerate(record.training.curve):
         yield _Point(f"training.curve.{i}", point.step, point.images, point.seconds)
-    for i, milestone in enumerate(record.milestones):
-        yield _Point(f"milestones.{i}", milestone.steps, milestone.images, milestone.seconds)
+    for field, mark in _marks(record):
+        yield _Point(field, mark.steps, mark.images, mark.seconds)
 
 
 def _course(record: Record) -> Faults:
@@ -236,10 +237,18 @@ def _curve(record: Record) -> Faults:
         yield from differs("training.final_loss", facts.final_loss, end.loss, "of the end of the curve")
 
 
+def _marks(record: Record) -> list[tuple[str, Milestone | ErrorPoint]]:
+    """All that was measured at a share of the budget, by field."""
+    points = record.denoising.points if record.denoising else []
+    found: list[tuple[str, Milestone | ErrorPoint]] = []
+    found += [(f"milestones.{i}", mark) for i, mark in enumerate(record.milestones)]
+    return found + [(f"denoising.points.{i}", mark) for i, mark in enumerate(points)]
+
+
 def _milestones(record: Record) -> Faults:
     """Measured at the step that reached a share of the budget, in ascending order."""
     facts = record.training
-    if facts is None or not record.milestones:
+    if facts is None or not (marks := _marks(record)):
         return
     for i, (one, other) in enumerate(pairwise(record.milestones), start=1):
         if other.at <= one.at:
@@ -249,16 +258,16 @@ def _milestones(record: Record) -> Faults:
         at = _Clock(record, budget)
     except DitbenchError:
         return  # `_budget` has told
-    for i, mark in enumerate(record.milestones):
+    for field, mark in marks:
         if record.cost:
             flops = float(record.cost.training_flops(record.flops_rule) * mark.images)
-            yield from differs(f"milestones.{i}.flops", mark.flops, flops, _COUNTED[record.flops_rule])
+            yield from differs(f"{field}.flops", mark.flops, flops, _COUNTED[record.flops_rule])
         now = at(mark.steps, mark.images, mark.seconds)
         before = at(mark.steps - 1, mark.images - facts.batch_size, mark.seconds)
         early = now.progress < mark.at
         late = not budget.is_of_time and before.progress >= mark.at
         if early or late:
-            yield f"milestones.{i}.at is {mark.at}, but its step {mark.steps} is not the one that reached that share"
+            yield f"{field}.at is {mark.at}, but its step {mark.steps} is not the one that reached that share"
 
 
 def training_of(record: Record) -> Faults:
