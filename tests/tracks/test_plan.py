@@ -187,7 +187,7 @@ def test_a_native_run_is_trained_as_its_paper_says(registry, with_native):
 @pytest.mark.parametrize(
     ("recipe", "told"),
     [
-        ("""{"optimizer": "adan"}""", "does not fit track 'tiny': the whole: adan has not 2 betas"),
+        ("""{"optimizer": "adan"}""", "does not fit track 'tiny': adan has not 2 betas"),
         ("""{"learning_rate": -1.0}""", "does not fit track 'tiny': learning_rate: "),
         ("""{"batch_size": 1}""", "is wrong: a native recipe can't set batch_size"),
         ("""1 / 0""", "is wrong: ZeroDivisionError: division by zero (in mine.py:5 native)"),
