@@ -12,7 +12,6 @@ import sys
 import time
 import tomllib
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import typer.main
@@ -102,7 +101,7 @@ class Shell:
         code, told = next((EXPECTED[of] for of in EXPECTED if re.match(of, " ".join(("ditbench", *words)))), (0, ""))
         with self.monkeypatch.context() as patch:
             patch.setattr(serve.ThreadingHTTPServer, "serve_forever", interrupted)
-            patch.setattr(check, "subprocess", SimpleNamespace(run=forked))
+            patch.setattr(check, "_ended", forked)
             out = self.ditbench(*words, code=code)
         assert told in out, out
         return out
@@ -153,13 +152,13 @@ def interrupted(server):
     raise KeyboardInterrupt
 
 
-def forked(command, **options):
+def forked(command, log):
     """The clean process of `ditbench check`, forked from the server of the runs: that saves 7 s of imports."""
     asked = (os.environ["PYTHONPATH"], *command[-3:])
     process = multiprocessing.get_context("forkserver").Process(target=check_in, args=asked)
     process.start()
     process.join()
-    return SimpleNamespace(returncode=process.exitcode, stderr="")
+    return process.exitcode, ""
 
 
 def project(folder):
