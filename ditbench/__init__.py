@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from .sampling.samplers import Walk
     from .tracks.config import RunConfig
     from .tracks.track import Track, load_track
-    from .training.objectives import TIME_SCALE, DiffusionObjective, LossParts
+    from .training.objectives import TIME_SCALE, DiffusionObjective, Level, LossParts
 
 __version__: str  # read when it is asked for
 
@@ -93,6 +93,7 @@ _ON_FIRST_USE = {  # name -> module: a plugin that registers itself should not p
     "Track": "tracks.track",
     "load_track": "tracks.track",
     "DiffusionObjective": "training.objectives",
+    "Level": "training.objectives",
     "LossParts": "training.objectives",
     "TIME_SCALE": "training.objectives",
 }
@@ -117,6 +118,7 @@ __all__ = [
     "Forward",
     "Job",
     "Ladder",
+    "Level",
     "Listener",
     "LossParts",
     "Metric",

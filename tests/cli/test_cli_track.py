@@ -44,7 +44,7 @@ def test_prose_can_not_command_the_terminal_or_leave_its_comment(ditbench, tmp_p
     path.write_text(text)
     shown = ditbench("track", "show", str(path))
     assert not {"\x1b", "\x9b", "\u202e"} & set(shown)
-    assert tomllib.loads(shown)["description"].startswith("\x1b[31m\x9b31m\u202e") and "version = 3" in shown
+    assert tomllib.loads(shown)["description"].startswith("\x1b[31m\x9b31m\u202e") and "version = 4" in shown
     path.write_text(text.replace("[budgets]", '[budgets]\n"x\\nversion = 9" = "5min"'))
     assert r"budgets.x\nversion = 9.[key]" in ditbench("track", "show", str(path), code=2)
 
@@ -53,11 +53,11 @@ def test_tracks_are_checked(ditbench, toy, tmp_path):
     lines = ditbench("track", "check").splitlines()
     assert [line.split()[0] for line in lines] == list(Registry.installed().tracks)
     digits = load_track(DIGITS)
-    assert f"digits 3 {digits.hash} as published" in lines
+    assert f"digits 4 {digits.hash} as published" in lines
     assert next(line for line in lines if line.startswith("tiny ")).endswith("in no ledger")
     copy = tmp_path / "copy.toml"
     copy.write_text(DIGITS.read_text())
-    assert ditbench("track", "check", str(copy), "tiny").startswith(f"digits 3 {digits.hash} as published\ntiny 1 ")
+    assert ditbench("track", "check", str(copy), "tiny").startswith(f"digits 4 {digits.hash} as published\ntiny 1 ")
 
 
 def test_what_is_wrong_ends_with_2(ditbench, tmp_path):

@@ -222,8 +222,10 @@ def test_decoding_that_can_not_be_counted_is_told():
 
 def a_record(config, **changes):
     """As a run of the config leaves it."""
-    record = finished(track=config.track).model_copy(
+    record = finished().model_copy(
         update={
+            "track": config.track,
+            "track_hash": config.track.hash,
             "architecture": finished().architecture.model_copy(
                 update={
                     **{name: getattr(config, name) for name in ("size", "options", "settings", "label")},

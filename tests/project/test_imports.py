@@ -85,5 +85,5 @@ def test_the_server_loads_what_the_runs_of_a_plan_need():
     assert set(preload(plan, registry)) == {
         "ditbench.benchmark.run", "torch._dynamo", "ditbench.datasets.bundled", "ditbench.sampling.samplers",
         "ditbench.metrics.frechet", "ditbench.metrics.quality", "ditbench.metrics.neighbours",
-        "ditbench.metrics.extractors.small_cnn",
+        "ditbench.metrics.denoising", "ditbench.metrics.memorisation", "ditbench.metrics.extractors.small_cnn",
     }  # fmt: skip

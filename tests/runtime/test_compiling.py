@@ -115,6 +115,7 @@ class Blocks(Toy):
         self.middle = nn.ModuleList(nn.Sequential(nn.Conv2d(8, 8, 1), nn.Tanh()) for _ in range(2))
 
 
+@pytest.mark.filterwarnings("ignore:The distutils package is deprecated:DeprecationWarning")  # which torch imports
 @pytest.mark.skipif(shutil.which("c++") is None, reason="no C++ compiler")
 @pytest.mark.parametrize("make", [Blocks, pytest.param(partial(network, "dit"), marks=SLOW)], ids=["blocks", "dit"])
 def test_inductor_compiles_a_step_and_finds_its_graphs_again(make, tmp_path, monkeypatch):

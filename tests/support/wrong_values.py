@@ -56,6 +56,7 @@ WRONG: dict[str, tuple[Any, ...]] = {
     "budget": NO_BUDGET,
     "budgets": (*NO_TABLE, {"a b": "1h"}, {"90s": "1h"}, {"smoke": 1}, {"smoke": ""}, {"x" * 300: "1h"}),
     "budgets.smoke": NO_BUDGET,
+    "seeds": (*NO_COUNT, 0, 2, 10**6),
     "target": (*NO_NUMBER, *HUGE[:2], *HUGE[4:]),
     "data": NO_TABLE,
     "data.dataset": (*NO_NAME, "digits:", "digits:place", ":digits", "digit"),
@@ -110,6 +111,8 @@ WRONG: dict[str, tuple[Any, ...]] = {
     "evaluation.samples": (*NO_COUNT, 0, 19, 1000.0, 10**12),
     "evaluation.labels": (*NO_NAME, "Balanced"),
     "evaluation.features": (*NO_NAME, "fashion-cnn", "digits"),
+    "evaluation.denoised": (*NO_COUNT, 0, 19, 10**9),
+    "evaluation.denoised_on_the_way": (*NO_COUNT, -1, 10**9),
     "evaluation.precision": (*NO_NAME, "auto", "fp16"),
     "evaluation.metrics": (
         *NO_TEXT, "fid", [""], ["fid", "fid"], ["fid", "fid/digits-cnn"], ["sfid"], ["fid/"], ["/digits-cnn"],
@@ -123,7 +126,7 @@ def whole(track: dict[str, Any]) -> dict[str, Any]:
     """A track of pixels with every key that can stand beside the others, guidance included."""
     said = copy.deepcopy(track)
     said["name"], said["budgets"] = "mine", {"smoke": "8-steps"}
-    said["budget"], said["target"] = "smoke", 2.0
+    said["budget"], said["target"], said["seeds"] = "smoke", 2.0, 5
     said["data"] |= {"posterior": "sample", "downsampling": 1}
     said["recipe"] |= {"micro_batch": 16, "clip_norm": 1.0, "checkpointing": False}
     said["sampler"]["guidance"] = {

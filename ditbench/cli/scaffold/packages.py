@@ -66,7 +66,7 @@ def _named(text: str, name: str) -> str:
 def _whole_track(changes: str, name: str) -> str:
     """The digits track with tables of `changes` laid over its own."""
     track = tomllib.loads((_TEMPLATES.parents[2] / "tracks" / "digits.toml").read_text(encoding="utf-8"))
-    del track["target"]  # a value of the digits track
+    del track["seeds"]  # an example needs no more than the usual three
     track |= {"name": component_name(name), "version": 1}
     for key, value in tomllib.loads(changes).items():
         track[key] = {**track[key], **value} if isinstance(value, dict) else value

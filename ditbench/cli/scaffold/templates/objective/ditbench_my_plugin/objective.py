@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ditbench import LossParts, Walk
+from ditbench import Level, LossParts, Walk
 
 QUARTER = math.pi / 2
 
@@ -45,6 +45,15 @@ class Trigonometric:
         angle, velocity, x = _angle(t), out.float(), self.corrupt(x0, noise, t)
         error = (velocity - (angle.cos() * noise - angle.sin() * x0)).square()
         return LossParts(error, rest=torch.zeros_like(t), denoised=angle.cos() * x - angle.sin() * velocity)
+
+    def level(self, log_snr: float) -> Level:
+        """Where log(cos(a)^2 / sin(a)^2) is this: for the denoising error, as is the next."""
+        angle = math.atan(math.exp(-log_snr / 2))
+        return Level.of(1000 * angle / QUARTER, math.cos(angle), math.sin(angle))
+
+    def image(self, out: Tensor, x: Tensor, level: Level) -> Tensor:
+        """The x_0 (N, C, H, W) that an output at x_t = x means there."""
+        return level.alpha * x - level.sigma * out
 
 
 def sample(walk: Walk) -> Tensor:
