@@ -38,7 +38,7 @@ from stand_ins import write_folder
 import ditbench as library
 from ditbench.builtins import REFERENCE_ARCHITECTURES
 from ditbench.cli import app, check
-from ditbench.cli.options import parse_architectures
+from ditbench.cli.options import parse_architectures, parse_seeds
 from ditbench.leaderboard.site import serve
 from ditbench.registry import Registry, select
 from ditbench.tracks.plan import make_plan
@@ -252,7 +252,7 @@ def test_a_command_is_right_as_it_is_printed(line):
     if "my_arch" in line:  # is there when `ditbench new` has made it
         return
     if line.startswith("ditbench run"):
-        seeds = [int(seed) for seed in given["seeds"].split(",")]
+        seeds = parse_seeds(given["seeds"])
         names = ("budget", "ruleset", "data", "samples", "features", "device", "micro_batch", "checkpointing")
         asked = {name: given[name] for name in names}
         named = parse_architectures(given["architectures"], given["plugins"]) or REFERENCE_ARCHITECTURES
