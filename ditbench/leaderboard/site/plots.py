@@ -57,7 +57,7 @@ def learning(contents: Contents, board: Board) -> Chart | None:
     None: no row was measured on the way.
     """
     series = [
-        {**_look(contents, board, row, variant, "lines+markers"), **course}
+        {**look_of(contents, board, row, variant, "lines+markers"), **course}
         for row, variant in zip(board.rows, variants(board), strict=True)
         if (course := _course(board, row))
     ]
@@ -68,7 +68,9 @@ def losses(contents: Contents, board: Board, runs: Sequence[Run]) -> Chart | Non
     """The loss of runs of a board, against the same. None: none of them has a curve."""
     looks = dict(zip(map(id, board.rows), variants(board), strict=True))
     series = [
-        {**_look(contents, board, run.row, looks[id(run.row)], "lines"), **loss} for run in runs if (loss := _loss(run))
+        {**look_of(contents, board, run.row, looks[id(run.row)], "lines"), **loss}
+        for run in runs
+        if (loss := _loss(run))
     ]
     return make_chart(_amounts(board), [{"key": "loss", "label": "training loss"}], series) if series else None
 
@@ -79,7 +81,7 @@ def pareto(contents: Contents, board: Board) -> Chart | None:
     if not rows:
         return None
     axes = _axes(board)
-    series = [{**_look(contents, board, row, variant, "markers"), **_standing(row, axes)} for row, variant in rows]
+    series = [{**look_of(contents, board, row, variant, "markers"), **_standing(row, axes)} for row, variant in rows]
     best = max(axes, key=lambda axis: _separates(series, axis))
     axes = [best, *(axis for axis in axes if axis is not best)]  # the first is what a page shows at first
     metrics = _metrics(board)
@@ -158,7 +160,8 @@ def _scale(values: Sequence[float | None]) -> Chart:
     return {"positive": positive, "log": positive and max(known) > _WIDE * min(known)}
 
 
-def _look(contents: Contents, board: Board, row: Row, variant: int, mode: str) -> Chart:
+def look_of(contents: Contents, board: Board, row: Row, variant: int, mode: str) -> Chart:
+    """A row's series: its name, and the colour and mark that it has on every plot."""
     missing = f" ({row.missing})" if row.missing else ""
     return {"name": text_of(name(row, board) + missing), "style": contents.style(row), "variant": variant, "mode": mode}
 
@@ -208,7 +211,7 @@ def _course(board: Board, row: Row) -> Chart | None:
         spent[_seconds_key(board, row.clocks[0])] = [point.seconds for point in points]
     x = {key: [compact(of.mean) for of in found if of] for key, found in spent.items() if None not in found}
     shares = [point.at for point in points]
-    return {"x": x, **_ordinates({key: _at(shares, found) for key, found in courses.items()})}
+    return {"x": x, **ordinates({key: _at(shares, found) for key, found in courses.items()})}
 
 
 def _at(shares: Sequence[float], points: Sequence[RowPoint]) -> list[Estimate | None]:
@@ -216,7 +219,7 @@ def _at(shares: Sequence[float], points: Sequence[RowPoint]) -> list[Estimate | 
     return [by_share.get(at) for at in shares]
 
 
-def _ordinates(measured: dict[str, list[Estimate | None]]) -> Chart:
+def ordinates(measured: dict[str, list[Estimate | None]]) -> Chart:
     """Means, and the halves of their intervals, 0 for one seed."""
     return {
         "y": {key: [compact(of.mean) if of else None for of in found] for key, found in measured.items()},
@@ -275,5 +278,5 @@ def _standing(row: Row, axes: Sequence[Axis]) -> Chart:
             axis.key: [compact(min(of.values) / axis.fact.scale), compact(max(of.values) / axis.fact.scale)]
             for axis, of in costs.items()
         },
-        **_ordinates({f"m{place}": [of] for place, of in enumerate(row.quality.values())}),
+        **ordinates({f"m{place}": [of] for place, of in enumerate(row.quality.values())}),
     }

@@ -15,6 +15,7 @@ from ..costs import SAMPLING_RATE_PER_DEVICE, TRAINING_RATE_PER_DEVICE, Fact, fl
 from ..learning_curves import course
 from ..tables import number, quality_header
 from .contents import Contents, Run
+from .errors import of_run
 from .pictures import Picture
 from .plots import Chart, losses, step_times
 from .reproduction import Reproduction, reproduction
@@ -71,7 +72,11 @@ class RunView:
 def view(contents: Contents, run: Run) -> RunView:
     """A run as its page shows it."""
     record = run.record
-    charts = {"loss": losses(contents, run.board, [run]), "steps": step_times(contents, run)}
+    charts = {
+        "errors": of_run(contents, run),
+        "loss": losses(contents, run.board, [run]),
+        "steps": step_times(contents, run),
+    }
     return RunView(
         run,
         list(_groups(record)),

@@ -13,6 +13,7 @@ from ..notes import beside_others, checked, floor, memorising, noise, of_values,
 from ..reported import remarks, reported_tables
 from ..tables import Column, columns, measurements, name, number, quality_header, target
 from .contents import Contents, Run, architecture_page, key_of, variants
+from .errors import by_level, on_the_way
 from .pictures import Picture
 from .plots import Chart, learning, losses, pareto
 
@@ -205,6 +206,8 @@ def charts(contents: Contents, board: Board) -> dict[str, Chart]:
     if len(runs) > _MOST_LINES:
         runs = [contents.runs_of(row)[0] for row in board.rows]
     found = {
+        "errors": by_level(contents, board),
+        "way": on_the_way(contents, board),
         "learning": learning(contents, board),
         "loss": losses(contents, board, runs),
         "pareto": pareto(contents, board),

@@ -1,0 +1,92 @@
+"""The denoising error drawn: by the level of noise, a line for each row of a board or each set of weights of a run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from ...records.denoising import LOG_SNRS, WEIGHTS, ErrorCurve
+from ..boards import Board, Row
+from ..intervals import Estimate
+from .contents import Contents, Run, variants
+from .plots import Chart, compact, look_of, make_chart, ordinates, text_of
+
+_X = [{"key": "snr", "label": "log signal-to-noise ratio: noise on the left, images on the right"}]
+_Y = [
+    {"key": "velocity", "label": "(1 + SNR) × squared error", "higher": False},
+    {"key": "image", "label": "squared error of the image", "higher": False},
+]
+_ON_THE_WAY = [{"key": "images", "label": "training images"}, {"key": "flops", "label": "training FLOPs"}]
+_POINT = [{"key": "error", "label": "denoising error on a few images", "higher": False}]
+
+
+def by_level(contents: Contents, board: Board) -> Chart | None:
+    """The averaged weights' error on held-out images: the mean over seeds with its interval. None: no row has it."""
+    series = [
+        {**look_of(contents, board, row, variant, "lines+markers"), "x": {"snr": list(LOG_SNRS)}, **_over_seeds(curves)}
+        for row, variant in zip(board.rows, variants(board), strict=True)
+        if (curves := _held_out(row))
+    ]
+    return make_chart(_X, _Y, series) if series else None
+
+
+def on_the_way(contents: Contents, board: Board) -> Chart | None:
+    """The error on a few images while training went on, the mean over seeds with its interval. None: no row has it."""
+    series = [
+        {**look_of(contents, board, row, variant, "lines+markers"), **course}
+        for row, variant in zip(board.rows, variants(board), strict=True)
+        if (course := _course(row))
+    ]
+    return make_chart(_ON_THE_WAY, _POINT, series) if series else None
+
+
+def of_run(contents: Contents, run: Run) -> Chart | None:
+    """All curves of one run: both weights, on held-out and on training images. None: it has none."""
+    found = run.record.denoising
+    if found is None:
+        return None
+    series = [
+        {
+            "name": text_of(f"{'averaged' if curve.weights == 'ema' else 'last'} weights, {curve.images} images"),
+            "style": contents.style(run.row),
+            "variant": place,
+            "mode": "lines+markers",
+            "x": {"snr": list(LOG_SNRS)},
+            **_over_seeds([curve]),
+        }
+        for place, curve in enumerate(found.curves)
+    ]
+    return make_chart(_X, _Y, series)
+
+
+def _held_out(row: Row) -> list[ErrorCurve]:
+    """Of each run that has it, the first of its curves."""
+    return [record.denoising.curves[0] for record in row.finished if record.denoising]
+
+
+def _over_seeds(curves: Sequence[ErrorCurve]) -> dict[str, Any]:
+    def estimates(weigh: bool) -> list[Estimate | None]:
+        factors = [1 + math.exp(log_snr) if weigh else 1.0 for log_snr in LOG_SNRS]
+        return [
+            Estimate(tuple(factor * curve.errors[level] for curve in curves)) for level, factor in enumerate(factors)
+        ]
+
+    return ordinates({"velocity": estimates(True), "image": estimates(False)})
+
+
+def _course(row: Row) -> Chart | None:
+    """At the shares of the budget that every run of the row was seen at."""
+    found = [{point.at: point for point in record.denoising.points} for record in row.finished if record.denoising]
+    shares = sorted(set.intersection(*map(set, found))) if found else []
+    if not shares:
+        return None
+    weights = [WEIGHTS["denoise"](log_snr) for log_snr in LOG_SNRS]
+
+    def error(errors: Sequence[float]) -> float:
+        return math.fsum(weight * one for weight, one in zip(weights, errors, strict=True))
+
+    values: list[Estimate | None] = [Estimate(tuple(error(points[at].errors) for points in found)) for at in shares]
+    first = found[0]
+    x = {"images": [first[at].images for at in shares], "flops": [compact(first[at].flops, 4) for at in shares]}
+    return {"x": x, **ordinates({"error": values})}
