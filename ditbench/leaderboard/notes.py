@@ -68,7 +68,7 @@ def _memorises(row: Row, of: Measurement) -> bool:
     hits, tries = (sum(run.metrics[_place(run.metrics)].raw["counts"][i] for run in row.finished) for i in (0, 1))
     calibrated = max(1, int(of.settings.get("calibrated_on", 1)))
     usual = MEMORISED_QUANTILE + 3 * (MEMORISED_QUANTILE * (1 - MEMORISED_QUANTILE) / calibrated) ** 0.5
-    return bool(hits > usual * tries and bdtrc(hits - 1, tries, usual) < _CHANCE)
+    return bool(hits > usual * tries and bdtrc(hits - 1, int(tries), usual) < _CHANCE)
 
 
 def _place(metrics: Sequence[Measurement]) -> int:
