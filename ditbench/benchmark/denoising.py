@@ -52,7 +52,7 @@ class Denoising:
     @property
     def labelled(self) -> bool:
         """Whether the denoiser is told the images' labels: training images', too, only if held-out ones' are known."""
-        return self.data.held_out_labels is not None or not self.data.class_names
+        return self.data.aside_labelled or not self.data.class_names
 
     def errors(self, denoiser: nn.Module, which: Which = "held-out", images: int | None = None) -> Errors:
         """The squared errors of the images, or of so many of them, at every level of noise: (images, levels)."""

@@ -67,8 +67,8 @@ def prepare(
     with _interruptible("the same command resumes"):
         from ..datasets.autoencoder import load_autoencoder
         from ..datasets.entries import told
+        from ..datasets.held_out import prepare as make
         from ..datasets.prepare import check_apart, list_source
-        from ..datasets.prepare import prepare as make
         from ..runtime.environment import find_device
         from ..runtime.memory import capacity
         from ..storage.files import whole_path

@@ -96,6 +96,7 @@ class Data:
     held_out: ImageSet | None = None  # real images of the same kind that are not trained on
     held_out_labels: Labels | None = None  # None: not known
     aside: Examples | None = None  # the same as the denoiser sees them; where labels are not known, all 0
+    aside_labelled: bool = False  # whether they are known
     skipped: int = 0  # images that were left out because they can't be read
     autoencoder: AutoencoderFacts | None = None  # of latents; None: pixels, or noise
     autoencoder_folder: Path | None = None  # with its weights
@@ -137,7 +138,8 @@ def from_arrays(
         known = np.zeros(len(held_out), np.int64) if held_out_labels is None else held_out_labels
         rows = Examples(held_out, known)
     images = in_memory(name, pixels, sha256)
-    return Data(name, sha256, Examples(pixels, labels), class_names, images, aside, held_out_labels, rows)
+    examples, labelled = Examples(pixels, labels), held_out_labels is not None
+    return Data(name, sha256, examples, class_names, images, aside, held_out_labels, rows, labelled)
 
 
 def _check(name: str, pixels: Bytes, labels: Labels, class_names: tuple[str, ...]) -> None:

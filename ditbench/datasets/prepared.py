@@ -18,10 +18,11 @@ from .autoencoder import load_autoencoder
 from .crop import cropped
 from .entries import told
 from .examples import Data, Examples, Request, Rows
+from .held_out import held_out_examples, prepare
 from .image_sets import ImageSet
 from .known import is_known, note
 from .pixels import Bytes
-from .prepare import SAME_IMAGES, list_source, prepare
+from .prepare import SAME_IMAGES, list_source
 from .raw import RawImages
 from .shards import (
     AUTOENCODER,
@@ -58,6 +59,7 @@ def load_latents(request: Request) -> Data:
         raise BadFile(f"{str(folder)!r} holds pixels, not latents: {command} makes some.")
     _check_resolution(prepared, request)
     raw, gone = _source(manifest, request.offline)
+    aside, labelled = held_out_examples(folder)
     return Data(
         name=manifest.plan.source.name,
         sha256=manifest.sha256,
@@ -66,6 +68,8 @@ def load_latents(request: Request) -> Data:
         images=None if raw is None else _cropped_again(raw, prepared),
         images_gone=gone,
         held_out=_held_out(raw, request.resolution),
+        aside=aside,
+        aside_labelled=labelled,
         skipped=len(manifest.skipped),
         autoencoder=manifest.plan.autoencoder,
         autoencoder_folder=folder / AUTOENCODER,
@@ -199,6 +203,7 @@ def _pixels(prepared: Prepared, raw: RawImages | None, request: Request) -> Data
         )
     _check_resolution(prepared, request)
     name = manifest.plan.source.name if raw is None else raw.name
+    aside, labelled = held_out_examples(prepared.folder)
     return Data(
         name=name,
         sha256=manifest.sha256,
@@ -206,6 +211,8 @@ def _pixels(prepared: Prepared, raw: RawImages | None, request: Request) -> Data
         class_names=manifest.plan.class_names,
         images=_as_images(name, prepared),
         held_out=_held_out(raw, request.resolution),
+        aside=aside,
+        aside_labelled=labelled,
         skipped=len(manifest.skipped),
     )
 

@@ -1,17 +1,21 @@
 """Runs whose track asks for the denoising error: what their records have of it, and how a forger is found."""
 
 import json
+import re
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
-from pictures import write_pictures
+from pictures import write_autoencoder, write_pictures
 from tampering import to
 
 from ditbench import campaign
 from ditbench.benchmark.denoising import read_errors, write_errors
 from ditbench.benchmark.reevaluation import re_evaluate
+from ditbench.datasets.autoencoder import load_autoencoder
+from ditbench.datasets.folder import list_folder
+from ditbench.datasets.held_out import held_out_examples, prepare
 from ditbench.errors import BadFile, BadValue
 from ditbench.records.denoising import LOG_SNRS, POINTS, WEIGHTS
 from ditbench.records.record import seal
@@ -112,3 +116,38 @@ def test_errors_that_are_not_those_of_the_run_are_told(tmp_path):
 def test_every_weight_has_its_metric():
     metrics = Registry.installed().metrics
     assert {name for name, metric in metrics.items() if metric.sees == "denoiser"} == set(WEIGHTS)
+
+
+@pytest.mark.parametrize("autoencoder", [True, False], ids=["latents", "pixels"])
+def test_held_out_images_are_prepared_beside_the_others_and_shown_to_the_denoiser(tmp_path, autoencoder):
+    """Their classes are not known where they lie in one folder, and the number's name says so."""
+    write_pictures(tmp_path / "pictures" / "train", 10)
+    write_pictures(tmp_path / "pictures" / "val", 8)
+    for label in ("val",) if autoencoder else ():
+        for path in sorted((tmp_path / "pictures" / label).glob("*/*")):
+            path.rename(tmp_path / "pictures" / label / f"{path.parent.name}-{path.name}")
+        for folder in [one for one in (tmp_path / "pictures" / label).iterdir() if one.is_dir()]:
+            folder.rmdir()
+    vae = load_autoencoder(str(write_autoencoder(tmp_path / "vae")), offline=True) if autoencoder else None
+    heard = []
+    manifest = prepare(
+        list_folder(tmp_path / "pictures"), tmp_path / "out", 16, vae, shard_size=7,
+        report=lambda done, of: heard.append((done, of)),
+    )  # fmt: skip
+    assert manifest.count == 30 and heard[-1] == (54, 54) and heard == sorted(heard)
+    aside, labelled = held_out_examples(tmp_path / "out")
+    assert len(aside) == 24 and labelled != autoencoder
+    rows, kind = ("latents", "latent") if autoencoder else ("image-folder", "pixel")
+    text = re.sub(r"\[data\].*?\n\n", f'[data]\ndataset = "{rows}"\nresolution = 16\n\n', TINY, flags=re.DOTALL)
+    text = text.replace('space = "pixel"', f'space = "{kind}"').replace('"40-steps"', '"2-steps"')
+    text = text.replace('"digits-cnn"', '"efficientnet-lite0"').replace("samples = 40", "samples = 20")
+    if autoencoder:
+        text = text.replace("[data]\n", "[data]\ndownsampling = 4\n")
+    (tmp_path / "tiny.toml").write_text(re.sub(r"metrics = .*", 'metrics = ["denoise", "kid"]', text))
+    (record,) = campaign.run(
+        str(tmp_path / "tiny.toml"), ["dit"], out=tmp_path / "runs", device="cpu", data=str(tmp_path / "out"),
+        executor="inline",
+    )  # fmt: skip
+    assert record.status == "finished", record.reason
+    assert record.metrics[0].protocol == f"denoise24/logsnr16{'-null' if autoencoder else ''}"
+    assert record.denoising.labelled != autoencoder

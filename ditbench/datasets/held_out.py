@@ -1,0 +1,63 @@
+"""Held-out images prepared beside the training images, so that a denoiser can be shown them: in a folder of their own.
+
+Training reads none of them, and the hash of the data knows nothing of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..runtime.progress import CountCallback
+from ..storage.files import exists
+from .autoencoder import Autoencoder
+from .examples import Examples
+from .prepare import prepare as prepare_images
+from .raw import UNKNOWN, RawImages
+from .shards import MANIFEST, Manifest, open_prepared
+
+FOLDER = "held-out"
+
+
+def prepare(
+    raw: RawImages,
+    folder: Path,
+    resolution: int,
+    autoencoder: Autoencoder | None = None,
+    *,
+    processes: int = 1,
+    report: CountCallback = lambda done, of: None,
+    **how: Any,
+) -> Manifest:
+    """As `prepare.prepare`, and what is held out, too, by this process alone: the manifest of the training images."""
+    aside = None if raw.held_out is None else _in_one_class_if_unknown(raw.held_out)
+    total = len(raw) + (0 if aside is None else len(aside))
+    about, how = (resolution, autoencoder), {key: value for key, value in how.items() if value is not None}
+    manifest = prepare_images(raw, folder, *about, processes=processes, report=_of(total, report), **how)
+    if aside is not None:
+        prepare_images(aside, folder / FOLDER, *about, report=_of(total, report, len(raw)), **how)
+    return manifest
+
+
+def held_out_examples(folder: Path) -> tuple[Examples | None, bool]:
+    """What `prepare` has put there of held-out images, if it has, and whether their labels are known."""
+    if not exists(folder / FOLDER / MANIFEST):
+        return None, False
+    found = open_prepared(folder / FOLDER)
+    plan = found.manifest.plan
+    return Examples(found.rows, found.labels, plan.views), bool(plan.class_names)
+
+
+def _of(total: int, report: CountCallback, before: int = 0) -> CountCallback:
+    return lambda done, of: report(before + done, total)
+
+
+def _in_one_class_if_unknown(aside: RawImages) -> RawImages:
+    """Images that do not tell their classes, or lack some, as images without any."""
+    told = set(aside.labels.tolist())
+    if UNKNOWN not in told and len(told) >= len(aside.class_names):
+        return aside
+    return replace(aside, labels=np.zeros(len(aside), np.int64), class_names=())
