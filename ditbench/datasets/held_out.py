@@ -33,7 +33,7 @@ def prepare(
     **how: Any,
 ) -> Manifest:
     """As `prepare.prepare`, and what is held out, too, by this process alone: the manifest of the training images."""
-    aside = None if raw.held_out is None else _in_one_class_if_unknown(raw.held_out)
+    aside = held_out_of(raw)
     total = len(raw) + (0 if aside is None else len(aside))
     about, how = (resolution, autoencoder), {key: value for key, value in how.items() if value is not None}
     manifest = prepare_images(raw, folder, *about, processes=processes, report=_of(total, report), **how)
@@ -42,11 +42,11 @@ def prepare(
     return manifest
 
 
-def held_out_examples(folder: Path) -> tuple[Examples | None, bool]:
-    """What `prepare` has put there of held-out images, if it has, and whether their labels are known."""
-    if not exists(folder / FOLDER / MANIFEST):
+def held_out_examples(folder: Path | None) -> tuple[Examples | None, bool]:
+    """What is prepared there of held-out images, if anything is, and whether their labels are known."""
+    if folder is None or not exists(folder / MANIFEST):
         return None, False
-    found = open_prepared(folder / FOLDER)
+    found = open_prepared(folder)
     plan = found.manifest.plan
     return Examples(found.rows, found.labels, plan.views), bool(plan.class_names)
 
@@ -55,8 +55,11 @@ def _of(total: int, report: CountCallback, before: int = 0) -> CountCallback:
     return lambda done, of: report(before + done, total)
 
 
-def _in_one_class_if_unknown(aside: RawImages) -> RawImages:
-    """Images that do not tell their classes, or lack some, as images without any."""
+def held_out_of(raw: RawImages) -> RawImages | None:
+    """The held-out images, if there are any; those that do not tell their classes, or lack some, without classes."""
+    aside = raw.held_out
+    if aside is None:
+        return None
     told = set(aside.labels.tolist())
     if UNKNOWN not in told and len(told) >= len(aside.class_names):
         return aside

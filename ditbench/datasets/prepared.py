@@ -18,11 +18,12 @@ from .autoencoder import load_autoencoder
 from .crop import cropped
 from .entries import told
 from .examples import Data, Examples, Request, Rows
-from .held_out import held_out_examples, prepare
+from .held_out import FOLDER as HELD_OUT
+from .held_out import held_out_examples, held_out_of
 from .image_sets import ImageSet
 from .known import is_known, note
 from .pixels import Bytes
-from .prepare import SAME_IMAGES, list_source
+from .prepare import SAME_IMAGES, list_source, prepare
 from .raw import RawImages
 from .shards import (
     AUTOENCODER,
@@ -59,7 +60,7 @@ def load_latents(request: Request) -> Data:
         raise BadFile(f"{str(folder)!r} holds pixels, not latents: {command} makes some.")
     _check_resolution(prepared, request)
     raw, gone = _source(manifest, request.offline)
-    aside, labelled = held_out_examples(folder)
+    aside, labelled = held_out_examples(folder / HELD_OUT)
     return Data(
         name=manifest.plan.source.name,
         sha256=manifest.sha256,
@@ -81,7 +82,7 @@ def load_folder(request: Request) -> Data:
     folder = whole_path(request.place)
     if is_prepared(folder):
         prepared = open_prepared(folder)
-        return _pixels(prepared, _source(prepared.manifest, request.offline)[0], request)
+        return _pixels(prepared, _source(prepared.manifest, request.offline)[0], request, folder / HELD_OUT)
     raw = list_source(str(folder), request.skip_bad)
     if others := told(raw.left_out):
         _logger.warning("%s", others)
@@ -152,17 +153,20 @@ def compare_source(prepared: Prepared, offline: bool = False, report: CountCallb
 
 
 def _prepared_once(raw: RawImages, request: Request) -> Data:
-    """Pixels in the cache, of these images."""
+    """Pixels in the cache, of these images and of those held out, which may be others another time."""
+    aside = held_out_of(raw)
+    total = len(raw) + (len(aside) if aside is not None else 0)
+    folder = _in_cache(raw, request, lambda done, of: request.report(done, total))
+    apart = None
+    if aside is not None:
+        apart = _in_cache(aside, request, lambda done, of: request.report(len(raw) + done, total))
+    return _pixels(open_prepared(folder), raw, request, apart)
+
+
+def _in_cache(raw: RawImages, request: Request, report: CountCallback) -> Path:
     folder = _folder_in_cache(raw, request.resolution)
-    prepare(
-        raw,
-        folder,
-        request.resolution,
-        skip_bad=request.skip_bad,
-        offline=request.offline,
-        report=request.report,
-    )
-    return _pixels(open_prepared(folder), raw, request)
+    prepare(raw, folder, request.resolution, skip_bad=request.skip_bad, offline=request.offline, report=report)
+    return folder
 
 
 def _folder_in_cache(raw: RawImages, resolution: int) -> Path:
@@ -194,7 +198,7 @@ def _is_of(raw: RawImages, folder: Path) -> bool:
     return same
 
 
-def _pixels(prepared: Prepared, raw: RawImages | None, request: Request) -> Data:
+def _pixels(prepared: Prepared, raw: RawImages | None, request: Request, apart: Path | None) -> Data:
     manifest = prepared.manifest
     if manifest.plan.autoencoder is not None:
         raise BadFile(
@@ -203,7 +207,7 @@ def _pixels(prepared: Prepared, raw: RawImages | None, request: Request) -> Data
         )
     _check_resolution(prepared, request)
     name = manifest.plan.source.name if raw is None else raw.name
-    aside, labelled = held_out_examples(prepared.folder)
+    aside, labelled = held_out_examples(apart)
     return Data(
         name=name,
         sha256=manifest.sha256,

@@ -135,7 +135,7 @@ def test_held_out_images_are_prepared_beside_the_others_and_shown_to_the_denoise
         report=lambda done, of: heard.append((done, of)),
     )  # fmt: skip
     assert manifest.count == 30 and heard[-1] == (54, 54) and heard == sorted(heard)
-    aside, labelled = held_out_examples(tmp_path / "out")
+    aside, labelled = held_out_examples(tmp_path / "out" / "held-out")
     assert len(aside) == 24 and labelled != autoencoder
     rows, kind = ("latents", "latent") if autoencoder else ("image-folder", "pixel")
     text = re.sub(r"\[data\].*?\n\n", f'[data]\ndataset = "{rows}"\nresolution = 16\n\n', TINY, flags=re.DOTALL)
