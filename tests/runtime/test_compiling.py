@@ -1,17 +1,19 @@
 """A network compiled by its blocks: how many graphs that takes, and when there are more."""
 
 import copy
+import json
+import os
 import shutil
-from functools import partial
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 from torch._dynamo.testing import CompileCounter
 from torch._dynamo.utils import counters
-from torch._inductor import config as inductor
 from toy_net import Toy
-from trainers import changed, trainer
 
 from ditbench.denoiser.interface import DIGITS_SPEC, build_denoiser, example_batch, perturb, training_loss
 from ditbench.registry import Registry
@@ -106,33 +108,21 @@ def test_a_copy_is_not_compiled_and_has_its_own_weights(graphs):
     assert one.state_dict().keys() == copied.state_dict().keys()
 
 
-class Blocks(Toy):
-    """Few kernels: each takes the C++ compiler seconds."""
-
-    def __init__(self, spec=DIGITS_SPEC):
-        torch.manual_seed(0)
-        super().__init__(spec, width=8)
-        self.middle = nn.ModuleList(nn.Sequential(nn.Conv2d(8, 8, 1), nn.Tanh()) for _ in range(2))
-
-
-@pytest.mark.filterwarnings("ignore:The distutils package is deprecated:DeprecationWarning")  # which torch imports
 @pytest.mark.skipif(shutil.which("c++") is None, reason="no C++ compiler")
-@pytest.mark.parametrize("make", [Blocks, pytest.param(partial(network, "dit"), marks=SLOW)], ids=["blocks", "dit"])
-def test_inductor_compiles_a_step_and_finds_its_graphs_again(make, tmp_path, monkeypatch):
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
-    if make is Blocks:
-        monkeypatch.setattr(inductor.cpp, "vec_isa_ok", False)  # trying the vector units out takes as long as a kernel
-        monkeypatch.setattr(inductor, "compile_threads", 1)  # no pool of processes is started for them
-    spent = []
-    for _ in range(2):  # cold, then warm
-        torch._dynamo.reset()
-        one = trainer(make(), recipe=changed(compile="blocks"))
-        assert len(blocks_of(one.denoiser)) > 1
-        assert one.step() == pytest.approx(trainer(make()).step(), rel=1e-4)
-        spent.append(one.facts())
-    assert [facts.compiled for facts in spent] == [True, True]
-    assert spent[0].warm_compile_seconds == 0 < spent[1].warm_compile_seconds <= spent[1].compile_seconds
-    assert spent[1].compile_seconds < 0.5 * spent[0].compile_seconds and spent[0].seconds < spent[0].compile_seconds
+@pytest.mark.parametrize("name", ["blocks", pytest.param("dit", marks=SLOW)])
+def test_inductor_compiles_a_step_and_finds_its_graphs_again(name, tmp_path):
+    script = Path(__file__).parents[1] / "support" / "inductor_step.py"
+    ended = subprocess.run(
+        [sys.executable, "-W", "ignore", script, name],
+        env={**os.environ, "TORCHINDUCTOR_CACHE_DIR": str(tmp_path)}, check=False, capture_output=True, text=True,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    cold, warm = json.loads(ended.stdout)
+    for found in (cold, warm):
+        compiled, eager = found["losses"]
+        assert found["compiled"] and compiled == pytest.approx(eager, rel=1e-4)
+    assert cold["warm_compile_seconds"] == 0 < warm["warm_compile_seconds"] <= warm["compile_seconds"]
+    assert warm["compile_seconds"] < 0.5 * cold["compile_seconds"] and cold["seconds"] < cold["compile_seconds"]
 
 
 def test_the_blocks_of_a_network():
