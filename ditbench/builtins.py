@@ -168,8 +168,8 @@ _ERRORS = "ditbench.metrics.denoising"
 
 METRICS = (
     _of_denoiser(name="denoise", measure=f"{_ERRORS}:velocity_error", description="error on held-out, noisy images"),
-    _of_denoiser(name="denoise-image", measure=f"{_ERRORS}:image_error", description="the same, where noise is most"),
-    _of_denoiser(name="denoise-nats", measure=f"{_ERRORS}:nats", description="the same, weighed as the likelihood is"),
+    _of_denoiser(name="denoise-image", measure=f"{_ERRORS}:image_error", description="the same without a weight"),
+    _of_denoiser(name="denoise-nats", measure=f"{_ERRORS}:nats", description="the same, weighed for likelihood"),
     Metric(
         name="fid",
         measure="ditbench.metrics.frechet:frechet_distance",

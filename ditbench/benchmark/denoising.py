@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -20,7 +21,9 @@ from ..metrics.quality import Score
 from ..records.denoising import LEVELS, ErrorCurve, protocol_features
 from ..records.facts import Measurement
 from ..records.metric_constants import protocol
-from ..runtime.precision import Precision
+from ..runtime.clock import RUNNING
+from ..runtime.compiling import compiling
+from ..runtime.precision import CompileWatch, Precision
 from ..sampling.denoising import Errors, check_tells_levels, denoising_errors
 from ..storage.files import write_atomically
 from ..storage.reading import check_file
@@ -47,6 +50,7 @@ class Denoising:
     objective: DiffusionObjective
     batch_size: int
     precision: Precision  # of the denoiser
+    compiled: bool  # likewise
     device: torch.device
 
     @property
@@ -57,7 +61,8 @@ class Denoising:
     def errors(self, denoiser: nn.Module, which: Which = "held-out", images: int | None = None) -> Errors:
         """The squared errors of the images, or of so many of them, at every level of noise: (images, levels)."""
         x0, y = self._shown(which, self.images if images is None else min(images, self.images))
-        return denoising_errors(denoiser, self.spec, self.objective, x0, y, self.batch_size, self.precision)
+        with compiling(CompileWatch(RUNNING)) if self.compiled else nullcontext():
+            return denoising_errors(denoiser, self.spec, self.objective, x0, y, self.batch_size, self.precision)
 
     def measure(self, errors: Errors) -> Iterator[Measurement]:
         """The metrics of a denoiser's errors on held-out images."""

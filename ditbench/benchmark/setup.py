@@ -174,8 +174,19 @@ def _denoising(
     chosen = (pick("metric", name, registry.metrics) for name, _ in asked.choices)
     metrics = tuple(metric for metric in chosen if metric.sees == "denoiser")
     images, seen_in = images_for(asked.denoised, data), precision.resolve(config.recipe.precision, device)
-    batch_size = config.track.sampler.batch_size
-    return Denoising(metrics, data, images, spec, objective, batch_size, seen_in, device) if metrics else None
+    if not metrics:
+        return None
+    return Denoising(
+        metrics=metrics,
+        data=data,
+        images=images,
+        spec=spec,
+        objective=objective,
+        batch_size=config.track.sampler.batch_size,
+        precision=seen_in,
+        compiled=way_of(config.recipe.compile, device) != "off",
+        device=device,
+    )
 
 
 def _metric(

@@ -200,7 +200,7 @@ class _Worker:
             self._note_errors(denoiser, stem)
 
     def denoise(self, ema: nn.Module) -> float:
-        """The errors that the judge has yet to see, of both weights: the seconds that these took."""
+        """The errors that were not found with samples, of both weights: the seconds that these took."""
         if self.parts.denoising is None:
             return 0.0
         began, networks = RUNNING(), {"ema": ema, "raw": self.loaded(RAW_WEIGHTS_FILE)}

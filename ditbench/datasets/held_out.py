@@ -28,17 +28,21 @@ def prepare(
     resolution: int,
     autoencoder: Autoencoder | None = None,
     *,
+    apart: Path | None = None,
     processes: int = 1,
     report: CountCallback = lambda done, of: None,
     **how: Any,
 ) -> Manifest:
-    """As `prepare.prepare`, and what is held out, too, by this process alone: the manifest of the training images."""
+    """As `prepare.prepare`, and what is held out, too, by this process alone: the manifest of the training images.
+
+    apart: where that goes, by default below the folder.
+    """
     aside = held_out_of(raw)
     total = len(raw) + (0 if aside is None else len(aside))
     about, how = (resolution, autoencoder), {key: value for key, value in how.items() if value is not None}
     manifest = prepare_images(raw, folder, *about, processes=processes, report=_of(total, report), **how)
     if aside is not None:
-        prepare_images(aside, folder / FOLDER, *about, report=_of(total, report, len(raw)), **how)
+        prepare_images(aside, apart or folder / FOLDER, *about, report=_of(total, report, len(raw)), **how)
     return manifest
 
 

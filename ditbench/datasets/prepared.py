@@ -19,11 +19,11 @@ from .crop import cropped
 from .entries import told
 from .examples import Data, Examples, Request, Rows
 from .held_out import FOLDER as HELD_OUT
-from .held_out import held_out_examples, held_out_of
+from .held_out import held_out_examples, held_out_of, prepare
 from .image_sets import ImageSet
 from .known import is_known, note
 from .pixels import Bytes
-from .prepare import SAME_IMAGES, list_source, prepare
+from .prepare import SAME_IMAGES, list_source
 from .raw import RawImages
 from .shards import (
     AUTOENCODER,
@@ -153,20 +153,19 @@ def compare_source(prepared: Prepared, offline: bool = False, report: CountCallb
 
 
 def _prepared_once(raw: RawImages, request: Request) -> Data:
-    """Pixels in the cache, of these images and of those held out, which may be others another time."""
-    aside = held_out_of(raw)
-    total = len(raw) + (len(aside) if aside is not None else 0)
-    folder = _in_cache(raw, request, lambda done, of: request.report(done, total))
-    apart = None
-    if aside is not None:
-        apart = _in_cache(aside, request, lambda done, of: request.report(len(raw) + done, total))
+    """Pixels in the cache; held-out ones in a folder of their own, as the same images may have others beside them."""
+    aside, folder = held_out_of(raw), _folder_in_cache(raw, request.resolution)
+    apart = None if aside is None else _folder_in_cache(aside, request.resolution)
+    prepare(
+        raw,
+        folder,
+        request.resolution,
+        apart=apart,
+        skip_bad=request.skip_bad,
+        offline=request.offline,
+        report=request.report,
+    )
     return _pixels(open_prepared(folder), raw, request, apart)
-
-
-def _in_cache(raw: RawImages, request: Request, report: CountCallback) -> Path:
-    folder = _folder_in_cache(raw, request.resolution)
-    prepare(raw, folder, request.resolution, skip_bad=request.skip_bad, offline=request.offline, report=report)
-    return folder
 
 
 def _folder_in_cache(raw: RawImages, resolution: int) -> Path:

@@ -254,9 +254,12 @@ class Board:
     @cached_property
     def level(self) -> float:
         """What p two rows need to be told apart, so that at most 5 % of such boards claim too much."""
-        rows = self.comparable
-        higher = bool(rows) and rows[0].measurements[0].higher_is_better
-        return ranking([row.values for row in rows], higher).level
+        higher = bool(self.comparable) and self.comparable[0].measurements[0].higher_is_better
+        return ranking([row.values for row in self.comparable], higher).level
+
+    def divides(self, pair: Pair) -> bool:
+        """Whether two rows have different ranks: the claim that holds for the whole board."""
+        return self.comparable[pair.one].rank != self.comparable[pair.other].rank
 
     @cached_property
     def comparable(self) -> list[Row]:

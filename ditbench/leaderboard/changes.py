@@ -290,10 +290,10 @@ def _verdicts(board: Board, fresh: Sequence[Row]) -> list[str]:
             found = [
                 f"{names[other]} (p = {pair.p:.2g})"
                 for pair, left in others
-                if place in (pair.one, pair.other) and pair.told_apart == apart
+                if place in (pair.one, pair.other) and board.divides(pair) == apart
                 for other in left
             ]
-            lines += [f"{names[place]} {words} {_listed(found)} by a paired t-test over the seeds."] if found else []
+            lines += [f"{names[place]} {words} {_listed(found)} by paired t-tests over the seeds."] if found else []
     return lines
 
 

@@ -140,11 +140,10 @@ class Scoring:
         metrics = [metric for metric in metrics if metric.against != "held-out"]
         if aside is None:
             return list(self._floors_by_halves(reference, extractor, metrics))
+        possible = [metric for metric in metrics if metric.sees != "pixels" or aside.pixels is not None]
         if self.source.images is self.data.images:
-            possible = [metric for metric in metrics if metric.sees != "pixels" or aside.pixels is not None]
             both = reference.features.and_also(aside)
             return floors(possible, both, extractor, reference.sha256, samples=samples)
-        possible = [metric for metric in metrics if metric.sees != "pixels" or aside.pixels is not None]
         return [
             floor.model_copy(update={"settings": {**floor.settings, "held_out": True}})
             for floor in measure_all(possible, aside, reference.features, extractor, reference.sha256)

@@ -75,6 +75,6 @@ class Denoising(Frozen):
     images: Count
     labelled: bool  # whether the denoiser was told their labels, or the null label
     curves: Annotated[list[ErrorCurve], Field(min_length=1)]
-    seconds: Number  # that all curves took
+    seconds: Number  # that the curves took; the first is found with the samples, and not in it
     points: list[ErrorPoint] = []
     points_images: Count = 0

@@ -211,15 +211,13 @@ class Milestone(Frozen):
 class Work(Frozen):
     """What the process that trains and samples states of it. The rest is found in the files that it leaves."""
 
-    # of the denoising error, if the track asks for it: what finding all of it took, and what was found on the way
-    denoising_seconds: Number = 0.0
-    points: list[ErrorPoint] = []
-
     cost: Cost
     training: TrainingFacts
     memory: Memory
     reached: list[Milestone]  # whose samples are yet to be measured
     fingerprint: Fingerprint | None = None
+    denoising_seconds: Number = 0.0  # of the curves that were not found with samples
+    points: list[ErrorPoint] = []  # found on the way
 
 
 class DataFacts(Frozen):

@@ -1,6 +1,8 @@
 """What a whole board claims: at most one in twenty divides equal models, wherever they stand."""
 
 import math
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ from scipy.special import stdtr
 
 from ditbench.leaderboard.intervals import ERROR, level_for, ranking
 
+ROOT = Path(__file__).parents[2]
 FAR = 1e3  # deviations, between sets of equal models
 QUICK = [([2], 3, "alike"), ([2, 2, 2], 3, "alike"), ([3, 2, 1, 4], 5, "unlike"), ([2] * 10, 10, "alike")]
 MIXED = [[2], [3], [6], [10], [20], [2, 2, 2], [2] * 5, [2] * 10, [3] * 4, [3, 2, 2], [5, 5], [1, 2, 1, 2], [10, 10]]
@@ -88,3 +91,28 @@ def test_of_every_kind_of_board_few_divide_equal_models(seeds, spread, gap):
     """Of 2 to 20 rows, in sets that are far apart or hardly."""
     found = {str(sizes): wrong(sizes, seeds, spread, 10_000, gap) for sizes in MIXED}
     assert max(found.values()) <= allowed(10_000), found
+
+
+def test_adding_seeds_until_a_test_agrees_finds_what_is_not_there():
+    """As the rules say: from three seeds to ten, at 5 % each time."""
+    differences = np.random.default_rng(0).standard_normal((20_000, 10))
+    found = np.zeros(len(differences), bool)
+    for seeds in range(3, 11):
+        some = differences[:, :seeds]
+        t = np.abs(some.mean(1)) / (some.std(1, ddof=1) / math.sqrt(seeds))
+        found |= 2 * stdtr(seeds - 1, -t) <= ERROR
+    assert found.mean() == pytest.approx(0.17, abs=0.01)
+    assert "17 % of cases" in (ROOT / "ditbench" / "leaderboard" / "rules.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_the_page_has_the_power_that_simulations_have():
+    page = (ROOT / "docs" / "leaderboard.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d+) \| (\d+) \|((?: \d+ % \|){6})$", page, re.MULTILINE)
+    assert len(rows) == 9
+    for count, seeds, told in rows:
+        for gap, share in zip((1, 2, 3, 4, 6, 10), re.findall(r"\d+", told), strict=True):
+            values, _ = positions(np.random.default_rng(1), [1] * int(count), int(seeds), "alike", 1000, float(gap))
+            found = np.mean([len(claimed(largest)) / (int(count) - 1) for largest in boundaries(values)])
+            assert found == pytest.approx(int(share) / 100, abs=0.03), (count, seeds, gap)

@@ -74,7 +74,7 @@ class Verdict:
     seeds: int
     difference: str
     p: str
-    told_apart: bool
+    divided: bool  # whether they have different ranks
 
 
 @dataclass(frozen=True)
@@ -134,13 +134,8 @@ def verdict(board: Board) -> str:
         return f"{first[0]} is the only ranked row without a failed run."
     if len(first) == 1:
         which = "row" if len(board.comparable) == len(board.rows) else "ranked row whose runs all finished"
-        return f"{first[0]} is significantly better than every other {which} (paired t-tests, {p_needed(board)})."
+        return f"{first[0]} is significantly better than every other {which} (paired t-tests, p ≤ {board.level:.2g})."
     return f"{', '.join(first[:-1])} and {first[-1]} share the first rank: no test tells all of them apart."
-
-
-def p_needed(board: Board) -> str:
-    """The level of the board's tests, in words."""
-    return f"p ≤ {board.level:.2g}"
 
 
 def _heading(column: Column, board: Board) -> Heading:
@@ -194,7 +189,7 @@ def _verdict(board: Board, pair: Pair) -> Verdict:
     one, other = (name(board.comparable[place], board) for place in (pair.one, pair.other))
     difference = "" if pair.difference is None else number(pair.difference).replace("-", "−")
     p = "< 0.0001" if pair.p < 1e-4 else f"{pair.p:.2g}"
-    return Verdict(one, other, len(pair.seeds), difference, p, pair.told_apart)
+    return Verdict(one, other, len(pair.seeds), difference, p, board.divides(pair))
 
 
 _MOST_LINES = 60  # of one plot

@@ -13,6 +13,7 @@ Letters in shapes: N images, T tokens, D width (of the encoder), W width of the 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import partial
 
@@ -41,7 +42,7 @@ from ditbench.layers import (
 )
 
 
-class Decoupled(nn.Module):
+class Decoupled(nn.Module, ABC):
     """What both have: the two embeddings of the image, and the way from one to the other. They make the parts."""
 
     checkpointing: bool
@@ -75,9 +76,9 @@ class Decoupled(nn.Module):
         """What the decoder's blocks are told (N, T, W), of what the encoder made (N, T, D)."""
         return s
 
+    @abstractmethod
     def image(self, patches: Tensor) -> Tensor:
         """(N, T, P*P*C) -> (N, C, G*P, G*P)."""
-        raise NotImplementedError
 
 
 class ChannelFirstEmbed(nn.Module):
