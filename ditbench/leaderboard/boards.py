@@ -31,7 +31,7 @@ class Protocol(NamedTuple):
     track: str
     version: int
     track_hash: str
-    ruleset: str
+    ruleset: str  # of `tuned` with its search, "tuned, 8 trials of 0123456789ab": a digest of space and points
     budget: str
     device: str  # "cpu", "mps" or "gpu"; under a budget of time the whole hardware class, and whether others ran beside
     data: str  # sha256, as the next
@@ -226,7 +226,7 @@ class Board:
     def title(self) -> str:
         """What the board compares, in one line."""
         of = self.protocol
-        ruleset = "" if of.ruleset == "matched" else f", {of.ruleset} recipes"
+        ruleset = {"matched": "", "native": ", native recipes"}.get(of.ruleset, f", {of.ruleset.partition(' of ')[0]}")
         unranked = "" if self.ranked else ", unranked"
         return f"{of.track} v{of.version}{ruleset}, {of.budget}, {of.device}{unranked}{self.mark}"
 
@@ -270,7 +270,7 @@ class Board:
 def boards(records: Iterable[Record], verifications: Iterable[Verification] = ()) -> list[Board]:
     """Sort records into boards, and rank their rows; numbers of different protocols or data never share a board.
 
-    `verifications` are what others found of these runs; those of other records are left out.
+    `verifications` are what others found of these runs. Those of other records are left out; so are trials.
     """
     groups: dict[Protocol, list[Record]] = defaultdict(list)
     checked: dict[str, list[Verification]] = defaultdict(list)
@@ -305,7 +305,7 @@ def _protocol(record: Record) -> Protocol:
         record.track.name,
         record.track.version,
         record.track_hash,
-        record.ruleset,
+        f"{record.ruleset}, {len(of.trials)} trials of {of.digest}" if (of := record.study) else record.ruleset,
         f"{record.budget} by rule {record.flops_rule}" if older else record.budget,
         Clock.of(record).name if timed else "gpu" if kind == "cuda" else kind,
         record.data_sha256,
@@ -316,10 +316,10 @@ def _protocol(record: Record) -> Protocol:
 
 
 def _without_copies(records: Iterable[Record]) -> Iterable[Record]:
-    """A record that lies in two folders is one run."""
+    """A record that lies in two folders is one run, and a trial of a search is of no row."""
     found: dict[str, list[Record]] = defaultdict(list)
     for record in records:
-        if record not in found[record.run_id]:
+        if record.ruleset != "trial" and record not in found[record.run_id]:
             found[record.run_id].append(record)
     return (record for same in found.values() for record in same)
 
@@ -343,7 +343,7 @@ def _slugs(protocols: Sequence[Protocol]) -> dict[Protocol, str]:
     """A slug for each. Where the plain one is taken, by a board that is ranked if there is one, a digest follows it."""
     found: dict[Protocol, str] = {}
     for of in sorted(protocols, key=lambda of: (bool(of.deviations), of)):
-        text = f"{of.track}-v{of.version}-{of.ruleset}-{of.budget}-{of.device}"
+        text = f"{of.track}-v{of.version}-{of.ruleset.partition(' of ')[0]}-{of.budget}-{of.device}"
         slug = (
             "-".join("".join(c if c.isalnum() and c.isascii() else " " for c in text).split())
             .lower()[:_SLUG]

@@ -10,7 +10,19 @@ import pandas as pd
 
 from ..errors import in_markdown
 from .boards import Board
-from .notes import beside_others, checked, floor, memorising, noise, of_values, provisional, saturated, ties, unranked
+from .notes import (
+    beside_others,
+    checked,
+    floor,
+    memorising,
+    noise,
+    of_values,
+    provisional,
+    saturated,
+    searched,
+    ties,
+    unranked,
+)
 from .reported import Reported, remarks, reported_tables
 from .tables import Column, columns, measurements, table, target
 
@@ -98,7 +110,7 @@ def _board(board: Board) -> list[str]:
         f"Track hash `{of.track_hash}`; data `{of.data[:12]}`, compared with `{of.reference[:12]}`; "
         f"{len(board.records)} runs; code at {code}; {_machines(board)}."
     )
-    ranking = (unranked(board), *ties(board), provisional(board), *checked(board), *_target(board))
+    ranking = (unranked(board), *ties(board), provisional(board), *searched(board), *checked(board), *_target(board))
     notes = (*ranking, saturated(board), memorising(board), *of_values(board), beside_others(board), noise(board))
     said = [in_markdown(note) for note in (*notes, floor(board)) if note]
     return [f"## {in_markdown(board.title)}", _table(table(board)), *said, facts]

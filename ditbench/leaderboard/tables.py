@@ -21,6 +21,7 @@ from .costs import (
     PEAK_MEMORY,
     SAMPLING_RATE,
     SAMPLING_RATE_PER_DEVICE,
+    SEARCH_FLOPS,
     SECONDS,
     TRAINING_MACS,
     TRAINING_RATE,
@@ -175,6 +176,7 @@ def _costs(board: Board) -> Iterator[Column]:
     for clock, told in clocks:
         yield Column(f"train {time}", "spent", _scaled(SECONDS, second, clock), told)
     yield Column(work, "spent", _scaled(FLOPS, flop))
+    yield Column(f"search {work}", "spent", _scaled(SEARCH_FLOPS, flop))
     for clock, told in clocks if goal else ():
         yield Column(f"{time} to {goal}", "target", _to_target(board, "seconds", second, clock), told)
     if goal:

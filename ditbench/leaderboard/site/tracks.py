@@ -9,7 +9,19 @@ from dataclasses import dataclass
 from ...records.record import Record
 from ..boards import Board, Row
 from ..intervals import Estimate, Pair
-from ..notes import beside_others, checked, floor, memorising, noise, of_values, provisional, saturated, ties, unranked
+from ..notes import (
+    beside_others,
+    checked,
+    floor,
+    memorising,
+    noise,
+    of_values,
+    provisional,
+    saturated,
+    searched,
+    ties,
+    unranked,
+)
 from ..reported import remarks, reported_tables
 from ..tables import Column, columns, measurements, name, number, quality_header, target
 from .contents import Contents, Run, architecture_page, key_of, variants
@@ -171,6 +183,7 @@ def _order(column: Column, heading: Heading, row: Row) -> float | str:
 
 def _notes(board: Board) -> Iterator[str]:
     yield from (note for note in (provisional(board), *ties(board)) if note and note != verdict(board))
+    yield from searched(board)
     yield from checked(board)
     yield from filter(None, (floor(board), saturated(board), memorising(board), *of_values(board)))
     yield from filter(None, (beside_others(board), noise(board)))
