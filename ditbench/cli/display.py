@@ -92,8 +92,7 @@ class Lines(Silent):
 
     def planned(self, jobs: Sequence[Job], settled: Sequence[Record]) -> None:
         self._names = {
-            job.config.run_id: f"[{number}/{len(jobs)}] {job.config.told}"
-            for number, job in enumerate(jobs, start=1)
+            job.config.run_id: f"[{number}/{len(jobs)}] {job.config.told}" for number, job in enumerate(jobs, start=1)
         }
         config = jobs[0].config
         self.say(
@@ -230,8 +229,8 @@ def print_boards(console: Console, records: Sequence[Record]) -> None:
     for board in boards(records):
         console.print(_fitting(console, board))
         notes = [f"{entry.label}: {entry.misses}" for entry in board.rows if entry.misses]
-        notes += [*searched(board), unranked(board), provisional(board), *ties(board), beside_others(board), floor(board)]
-        notes += [saturated(board), memorising(board)]
+        notes += [*searched(board), unranked(board), provisional(board), *ties(board)]
+        notes += [beside_others(board), floor(board), saturated(board), memorising(board)]
         for note in filter(None, notes):
             console.print(plain(as_flags(note)), highlight=False, soft_wrap=True)
 

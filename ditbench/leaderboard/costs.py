@@ -79,7 +79,11 @@ IMAGES = Fact("training_images", "images", "spent", lambda record: _training(rec
 SECONDS = Fact("training_seconds", "train s", "spent", lambda record: _training(record).seconds, timed=True)
 FLOPS = Fact("training_flops", "TFLOPs", "spent", lambda record: flops(record, _training(record).images), 1e12)
 SEARCH_FLOPS = Fact(
-    "search_training_flops", "search TFLOPs", "spent", lambda record: record.study and record.study.flops, 1e12
+    "search_training_flops",
+    "search TFLOPs",
+    "spent",
+    lambda record: record.study.flops if record.study else None,
+    1e12,
 )
 TRAINING_RATE = Fact(
     "training_images_per_second",

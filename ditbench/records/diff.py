@@ -68,6 +68,8 @@ _RESULTS = {  # what a run found out or what only names it, not what it did
     },
 }  # fmt: skip
 
+_PARTS = ("track", "recipe", "study", "objective", "data", "architecture", "environment", "training", "sampling")
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -166,7 +168,7 @@ def _of_evaluation(record: Evaluation) -> Iterator[tuple[str, Any]]:
 def _of_run(record: Record) -> Iterator[tuple[str, Any]]:
     for name in ("ruleset", "budget", "seed", "device", "data_sha256", "reference_sha256"):
         yield name, getattr(record, name)
-    for name in ("track", "recipe", "study", "objective", "data", "architecture", "environment", "training", "sampling"):
+    for name in _PARTS:
         part = getattr(record, name)
         if part is not None:
             yield from _flat(name, part.model_dump(mode="json", exclude=_RESULTS.get(name, set())))

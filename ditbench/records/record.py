@@ -127,8 +127,10 @@ class Record(Frozen):
 def _of_its_ruleset(record: Record) -> str:
     """What of its recipe, its objective or its search is not as its ruleset says; empty if all is."""
     of, study, meant = record.ruleset, record.study, record.track.recipe
-    if (study is None) != (of != "tuned"):
-        return "a run of the tuned ruleset needs its study" if of == "tuned" else "a study is of the tuned ruleset alone"
+    if study is None and of == "tuned":
+        return "a run of the tuned ruleset needs its study: the search that chose its recipe"
+    if study is not None and of != "tuned":
+        return "a study is of the tuned ruleset alone"
     if study is not None:
         meant = study.best.point.recipe(meant)
     if of in ("matched", "tuned") and record.recipe.learns != meant.learns:

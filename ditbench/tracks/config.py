@@ -19,7 +19,7 @@ Ruleset = Literal["matched", "native", "tuned", "trial"]
 ASKED_FOR = ("matched", "native", "tuned")  # a trial is what `tuned` makes
 
 
-NOT_HASHED = (  # fields of a run that can't change its result, or that its hash has in another way: track, device, study
+NOT_HASHED = (  # fields of a run that can't change its result, or that its hash has in another way, as the track
     "track", "paper", "device", "data", "reference", "deviations", "skip_bad", "offline", "eval_at", "keep_samples",
     "raw_weights", "checkpoint_seconds", "study",
 )  # fmt: skip

@@ -15,10 +15,10 @@ SAMPLER, SAMPLER_SEED = "optuna QMCSampler, scrambled Sobol sequence", 0
 
 
 def draw(track: Track, trials: int | None = None) -> tuple[Point, ...]:
-    """So many points, by default as many as the track says: the first is the track's own recipe; the others are quasi-random, and fill the space that the track declares.
+    """So many points, by default as many as the track says. `BadValue` if Optuna is not installed.
 
-    They follow from the space and their number alone, so that every architecture gets the same ones; those of a smaller
-    number begin those of a larger. `BadValue` if Optuna is not installed.
+    The first is the track's own recipe; the others are quasi-random, and fill the space that the track declares. They
+    follow from the space alone, so that every architecture gets the same ones; few of them begin more of them.
     """
     assert track.search is not None
     return (track.search.own(track.recipe), *drawn(track.search, (trials or track.search.trials) - 1))

@@ -8,7 +8,7 @@ from ..errors import BadValue
 from .config import RunConfig
 from .deviation import Deviation
 from .options import SAMPLES
-from .search import CHOOSES, SEED, TRIALS, Point, Study
+from .search import CHOOSES, SEED, Point, Study
 from .track import Track
 
 
@@ -24,8 +24,6 @@ def check_search(track: Track, ruleset: str, trials: int | None, seeds: Sequence
         raise BadValue(f"`ruleset` tuned chooses by the metric {CHOOSES}, which is not measured here.")
     if SEED in seeds:
         raise BadValue(f"Seed {SEED} is that of the search, which no run of `ruleset` tuned may have.")
-    if trials is not None and not TRIALS[0] <= trials <= TRIALS[1]:
-        raise BadValue(f"`trials` {trials}: a search has {TRIALS[0]} to {TRIALS[1]}, the first the track's own recipe.")
 
 
 def trial_of(config: RunConfig, point: Point) -> RunConfig:
