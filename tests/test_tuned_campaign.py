@@ -1,7 +1,5 @@
 """Whole commands of the tuned ruleset: trials first, then the runs, by whatever executor; the same again is free."""
 
-import json
-
 import pytest
 from records import ENVIRONMENT
 from searches import record_of, track_file
@@ -108,6 +106,7 @@ def test_noise_is_nothing_to_choose_by(run):
 
 def test_a_real_search_gives_records_that_hold(tmp_path, ditbench):
     track, out = track_file(tmp_path), tmp_path / "out"
+    track.write_text(track.read_text().replace('"denoise", "fid"', '"denoise"'))
     command = ("run", "toy", "--track", str(track), "--ruleset", "tuned", "--budget", "blink", "--device", "cpu")
     told = ditbench(*command, "--trials", "2", "--executor", "inline", "--out", str(out))
     assert "searched v1, tuned, 2 trials, 8-steps, cpu" in told and "Searched: toy:nano: " in told
@@ -119,5 +118,3 @@ def test_a_real_search_gives_records_that_hold(tmp_path, ditbench):
     assert {trial.run_id: trial.value for trial in final.study.trials} == values
     assert final.study.best.value == min(values.values()) and final.study.flops > 0
     assert [fault for one in validate([out], Registry.installed()) for fault in one.faults] == []
-    plan = json.loads(ditbench("plan", "toy", "--track", str(track), "--ruleset", "tuned", "--json"))
-    assert [run["ruleset"] for run in plan["runs"]] == ["trial"] * 3 + ["tuned"]

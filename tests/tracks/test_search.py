@@ -3,6 +3,7 @@
 import pytest
 from searches import SEARCH, loaded, searched
 
+from ditbench.cli.plan import _trials
 from ditbench.errors import BadFile, BadValue
 from ditbench.registry import Registry
 from ditbench.tracks import points
@@ -128,6 +129,12 @@ def test_a_trial_is_a_run_of_its_own_that_measures_what_chooses_alone(config):
     assert trial.told == "toy:nano trial" and config.told == "toy:nano seed 0"
     assert trial_of(config, point).hash == trial.hash != config.hash
     assert trial_of(config.model_copy(update={"seed": 7}), point).hash == trial.hash
+
+
+def test_a_plan_counts_the_trials_of_each_architecture_once(config):
+    seeds = [config.model_copy(update={"seed": seed}) for seed in (0, 1)]
+    assert [run.ruleset for run in _trials(seeds, None)] == ["trial"] * 3
+    assert len(_trials(seeds, 5)) == 5 and _trials([config.model_copy(update={"ruleset": "matched"})], None) == []
 
 
 def test_another_number_of_trials_or_another_space_is_another_run(config):
