@@ -18,7 +18,7 @@ from ..records.verification import TIERS, Tier, Verification, doubts_of, is_of, 
 from ..storage.schema import digest
 from ..tracks.budget import FLOPS_RULE, Budget, is_of_flops
 from .intervals import Estimate, Pair, Values, compare, ranking
-from .labels import labels
+from .labels import labels, ruleset
 
 _Checked = Mapping[str, list[Verification]]  # by run id
 BESIDE_OTHERS = "beside others"  # of times that were measured while other runs were at work on the machine
@@ -31,7 +31,7 @@ class Protocol(NamedTuple):
     track: str
     version: int
     track_hash: str
-    ruleset: str  # of `tuned` with its search, "tuned, 8 trials of 0123456789ab": a digest of space and points
+    ruleset: str  # with what it leaves open, as `labels.ruleset` has it
     budget: str
     device: str  # "cpu", "mps" or "gpu"; under a budget of time the whole hardware class, and whether others ran beside
     data: str  # sha256, as the next
@@ -155,7 +155,8 @@ class Row:
     @cached_property
     def asked_seeds(self) -> int:
         """How many the track asks for; the newest record's tells."""
-        return max(self.records, key=lambda record: (record.created, record.run_id)).track.seeds
+        newest = max(self.records, key=lambda record: (record.created, record.run_id))
+        return newest.track.seeds_of(newest.ruleset)
 
     @cached_property
     def tier(self) -> Tier:
@@ -175,8 +176,7 @@ class Row:
     @property
     def missing(self) -> str:
         """How many runs did not finish; empty if all did."""
-        bad = self.unfinished
-        return f"{len(bad)} of {len(self.records)} {bad[0].status}" if bad else ""
+        return f"{len(bad)} of {len(self.records)} {bad[0].status}" if (bad := self.unfinished) else ""
 
     @property
     def misses(self) -> str:
@@ -305,7 +305,7 @@ def _protocol(record: Record) -> Protocol:
         record.track.name,
         record.track.version,
         record.track_hash,
-        f"{record.ruleset}, {len(of.trials)} trials of {of.digest}" if (of := record.study) else record.ruleset,
+        ruleset(record),
         f"{record.budget} by rule {record.flops_rule}" if older else record.budget,
         Clock.of(record).name if timed else "gpu" if kind == "cuda" else kind,
         record.data_sha256,

@@ -54,13 +54,14 @@ class RunOptions(PlaceOptions, total=False):
         str,
         About(
             "matched",
-            "matched: the track's recipe for all; native: each paper's own; tuned: each one's best of a search. Ranked "
-            "apart.",
+            "matched: the track's recipe for all; native: each paper's own; tuned: each one's best of a search; "
+            "speedrun: one network, any recipe, the fastest to the targets. Ranked apart.",
         ),
     ]
     trials: Annotated[
         int | None, About(None, "Recipes that the tuned ruleset tries; the track's number, if not given.", *TRIALS)
     ]
+    recipe: Annotated[str, About("", "Of a speedrun: a TOML file with its recipe, and in words what is new in it.")]
     skip_bad: Annotated[bool, About(False, "Leave unreadable images out, and count them.")]
     eval_at: Annotated[Sequence[float], About((), "Shares of the budget at which to measure the EMA weights, too.")]
     samples: Annotated[int | None, About(None, "Images to measure; not the track's number: unranked.", *SAMPLES)]

@@ -39,7 +39,7 @@ from ..tracks.budget import BudgetClock
 from ..tracks.track import Recipe
 from .checkpoint import CheckpointFacts, Saved, like
 from .objectives import DiffusionObjective
-from .optimizers import make_optimizer
+from .optimizers import hidden_matrices, make_optimizer, set_rate
 from .pace import Pace, Step, pace_on
 from .regression import LossOfBatch, Regression
 from .schedule import ema_keep, lr_factor
@@ -77,7 +77,7 @@ class Trainer:
         self._buffers = list(_buffers(self.ema, self.denoiser))
         self.spec, self.objective, self.recipe, self.seed, self.device = spec, objective, recipe, seed, device
         self.clock, self.feed, self.timer = clock, feed, timer
-        self.optimizer = make_optimizer(recipe, self._weights)
+        self.optimizer = make_optimizer(recipe, self._weights, hidden_matrices(self.denoiser))
         self.precision, way = resolve(recipe.precision, device), way_of(recipe.compile, device)
         self.compiled = way != "off"
         compile_network(self.denoiser, way)
@@ -214,8 +214,8 @@ class Trainer:
         """The step itself: its loss (), this process's part, which the device may have yet to find."""
         x0, y, t, draw = self._drawn()
         self._seen = x0[:_RECOUNTED], y[:_RECOUNTED], t[:_RECOUNTED]
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.recipe.learning_rate * lr_factor(self.recipe, self.clock.progress, self.clock.steps)
+        factor = lr_factor(self.recipe, self.clock.progress, self.clock.steps)
+        set_rate(self.optimizer, self.recipe.learning_rate * factor)
         self.optimizer.zero_grad(set_to_none=True)
         done = self.clock.progress
         self._looking = self._guard.spots.due(self.clock.seconds, last=2 * done - self.before > 1 - 1e-9)

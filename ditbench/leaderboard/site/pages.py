@@ -21,7 +21,8 @@ from ...records.verification import Verification
 from ..boards import Board
 from ..markdown import LEGEND
 from ..reported import Reported
-from . import architectures, plots, runs, speeds, tracks
+from ..speedrun import is_speedrun
+from . import architectures, plots, runs, speedruns, speeds, tracks
 from .assets import assets
 from .contents import Contents, Key, Run, architecture_page, fields_of_board, key_of, track_page
 from .folder import Content, write_files
@@ -97,6 +98,8 @@ class _Pages:
         }
         if self.contents.profiles:
             found["speeds.html"] = self._speeds
+        if self.contents.speedruns:
+            found["speedrun.html"] = self._speedruns
         for name, boards in self.contents.tracks.items():
             found[track_page(name)] = partial(self._track, name, boards)
         for key in self.contents.architectures:
@@ -137,9 +140,13 @@ class _Pages:
     def _speeds(self) -> str:
         return self._page("speeds.html", "", views=speeds.views(self.contents), headings=speeds.HEADINGS)
 
+    def _speedruns(self) -> str:
+        return self._page("speedrun.html", "", views=speedruns.views(self.contents))
+
     def _index(self) -> str:
         newest = sorted(self.contents.runs, key=lambda run: (run.record.created, run.name), reverse=True)[:_NEWEST]
-        views = {name: [self._view(board) for board in boards] for name, boards in self.contents.tracks.items()}
+        shown = {name: [b for b in boards if not is_speedrun(b)] for name, boards in self.contents.tracks.items()}
+        views = {name: [self._view(board) for board in boards] for name, boards in shown.items()}
         return self._page("index.html", "", tracks=views, newest=newest, front=self._front())
 
     def _front(self) -> dict[str, Any]:
