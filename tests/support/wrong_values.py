@@ -84,7 +84,7 @@ WRONG: dict[str, tuple[Any, ...]] = {
     "recipe.micro_batch": (*NO_COUNT, 0, 3, 128),
     "recipe.warmup": NO_FRACTION,
     "recipe.warmup_steps": (*NO_COUNT, 5),
-    "recipe.decay": (*NO_NAME, "linear"),
+    "recipe.decay": (*NO_NAME, "exponential"),
     "recipe.clip_norm": (*NO_NUMBER, *HUGE, 0, 0.0),
     "recipe.label_dropout": (*NO_SHARE, 0),
     "recipe.ema_half_life": NO_FRACTION,
