@@ -253,7 +253,7 @@ def test_a_command_is_right_as_it_is_printed(line):
         return
     if line.startswith("ditbench run"):
         seeds = parse_seeds(given["seeds"])
-        names = ("budget", "ruleset", "data", "samples", "features", "device", "micro_batch", "checkpointing")
+        names = ("budget", "ruleset", "data", "samples", "features", "device", "micro_batch", "checkpointing", "recipe")
         asked = {name: given[name] for name in names}
         named = parse_architectures(given["architectures"], given["plugins"]) or REFERENCE_ARCHITECTURES
         assert make_plan(registry, given["track"], named, seeds, **asked)

@@ -97,6 +97,7 @@ TEXTS: dict[str, tuple[str, ...]] = {  # by flag or command and argument: what c
     "--data": (*_NAMES, "digits:/nowhere", "synthetic:x", "image-folder:/nowhere", "image-folder"),
     "--reference": (*_NAMES, "/nowhere", "missing.npz", "nonsense:x"),
     "--ruleset": (*_NAMES, "", "Matched"),
+    "--recipe": (*_NAMES, "/nowhere.toml"),  # under the ruleset matched, any is refused
     "--features": (*_NAMES, "DIGITS-CNN"),
     "--metrics": (*_NAMES, ",", "fid,", "fid,nonsense", "FID"),
     "--executor": (*_NAMES, "", "Process"),

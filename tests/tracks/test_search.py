@@ -94,7 +94,7 @@ def test_a_search_needs_what_chooses_and_a_warm_up_of_its_kind(tmp_path):
         ({"ruleset": "tuned", "trials": 257}, "`trials` 257: choose from 2 to 256"),
         ({"ruleset": "tuned", "seeds": [0, SEED]}, f"Seed {SEED} is that of the search"),
         ({"ruleset": "tuned", "track": "cifar10"}, "Track 'cifar10' declares no [search]"),
-        ({"ruleset": "trial"}, "No ruleset named 'trial'. Known: matched, native, tuned."),
+        ({"ruleset": "trial"}, "No ruleset named 'trial'. Known: matched, native, tuned, speedrun."),
     ],
 )
 def test_what_can_not_be_searched_is_one_line(options, words):
