@@ -95,7 +95,7 @@ def _prepare(
     _check_room(plan, folder, read_runs(folder))
     make_writable(folder, claimed=True)
     rehearsal = find_dataset(registry, plan[0].track, options["data"])[0].name == "synthetic"  # nothing is measured
-    _fetch_weights([] if rehearsal else plan[0].track.evaluation.choices, registry, options["offline"], listener)
+    _fetch_weights([] if rehearsal else plan[0].track.evaluation.extractors, registry, options["offline"], listener)
     listener.preparing()
     jobs = [
         Job(
@@ -196,9 +196,9 @@ def _otherwise(there: Environment, here: Environment, small: bool) -> str:
     )
 
 
-def _fetch_weights(choices: Sequence[tuple[str, str]], registry: Registry, offline: bool, listener: Silent) -> None:
+def _fetch_weights(extractors: Sequence[str], registry: Registry, offline: bool, listener: Silent) -> None:
     """Have the extractors' weights here before any work; a `DitbenchError` if they can't be."""
-    for name in dict.fromkeys(name for _, name in choices):
+    for name in extractors:
         extractor = registry.extractors[name]
         if not offline and not has_weights(extractor):
             listener.fetching(extractor)

@@ -241,7 +241,7 @@ def _measure_again(
     from .console import make_console
 
     console = make_console()
-    for _, name in record.track.evaluation.choices:
+    for name in record.track.evaluation.extractors:
         fetch_weights(console, pick("extractor", name, registry.extractors), options["offline"])
 
     from ..executors.verifying import re_evaluate

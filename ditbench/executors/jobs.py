@@ -93,12 +93,12 @@ class Job:
 def preload(configs: Sequence[RunConfig], registry: Registry) -> tuple[str, ...]:
     """What the processes of a plan's runs import, so that their server does it once; of plugins it imports nothing."""
     first = configs[0]
-    track, metrics = first.track, first.track.evaluation.choices
+    track, asked = first.track, first.track.evaluation
     parts: list[ObjectReference] = [
         find_dataset(registry, track, first.data)[0].load,
         pick("sampler", track.sampler.name, registry.samplers).sample,
-        *(pick("metric", metric, registry.metrics).measure for metric, _ in metrics),
-        *(pick("extractor", extractor, registry.extractors).build for _, extractor in metrics),
+        *(pick("metric", metric, registry.metrics).measure for metric, _ in asked.choices),
+        *(pick("extractor", extractor, registry.extractors).build for extractor in asked.extractors),
     ]
     ours = (name for name in map(module_of, parts) if name.startswith(f"{PROTOCOL.partition('.')[0]}."))
     return tuple(dict.fromkeys([*PRELOAD, _OPTIMIZER, *ours]))

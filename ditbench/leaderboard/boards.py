@@ -305,7 +305,7 @@ def _protocol(record: Record) -> Protocol:
         record.track.name,
         record.track.version,
         record.track_hash,
-        record.ruleset,
+        ", ".join([*(f"features of {name}" for name in record.architecture.trained_with), record.ruleset]),
         f"{record.budget} by rule {record.flops_rule}" if older else record.budget,
         Clock.of(record).name if timed else "gpu" if kind == "cuda" else kind,
         record.data_sha256,

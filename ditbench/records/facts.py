@@ -172,7 +172,7 @@ class Measurement(Frozen):
     """One number and all it takes to read it."""
 
     protocol: Annotated[
-        str, Field(pattern=r"^[a-z0-9._-]+/[a-z0-9._-]+$", max_length=200)
+        str, Field(pattern=r"^[a-z0-9._-]+/[a-z0-9._+-]+$", max_length=200)
     ]  # e.g. "fid1k/digits-cnn"; numbers of different protocols never share a column
     metric: Words
     value: Number

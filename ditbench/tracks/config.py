@@ -8,7 +8,7 @@ from pydantic import Field
 
 from ..components import Value, label
 from ..errors import BadValue
-from ..storage.schema import Fraction, Frozen, digest, later
+from ..storage.schema import Fraction, Frozen, Name, digest, later
 from .architecture import MOST_LIBRARIES, ArchitectureFacts, Library
 from .budget import FlopsRule, is_of_flops
 from .track import ObjectiveChoice, Recipe, Track, without_memory
@@ -35,6 +35,7 @@ class RunConfig(Frozen):
     distribution_version: str
     source_sha256: str  # of the plugin's Python files: an edited block is another run
     libraries: tuple[Library, ...] = later((), max_length=MOST_LIBRARIES)  # beside it, known once it was imported
+    trained_with: tuple[Name, ...] = later((), max_length=20)  # networks whose features its loss uses
     ruleset: Ruleset = "matched"
     recipe: Recipe  # the track's, or with what the architecture's paper changes
     objective: ObjectiveChoice

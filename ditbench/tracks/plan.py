@@ -22,7 +22,7 @@ from .deviation import Deviation
 from .lookup import resolve_track
 from .options import RunOptions, takes
 from .settings import check_option, check_options
-from .track import EvaluationChoice, ObjectiveChoice, Recipe, Track
+from .track import EvaluationChoice, ObjectiveChoice, Recipe, Track, lacking, panel
 
 MOST_RUNS = 10_000  # of one plan
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:[0-9]|:[1-9][0-9])?")  # torch counts no further than 127
@@ -119,13 +119,20 @@ def measured_otherwise(
     if features and features != asked.features:
         extractor = pick("extractor", features, registry.extractors)
         fitting = [name for name in asked.metrics if "/" in name or _fits(registry.metrics[name], extractor)]
-        changes |= {"features": features, "metrics": fitting}
+        changes |= {"features": features, "metrics": _whole(asked, features, fitting)}
         found.append(Deviation("features", features, asked.features))
     try:
         evaluation = EvaluationChoice.model_validate({**asked.model_dump(), **changes})
     except pydantic.ValidationError as error:
         raise BadValue(f"Track {track.name!r} can't be measured so: {first_fault(error)}.") from None
     return track.model_copy(update={"evaluation": evaluation}), tuple(found)
+
+
+def _whole(asked: EvaluationChoice, features: str, metrics: Sequence[str]) -> list[str]:
+    """Of the metrics with this extractor, those whose panel of extractors is measured whole."""
+    with_it = asked.model_copy(update={"features": features, "metrics": tuple(metrics)})
+    both = zip(metrics, with_it.choices, strict=True)
+    return [name for name, (_, of) in both if len(panel(of)) == 1 or not lacking(with_it, of)]
 
 
 def compiled_otherwise(track: Track, choice: str | None, budget: Budget) -> tuple[Deviation, ...]:

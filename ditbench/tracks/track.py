@@ -19,6 +19,7 @@ from .budget import Budget
 from .guidance import Guidance
 from .options import IMAGES, SAMPLES
 
+DISTANCES = ("fid", "fd")  # the metrics that a panel of extractors is made of
 FOR_MEMORY = ("micro_batch", "checkpointing")  # of a recipe
 
 # Ranges end where nobody means it any more, and long before a machine would hang on it.
@@ -116,6 +117,11 @@ class SamplerChoice(Frozen, strict=True):
     settings: dict[str, Value] = later({})
 
 
+def panel(features: str) -> list[str]:
+    """The extractors that the second half of a metric's name stands for: "a" for one, "a+b" for several."""
+    return features.split("+")
+
+
 class EvaluationChoice(Frozen, strict=True):
     """What is measured on the samples."""
 
@@ -134,6 +140,17 @@ class EvaluationChoice(Frozen, strict=True):
         """The metrics, each with its feature extractor."""
         split = [metric.partition("/") for metric in self.metrics]
         return [(name, extractor or self.features) for name, _, extractor in split]
+
+    @property
+    def extractors(self) -> list[str]:
+        """The feature extractors of all metrics, each once."""
+        return list(dict.fromkeys(name for _, names in self.choices for name in panel(names)))
+
+
+def lacking(evaluation: EvaluationChoice, features: str) -> list[str]:
+    """The extractors of a panel whose own Fréchet distance is not among the metrics."""
+    measured = [extractor for name, extractor in evaluation.choices if name in DISTANCES]
+    return [extractor for extractor in panel(features) if extractor not in measured]
 
 
 class Track(Frozen, strict=True):
