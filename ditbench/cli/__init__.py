@@ -26,6 +26,7 @@ from . import profile
 from . import weights
 from . import records
 from . import leaderboard
+from . import transfer
 from .app import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED, app
 from .options import as_flags
 from .output import own_standard_output, warn
@@ -49,6 +50,7 @@ __all__ = [
     "runs",
     "status",
     "track",
+    "transfer",
     "weights",
 ]
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 leaderboard_app = Commands(no_args_is_help=True, help="Tables and pages from records.")
 app.add_typer(leaderboard_app, name="leaderboard", rich_help_panel=TABLES)
 
-_Records = Annotated[Path, typer.Argument(help="Folder with records, searched through and through.")]
+RecordsArgument = Annotated[Path, typer.Argument(help="Folder with records, searched through and through.")]
 _Track = Annotated[str | None, typer.Option(help="One track alone.")]
 _Reported = Annotated[Path | None, typer.Option(help="Published numbers.", show_default="reported.toml beside RECORDS")]
 
@@ -29,7 +29,7 @@ _Reported = Annotated[Path | None, typer.Option(help="Published numbers.", show_
 @leaderboard_app.command(epilog="Example: ditbench leaderboard build runs --out tables")
 def build(
     out: Annotated[Path, typer.Option(help="Folder for README.md, leaderboard.{csv,json,tex} and site/.")],
-    records: _Records = COMMITTED,
+    records: RecordsArgument = COMMITTED,
     track: _Track = None,
     check: Annotated[
         bool, typer.Option("--check", help="Write nothing; fail if a file in DIR is not current. Not of site/.")
@@ -50,7 +50,7 @@ def build(
     from ..storage.reading import read_text
 
     links = Links(parse_address(repository), parse_address(address))
-    (found, verified), published = _found(records, strict=check), _published(records, reported)
+    (found, verified), published = found_records(records, strict=check), _published(records, reported)
     found, published = of_track(found, published, track)
     shown = boards(found, verified)
     text = into_page(page, shown, _samples(records)) if page else ""
@@ -72,7 +72,7 @@ def build(
 
 @leaderboard_app.command(epilog="Example: ditbench leaderboard serve")
 def serve(
-    records: _Records = COMMITTED,
+    records: RecordsArgument = COMMITTED,
     track: _Track = None,
     reported: _Reported = None,
     port: Annotated[int, typer.Option(min=0, max=65535, show_default="any that is free")] = 0,
@@ -85,7 +85,7 @@ def serve(
     from ..leaderboard.site.serve import serve as show
     from ..storage.files import temporary_folder
 
-    (found, verified), published = _found(records), _published(records, reported)
+    (found, verified), published = found_records(records), _published(records, reported)
     found, published = of_track(found, published, track)
     with temporary_folder() as folder:
         page = _write_site(boards(found, verified), records, folder, published, verified, Links())
@@ -94,7 +94,7 @@ def serve(
 
 @leaderboard_app.command(epilog="Example: ditbench leaderboard report runs --format markdown")
 def report(
-    records: _Records = COMMITTED,
+    records: RecordsArgument = COMMITTED,
     base: Annotated[
         str | None, typer.Option(help="Commit to compare with, such as main.", show_default="none: all rows are told")
     ] = None,
@@ -107,7 +107,7 @@ def report(
     from ..leaderboard.changes import report as told
     from ..leaderboard.commits import folder_at
 
-    after, verified = _found(records)
+    after, verified = found_records(records)
     web = Web(parse_address(samples_url), parse_address(site_url))
     if base is None:
         tell(told(None, after, checked_after=verified, web=web), nl=False)
@@ -117,7 +117,7 @@ def report(
     tell(told(before, after, base, verified_before, verified, web), nl=False)
 
 
-def _found(folder: Path, strict: bool = False) -> tuple[list[Record], list[Verification]]:
+def found_records(folder: Path, strict: bool = False) -> tuple[list[Record], list[Verification]]:
     """The same as `_read`; where a record has another name, or there is none, it is said how one is called."""
     from ..records.files import CALLED, misnamed, record_files
 

@@ -28,6 +28,7 @@ LIGHT = {  # command -> arguments, and a word of what it says
     "records validate": ([str(RECORDS)], "architecture 'unet:nano': no plugin with its source is installed (3 files)"),
     "leaderboard build": ([str(RECORDS), "--out", "board"], f"{COUNT} records ->"),
     "leaderboard report": ([str(RECORDS)], "diffit:nano"),
+    "leaderboard transfer": ([str(RECORDS)], "fid1k/fashion-cnn"),
     "fetch": (["digits-cnn"], "901f43288be1"),
     "new": (["my-arch"], "ditbench check my_arch"),
 }

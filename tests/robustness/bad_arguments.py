@@ -47,6 +47,7 @@ GOOD: dict[str, tuple[list[str], dict[str, str]]] = {  # each command called wel
     "leaderboard build": (["{base}/records"], {"--out": "board"}),
     "leaderboard serve": (["{base}/records"], {"--port": "0"}),
     "leaderboard report": (["{base}/records"], {}),
+    "leaderboard transfer": (["{base}/records"], {}),
 }
 _LONG, _ESCAPES, _LINES = "x" * 5000, "\x1b[31mred", "a\nb"
 _NAMES = ("nonsense", _LONG, _ESCAPES, _LINES)

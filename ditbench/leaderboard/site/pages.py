@@ -21,6 +21,7 @@ from ...records.verification import Verification
 from ..boards import Board
 from ..markdown import LEGEND
 from ..reported import Reported
+from ..transfer import HEADINGS, NOTE, Correlation, questions
 from . import architectures, plots, runs, speeds, tracks
 from .assets import assets
 from .contents import Contents, Key, Run, architecture_page, fields_of_board, key_of, track_page
@@ -97,6 +98,8 @@ class _Pages:
         }
         if self.contents.profiles:
             found["speeds.html"] = self._speeds
+        if self._transfers:
+            found["transfer.html"] = self._transfer
         for name, boards in self.contents.tracks.items():
             found[track_page(name)] = partial(self._track, name, boards)
         for key in self.contents.architectures:
@@ -122,6 +125,7 @@ class _Pages:
         environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
         environment.globals |= {
             "contents": self.contents,
+            "transfers": bool(self._transfers),
             "data": sorted(self.data),
             "links": self.links,
             "DESCRIPTION": _DESCRIPTION,
@@ -136,6 +140,14 @@ class _Pages:
 
     def _speeds(self) -> str:
         return self._page("speeds.html", "", views=speeds.views(self.contents), headings=speeds.HEADINGS)
+
+    @cached_property
+    def _transfers(self) -> dict[str, list[Correlation]]:
+        """The questions that have an answer."""
+        return {question: found for question, found in questions(self.contents.boards).items() if found}
+
+    def _transfer(self) -> str:
+        return self._page("transfer.html", "", questions=self._transfers, headings=HEADINGS, note=NOTE)
 
     def _index(self) -> str:
         newest = sorted(self.contents.runs, key=lambda run: (run.record.created, run.name), reverse=True)[:_NEWEST]
