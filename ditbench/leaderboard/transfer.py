@@ -119,7 +119,7 @@ class Correlation:
         where = one.board if one.board == other.board else f"{one.board} | {other.board}"
         what = one.metric if one.metric == other.metric else f"{one.metric} | {other.metric}"
         tau = f"{self.tau:.2f} ({low:.2f} to {high:.2f})"
-        return [where, what, str(len(self.architectures)), tau, f"{same} of {told}" if told else "none told apart"]
+        return [where, what, str(len(self.architectures)), tau, f"{same} of {told}" if told else "—"]
 
     @cached_property
     def told_apart(self) -> tuple[int, int]:
