@@ -12,6 +12,7 @@ from ..errors import in_markdown
 from .boards import Board
 from .notes import beside_others, checked, floor, memorising, noise, of_values, provisional, saturated, ties, unranked
 from .reported import Reported, remarks, reported_tables
+from .speeds import speeds
 from .tables import Column, columns, measurements, table, target
 
 MARK = "Generated from the records by `ditbench leaderboard build`. Do not edit."
@@ -34,9 +35,11 @@ LEGEND = """\
   twice the train MACs for each training image.
 - **Parameters** leave out what only training uses. **MACs** are one forward pass for one image, attention included;
   train MACs are all that one training image costs, every forward and backward of the architecture's own loss.
-- **Images per second** are medians of raw step and batch times. **Peak memory** is that of training: the process's
-  resident set on a CPU, libraries included, and the allocator's peak on CUDA. Two classes of hardware never share a
-  column of time, speed or memory; nor do times that were measured beside other runs and those that were not.
+- **Images per second** were measured alone, by `ditbench profile`, with the track's batch size and loss; sampling is
+  all evaluations of an image, without decoding. Those of a run itself are on its page. **Peak memory** is that of
+  training: the process's resident set on a CPU, libraries included, and the allocator's peak on CUDA. Two classes of
+  hardware never share a column of time, speed or memory; nor do times that were measured beside other runs and those
+  that were not.
 - **Real images** are scored by another number of images than the rows, so they are a mark to orient by, not a bound.
 """
 
@@ -99,7 +102,8 @@ def _board(board: Board) -> list[str]:
         f"{len(board.records)} runs; code at {code}; {_machines(board)}."
     )
     ranking = (unranked(board), *ties(board), provisional(board), *checked(board), *_target(board))
-    notes = (*ranking, saturated(board), memorising(board), *of_values(board), beside_others(board), noise(board))
+    warned = (saturated(board), memorising(board), *of_values(board))
+    notes = (*ranking, *warned, beside_others(board), speeds(board), noise(board))
     said = [in_markdown(note) for note in (*notes, floor(board)) if note]
     return [f"## {in_markdown(board.title)}", _table(table(board)), *said, facts]
 

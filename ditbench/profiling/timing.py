@@ -109,7 +109,8 @@ def check(
     for (label, *_), needs in zip(networks, all_of_them, strict=True):
         if needs is not None:
             check_fits(label, needs, how.batch_size, found, remedy=_SMALLER)
-    return str(found), resolve(how.precision, found), [needs and needs.macs for needs in all_of_them]
+    macs = [None if needs is None else needs.macs for needs in all_of_them]
+    return str(found), resolve(how.precision, found), macs
 
 
 class _NoiseAlready(Noise):

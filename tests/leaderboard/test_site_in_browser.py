@@ -2,9 +2,8 @@
 
 import pytest
 from browser import find_chromium, nameless, open_chromium, watched_page
-from site_records import HOSTILE, conference, hostile, with_pictures
+from site_records import HOSTILE, alone, conference, hostile, with_pictures
 
-from ditbench.leaderboard.boards import boards
 from ditbench.leaderboard.site.pages import write_site
 
 expect = pytest.importorskip("playwright.sync_api").expect
@@ -33,7 +32,7 @@ def records(samples):
 @pytest.fixture(scope="module")
 def site(records, samples, tmp_path_factory):
     folder = tmp_path_factory.mktemp("site")
-    write_site(boards(records), folder, samples=samples)
+    write_site(alone(records), folder, samples=samples)
     return folder
 
 
