@@ -137,12 +137,16 @@ def _read(folder: Path, strict: bool = False) -> tuple[list[Record], list[Verifi
 
 
 def _boards(folder: Path, records: list[Record], verified: list[Verification]) -> list[Board]:
-    """The boards of these records, with the speeds that were measured alone, if the folder is a leaderboard's."""
+    """The boards of these records, with what lies beside the folder: remarks, and speeds that were measured alone."""
     from ..leaderboard.boards import boards
+    from ..leaderboard.remarks import REMARKS_FILE, read_remarks, with_remarks
     from ..leaderboard.speeds import with_profiles
     from ..records.profile import committed_profiles
+    from ..storage.files import exists
 
-    return with_profiles(boards(records, verified), committed_profiles(folder))
+    found = with_profiles(boards(records, verified), committed_profiles(folder))
+    path = folder.parent / REMARKS_FILE
+    return with_remarks(found, read_remarks(path)) if exists(path) else found
 
 
 def _published(records: Path, given: Path | None) -> list[Setting]:

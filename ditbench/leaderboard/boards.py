@@ -73,6 +73,7 @@ class Row:
     rank: int | None = None
     tied: bool = False  # whether others have that rank
     profile: Profile | None = None  # its network measured alone, as `speeds.py` finds it
+    remark: str = ""  # what else a reader must know, as `remarks.py` finds it
 
     @cached_property
     def finished(self) -> tuple[Record, ...]:

@@ -162,6 +162,7 @@ def _row(row: Row, board: Board) -> dict[str, Any]:
         "rank": row.rank,
         "tied": row.tied,
         "provisional": row.provisional,
+        "remark": row.remark,
         "status": row.status,
         "seeds": sorted(row.seeds),
         "run_ids": [record.run_id for record in row.records],

@@ -131,7 +131,7 @@ def _known(cell: CellValue) -> bool:
 
 def _head(board: Board) -> Iterator[Column]:
     yield Column("rank", "head", lambda row: "" if row.rank is None else f"{row.rank}{' (tie)' if row.tied else ''}")
-    yield Column("architecture", "head", lambda row: row.label)
+    yield Column("architecture", "head", lambda row: f"{row.label} *" if row.remark else row.label)
     yield Column("seeds", "head", _seeds)
     yield Column("tier", "tier", lambda row: row.tier)
     if len(board.hardware) > 1:

@@ -20,6 +20,7 @@ from ...records.profile import Profile
 from ...records.verification import Verification
 from ..boards import Board
 from ..markdown import LEGEND
+from ..remarks import starred
 from ..reported import Reported
 from . import architectures, plots, runs, speeds, tracks
 from .assets import assets
@@ -124,6 +125,7 @@ class _Pages:
             "contents": self.contents,
             "data": sorted(self.data),
             "links": self.links,
+            "starred": starred,
             "DESCRIPTION": _DESCRIPTION,
             "track_page": track_page,
             "architecture_page": architecture_page,
