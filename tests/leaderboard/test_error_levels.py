@@ -71,13 +71,13 @@ def test_errors_of_other_images_do_not_compare():
 
 
 def test_diff_tells_it_and_takes_all_seeds_that_lie_beside(ditbench, tmp_path, monkeypatch):
-    for run in (*runs("dit:nano", NOISE), *runs("uvit:nano", IMAGE), finished("mdt:nano")):
+    for run in (*runs("dit:nano", NOISE), *runs("uvit:nano", IMAGE, spread=0.002), finished("mdt:nano")):
         write_record(run, tmp_path / f"{run.run_id}.json")
     dit, uvit, mdt = (str(tmp_path / f"{name}-nano-seed0-0123abcd.json") for name in ("dit", "uvit", "mdt"))
     out = ditbench("diff", dit, uvit)
     assert "Denoising error by log-SNR" in out and "the 256 images alone" in out and "uvit:nano is better" in out
     out = ditbench("diff", dit, uvit, "--all-seeds")
-    assert "1.0060 ± 0.0081" in out and "Paired t-tests over 5 seeds" in out
+    assert "1.006 ± 0.008" in out and "Paired t-tests over 5 seeds" in out
     found = json.loads(ditbench("diff", dit, uvit, "--all-seeds", "--json"))
     assert len(found["denoising"]["levels"]) == LEVELS and found["denoising"]["levels"][0]["better"] == 0
     assert found["differences"][0]["field"].startswith("architecture.") and len(found["denoising"]["seeds"]) == 5

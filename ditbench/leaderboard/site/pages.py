@@ -25,6 +25,7 @@ from ..reported import Reported
 from . import architectures, plots, runs, speeds, tracks
 from .assets import assets
 from .contents import Contents, Key, Run, architecture_page, fields_of_board, key_of, track_page
+from .errors import beside_another
 from .folder import Content, write_files
 from .pictures import find_pictures
 from .rules import render
@@ -196,10 +197,10 @@ class _Pages:
         return _call("shared", board.slug, self._shared[board.slug])
 
     def _fields_of_run(self, run: Run) -> str:
-        """What the run has not alike with all others of its board."""
+        """What the run has not alike with all others of its board, and its denoising error."""
         shared = {name for _, name, _ in self._shared[run.board.slug]}
         own = [field for field in runs.protocol_fields(run.record) if field[1] not in shared]
-        return _call("fields", run.name, run.board.slug, own)
+        return _call("fields", run.name, run.board.slug, beside_another(self.contents, run), own)
 
 
 def _compressed(run: Run) -> bytes:
