@@ -85,7 +85,7 @@ def test_diff_tells_it_and_takes_all_seeds_that_lie_beside(ditbench, tmp_path, m
     told = []
     monkeypatch.setattr("ditbench.cli.records.warn", told.append)
     assert json.loads(ditbench("diff", dit, mdt, "--all-seeds", "--json"))["denoising"] is None
-    assert told == ["Mind: the two have no denoising errors of the same images to compare."]
+    assert told[-1:] == ["Mind: the two have no denoising errors of the same images to compare."]
 
 
 def test_a_row_is_found_among_what_lies_beside():
