@@ -40,7 +40,11 @@ LEGEND = """\
   training: the process's resident set on a CPU, libraries included, and the allocator's peak on CUDA. Two classes of
   hardware never share a column of time, speed or memory; nor do times that were measured beside other runs and those
   that were not.
-- **Real images** are scored by another number of images than the rows, so they are a mark to orient by, not a bound.
+- **Real images**: what as many of them score, drawn at random, against all others; half of them against the other half
+  where there are too few. A row that is no worse is saturated: the metric tells no more of it.
+- **denoise** is how far from held-out images is what a network makes of them after noise was added, at 16 levels; `-image`
+  and `-nats` are the same by other weights. **memorised** is the share of samples as close to a training image as 1 % of
+  held-out images are; **knn**, the share whose nearest real images have the class that was asked for.
 """
 
 
