@@ -42,9 +42,9 @@ LEGEND = """\
   that were not.
 - **Real images**: what as many of them score, drawn at random, against all others; half of them against the other half
   where there are too few. A row that is no worse is saturated: the metric tells no more of it.
-- **denoise** is how far from held-out images is what a network makes of them after noise was added, at 16 levels; `-image`
-  and `-nats` are the same by other weights. **memorised** is the share of samples as close to a training image as 1 % of
-  held-out images are; **knn**, the share whose nearest real images have the class that was asked for.
+- **denoise** is how far from held-out images is what a network makes of them after noise was added, at 16 levels;
+  `-image` and `-nats` are the same by other weights. **memorised** is the share of samples as close to a training image
+  as 1 % of held-out images are; **knn**, the share whose nearest real images have the class that was asked for.
 """
 
 
