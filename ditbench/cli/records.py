@@ -77,14 +77,15 @@ def _errors(paths: list[Path], found: list[Record | Evaluation], all_seeds: bool
     """The denoising errors of two runs, or of the rows that they are of; None where nothing compares."""
     from ..leaderboard.error_levels import compare_errors, row_of
     from ..records.files import FILE_NAME
-    from ..records.record import Record, read_records
+    from ..records.record import Record, read_records, read_runs
 
     runs = [[one] for one in found if isinstance(one, Record)]
     if all_seeds and runs:
-        folders = [path.parent.parent if path.name == FILE_NAME else path.parent for path in paths]
-        runs = [
-            list(row_of(run, read_records(there, warn)).finished) for (run,), there in zip(runs, folders, strict=True)
+        beside = [
+            read_runs(path.absolute().parents[1], warn) if path.name == FILE_NAME else read_records(path.parent, warn)
+            for path in paths
         ]
+        runs = [list(row_of(run, others).finished) for (run,), others in zip(runs, beside, strict=True)]
     errors = compare_errors(*runs) if runs else None
     if all_seeds and errors is None:
         warn("Mind: the two have no denoising errors of the same images to compare.")
