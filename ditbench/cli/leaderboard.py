@@ -42,7 +42,6 @@ def build(
     address: Annotated[str, typer.Option(help="Address of the site itself, for its picture on other sites.")] = "",
 ) -> None:
     """Make the leaderboard from records alone: as Markdown, CSV, JSON, LaTeX and a site."""
-    from ..leaderboard.boards import boards
     from ..leaderboard.build import PAGE_FILE, into_page, of_track, stale
     from ..leaderboard.build import build as write
     from ..leaderboard.site.pages import Links
@@ -52,7 +51,7 @@ def build(
     links = Links(parse_address(repository), parse_address(address))
     (found, verified), published = found_records(records, strict=check), _published(records, reported)
     found, published = of_track(found, published, track)
-    shown = boards(found, verified)
+    shown = _boards(records, found, verified)
     text = into_page(page, shown, _samples(records)) if page else ""
     if check:
         faults = stale(shown, out, published)
@@ -79,7 +78,6 @@ def serve(
     browser: Annotated[bool, typer.Option(help="Open it in the browser.")] = True,
 ) -> None:
     """Build the site into a temporary folder and show it, to this machine alone, until Ctrl-C."""
-    from ..leaderboard.boards import boards
     from ..leaderboard.build import of_track
     from ..leaderboard.site.pages import Links
     from ..leaderboard.site.serve import serve as show
@@ -88,7 +86,8 @@ def serve(
     (found, verified), published = found_records(records), _published(records, reported)
     found, published = of_track(found, published, track)
     with temporary_folder() as folder:
-        page = _write_site(boards(found, verified), records, folder, published, verified, Links())
+        shown = _boards(records, found, verified)
+        page = _write_site(shown, records, folder, published, verified, Links())
         show(page.parent, port=port, browse=browser, tell=tell)
 
 
@@ -135,6 +134,19 @@ def _read(folder: Path, strict: bool = False) -> tuple[list[Record], list[Verifi
     from ..records.verification import read_verifications
 
     return read_records(folder, None if strict else warn), read_verifications(folder)
+
+
+def _boards(folder: Path, records: list[Record], verified: list[Verification]) -> list[Board]:
+    """The boards of these records, with what lies beside the folder: remarks, and speeds that were measured alone."""
+    from ..leaderboard.boards import boards
+    from ..leaderboard.remarks import REMARKS_FILE, read_remarks, with_remarks
+    from ..leaderboard.speeds import with_profiles
+    from ..records.profile import committed_profiles
+    from ..storage.files import exists
+
+    found = with_profiles(boards(records, verified), committed_profiles(folder))
+    path = folder.parent / REMARKS_FILE
+    return with_remarks(found, read_remarks(path)) if exists(path) else found
 
 
 def _published(records: Path, given: Path | None) -> list[Setting]:

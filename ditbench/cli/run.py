@@ -123,7 +123,7 @@ def _what_next(records: Sequence[Record], folder: Path, forced: bool = False) ->
 
 def _show(records: Sequence[Record], out: Path, console: Console) -> None:
     """The boards that the runs are on."""
-    from ..leaderboard.boards import on_the_boards_of
+    from ..leaderboard.build import on_the_boards_of
     from ..records.record import read_runs
     from .display import print_boards
 

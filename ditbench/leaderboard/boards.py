@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from ..errors import brief
 from ..records.facts import Measurement
+from ..records.profile import Profile
 from ..records.record import Record
 from ..records.rows import rows_of
 from ..records.verification import TIERS, Tier, Verification, doubts_of, is_of, tier_of
@@ -71,6 +72,8 @@ class Row:
     verifications: tuple[Verification, ...] = ()  # what others found of its runs
     rank: int | None = None
     tied: bool = False  # whether others have that rank
+    profile: Profile | None = None  # its network measured alone, as `speeds.py` finds it
+    remark: str = ""  # what else a reader must know, as `remarks.py` finds it
 
     @cached_property
     def finished(self) -> tuple[Record, ...]:
@@ -288,13 +291,6 @@ def boards(records: Iterable[Record], verifications: Iterable[Verification] = ()
 def _mark(of: Protocol) -> str:
     """What runs of one title were trained on, compared with and measured by."""
     return f", data {of.data[:6]} against {of.reference[:6]}, protocol {digest(of, 6)}"
-
-
-def on_the_boards_of(records: Iterable[Record], others: Iterable[Record]) -> list[Record]:
-    """Those of the others that share a board with one of the records."""
-    run_ids = {record.run_id for record in records}
-    found = [board.records for board in boards(others)]
-    return [record for group in found if run_ids & {r.run_id for r in group} for record in group]
 
 
 def _protocol(record: Record) -> Protocol:

@@ -9,7 +9,8 @@ from fingerprints import known_by
 from records import ENVIRONMENT, TRACK, finished, measurement, unfinished
 from verifications import checked, sealed
 
-from ditbench.leaderboard.boards import boards, on_the_boards_of
+from ditbench.leaderboard.boards import boards
+from ditbench.leaderboard.build import on_the_boards_of
 from ditbench.leaderboard.markdown import markdown
 from ditbench.leaderboard.notes import of_values
 from ditbench.leaderboard.tables import table

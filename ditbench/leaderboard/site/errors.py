@@ -6,8 +6,9 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from ...records.denoising import LOG_SNRS, WEIGHTS, ErrorCurve
+from ...records.denoising import LEVELS, LOG_SNRS, WEIGHTS, ErrorCurve
 from ..boards import Board, Row
+from ..error_levels import weighed
 from ..intervals import Estimate
 from .contents import Contents, Run, variants
 from .plots import Chart, compact, look_of, make_chart, ordinates, text_of
@@ -58,6 +59,16 @@ def of_run(contents: Contents, run: Run) -> Chart | None:
         for place, curve in enumerate(found.curves)
     ]
     return make_chart(_X, _Y, series)
+
+
+def beside_another(contents: Contents, run: Run) -> Chart | None:
+    """A run's error for the plot in which another is chosen to compare it with. None: it has none."""
+    if run.record.denoising is None:
+        return None
+    curve = run.record.denoising.curves[0]
+    values = [compact(weighed(curve, level), 4) for level in range(LEVELS)]
+    look = {"name": text_of(run.title), "style": contents.style(run.row), "variant": 0, "mode": "lines+markers"}
+    return make_chart(_X, _Y[:1], [{**look, "x": {"snr": list(LOG_SNRS)}, "y": {"velocity": values}}])
 
 
 def _held_out(row: Row) -> list[ErrorCurve]:

@@ -20,11 +20,13 @@ from ...records.profile import Profile
 from ...records.verification import Verification
 from ..boards import Board
 from ..markdown import LEGEND
+from ..remarks import starred
 from ..reported import Reported
 from ..transfer import HEADINGS, NOTE, Correlation, questions
 from . import architectures, plots, runs, speeds, tracks
 from .assets import assets
 from .contents import Contents, Key, Run, architecture_page, fields_of_board, key_of, track_page
+from .errors import beside_another
 from .folder import Content, write_files
 from .pictures import find_pictures
 from .rules import render
@@ -128,6 +130,7 @@ class _Pages:
             "transfers": bool(self._transfers),
             "data": sorted(self.data),
             "links": self.links,
+            "starred": starred,
             "DESCRIPTION": _DESCRIPTION,
             "track_page": track_page,
             "architecture_page": architecture_page,
@@ -206,10 +209,10 @@ class _Pages:
         return _call("shared", board.slug, self._shared[board.slug])
 
     def _fields_of_run(self, run: Run) -> str:
-        """What the run has not alike with all others of its board."""
+        """What the run has not alike with all others of its board, and its denoising error."""
         shared = {name for _, name, _ in self._shared[run.board.slug]}
         own = [field for field in runs.protocol_fields(run.record) if field[1] not in shared]
-        return _call("fields", run.name, run.board.slug, own)
+        return _call("fields", run.name, run.board.slug, beside_another(self.contents, run), own)
 
 
 def _compressed(run: Run) -> bytes:

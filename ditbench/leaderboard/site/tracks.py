@@ -10,7 +10,9 @@ from ...records.record import Record
 from ..boards import Board, Row
 from ..intervals import Estimate, Pair
 from ..notes import beside_others, checked, floor, memorising, noise, of_values, provisional, saturated, ties, unranked
+from ..remarks import starred
 from ..reported import remarks, reported_tables
+from ..speeds import speeds
 from ..tables import Column, columns, measurements, name, number, quality_header, target
 from .contents import Contents, Run, architecture_page, key_of, variants
 from .errors import by_level, on_the_way
@@ -171,9 +173,9 @@ def _order(column: Column, heading: Heading, row: Row) -> float | str:
 
 def _notes(board: Board) -> Iterator[str]:
     yield from (note for note in (provisional(board), *ties(board)) if note and note != verdict(board))
-    yield from checked(board)
+    yield from (*starred(board), *checked(board))
     yield from filter(None, (floor(board), saturated(board), memorising(board), *of_values(board)))
-    yield from filter(None, (beside_others(board), noise(board)))
+    yield from filter(None, (beside_others(board), speeds(board), noise(board)))
     if len(board.hardware) > 1:
         yield "Speed and memory of different hardware do not compare, so each kind of hardware has its own columns."
 

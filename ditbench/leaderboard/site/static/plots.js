@@ -223,6 +223,8 @@
     draw(figure, chart);
   };
 
+  document.addEventListener("ditbench-chart", (event) => start(event.target)); // one that was made later
+
   // A page may have dozens: what is near is drawn first, the others one by one when the browser has time, so that no
   // reader meets an empty one.
   const waiting = new Set(document.querySelectorAll("figure.chart"));
