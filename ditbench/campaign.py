@@ -55,6 +55,8 @@ def run(
     record that says so. Raises `DitbenchError` for any mistake in the arguments, before training, and where no record
     can be written, as on a full disk; `ditbench.errors.NoTables`, which has the records, where the tables can't be; and
     `ditbench.errors.NoRecordsYet` where runs are submitted to Slurm and nobody waits for them.
+    Under the tuned ruleset every architecture's trials come first; one whose search is not done, or in which no trial
+    finished, has the records of the trials that did not finish in place of its runs'.
     Under torchrun, the processes other than rank 0's carry out what it says, and get no records.
     Runs are processes of their own, which do not run the script that calls this: it needs no ``__main__`` guard.
 
