@@ -5,12 +5,13 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Unpack
 
 from .builtins import REFERENCE_ARCHITECTURES
 from .components import load
-from .errors import BadValue, DitbenchError, NoTables
+from .errors import BadValue, DitbenchError, NoRecordsYet, NoTables
 from .executors import torchrun
 from .executors.engine import Engine, Wishes
 from .executors.jobs import Job
@@ -23,14 +24,20 @@ from .leaderboard.build import write_run_tables
 from .metrics.weights import has_weights, require_weights
 from .records.facts import Environment
 from .records.record import Record, read_runs
+from .records.studies import study_of
+from .records.studies import told as told_of
 from .registry import Registry, pick
 from .storage.claims import refuse_held
 from .storage.files import Unwritable, exists, make_writable
 from .tracks.config import RunConfig
 from .tracks.options import CampaignOptions, EngineOptions, RunOptions, only, takes
 from .tracks.plan import find_dataset, make_plan
+from .tracks.points import draw
+from .tracks.search import Point
 from .tracks.settings import check_options
 from .tracks.threads import has_one_thread
+from .tracks.track import Track
+from .tracks.tuning import trial_of, tuned
 
 
 @takes(CampaignOptions)
@@ -48,6 +55,8 @@ def run(
     record that says so. Raises `DitbenchError` for any mistake in the arguments, before training, and where no record
     can be written, as on a full disk; `ditbench.errors.NoTables`, which has the records, where the tables can't be; and
     `ditbench.errors.NoRecordsYet` where runs are submitted to Slurm and nobody waits for them.
+    Under the tuned ruleset every architecture's trials come first; one whose search is not done, or in which no trial
+    finished, has the records of the trials that did not finish in place of its runs'.
     Under torchrun, the processes other than rank 0's carry out what it says, and get no records.
     Runs are processes of their own, which do not run the script that calls this: it needs no ``__main__`` guard.
 
@@ -64,12 +73,15 @@ def run(
     if torchrun.launched():
         options["executor"] = torchrun.instead_of(options["executor"])
     if torchrun.follows():
-        torchrun.follow()
+        for _ in range(2 if options["ruleset"] == "tuned" else 1):  # the trials, then the runs
+            torchrun.follow()
         return []
     registry = Registry.installed(strict=options["strict"])
     (listener := listener or Silent()).left_out(registry.faults)  # before a name that one of them has is missed
     chosen = pick("executor", options["executor"], registry.executors)
     plan = make_plan(registry, track, architectures, seeds, **only(RunOptions, options))
+    rehearsal = find_dataset(registry, plan[0].track, options["data"])[0].name == "synthetic"  # nothing is measured
+    points = _points(plan[0].track, rehearsal, options)
     folder = Path(options["out"]).absolute() / plan[0].track.name  # a plugin may change the working directory
     engine: Engine = load(chosen.make)(Wishes(folder, **only(EngineOptions, options)))
     if isinstance(engine, Here):
@@ -77,27 +89,79 @@ def run(
     trackers = Together(*start(options["log"]))
     hearing = Together(listener, trackers)
     try:
-        jobs = _prepare(plan, registry, engine, hearing, folder, options)
+        _check_room(plan, folder, read_runs(folder))
+        make_writable(folder, claimed=True)
+        _fetch_weights([] if rehearsal else plan[0].track.evaluation.extractors, registry, options["offline"], hearing)
+        hearing.preparing()
+        jobs = _prepare(plan, engine, hearing, folder, options)
+        if points:
+            return _searched(plan, points, jobs, engine, hearing, folder, options)
         return _execute(jobs, engine, hearing, folder)
     finally:
         trackers.close()
 
 
-def _prepare(
+def _points(track: Track, rehearsal: bool, options: CampaignOptions) -> tuple[Point, ...]:
+    """Of the search that the tuned ruleset makes; none under another."""
+    if options["ruleset"] != "tuned":
+        return ()
+    if rehearsal:
+        raise BadValue("`data` synthetic is noise, of which nothing is measured: no trial could be chosen.")
+    return draw(track, options["trials"])
+
+
+def _searched(
     plan: Sequence[RunConfig],
-    registry: Registry,
+    points: Sequence[Point],
+    jobs: Sequence[Job],
     engine: Engine,
     listener: Silent,
     folder: Path,
     options: CampaignOptions,
+) -> list[Record]:
+    """Under the tuned ruleset: every architecture's trials, then the runs with what its search has chosen.
+
+    Of one whose trials did not all end, or of which none finished, the records of those that did not finish.
+    """
+    first = {job.config.label: job for job in reversed(jobs)}  # of each architecture, in any seed
+    trials = {label: [_as_trial(first[label], point, folder) for point in points] for label in _labels(plan)}
+    of_all = [job for of in trials.values() for job in of]
+    try:
+        found = {record.run_id: record for record in _execute(of_all, engine, listener, folder)}
+    except NoRecordsYet as told:
+        more = "" if options["dry_run"] else f"\n{_THEN}"
+        raise NoRecordsYet(f"{told}{more}", interrupted=told.interrupted) from None
+    ended = {label: [found[job.config.run_id] for job in of] for label, of in trials.items()}
+    space = plan[0].track.search
+    assert space is not None  # `make_plan`
+    studies = {label: study for label, of in ended.items() if (study := study_of(space, points, of))}
+    for label, study in studies.items():
+        listener.searched(told_of(study, label))
+    runs = [tuned(config, studies[config.label]) for config in plan if config.label in studies]
+    done = _execute(_prepare(runs, engine, listener, folder, options) if runs else [], engine, listener, folder)
+    without = [record for label, of in ended.items() if label not in studies for record in of]
+    return [*done, *(record for record in without if record.status != "finished")]
+
+
+_THEN = "These are the trials of the search. When they have ended, the same command chooses, and goes on with the runs."
+
+
+def _labels(plan: Sequence[RunConfig]) -> list[str]:
+    """The architectures of a plan, each once."""
+    return list(dict.fromkeys(config.label for config in plan))
+
+
+def _as_trial(job: Job, point: Point, folder: Path) -> Job:
+    """A trial for the runs of a job: nothing else of it needs to be checked."""
+    config = trial_of(job.config, point)
+    return replace(job, config=config, directory=folder / config.run_id)
+
+
+def _prepare(
+    plan: Sequence[RunConfig], engine: Engine, listener: Silent, folder: Path, options: CampaignOptions
 ) -> list[Job]:
-    """The runs as jobs that nothing keeps from starting, or a `DitbenchError`."""
-    _check_room(plan, folder, read_runs(folder))
-    make_writable(folder, claimed=True)
-    rehearsal = find_dataset(registry, plan[0].track, options["data"])[0].name == "synthetic"  # nothing is measured
-    _fetch_weights([] if rehearsal else plan[0].track.evaluation.extractors, registry, options["offline"], listener)
-    listener.preparing()
-    jobs = [
+    """The runs as jobs, checked where they will be, or a `DitbenchError`."""
+    return [
         Job(
             config=run.config,
             directory=folder / run.config.run_id,
@@ -109,9 +173,6 @@ def _prepare(
         )
         for run in engine.preflight(plan, listener.checking)
     ]
-    if not engine.waits_for_others:
-        _refuse_busy(jobs)
-    return jobs
 
 
 def _check_room(plan: Sequence[RunConfig], folder: Path, done: Sequence[Record]) -> None:
@@ -141,6 +202,8 @@ def _refuse_busy(jobs: Sequence[Job]) -> None:
 
 def _execute(jobs: Sequence[Job], engine: Engine, listener: Silent, folder: Path) -> list[Record]:
     """The records of all jobs, in their order; the tables are written whatever happens. `NoTables` if they can't be."""
+    if not engine.waits_for_others:
+        _refuse_busy(jobs)
     records = {job.config.run_id: record for job in jobs if (record := job.settled()) is not None}
     for job in jobs:
         if job.config.run_id in records:
@@ -148,7 +211,8 @@ def _execute(jobs: Sequence[Job], engine: Engine, listener: Silent, folder: Path
     anew = {job.config.run_id for job in jobs}  # one whose record is damaged has been refused, but for `force`
     for told in _finished_elsewhere(jobs, read_runs(folder, listener.passing_over, anew)):
         listener.repeating(told)
-    listener.planned(jobs, list(records.values()))
+    if jobs:
+        listener.planned(jobs, list(records.values()))
     waiting = [job for job in jobs if (done := records.get(job.config.run_id)) is None or job.lacks(done)]
     try:
         for record in engine.execute(waiting, listener):

@@ -17,7 +17,7 @@ from ..errors import for_a_line
 from ..executors.jobs import Job
 from ..executors.listeners import Silent
 from ..leaderboard.boards import Board, boards
-from ..leaderboard.notes import beside_others, floor, memorising, provisional, saturated, ties, unranked
+from ..leaderboard.notes import beside_others, floor, memorising, provisional, saturated, searched, ties, unranked
 from ..leaderboard.tables import Column, columns
 from ..records.record import Record
 from ..registry import Plugin
@@ -56,7 +56,7 @@ class Quiet(Silent):
 
     def progress(self, config: RunConfig, progress: Progress) -> None:
         if progress.remark:
-            warn(f"ditbench: {config.label} seed {config.seed}: {as_flags(progress.remark)}")
+            warn(f"ditbench: {config.told}: {as_flags(progress.remark)}")
 
 
 class Lines(Silent):
@@ -92,8 +92,7 @@ class Lines(Silent):
 
     def planned(self, jobs: Sequence[Job], settled: Sequence[Record]) -> None:
         self._names = {
-            job.config.run_id: f"[{number}/{len(jobs)}] {job.config.label} seed {job.config.seed}"
-            for number, job in enumerate(jobs, start=1)
+            job.config.run_id: f"[{number}/{len(jobs)}] {job.config.told}" for number, job in enumerate(jobs, start=1)
         }
         config = jobs[0].config
         self.say(
@@ -102,6 +101,9 @@ class Lines(Silent):
         )
         for record in settled:
             self.say(f"{self._names[record.run_id]}: {record.status} already (--force starts over)")
+
+    def searched(self, told: str) -> None:
+        self.say(told)
 
     def started(self, config: RunConfig) -> None:
         self._said.pop(config.run_id, None)
@@ -227,8 +229,8 @@ def print_boards(console: Console, records: Sequence[Record]) -> None:
     for board in boards(records):
         console.print(_fitting(console, board))
         notes = [f"{entry.label}: {entry.misses}" for entry in board.rows if entry.misses]
-        notes += [unranked(board), provisional(board), *ties(board), beside_others(board), floor(board)]
-        notes += [saturated(board), memorising(board)]
+        notes += [*searched(board), unranked(board), provisional(board), *ties(board)]
+        notes += [beside_others(board), floor(board), saturated(board), memorising(board)]
         for note in filter(None, notes):
             console.print(plain(as_flags(note)), highlight=False, soft_wrap=True)
 

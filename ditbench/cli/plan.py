@@ -45,8 +45,8 @@ _HEADERS = (
 _ON_CPU = {"train GPU-h": "train h", "sample GPU-h": "sample h", "GiB/GPU": "GiB"}  # headers that name no GPU
 
 OPTIONS = (  # of a run, that its cost depends on
-    "data", "budget", "ruleset", "eval_at", "samples", "micro_batch", "checkpointing", "compile", "keep_samples",
-    "raw_weights", "shard", "out",
+    "data", "budget", "ruleset", "trials", "eval_at", "samples", "micro_batch", "checkpointing", "compile",
+    "keep_samples", "raw_weights", "shard", "out",
 )  # fmt: skip
 
 HINTS = {  # what else they mean here
@@ -106,6 +106,7 @@ def plan(
         raise BadValue(f"--memory {memory:g} is no number of GiB above 0.")
     asked = only(RunOptions, {**options, "device": "cpu" if is_processor(device) else "auto"})
     configs = _plan(registry, track, chosen, parse_seeds(seeds), asked)
+    configs = [*_trials(configs, options["trials"]), *configs]
     known = [*check_profiles(profiles), *committed_profiles(COMMITTED)]
     records = read_runs(Path(options["out"]) / configs[0].track.name, warn)
 
@@ -119,6 +120,18 @@ def plan(
     others = _committed() if machine.is_cpu else []
     found = [estimate(run, load, machine, known, records, others) for run, load in zip(configs, loads, strict=True)]
     _tell(found, machine, loads[0].spec, clusters, as_json)
+
+
+def _trials(configs: Sequence[RunConfig], number: int | None) -> list[RunConfig]:
+    """The trials of the searches that come first under the tuned ruleset."""
+    from ..tracks.points import draw
+    from ..tracks.tuning import trial_of
+
+    if configs[0].ruleset != "tuned":
+        return []
+    first = {config.label: config for config in reversed(configs)}
+    of_each = dict.fromkeys(config.label for config in configs)
+    return [trial_of(first[label], point) for label in of_each for point in draw(first[label].track, number)]
 
 
 def _committed() -> list[Record]:
@@ -226,6 +239,7 @@ def _facts(one: RunEstimate, gpus: int) -> dict[str, Any]:
         "architecture": config.label,
         "size": config.size,
         "seed": config.seed,
+        "ruleset": config.ruleset,
         "status": one.status or "to do",
         "budget": config.budget,
         "steps": one.steps,
@@ -264,7 +278,7 @@ def _rows(found: Sequence[RunEstimate], gpus: int) -> Iterator[dict[str, object]
         least = "" if one.memory.whole else "at least "
         yield {
             "run": one.config.label,
-            "seed": one.config.seed,
+            "seed": "trial" if one.config.ruleset == "trial" else one.config.seed,
             "steps": _count(one.steps),
             "images": _count(one.images),
             **_cells(one.training_gpu_hours, one.sampling_gpu_hours, one.training_flops, one.sampling_flops),

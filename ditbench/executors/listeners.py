@@ -36,6 +36,9 @@ class Silent:
     def planned(self, jobs: Sequence[Job], settled: Sequence[Record]) -> None:
         """All runs of the command, and the records of those that are done already."""
 
+    def searched(self, told: str) -> None:
+        """What the search of an architecture's recipe has chosen, in a line; its runs come next."""
+
     def started(self, config: RunConfig) -> None:
         """A run begins or resumes."""
 
@@ -82,6 +85,10 @@ class Together(Silent):
     def planned(self, jobs: Sequence[Job], settled: Sequence[Record]) -> None:
         for listener in self.listeners:
             listener.planned(jobs, settled)
+
+    def searched(self, told: str) -> None:
+        for listener in self.listeners:
+            listener.searched(told)
 
     def started(self, config: RunConfig) -> None:
         for listener in self.listeners:

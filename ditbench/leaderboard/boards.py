@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import chain, count
 from statistics import fmean
-from typing import NamedTuple
 
 from ..errors import brief
 from ..records.facts import Measurement
@@ -17,49 +16,12 @@ from ..records.record import Record
 from ..records.rows import rows_of
 from ..records.verification import TIERS, Tier, Verification, doubts_of, is_of, tier_of
 from ..storage.schema import digest
-from ..tracks.budget import FLOPS_RULE, Budget, is_of_flops
 from .intervals import Estimate, Pair, Values, compare, ranking
 from .labels import labels
+from .protocol import Clock, Protocol, hardware_of, protocol_of
 
 _Checked = Mapping[str, list[Verification]]  # by run id
-BESIDE_OTHERS = "beside others"  # of times that were measured while other runs were at work on the machine
 MISSED = ("failed", "diverged")  # a run that ended so counts, as infinitely bad; an interrupted one has not ended
-
-
-class Protocol(NamedTuple):
-    """What all runs of a board share."""
-
-    track: str
-    version: int
-    track_hash: str
-    ruleset: str
-    budget: str
-    device: str  # "cpu", "mps" or "gpu"; under a budget of time the whole hardware class, and whether others ran beside
-    data: str  # sha256, as the next
-    reference: str
-    deviations: tuple[str, ...]  # why its runs are not what their track says
-    metrics: tuple[str, ...]  # full names of what was measured; empty: nothing was
-
-
-class Clock(NamedTuple):
-    """Where times were measured: those of two clocks do not compare."""
-
-    hardware: str
-    beside_others: bool
-
-    @classmethod
-    def of(cls, record: Record) -> Clock:
-        """That of a run."""
-        return cls(_hardware(record), record.environment is not None and record.environment.beside_others)
-
-    @property
-    def name(self) -> str:
-        """The class of hardware, and whether others ran beside."""
-        return f"{self.hardware}, {BESIDE_OTHERS}" if self.beside_others else self.hardware
-
-    def told(self, several: bool) -> str:
-        """What a reader must know of it where times stand; `several` classes of hardware are told by name."""
-        return self.name if several else BESIDE_OTHERS if self.beside_others else ""
 
 
 @dataclass(frozen=True)
@@ -229,7 +191,7 @@ class Board:
     def title(self) -> str:
         """What the board compares, in one line."""
         of = self.protocol
-        ruleset = "" if of.ruleset == "matched" else f", {of.ruleset} recipes"
+        ruleset = {"matched": "", "native": ", native recipes"}.get(of.ruleset, f", {of.ruleset.partition(' of ')[0]}")
         unranked = "" if self.ranked else ", unranked"
         return f"{of.track} v{of.version}{ruleset}, {of.budget}, {of.device}{unranked}{self.mark}"
 
@@ -273,49 +235,26 @@ class Board:
 def boards(records: Iterable[Record], verifications: Iterable[Verification] = ()) -> list[Board]:
     """Sort records into boards, and rank their rows; numbers of different protocols or data never share a board.
 
-    `verifications` are what others found of these runs; those of other records are left out.
+    `verifications` are what others found of these runs. Those of other records are left out; so are trials.
     """
     groups: dict[Protocol, list[Record]] = defaultdict(list)
     checked: dict[str, list[Verification]] = defaultdict(list)
     for verification in verifications:
         checked[verification.run_id].append(verification)
     for record in _without_copies(records):
-        groups[_protocol(record)].append(record)
+        groups[protocol_of(record)].append(record)
     _join_unmeasured(groups)
     slugs = _slugs(sorted(groups))
     found = [Board(of, tuple(_rows(group, checked)), slugs[of]) for of, group in sorted(groups.items())]
     titles = Counter(board.title for board in found)
-    return [replace(board, mark=_mark(board.protocol)) if titles[board.title] > 1 else board for board in found]
-
-
-def _mark(of: Protocol) -> str:
-    """What runs of one title were trained on, compared with and measured by."""
-    return f", data {of.data[:6]} against {of.reference[:6]}, protocol {digest(of, 6)}"
-
-
-def _protocol(record: Record) -> Protocol:
-    timed = Budget.parse(record.budget).is_of_time
-    older = is_of_flops(record.budget) and record.flops_rule != FLOPS_RULE
-    kind = record.device.partition(":")[0]
-    return Protocol(
-        record.track.name,
-        record.track.version,
-        record.track_hash,
-        ", ".join([*(f"features of {name}" for name in record.architecture.trained_with), record.ruleset]),
-        f"{record.budget} by rule {record.flops_rule}" if older else record.budget,
-        Clock.of(record).name if timed else "gpu" if kind == "cuda" else kind,
-        record.data_sha256,
-        record.reference_sha256,
-        tuple(record.deviations),
-        tuple(measurement.protocol for measurement in record.metrics),
-    )
+    return [replace(board, mark=board.protocol.mark) if titles[board.title] > 1 else board for board in found]
 
 
 def _without_copies(records: Iterable[Record]) -> Iterable[Record]:
-    """A record that lies in two folders is one run."""
+    """A record that lies in two folders is one run, and a trial of a search is of no row."""
     found: dict[str, list[Record]] = defaultdict(list)
     for record in records:
-        if record not in found[record.run_id]:
+        if record.ruleset != "trial" and record not in found[record.run_id]:
             found[record.run_id].append(record)
     return (record for same in found.values() for record in same)
 
@@ -339,7 +278,7 @@ def _slugs(protocols: Sequence[Protocol]) -> dict[Protocol, str]:
     """A slug for each. Where the plain one is taken, by a board that is ranked if there is one, a digest follows it."""
     found: dict[Protocol, str] = {}
     for of in sorted(protocols, key=lambda of: (bool(of.deviations), of)):
-        text = f"{of.track}-v{of.version}-{of.ruleset}-{of.budget}-{of.device}"
+        text = f"{of.track}-v{of.version}-{of.ruleset.partition(' of ')[0]}-{of.budget}-{of.device}"
         slug = (
             "-".join("".join(c if c.isalnum() and c.isascii() else " " for c in text).split())
             .lower()[:_SLUG]
@@ -362,16 +301,12 @@ def _rows(records: Sequence[Record], checked: _Checked) -> list[Row]:
     return sorted(ranked, key=_order)
 
 
-def _hardware(record: Record) -> str:
-    return record.hardware or record.device.partition(":")[0]
-
-
 def _by_hardware(records: Sequence[Record]) -> dict[str, list[Record]]:
     """Class of hardware -> runs. One that failed and does not say where joins the others: it counts."""
     found: dict[str, list[Record]] = defaultdict(list)
-    for record in sorted(records, key=lambda record: (record.environment is None, _hardware(record))):
+    for record in sorted(records, key=lambda record: (record.environment is None, hardware_of(record))):
         stray = record.environment is None and found
-        found[next(iter(found)) if stray else _hardware(record)].append(record)
+        found[next(iter(found)) if stray else hardware_of(record)].append(record)
     return found
 
 

@@ -26,7 +26,7 @@ _Rows = dict[_Key, Row]
 # Where the runs of one board differ by intent (architecture, seed, a native recipe) or as a result (what a budget of
 # time or FLOPs bought): no confound.
 _BY_INTENT = ("seed", "architecture", "training.steps", "training.images", "training.flops")
-_BY_RULESET = ("recipe", "objective")  # under the native one, but for what fits training into memory
+_BY_RULESET = ("recipe", "objective")  # under the native and the tuned one, but for what fits training into memory
 _MACHINES_MEMORY = "environment.memory_bytes"
 _UNRANKED = "Unranked, because these runs are not what their track says"
 _MAX_NAMES, _MAX_VALUES, _MAX_LENGTH = 30, 6, 120  # a comment on GitHub holds 65,536 characters
@@ -348,7 +348,8 @@ def _alike(field: str, values: Sequence[object]) -> bool:
 def _meant(field: str, ruleset: str) -> bool:
     """Whether runs of one board differ in a field by what they are, which is no confound."""
     fits_memory = field.rpartition(".")[2] in FOR_MEMORY
-    return _within(field, _BY_INTENT) or (ruleset == "native" and _within(field, _BY_RULESET) and not fits_memory)
+    own = ruleset in ("native", "tuned") and _within(field, _BY_RULESET) and not fits_memory
+    return own or _within(field, _BY_INTENT)
 
 
 def _by_value(values: Sequence[tuple[str, object]]) -> Iterator[tuple[str, str]]:

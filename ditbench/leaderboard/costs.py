@@ -78,6 +78,13 @@ def _peak(record: Record) -> int | None:
 IMAGES = Fact("training_images", "images", "spent", lambda record: _training(record).images)
 SECONDS = Fact("training_seconds", "train s", "spent", lambda record: _training(record).seconds, timed=True)
 FLOPS = Fact("training_flops", "TFLOPs", "spent", lambda record: flops(record, _training(record).images), 1e12)
+SEARCH_FLOPS = Fact(
+    "search_training_flops",
+    "search TFLOPs",
+    "spent",
+    lambda record: record.study.flops if record.study else None,
+    1e12,
+)
 # A run's own rates, with what its machine did besides: they stand in no table (`speeds.py` has what does).
 TRAINING_RATE = Fact(
     "training_images_per_second_in_run",
@@ -117,5 +124,6 @@ MACS = Fact("macs_per_image", "MACs (M)", "size", lambda record: _cost(record).m
 TRAINING_MACS = Fact(
     "training_macs_per_image", "train MACs (M)", "size", lambda record: _cost(record).training_macs_per_image, 1e6
 )
-PER_DEVICE = (TRAINING_RATE_PER_DEVICE, SAMPLING_RATE_PER_DEVICE)  # of runs in several processes
+# Of runs in several processes, and of those whose recipe a search has chosen.
+RARE = (TRAINING_RATE_PER_DEVICE, SAMPLING_RATE_PER_DEVICE, SEARCH_FLOPS)
 FACTS = (IMAGES, SECONDS, FLOPS, TRAINING_RATE, SAMPLING_RATE, PEAK_MEMORY, PARAMETERS, MACS, TRAINING_MACS)

@@ -13,7 +13,7 @@ from ..errors import brief
 from ..records.record import Record
 from ..records.verification import Verification, tier_of
 from .boards import Board, Row
-from .costs import FACTS, PER_DEVICE
+from .costs import FACTS, RARE
 from .intervals import Estimate, Pair
 from .learning_curves import course, reached
 from .notes import floors
@@ -31,7 +31,7 @@ def csv(boards: Sequence[Board]) -> str:
     """One row per run, unrounded."""
     rows = [_run(record, row, board) for board in boards for row in board.rows for record in row.records]
     measured, costs = (*_seen(rows, "quality"), *_seen(rows, "raw")), (fact.header for fact in FACTS)
-    heads = [*_HEADS, *measured, *_NOISES, *costs, *_seen(rows, "per device"), *_seen(rows, "alone")]
+    heads = [*_HEADS, *measured, *_NOISES, *costs, *_seen(rows, "rare"), *_seen(rows, "alone")]
     flat = [{name: cell for part in row.values() for name, cell in part.items()} for row in rows]
     frame = pd.DataFrame(flat, columns=heads)
     return frame.rename(columns=_harmless).to_csv(index=False, lineterminator="\n")
@@ -48,10 +48,10 @@ _NOISES = ("noise over seeds", "part of the samples in it")
 def _run(record: Record, row: Row, board: Board) -> dict[str, dict[str, Any]]:
     of = board.protocol
     done = record.status == "finished"
-    each = {fact.header: fact.read(record) for fact in PER_DEVICE if done}
+    each = {fact.header: _scaled(fact.read(record), fact.scale) for fact in RARE if done}
     alone = {rate.header: rate.of(row) for rate in RATES if done}
     head = (
-        of.track, of.version, of.track_hash, of.ruleset, of.budget, "; ".join(of.deviations), of.data, of.reference,
+        of.track, of.version, of.track_hash, record.ruleset, of.budget, "; ".join(of.deviations), of.data, of.reference,
         row.hardware, record.environment and record.environment.parallel, tier_of(record, row.verifications),
         record.architecture.label, record.seed, record.run_id, record.status, record.reason or "",
     )  # fmt: skip
@@ -61,7 +61,7 @@ def _run(record: Record, row: Row, board: Board) -> dict[str, dict[str, Any]]:
         "raw": {f"raw {m.protocol}": m.value for m in (record.raw.metrics if record.raw else ())},
         "noise": _noise(record, row),
         "cost": {fact.header: _scaled(fact.read(record), fact.scale) for fact in FACTS if done},
-        "per device": {name: value for name, value in each.items() if value is not None},
+        "rare": {name: value for name, value in each.items() if value is not None},
         "alone": {name: value for name, value in alone.items() if value is not None},
     }
 
@@ -169,15 +169,15 @@ def _row(row: Row, board: Board) -> dict[str, Any]:
         "verifications": [_verification(found) for found in row.verifications],
         "quality": {protocol: _quality(row, protocol) for protocol in row.quality},
         "raw_weights": _estimate(raw_weights(row)),
-        "cost": {fact.key: _span(fact.estimate(row)) for fact in FACTS} | _per_device(row),
+        "cost": {fact.key: _span(fact.estimate(row)) for fact in FACTS} | _rare(row),
         "alone": _alone(row),
         "to_target": _to_target(row, board),
     }
 
 
-def _per_device(row: Row) -> dict[str, Any]:
-    """What only runs in several processes have."""
-    found = {fact.key: fact.estimate(row) for fact in PER_DEVICE}
+def _rare(row: Row) -> dict[str, Any]:
+    """What only some runs have: those in several processes, those with a search."""
+    found = {fact.key: fact.estimate(row) for fact in RARE}
     return {key: _span(of) for key, of in found.items() if of is not None}
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pandas as pd
 
 from ..errors import in_markdown
+from . import notes
 from .boards import Board
-from .notes import beside_others, checked, floor, memorising, noise, of_values, provisional, saturated, ties, unranked
 from .remarks import starred
 from .reported import Reported, remarks, reported_tables
 from .speeds import speeds
@@ -108,10 +108,12 @@ def _board(board: Board) -> list[str]:
         f"Track hash `{of.track_hash}`; data `{of.data[:12]}`, compared with `{of.reference[:12]}`; "
         f"{len(board.records)} runs; code at {code}; {_machines(board)}."
     )
-    ranking = (unranked(board), *ties(board), provisional(board), *checked(board), *_target(board))
-    warned = (*starred(board), saturated(board), memorising(board), *of_values(board))
-    notes = (*ranking, *warned, beside_others(board), speeds(board), noise(board))
-    said = [in_markdown(note) for note in (*notes, floor(board)) if note]
+    ranking = (notes.unranked(board), *notes.ties(board), notes.provisional(board), *notes.searched(board))
+    checked = (*notes.checked(board), *_target(board), *starred(board))
+    warned = (notes.saturated(board), notes.memorising(board), *notes.of_values(board))
+    of_times = (notes.beside_others(board), speeds(board), notes.noise(board))
+    told = (*ranking, *checked, *warned, *of_times, notes.floor(board))
+    said = [in_markdown(note) for note in told if note]
     return [f"## {in_markdown(board.title)}", _table(table(board)), *said, facts]
 
 

@@ -9,9 +9,11 @@ from scipy.special import bdtrc
 from ..errors import brief
 from ..records.facts import Measurement
 from ..records.metric_constants import MEMORISED_QUANTILE
+from ..records.studies import told
 from ..records.verification import Verification
-from .boards import BESIDE_OTHERS, Board, Row
+from .boards import Board, Row
 from .intervals import Pair
+from .protocol import BESIDE_OTHERS
 from .tables import measurements, name, number
 
 _FLOORS = {"random_parts": "some at random against all others", "random_halves": "a random half against the other"}
@@ -126,6 +128,14 @@ def _who(one: Verification, row: Row, board: Board) -> str:
 
 def _what(one: Verification) -> str:
     return ", ".join(f"{of.protocol} {number(of.found)}, recorded {number(of.recorded)}" for of in one.compared)
+
+
+def searched(board: Board) -> list[str]:
+    """What each row's search has chosen and what it cost, a line each; nothing where there was none."""
+    studies = [(name(row, board), row.records[0].study) for row in board.rows]
+    found = [f"Searched: {told(study, label)}." for label, study in studies if study]
+    of = next((study for _, study in studies if study), None)
+    return [*found, f"Trials are chosen by {of.metric} of seed {of.seed}, which is in no row."] if of else []
 
 
 def of_values(board: Board) -> list[str]:

@@ -12,19 +12,21 @@ import pandas as pd
 from ..errors import demand
 from ..records.facts import Measurement
 from ..records.record import Record
-from .boards import Board, Clock, Row, boards
+from .boards import Board, Row, boards
 from .costs import (
     FLOPS,
     IMAGES,
     MACS,
     PARAMETERS,
     PEAK_MEMORY,
+    SEARCH_FLOPS,
     SECONDS,
     TRAINING_MACS,
     Fact,
 )
 from .intervals import Estimate
 from .learning_curves import Reached, reached
+from .protocol import Clock
 from .speeds import RATES, Rate
 
 ColumnKind = Literal["head", "tier", "quality", "raw", "spent", "target", "speed", "size", "status"]
@@ -177,6 +179,7 @@ def _costs(board: Board) -> Iterator[Column]:
     for clock, told in clocks:
         yield Column(f"train {time}", "spent", _scaled(SECONDS, second, clock), told)
     yield Column(work, "spent", _scaled(FLOPS, flop))
+    yield Column(f"search {work}", "spent", _scaled(SEARCH_FLOPS, flop))
     for clock, told in clocks if goal else ():
         yield Column(f"{time} to {goal}", "target", _to_target(board, "seconds", second, clock), told)
     if goal:

@@ -40,6 +40,7 @@ SUSPECTS = (
     "track.space",
     "budget",
     "ruleset",
+    "study",
     "objective",
     "recipe",
     "training",
@@ -54,7 +55,8 @@ SUSPECTS = (
     "track",
 )
 _RESULTS = {  # what a run found out or what only names it, not what it did
-    "track": {"description", "size", "budget", "budgets", "target", "name", "version", "objective", "recipe"},
+    "track": {"description", "size", "budget", "budgets", "target", "name", "version", "objective", "recipe", "search"},
+    "study": {"trials", "chosen", "seconds", "flops"},
     "data": {"name"},
     "architecture": {"label", "options", "paper", "libraries"},
     "training": {
@@ -65,6 +67,8 @@ _RESULTS = {  # what a run found out or what only names it, not what it did
         "images_sha256", "batch_images", "batch_seconds", "decode_seconds", "images_per_second", "compile_seconds",
     },
 }  # fmt: skip
+
+_PARTS = ("track", "recipe", "study", "objective", "data", "architecture", "environment", "training", "sampling")
 
 
 @dataclass(frozen=True)
@@ -164,7 +168,7 @@ def _of_evaluation(record: Evaluation) -> Iterator[tuple[str, Any]]:
 def _of_run(record: Record) -> Iterator[tuple[str, Any]]:
     for name in ("ruleset", "budget", "seed", "device", "data_sha256", "reference_sha256"):
         yield name, getattr(record, name)
-    for name in ("track", "recipe", "objective", "data", "architecture", "environment", "training", "sampling"):
+    for name in _PARTS:
         part = getattr(record, name)
         if part is not None:
             yield from _flat(name, part.model_dump(mode="json", exclude=_RESULTS.get(name, set())))

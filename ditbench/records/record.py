@@ -29,6 +29,7 @@ from ..storage.schema import (
 from ..tracks.architecture import ArchitectureFacts
 from ..tracks.budget import FlopsRule
 from ..tracks.config import Ruleset, RunConfig
+from ..tracks.search import SEED, Study
 from ..tracks.track import ObjectiveChoice, Recipe, Track
 from .denoising import Denoising
 from .facts import (
@@ -72,6 +73,7 @@ class Record(Frozen):
     ruleset: Ruleset
     recipe: Recipe  # the track's, or with what the architecture's paper changes
     objective: ObjectiveChoice
+    study: Study | None = later(None)  # the search that chose the recipe, under the tuned ruleset
     deviations: list[str] = []  # why the run is not ranked: what is not as its track says
     budget: Words
     flops_rule: FlopsRule = later(1)  # by which its FLOPs are counted
@@ -111,9 +113,8 @@ class Record(Frozen):
             raise ValueError("a finished run needs environment, cost, training, sampling, memory and data")
         found = [measurement.metric for measurement in self.metrics]
         asked = [metric for metric, _ in self.track.evaluation.choices]
-        as_the_track = self.recipe.learns == self.track.recipe.learns and self.objective == self.track.objective
-        if self.ruleset == "matched" and not as_the_track:
-            raise ValueError("under the matched ruleset recipe and objective are the track's")
+        if fault := _of_its_ruleset(self):
+            raise ValueError(fault)
         if self.left_out and (found or not self.deviations):
             raise ValueError("only a run that deviates from its track may leave its metrics out, and then all of them")
         if self.status == "finished" and not self.left_out and found != asked:
@@ -123,8 +124,27 @@ class Record(Frozen):
         return self
 
 
+def _of_its_ruleset(record: Record) -> str:
+    """What of its recipe, its objective or its search is not as its ruleset says; empty if all is."""
+    of, study, meant = record.ruleset, record.study, record.track.recipe
+    if study is None and of == "tuned":
+        return "a run of the tuned ruleset needs its study: the search that chose its recipe"
+    if study is not None and of != "tuned":
+        return "a study is of the tuned ruleset alone"
+    if study is not None:
+        meant = study.best.point.recipe(meant)
+    if of in ("matched", "tuned") and record.recipe.learns != meant.learns:
+        whose = "is the one that its study has chosen" if study else "and objective are the track's"
+        return f"under the {of} ruleset recipe {whose}"
+    if of != "native" and record.objective != record.track.objective:
+        return f"under the {of} ruleset recipe and objective are the track's"
+    if of in ("tuned", "trial") and (record.seed == SEED) != (of == "trial"):
+        return f"seed {SEED} is that of a search's trials, and of no run that stands in a row"
+    return ""
+
+
 OF_THE_RUN = (  # what a config and its record both say, by one name
-    "track", "ruleset", "recipe", "objective", "budget", "flops_rule", "seed", "device", "data_sha256",
+    "track", "ruleset", "recipe", "objective", "study", "budget", "flops_rule", "seed", "device", "data_sha256",
     "reference_sha256",
 )  # fmt: skip
 

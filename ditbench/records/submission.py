@@ -17,6 +17,7 @@ from ..registry import Registry
 from ..storage.files import Unwritable, exists, is_file, is_folder, make_folder, whole_path, write_bytes
 from ..storage.reading import read_bytes
 from ..tracks.ledger import published
+from ..tracks.search import SEED
 from .files import FILE_NAME, GRID_FILE, RECORDS, SAMPLES, record_files, run_files
 from .record import Record, Submission, read_record, write_record
 from .validation.faults import short
@@ -95,7 +96,7 @@ def _records_of(folder: Path) -> list[Path]:
     """The record of a run's directory, or those of all runs in a folder."""
     if is_file(folder / FILE_NAME):
         return [folder / FILE_NAME]
-    found = run_files(folder)
+    found = [path for path in run_files(folder) if f"-seed{SEED}-" not in path.parent.name]  # trials stay
     if not found:
         raise BadFile(f"{str(folder)!r} is neither a run's directory nor a folder of them: it has no {FILE_NAME}.")
     return found
@@ -104,6 +105,8 @@ def _records_of(folder: Path) -> list[Path]:
 def _prepare(path: Path, submission: Submission, to: Path, registry: Registry) -> Submitted:
     """One run, checked, with its submission."""
     record = _sound(check_file(path, registry))
+    if record.ruleset == "trial":
+        raise BadValue(f"{record.run_id} is a trial of a search: it stands in the study of the runs that it served.")
     if not published(record.track):
         raise BadValue(f"{record.run_id} is of track {record.track.name!r}, which was not published with ditbench.")
     told = record.model_dump(mode="json", exclude={"submission"})

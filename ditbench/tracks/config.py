@@ -11,14 +11,17 @@ from ..errors import BadValue
 from ..storage.schema import Fraction, Frozen, Name, digest, later
 from .architecture import MOST_LIBRARIES, ArchitectureFacts, Library
 from .budget import FlopsRule, is_of_flops
+from .search import Study
 from .track import ObjectiveChoice, Recipe, Track, without_memory
 
-Ruleset = Literal["matched", "native"]  # everybody's recipe; or that of the architecture's own paper
+# Everybody's recipe; that of the architecture's own paper; the best of a search; and one trial of such a search.
+Ruleset = Literal["matched", "native", "tuned", "trial"]
+ASKED_FOR = ("matched", "native", "tuned")  # a trial is what `tuned` makes
 
 
-NOT_HASHED = (  # fields of a run that can't change its result, or that its hash has in another way: track and device
+NOT_HASHED = (  # fields of a run that can't change its result, or that its hash has in another way, as the track
     "track", "paper", "device", "data", "reference", "deviations", "skip_bad", "offline", "eval_at", "keep_samples",
-    "raw_weights", "checkpoint_seconds",
+    "raw_weights", "checkpoint_seconds", "study",
 )  # fmt: skip
 
 
@@ -39,6 +42,7 @@ class RunConfig(Frozen):
     ruleset: Ruleset = "matched"
     recipe: Recipe  # the track's, or with what the architecture's paper changes
     objective: ObjectiveChoice
+    study: Study | None = later(None)  # the search that chose the recipe, under the tuned ruleset
     budget: str
     flops_rule: FlopsRule = later(1)  # how its FLOPs are counted; in the hash of a budget of FLOPs alone
     seed: Annotated[int, Field(ge=0, lt=2**32)]
@@ -62,6 +66,11 @@ class RunConfig(Frozen):
         return label(self.architecture, self.size, self.options)
 
     @property
+    def told(self) -> str:
+        """Which of several runs it is, in few words."""
+        return f"{self.label} trial" if self.ruleset == "trial" else f"{self.label} seed {self.seed}"
+
+    @property
     def built(self) -> ArchitectureFacts:
         """What is built, and whose code builds it."""
         same = ArchitectureFacts.model_fields.keys() - {"name"}
@@ -78,7 +87,8 @@ class RunConfig(Frozen):
         kind = self.device.partition(":")[0]
         counted = () if is_of_flops(self.budget) else ("flops_rule",)
         content = without_memory(self.model_dump(mode="json", exclude={*NOT_HASHED, *counted}))
-        return digest([content, self.track.hash, kind], 12)
+        searched = [] if self.study is None else [self.study.digest]
+        return digest([content, self.track.hash, kind, *searched], 12)
 
     @property
     def run_id(self) -> str:

@@ -21,6 +21,7 @@ Kind = Literal[
     "reference",
     "compile",
     "mps",
+    "trial",
 ]
 _TOLD: Mapping[Kind, str] = {  # records hold these words: what has been published stays
     "samples": "{found} samples, not {meant}",
@@ -37,6 +38,7 @@ _TOLD: Mapping[Kind, str] = {  # records hold these words: what has been publish
     "reference": "compared with images of sha256 {found:.12}, not with the training images",
     "compile": "compile {found}, not {meant}, in a budget of time",
     "mps": "computed by Apple's MPS, which nobody has compared with other devices",
+    "trial": "a trial of a search, of which only the denoising error is measured",
 }
 
 

@@ -12,6 +12,8 @@ from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, ParamSpec, TypedDict, TypeVar, get_args, get_type_hints
 
+from .search import TRIALS
+
 P = ParamSpec("P")
 R = TypeVar("R")
 Options = TypeVar("Options")
@@ -49,7 +51,15 @@ class RunOptions(PlaceOptions, total=False):
         About(None, "2000-steps, 50k-images, 90s, 2gpu-hours, 1e17-flops, or the track's name of one; else its own."),
     ]
     ruleset: Annotated[
-        str, About("matched", "matched: the track's recipe for all; native: each paper's own. Ranked apart.")
+        str,
+        About(
+            "matched",
+            "matched: the track's recipe for all; native: each paper's own; tuned: each one's best of a search. Ranked "
+            "apart.",
+        ),
+    ]
+    trials: Annotated[
+        int | None, About(None, "Recipes that the tuned ruleset tries; the track's number, if not given.", *TRIALS)
     ]
     skip_bad: Annotated[bool, About(False, "Leave unreadable images out, and count them.")]
     eval_at: Annotated[Sequence[float], About((), "Shares of the budget at which to measure the EMA weights, too.")]

@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Any, Unpack, get_args
+from typing import Any, Unpack
 
 import pydantic
 
@@ -17,12 +17,13 @@ from ..registry import SECONDS, Registry, pick, select
 from ..storage.schema import first_fault
 from .architecture import facts_of
 from .budget import FLOPS_RULE, Budget
-from .config import Ruleset, RunConfig, check_seeds
+from .config import ASKED_FOR, RunConfig, check_seeds
 from .deviation import Deviation
 from .lookup import resolve_track
 from .options import RunOptions, takes
 from .settings import check_option, check_options
 from .track import EvaluationChoice, ObjectiveChoice, Recipe, Track, lacking, panel
+from .tuning import check_search
 
 MOST_RUNS = 10_000  # of one plan
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:[0-9]|:[1-9][0-9])?")  # torch counts no further than 127
@@ -39,7 +40,8 @@ def make_plan(
     """One `RunConfig` for each architecture and seed, in the order given, seeds innermost.
 
     `track` is a name or a file. Raises `DitbenchError` for an unknown architecture, size, option, track, metric, data
-    set, device or a bad value. The device may be ``auto``; the executor's preflight resolves it.
+    set, device or a bad value. The device may be ``auto``; the executor's preflight resolves it. Under the tuned
+    ruleset they have the track's recipe, until a search has chosen another: see `tuning`.
     """
     check_options(RunOptions, options)
     check_option("track", str, track)
@@ -49,6 +51,7 @@ def make_plan(
     chosen, deviations = measured_otherwise(registry, resolved, options["samples"], options["features"])
     deviations += (Deviation("mps"),) if options["device"] == "mps" else ()
     budget = _check(registry, chosen, architectures, options)
+    check_search(chosen, options["ruleset"], options["trials"], seeds)
     common: dict[str, Any] = {
         **{name: value for name, value in options.items() if name in RunConfig.model_fields},
         "track": chosen,
@@ -195,8 +198,8 @@ def _way_to(track: Track, dataset: str) -> str:
 
 def train_as(registry: Registry, selection: Selection, track: Track, ruleset: str) -> tuple[Recipe, ObjectiveChoice]:
     """The track's training, or under ``native`` what the architecture's paper makes of it; `BadValue` if that fails."""
-    if ruleset not in get_args(Ruleset):
-        raise BadValue(f"No ruleset named {ruleset!r}. Known: {', '.join(get_args(Ruleset))}.")
+    if ruleset not in ASKED_FOR:
+        raise BadValue(f"No ruleset named {ruleset!r}. Known: {', '.join(ASKED_FOR)}.")
     return _native(registry, selection, track) if ruleset == "native" else (track.recipe, track.objective)
 
 

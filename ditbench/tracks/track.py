@@ -18,6 +18,7 @@ from ..storage.schema import Fraction, Frozen, Name, Words, digest, first_fault,
 from .budget import Budget
 from .guidance import Guidance
 from .options import IMAGES, SAMPLES
+from .search import Search
 
 DISTANCES = ("fid", "fd")  # the metrics that a panel of extractors is made of
 FOR_MEMORY = ("micro_batch", "checkpointing")  # of a recipe
@@ -172,6 +173,7 @@ class Track(Frozen, strict=True):
     target: Annotated[float, Field(ge=-1e6, le=1e6)] | None = (
         None  # a value of the first metric: boards tell when training got there
     )
+    search: Search | None = later(None)  # where the tuned ruleset looks for each architecture's own recipe
 
     @pydantic.model_validator(mode="after")
     def _consistent(self) -> Track:
@@ -184,6 +186,8 @@ class Track(Frozen, strict=True):
             raise ValueError("downsampling and autoencoder are of latents, and the space is pixel")
         if self.space == "pixel" and self.data.posterior != "sample":
             raise ValueError("posterior is of latents, and the space is pixel")
+        if self.search is not None:
+            self.search.check(self.recipe, self.evaluation.metrics)
         return self
 
     @property
@@ -194,8 +198,11 @@ class Track(Frozen, strict=True):
 
     @property
     def hash(self) -> str:
-        """Over all that has a meaning: the prose, the defaults that a run overrides and how boards read stay out."""
-        out = {"description", "size", "budget", "budgets", "seeds", "target"}
+        """Over all that has a meaning: the prose, the defaults that a run overrides and how boards read stay out.
+
+        So does the search: a run's study has it.
+        """
+        out = {"description", "size", "budget", "budgets", "seeds", "target", "search"}
         content = self.model_dump(mode="json", exclude=out, exclude_none=True)
         return digest(without_memory(content), 12)
 

@@ -205,8 +205,8 @@ def test_who_trains_with_a_networks_features_has_a_board_of_their_own():
     plain, helped = seeds("dit:nano", *GOOD), seeds("repa:nano", *GOOD)
     about = helped[0].architecture.model_copy(update={"trained_with": ("dinov2-vit-l-14",)})
     apart = boards([*plain, *(record.model_copy(update={"architecture": about}) for record in helped)])
-    assert [[row.label for row in board.rows] for board in apart] == [["repa:nano"], ["dit:nano"]]
-    assert "features of dinov2-vit-l-14, matched recipes" in apart[0].title and "recipes" not in apart[1].title
+    assert [[row.label for row in board.rows] for board in apart] == [["dit:nano"], ["repa:nano"]]
+    assert "matched, trained with dinov2-vit-l-14" in apart[1].title and "matched" not in apart[0].title
 
 
 def test_two_classes_of_hardware_are_two_rows_of_one_board():

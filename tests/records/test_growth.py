@@ -84,6 +84,10 @@ FIELDS = {  # of all that is hashed, as they were when hashes of it were first p
     "Evaluation":
         "schema_version created samples reference extractor extractor_sha256 resize generated environment device "
         "seconds peak bytes_per_image metrics left_out floors",
+    "Search": "learning_rate weight_decay beta2 warmup trials",
+    "Point": "learning_rate weight_decay beta2 warmup",
+    "Trial": "point run_id hardware status value seconds flops",
+    "Study": "space sampler sampler_seed metric seed trials chosen seconds flops",
     "ImageFacts": "name kind sha256 count shape jpeg",
 }  # fmt: skip
 

@@ -54,6 +54,7 @@ _MEANT: dict[str, tuple[Any, ...]] = {  # of the right type, and not to be meant
     "device": ("", "tpu", "cuda:-1", "cuda:99999999999999999999", "\x1b[31m", "CPU"),
     "ruleset": ("", "nonsense", "Matched"),
     "eval_at": ([0.0], [1.0], [-0.5], [2], [0.5, 0.5], [float("nan")], [float("inf")], [None], [True]),
+    "trials": (8, 1, 0, -5, 10**9, True),
     "samples": (0, -5, 19, 10**15, True),
     "compile": ("", "auto", "whole", "ON"),
     "features": ("nonsense", "fid", "a\nb"),

@@ -21,10 +21,11 @@ from typing import Any, NamedTuple
 from markupsafe import Markup, escape
 
 from ...records.facts import CurvePoint
-from ..boards import Board, Clock, Row
+from ..boards import Board, Row
 from ..costs import MACS, PARAMETERS, PEAK_MEMORY, Fact
 from ..intervals import Estimate
 from ..learning_curves import RowPoint, row_course
+from ..protocol import Clock
 from ..speeds import RATES, Rate
 from ..tables import measurements, name, quality_header
 from .contents import Contents, Run, variants

@@ -69,6 +69,8 @@ def _words(record: Record) -> Iterator[str]:
     yield from ("--budget", record.budget, "--seeds", str(record.seed), "--device", record.device.partition(":")[0])
     if record.ruleset != "matched":
         yield from ("--ruleset", record.ruleset)
+    if record.study is not None:
+        yield from ("--trials", str(len(record.study.trials)))
     if record.milestones:
         yield from ("--eval-at", ",".join(_share(milestone.at) for milestone in record.milestones))
     if record.recipe.micro_batch != record.track.recipe.micro_batch:

@@ -50,6 +50,8 @@ def as_submitted(record: Record) -> Faults:
     """What `ditbench records submit` would not have let pass."""
     if not published(record.track):
         yield f"track.name is {shown(record.track.name)}, should be one of the tracks that come with ditbench"
+    if record.ruleset == "trial":
+        yield 'ruleset is "trial", should be one of a row: a trial of a search has no place in a leaderboard'
     yield from put_forward(record, "record")
 
 

@@ -19,9 +19,13 @@ from ...components import (
     load,
     module_of,
 )
+from ...errors import BadValue
 from ...registry import SECONDS, Registry
 from ...tracks.architecture import ArchitectureFacts
 from ...tracks.guidance import T
+from ...tracks.points import draw
+from ...tracks.search import Point
+from ...tracks.track import Track
 from ..facts import Cost
 from .faults import short
 from .sizes import Settings, read_shipped
@@ -111,6 +115,14 @@ class Known:
             reason = "its options are too large" if large else "nobody counts here"
         self._note("architecture", of.label, f"its parameters and MACs can't be counted: {reason}")
         return None
+
+    def points(self, track: Track, trials: int) -> tuple[Point, ...] | None:
+        """Those of a search, where Optuna is installed to draw them."""
+        try:
+            return draw(track, trials)
+        except BadValue:
+            self._note("search", track.name, "its points can't be drawn without Optuna")
+            return None
 
     def _with_source(self, of: ArchitectureFacts) -> Architecture | None:
         """The architecture, if it is installed here with that very source."""

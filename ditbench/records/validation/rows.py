@@ -13,6 +13,7 @@ from ..record import Record, row_hash
 from ..rows import rows_of
 from ..verification import Tolerance
 from .faults import shown
+from .tuning import trials_beside
 
 MISSING_SEEDS = 10  # of a row that are told
 ENOUGH_LOSSES = 10  # of a curve, that no two runs have in common
@@ -22,7 +23,7 @@ RecordFault = tuple[int, str]  # of which of the records
 
 def faults_between(records: Sequence[Record], names: Sequence[str]) -> Iterator[RecordFault]:
     """All that does not hold between records, which are told by their names."""
-    for check in (_twice, _copied, _seeds, _floors):
+    for check in (_twice, _copied, _seeds, _searches, _floors):
         yield from check(records, names)
 
 
@@ -108,6 +109,18 @@ def _seeds(records: Sequence[Record], names: Sequence[str]) -> Iterator[RecordFa
             yield place_of[id(row[0])], words
 
 
+def _searches(records: Sequence[Record], names: Sequence[str]) -> Iterator[RecordFault]:
+    """A row has one search, and says of a trial what that says of itself where it lies beside."""
+    place_of = {id(record): place for place, record in enumerate(records)}
+    for row in rows_by_hardware(records):
+        for other in row[1:]:
+            if other.study != row[0].study:
+                yield place_of[id(other)], f"study is another than in {names[place_of[id(row[0])]]}: a row has one"
+    trials = {record.run_id: record for record in records if record.ruleset == "trial"}
+    for place, record in enumerate(records):
+        yield from ((place, fault) for fault in trials_beside(record, trials))
+
+
 def _floors(records: Sequence[Record], names: Sequence[str]) -> Iterator[RecordFault]:
     """What the same real images score does not depend on the run."""
     first: dict[tuple[str | None, ...], tuple[int, Measurement]] = {}
@@ -120,12 +133,12 @@ def _floors(records: Sequence[Record], names: Sequence[str]) -> Iterator[RecordF
 
 
 def rows_by_hardware(records: Sequence[Record]) -> list[list[Record]]:
-    """The runs of each row: alike in all but the seed, on one class of hardware.
+    """The runs of each row: alike in all but the seed, on one class of hardware. Trials of a search are in none.
 
     A run that failed without saying where counts in every row that it can be of; what describes no run is in none.
     """
     found: list[dict[str, list[Record]]] = []
-    for alike in rows_of([record for record in records if row_hash(record)]):
+    for alike in rows_of([record for record in records if record.ruleset != "trial" and row_hash(record)]):
         found.append(defaultdict(list))
         for record in alike.records:
             found[-1][record.hardware].append(record)

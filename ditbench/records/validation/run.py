@@ -18,6 +18,7 @@ from .metrics import metrics_of
 from .plausible import dates, machine, times
 from .sampling import sampling_of
 from .training import training_of
+from .tuning import search_of
 
 
 def _identity(record: Record) -> Faults:
@@ -104,7 +105,7 @@ def faults_of(record: Record, known: Known) -> Faults:
     """All that does not hold within a record, as far as the components that it names are known."""
     for check in (_identity, _track, _ending, _data, dates, training_of, times):
         yield from check(record)
-    for ask in (cost_of, settings_of, measured_faults, denoising_of):
+    for ask in (cost_of, settings_of, measured_faults, denoising_of, search_of):
         yield from ask(record, known)
 
 
