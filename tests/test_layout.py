@@ -60,7 +60,7 @@ DOORS = {"ditbench", "ditbench.errors", "ditbench.layers", "ditbench.testing"}  
 DOTTED = re.compile(r"ditbench(\.\w+)+(:\w+)?")
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 TYPED = re.compile(r"`ditbench [^`]*`")  # a whole command that a message tells a person to type
-SHELL = {"leaderboard.site.reproduction"}  # writes the command line that repeats a run, and what to mind of it
+SHELL = {"leaderboard.site.reproduction", "leaderboard.speeds"}  # they write the command lines that measure again
 OTHERS_FLAGS = {  # module -> flags of programs that are not ours
     "executors.ray_cluster": {"--address", "--skip-version-check"},  # ray health-check
     "executors.slurm": {"--cpus-per-task"},  # srun
