@@ -95,7 +95,9 @@ def _prepare(
     _check_room(plan, folder, read_runs(folder))
     make_writable(folder, claimed=True)
     rehearsal = find_dataset(registry, plan[0].track, options["data"])[0].name == "synthetic"  # nothing is measured
-    _fetch_weights([] if rehearsal else plan[0].track.evaluation.choices, registry, options["offline"], listener)
+    choices = [] if rehearsal else plan[0].track.evaluation.choices
+    of_samples = [choice for choice in choices if registry.metrics[choice[0]].sees != "denoiser"]
+    _fetch_weights(of_samples, registry, options["offline"], listener)
     listener.preparing()
     jobs = [
         Job(

@@ -146,6 +146,7 @@ _SEVERAL = _Typed(list[str] | None, None, lambda typed: typed or ())
 _TYPED = {
     "eval_at": _Typed(str, "", parse_shares),
     "log": _SEVERAL,
+    "metrics": _Typed(str, "", lambda typed: typed.split(",") if typed else ()),
     "options": _SEVERAL,
     "out": _Typed(Path, ..., Path),
 }
@@ -163,11 +164,12 @@ _MORE: dict[str, dict[str, Any]] = {  # what the terminal is told beside the tex
     "executor": {"autocompletion": completion.executors},
     "features": {"autocompletion": completion.extractors},
     "log": {"metavar": "TRACKER"},
+    "metrics": {"metavar": "NAME,NAME"},
     "options": {"metavar": "KEY=VALUE"},
 }
 _PANELS = {  # of the options of a run
     WHAT: ("data", "budget", "ruleset"),
-    MEASURING: ("reference", "eval_at", "samples", "features", "raw_weights", "keep_samples"),
+    MEASURING: ("reference", "eval_at", "samples", "features", "metrics", "raw_weights", "keep_samples"),
     MACHINE: (
         "device", "micro_batch", "checkpointing", "compile", "executor", "processes", "shard", "parallel", "address",
         "options", "wait", "dry_run",

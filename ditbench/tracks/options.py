@@ -55,6 +55,9 @@ class RunOptions(PlaceOptions, total=False):
     eval_at: Annotated[Sequence[float], About((), "Shares of the budget at which to measure the EMA weights, too.")]
     samples: Annotated[int | None, About(None, "Images to measure; not the track's number: unranked.", *SAMPLES)]
     features: Annotated[str, About("", "Extractor of the metrics; not the track's: unranked.")]
+    metrics: Annotated[
+        Sequence[str], About((), "Of the track's metrics these alone, measured at the end; not all: unranked.")
+    ]
     micro_batch: Annotated[
         int | None, About(None, "Images in one pass, where a batch does not fit the device.", *IMAGES)
     ]

@@ -46,7 +46,9 @@ def make_plan(
     check_option("architectures", Sequence[str], architectures)
     _check_count(len(architectures), len(check_seeds(seeds)))
     resolved = resolve_track(registry, track)
-    chosen, deviations = measured_otherwise(registry, resolved, options["samples"], options["features"])
+    chosen, deviations = measured_otherwise(
+        registry, resolved, options["samples"], options["features"], options["metrics"]
+    )
     deviations += (Deviation("mps"),) if options["device"] == "mps" else ()
     budget = _check(registry, chosen, architectures, options)
     common: dict[str, Any] = {
@@ -109,9 +111,12 @@ def _refuse_twice(runs: Sequence[RunConfig]) -> None:
 
 
 def measured_otherwise(
-    registry: Registry, track: Track, samples: int | None, features: str
+    registry: Registry, track: Track, samples: int | None, features: str, metrics: Sequence[str] = ()
 ) -> tuple[Track, tuple[Deviation, ...]]:
-    """The track with other samples, or another extractor and the metrics that it can give; and what changed."""
+    """The track with other samples, or another extractor and the metrics that it can give; and what changed.
+
+    With only some of its metrics, a run is measured at its end alone: curves on the way are for boards.
+    """
     asked, changes, found = track.evaluation, dict[str, Any](), list[Deviation]()
     if samples is not None and samples != asked.samples:
         changes["samples"] = samples
@@ -121,6 +126,13 @@ def measured_otherwise(
         fitting = [name for name in asked.metrics if "/" in name or _fits(registry.metrics[name], extractor)]
         changes |= {"features": features, "metrics": fitting}
         found.append(Deviation("features", features, asked.features))
+    if metrics:
+        possible = {metric: metric for metric in changes.get("metrics", asked.metrics)}
+        named = {pick("metric", name, possible) for name in metrics}
+        if named != possible.keys():
+            chosen = [metric for metric in possible if metric in named]
+            changes |= {"metrics": chosen, "denoised_on_the_way": 0}
+            found.append(Deviation("metrics", ", ".join(chosen)))
     try:
         evaluation = EvaluationChoice.model_validate({**asked.model_dump(), **changes})
     except pydantic.ValidationError as error:
