@@ -56,7 +56,7 @@ class RunOptions(PlaceOptions, total=False):
     samples: Annotated[int | None, About(None, "Images to measure; not the track's number: unranked.", *SAMPLES)]
     features: Annotated[str, About("", "Extractor of the metrics; not the track's: unranked.")]
     metrics: Annotated[
-        Sequence[str], About((), "Of the track's metrics these alone, measured at the end; not all: unranked.")
+        Sequence[str], About((), "Metrics in place of the track's, measured at the end alone: unranked.")
     ]
     micro_batch: Annotated[
         int | None, About(None, "Images in one pass, where a batch does not fit the device.", *IMAGES)

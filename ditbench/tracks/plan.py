@@ -113,9 +113,9 @@ def _refuse_twice(runs: Sequence[RunConfig]) -> None:
 def measured_otherwise(
     registry: Registry, track: Track, samples: int | None, features: str, metrics: Sequence[str] = ()
 ) -> tuple[Track, tuple[Deviation, ...]]:
-    """The track with other samples, or another extractor and the metrics that it can give; and what changed.
+    """The track with other samples, another extractor and the metrics that it can give, or metrics; and what changed.
 
-    With only some of its metrics, a run is measured at its end alone: curves on the way are for boards.
+    With other metrics than its own, a run is measured at its end alone: errors on the way are for boards.
     """
     asked, changes, found = track.evaluation, dict[str, Any](), list[Deviation]()
     if samples is not None and samples != asked.samples:
@@ -127,10 +127,9 @@ def measured_otherwise(
         changes |= {"features": features, "metrics": fitting}
         found.append(Deviation("features", features, asked.features))
     if metrics:
-        possible = {metric: metric for metric in changes.get("metrics", asked.metrics)}
-        named = {pick("metric", name, possible) for name in metrics}
-        if named != possible.keys():
-            chosen = [metric for metric in possible if metric in named]
+        usual = list(changes.get("metrics", asked.metrics))
+        chosen = sorted(_known(registry, metrics), key=lambda name: usual.index(name) if name in usual else len(usual))
+        if chosen != usual:
             changes |= {"metrics": chosen, "denoised_on_the_way": 0}
             found.append(Deviation("metrics", ", ".join(chosen)))
     try:
@@ -138,6 +137,16 @@ def measured_otherwise(
     except pydantic.ValidationError as error:
         raise BadValue(f"Track {track.name!r} can't be measured so: {first_fault(error)}.") from None
     return track.model_copy(update={"evaluation": evaluation}), tuple(found)
+
+
+def _known(registry: Registry, metrics: Sequence[str]) -> list[str]:
+    """Metrics as a track names them, each once; an unknown one is a `BadValue`, as is an unknown extractor."""
+    for metric in metrics:
+        name, slash, extractor = metric.partition("/")
+        pick("metric", name, registry.metrics)
+        if slash:
+            pick("extractor", extractor, registry.extractors)
+    return list(dict.fromkeys(metrics))
 
 
 def compiled_otherwise(track: Track, choice: str | None, budget: Budget) -> tuple[Deviation, ...]:
