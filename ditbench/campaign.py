@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Unpack
@@ -58,6 +58,17 @@ def run(
         listener: hears of the runs while they go.
     """
     require_run("`ditbench.run`")
+    asked = (track, architectures, seeds)
+    return carry_out(lambda registry: make_plan(registry, *asked, **only(RunOptions, options)), listener, options)
+
+
+def carry_out(
+    make: Callable[[Registry], list[RunConfig]], listener: Silent | None, options: CampaignOptions
+) -> list[Record]:
+    """The same for a plan of runs of one track, which `make` gives; `options` are all of them, as `run` has them.
+
+    The runs may have several budgets of one unit.
+    """
     check_options(CampaignOptions, options)
     if options["out"] == "":
         raise BadValue("`out` '' is empty: name a folder, or '.' for this one.")
@@ -69,7 +80,7 @@ def run(
     registry = Registry.installed(strict=options["strict"])
     (listener := listener or Silent()).left_out(registry.faults)  # before a name that one of them has is missed
     chosen = pick("executor", options["executor"], registry.executors)
-    plan = make_plan(registry, track, architectures, seeds, **only(RunOptions, options))
+    plan = make(registry)
     folder = Path(options["out"]).absolute() / plan[0].track.name  # a plugin may change the working directory
     engine: Engine = load(chosen.make)(Wishes(folder, **only(EngineOptions, options)))
     if isinstance(engine, Here):

@@ -13,6 +13,7 @@ from ..errors import DitbenchError
 from ..runtime.inheritance import clean, environment
 from . import run
 from . import plan
+from . import scaling
 from . import status
 from . import runs
 from . import inspect
@@ -47,6 +48,7 @@ __all__ = [
     "records",
     "run",
     "runs",
+    "scaling",
     "status",
     "track",
     "weights",

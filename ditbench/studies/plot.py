@@ -20,6 +20,7 @@ from .words import figures, flops, macs
 _WIDE, _HIGH, _LEFT, _TOP, _GAP = 300, 230, 62, 46, 78  # of a panel, in pixels
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")  # Okabe and Ito's; one per architecture
 _INK, _FAINT = "#222", "#ddd"
+_COLUMNS, _BELOW = 3, 50
 _MARGIN = 0.06  # of an axis, on either side of what it shows
 Spot = tuple[float, float]
 
@@ -45,7 +46,7 @@ class _Panel:
         yield f'<rect x="{self.left}" y="{self.top}" width="{_WIDE}" height="{_HIGH}" fill="none" stroke="{_FAINT}"/>'
         yield _text((self.left, self.top - 10), title, weight="bold")
         yield _text((self.left + _WIDE / 2, self.top + _HIGH + 34), x, anchor="middle")
-        spot = (self.left - 48, self.top + _HIGH / 2)
+        spot = (self.left - 50, self.top + _HIGH / 2)
         yield _text(spot, y, anchor="middle", turned=True)
 
     def ticks(self, x_of: Iterable[tuple[float, str]], y_of: Iterable[tuple[float, str]]) -> Iterator[str]:
@@ -63,16 +64,17 @@ class _Panel:
 def picture(study: Study) -> str:
     """The whole picture."""
     found = study.result.architectures
-    panels = [*(_sizes(study, one, place) for place, one in enumerate(found)), *_against_compute(study, len(found))]
-    width = _GAP * (len(found) + 3) + _WIDE * (len(found) + 2)
-    height = _TOP + _HIGH + 60
+    panels = len(found) + 2
+    width = _LEFT + min(panels, _COLUMNS) * (_WIDE + _GAP) - _GAP + 20
+    height = -(-panels // _COLUMNS) * (_TOP + _HIGH + _BELOW)
     return "\n".join(
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" '
             'font-family="system-ui, sans-serif" font-size="12">',
             f"<title>{escape(study.sentence)}</title>",
             f'<rect width="{width}" height="{height}" fill="#fff"/>',
-            *(line for panel in panels for line in panel),
+            *(line for place, one in enumerate(found) for line in _sizes(study, one, place)),
+            *_against_compute(study, len(found)),
             "</svg>\n",
         ]
     )
@@ -88,7 +90,7 @@ def _sizes(study: Study, one: Scaling, place: int) -> Iterator[str]:
     sizes = sorted({size for of in cells.values() for size in of})
     panel = _panel(place, sizes, everywhere)
     yield from panel.frame(one.architecture, "training MACs of an image", study.result.metric)
-    yield from panel.ticks(((size, macs(size)) for size in _ends(sizes)), _errors(everywhere))
+    yield from panel.ticks([(size, macs(size)) for size in _ends(sizes)], _errors(everywhere))
     colour = _COLOURS[place % len(_COLOURS)]
     for number, of in enumerate(one.optima, start=1):
         opacity = 0.3 + 0.7 * number / len(one.optima)
@@ -100,18 +102,18 @@ def _sizes(study: Study, one: Scaling, place: int) -> Iterator[str]:
             yield _ring(panel.at(of.size, of.error), _INK)
 
 
-def _against_compute(study: Study, place: int) -> Iterator[Iterator[str]]:
+def _against_compute(study: Study, place: int) -> Iterator[str]:
     """The best sizes, then the best errors, of all architectures, with their laws."""
     found = study.result.architectures
     budgets = sorted({of.budget for one in found for of in one.optima})
     for shift, (title, errors) in enumerate((("best size", False), ("best error", True))):
         values = [value for one in found for of in one.optima if (value := _value(of, errors)) is not None]
         panel = _panel(place + shift, budgets, values or [1.0])
-        yield panel.frame(title, "training FLOPs", study.result.metric if errors else "training MACs of an image")
-        told = figures if errors else macs
-        yield panel.ticks(((c, flops(c)) for c in budgets), ((value, told(value)) for value in _ends(values)))
+        yield from panel.frame(title, "training FLOPs", study.result.metric if errors else "training MACs of an image")
+        told = [(value, (figures if errors else macs)(value)) for value in _ends(values)]
+        yield from panel.ticks([(c, flops(c)) for c in budgets], told)
         for number, one in enumerate(found):
-            yield _course(panel, one, errors, _COLOURS[number % len(_COLOURS)], number)
+            yield from _course(panel, one, errors, _COLOURS[number % len(_COLOURS)], number)
 
 
 def _course(panel: _Panel, one: Scaling, errors: bool, colour: str, number: int) -> Iterator[str]:
@@ -125,7 +127,9 @@ def _course(panel: _Panel, one: Scaling, errors: bool, colour: str, number: int)
         if ends:
             yield f'<g stroke="{colour}">{_line([panel.at(of.budget, end) for end in ends])}</g>'
         yield _ring(spot, colour) if of.budget == tested else f'<g fill="{colour}">{_dot(spot)}</g>'
-    yield _text((panel.left + 8, panel.top + 16 + 14 * number), one.architecture, size=10, colour=colour)
+    beside = _WIDE - 8 if errors else 8  # where errors that fall, and sizes that grow, leave room
+    spot = (panel.left + beside, panel.top + 16 + 14 * number)
+    yield _text(spot, one.architecture, anchor="end" if errors else "start", size=10, colour=colour)
     if one.laws:
         law = one.laws.error if errors else one.laws.size
         ends_of_line = [_on(panel, law, c) for c in (one.optima[0].budget, one.optima[-1].budget)]
@@ -141,7 +145,8 @@ def _on(panel: _Panel, law: Law, budget: float) -> Spot:
 
 
 def _panel(place: int, x: Sequence[float], y: Sequence[float]) -> _Panel:
-    return _Panel(_LEFT + place * (_WIDE + _GAP), _TOP, _span(x), _span(y))
+    row, column = divmod(place, _COLUMNS)
+    return _Panel(_LEFT + column * (_WIDE + _GAP), _TOP + row * (_TOP + _HIGH + _BELOW), _span(x), _span(y))
 
 
 def _span(values: Sequence[float]) -> tuple[float, float]:

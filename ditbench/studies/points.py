@@ -65,24 +65,25 @@ class Point(Frozen):
 
 
 def collect(
-    records: Iterable[Record], track: str | None = None, architectures: Collection[str] = ()
+    records: Iterable[Record],
+    architectures: Collection[str] = (),
+    budgets: Collection[float] = (),
 ) -> tuple[Setting, list[Point], list[str]]:
     """The runs of one setting among the records; and in a line each, which of them have no result.
 
     Of equal runs, as on two machines, the newest counts. `BadFile` if none fits, or they are of more than one setting.
     """
-    fitting = [record for record in records if _fits(record, track, architectures)]
+    fitting = [record for record in records if _fits(record, architectures, budgets)]
     finished: dict[str, list[Record]] = defaultdict(list)
     for record in sorted(fitting, key=lambda record: (record.created, record.run_id)):
         if record.status == "finished":
             finished[setting_of(record).model_dump_json()].append(record)
     if not finished:
-        of = f" of track {track!r}" if track else ""
-        told = f"No record{of} is of a finished run with a budget of FLOPs and a denoising error"
+        told = "No record is of a finished run with a budget of FLOPs and a denoising error"
         raise BadFile(f"{told}. `ditbench scaling` makes such runs.")
     if len(finished) > 1:
         told = "; ".join(_told(Setting.model_validate_json(text), len(found)) for text, found in finished.items())
-        raise BadFile(f"The records are of {len(finished)} settings ({told}): choose a `track`, or other records.")
+        raise BadFile(f"The records are of {len(finished)} settings ({told}): give the folder of one.")
     ((setting, found),) = finished.items()
     points = {point.identity: point for point in map(point_of, found)}
     lost = sorted(set(_lost(fitting, points)))
@@ -137,11 +138,11 @@ def of_any_size(name: str, options: dict[str, str | int | float | bool]) -> str:
     return label(name, "", options).replace(":", "", 1)
 
 
-def _fits(record: Record, track: str | None, architectures: Collection[str]) -> bool:
+def _fits(record: Record, architectures: Collection[str], budgets: Collection[float]) -> bool:
     return (
-        track in (None, record.track.name)
-        and is_of_flops(record.budget)
+        is_of_flops(record.budget)
         and record.flops_rule == FLOPS_RULE
+        and (not budgets or Budget.parse(record.budget).amount in budgets)
         and (not architectures or architecture_of(record) in architectures)
         and (record.status != "finished" or any(one.metric in WEIGHTS for one in record.metrics))
     )
