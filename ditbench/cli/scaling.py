@@ -286,6 +286,8 @@ def _study(
 
 def _command(track: str, sizes: dict[str, list[str]], budgets: Sequence[float], seeds: Sequence[int]) -> str:
     """What makes the runs again, where all architectures have the same rungs; the sizes that make sense otherwise."""
+    from ..tracks.budget import Budget
+
     bases = {
         name: next((found[1] for size in of if (found := _RUNG.fullmatch(size))), "") for name, of in sizes.items()
     }
@@ -294,7 +296,7 @@ def _command(track: str, sizes: dict[str, list[str]], budgets: Sequence[float], 
         for name, of in sizes.items()
     }
     words = ["ditbench scaling", *(_with_size(name, base) for name, base in bases.items()), "--track", track]
-    words += ["--flops", ",".join(f"{budget:g}".replace("e+", "e") for budget in budgets)]
+    words += ["--flops", ",".join(str(Budget(budget, "flops")).removesuffix("-flops") for budget in budgets)]
     words += ["--rungs", ",".join(*rungs)] if len(rungs) == 1 else []
     return " ".join([*words, "--seeds", ",".join(map(str, seeds))])
 
