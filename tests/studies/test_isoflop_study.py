@@ -79,7 +79,7 @@ def test_what_has_no_minimum_says_so_and_has_no_law():
     assert (
         "edge has a minimum at 0 of 4 budgets" in study.sentence and "the best size is the smallest" in study.sentence
     )
-    assert "whether a and edge cross is not known" in study.sentence
+    assert "Whether a and edge cross is not known" in study.sentence
     few = made(*runs("a", budgets=BUDGETS[:2]))
     assert few.result.architectures[0].laws is None and "needs 3" in few.sentence
 
