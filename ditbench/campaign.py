@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +30,7 @@ from .registry import Registry, pick
 from .storage.claims import refuse_held
 from .storage.files import Unwritable, exists, make_writable
 from .tracks.config import RunConfig
+from .tracks.lookup import extractors_of
 from .tracks.options import CampaignOptions, EngineOptions, RunOptions, only, takes
 from .tracks.plan import find_dataset, make_plan
 from .tracks.points import draw
@@ -67,6 +68,17 @@ def run(
         listener: hears of the runs while they go.
     """
     require_run("`ditbench.run`")
+    asked = (track, architectures, seeds)
+    return carry_out(lambda registry: make_plan(registry, *asked, **only(RunOptions, options)), listener, options)
+
+
+def carry_out(
+    make: Callable[[Registry], list[RunConfig]], listener: Silent | None, options: CampaignOptions
+) -> list[Record]:
+    """The same for a plan of runs of one track, which `make` gives; `options` are all of them, as `run` has them.
+
+    The runs may have several budgets of one unit.
+    """
     check_options(CampaignOptions, options)
     if options["out"] == "":
         raise BadValue("`out` '' is empty: name a folder, or '.' for this one.")
@@ -79,7 +91,7 @@ def run(
     registry = Registry.installed(strict=options["strict"])
     (listener := listener or Silent()).left_out(registry.faults)  # before a name that one of them has is missed
     chosen = pick("executor", options["executor"], registry.executors)
-    plan = make_plan(registry, track, architectures, seeds, **only(RunOptions, options))
+    plan = make(registry)
     rehearsal = find_dataset(registry, plan[0].track, options["data"])[0].name == "synthetic"  # nothing is measured
     points = _points(plan[0].track, rehearsal, options)
     folder = Path(options["out"]).absolute() / plan[0].track.name  # a plugin may change the working directory
@@ -91,7 +103,8 @@ def run(
     try:
         _check_room(plan, folder, read_runs(folder))
         make_writable(folder, claimed=True)
-        _fetch_weights([] if rehearsal else plan[0].track.evaluation.extractors, registry, options["offline"], hearing)
+        needed = [] if rehearsal else extractors_of(plan[0].track, registry)
+        _fetch_weights(needed, registry, options["offline"], hearing)
         hearing.preparing()
         jobs = _prepare(plan, engine, hearing, folder, options)
         if points:

@@ -13,6 +13,7 @@ from ..errors import DitbenchError
 from ..runtime.inheritance import clean, environment
 from . import run
 from . import plan
+from . import scaling
 from . import status
 from . import runs
 from . import inspect
@@ -48,6 +49,7 @@ __all__ = [
     "records",
     "run",
     "runs",
+    "scaling",
     "status",
     "track",
     "transfer",

@@ -9,6 +9,7 @@ from typing import Literal
 Kind = Literal[
     "samples",
     "features",
+    "metrics",
     "synthetic",
     "dataset",
     "images",
@@ -26,6 +27,7 @@ Kind = Literal[
 _TOLD: Mapping[Kind, str] = {  # records hold these words: what has been published stays
     "samples": "{found} samples, not {meant}",
     "features": "features of {found}, not {meant}",
+    "metrics": "the metrics {found}, not the track's",
     "synthetic": "synthetic noise in place of data",
     "dataset": "the data set {found}, not {meant}",
     "images": "{found} training images, not {meant}",

@@ -23,6 +23,12 @@ def resolve_track(registry: Registry, name: str) -> Track:
     if pick("dataset", dataset, registry.datasets).place == "none" and place:
         raise BadValue(f"Track {track.name!r}: the data set {dataset!r} is always at hand; leave out {place!r}.")
     _check_sampler(registry, track)
+    check_metrics(registry, track)
+    return track
+
+
+def check_metrics(registry: Registry, track: Track) -> None:
+    """`BadValue` if one is unknown, needs what its extractor or the track has not, or stands there twice."""
     choices = track.evaluation.choices
     for metric, features in choices:
         for extractor in panel(features):
@@ -33,7 +39,14 @@ def resolve_track(registry: Registry, name: str) -> Track:
         raise BadValue(f"Track {track.name!r}: {on_pixels[0]} compares raw training pixels, and latents have none.")
     if len(set(choices)) < len(choices):
         raise BadValue(f"Track {track.name!r} names a metric twice: {', '.join(track.evaluation.metrics)}.")
-    return track
+
+
+def extractors_of(track: Track, registry: Registry) -> list[str]:
+    """The extractors that its metrics look at samples with: one that sees the denoiser needs none."""
+    seen = [
+        of for metric, of in track.evaluation.choices if registry.metrics[metric].sees not in ("denoiser", "pixels")
+    ]
+    return list(dict.fromkeys(name for of in seen for name in panel(of)))
 
 
 def _check_panel(registry: Registry, track: Track, metric: str, features: str) -> None:

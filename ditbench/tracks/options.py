@@ -65,6 +65,9 @@ class RunOptions(PlaceOptions, total=False):
     eval_at: Annotated[Sequence[float], About((), "Shares of the budget at which to measure the EMA weights, too.")]
     samples: Annotated[int | None, About(None, "Images to measure; not the track's number: unranked.", *SAMPLES)]
     features: Annotated[str, About("", "Extractor of the metrics; not the track's: unranked.")]
+    metrics: Annotated[
+        Sequence[str], About((), "Metrics in place of the track's, measured at the end alone: unranked.")
+    ]
     micro_batch: Annotated[
         int | None, About(None, "Images in one pass, where a batch does not fit the device.", *IMAGES)
     ]

@@ -19,7 +19,7 @@ from .architecture import facts_of
 from .budget import FLOPS_RULE, Budget
 from .config import ASKED_FOR, RunConfig, check_seeds
 from .deviation import Deviation
-from .lookup import resolve_track
+from .lookup import check_metrics, resolve_track
 from .options import RunOptions, takes
 from .settings import check_option, check_options
 from .track import EvaluationChoice, ObjectiveChoice, Recipe, Track, lacking, panel
@@ -48,7 +48,9 @@ def make_plan(
     check_option("architectures", Sequence[str], architectures)
     _check_count(len(architectures), len(check_seeds(seeds)))
     resolved = resolve_track(registry, track)
-    chosen, deviations = measured_otherwise(registry, resolved, options["samples"], options["features"])
+    chosen, deviations = measured_otherwise(
+        registry, resolved, options["samples"], options["features"], options["metrics"]
+    )
     deviations += (Deviation("mps"),) if options["device"] == "mps" else ()
     budget = _check(registry, chosen, architectures, options)
     check_search(chosen, options["ruleset"], options["trials"], seeds)
@@ -112,9 +114,12 @@ def _refuse_twice(runs: Sequence[RunConfig]) -> None:
 
 
 def measured_otherwise(
-    registry: Registry, track: Track, samples: int | None, features: str
+    registry: Registry, track: Track, samples: int | None, features: str, metrics: Sequence[str] = ()
 ) -> tuple[Track, tuple[Deviation, ...]]:
-    """The track with other samples, or another extractor and the metrics that it can give; and what changed."""
+    """The track with other samples, another extractor and the metrics that it can give, or metrics; and what changed.
+
+    With other metrics than its own, a run is measured at its end alone: errors on the way are for boards.
+    """
     asked, changes, found = track.evaluation, dict[str, Any](), list[Deviation]()
     if samples is not None and samples != asked.samples:
         changes["samples"] = samples
@@ -124,11 +129,19 @@ def measured_otherwise(
         fitting = [name for name in asked.metrics if "/" in name or _fits(registry.metrics[name], extractor)]
         changes |= {"features": features, "metrics": _whole(asked, features, fitting)}
         found.append(Deviation("features", features, asked.features))
+    if metrics:
+        usual = list(changes.get("metrics", asked.metrics))
+        chosen = sorted(dict.fromkeys(metrics), key=lambda name: usual.index(name) if name in usual else len(usual))
+        if chosen != usual:
+            changes |= {"metrics": chosen, "denoised_on_the_way": 0}
+            found.append(Deviation("metrics", ", ".join(chosen)))
     try:
         evaluation = EvaluationChoice.model_validate({**asked.model_dump(), **changes})
     except pydantic.ValidationError as error:
         raise BadValue(f"Track {track.name!r} can't be measured so: {first_fault(error)}.") from None
-    return track.model_copy(update={"evaluation": evaluation}), tuple(found)
+    otherwise = track.model_copy(update={"evaluation": evaluation})
+    check_metrics(registry, otherwise)
+    return otherwise, tuple(found)
 
 
 def _whole(asked: EvaluationChoice, features: str, metrics: Sequence[str]) -> list[str]:

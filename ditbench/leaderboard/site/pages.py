@@ -25,7 +25,7 @@ from ..reported import Reported
 from ..transfer import HEADINGS, NOTE, Correlation, questions
 from . import architectures, plots, runs, speeds, tracks
 from .assets import assets
-from .contents import Contents, Key, Run, architecture_page, fields_of_board, key_of, track_page
+from .contents import Contents, Key, Run, ShownStudy, architecture_page, fields_of_board, key_of, track_page
 from .errors import beside_another
 from .folder import Content, write_files
 from .pictures import find_pictures
@@ -66,6 +66,7 @@ def write_site(
     reported: Sequence[Reported] = (),
     verifications: Mapping[str, Sequence[Verification]] | None = None,
     profiles: Sequence[Profile] = (),
+    studies: Sequence[ShownStudy] = (),
     data: Mapping[str, str] | None = None,
     links: Links | None = None,
 ) -> list[Path]:
@@ -73,12 +74,13 @@ def write_site(
 
     `samples` has the grids of samples, ``<track>/<run-id>.png``; `reported` are the published numbers; `verifications`,
     by run id, are told on the runs' pages, also those of a record that has changed since; `profiles` that have
-    measurements get a page; `data` are files for other
-    programs, by name, that the first page links to; `links`, where else to look. Raises `BadValue` if a page would take
-    the place of a file that is not of a site.
+    measurements get a page, and so do `studies`; `data` are files for other programs, by name, that the first page
+    links to; `links`, where else to look. Raises `BadValue` if a page would take the place of a file that is not of a
+    site.
     """
     pictures = find_pictures((record for board in boards for record in board.records), samples)
-    contents = Contents(boards, pictures, reported, verifications or {}, [p for p in profiles if not p.reason])
+    measured = [profile for profile in profiles if not profile.reason]
+    contents = Contents(boards, pictures, reported, verifications or {}, measured, studies)
     return write_files(_Pages(contents, data or {}, links or Links()).all(), folder)
 
 
@@ -102,6 +104,9 @@ class _Pages:
             found["speeds.html"] = self._speeds
         if self._transfers:
             found["transfer.html"] = self._transfer
+        if self.contents.studies:
+            found["scaling.html"] = partial(self._page, "scaling.html", "", studies=self.contents.studies)
+            found |= {study.href: partial(str, study.picture) for study in self.contents.studies}
         for name, boards in self.contents.tracks.items():
             found[track_page(name)] = partial(self._track, name, boards)
         for key in self.contents.architectures:

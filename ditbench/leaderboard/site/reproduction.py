@@ -92,6 +92,8 @@ def _chosen(record: Record) -> Iterator[str]:
         yield from ("--samples", str(asked.samples))
     if ours is None or asked.features != ours.evaluation.features:
         yield from ("--features", asked.features)
+    elif ours is not None and asked.metrics != ours.evaluation.metrics:
+        yield from ("--metrics", ",".join(asked.metrics))
 
 
 def _share(at: float) -> str:
