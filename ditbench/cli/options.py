@@ -166,7 +166,7 @@ _MORE: dict[str, dict[str, Any]] = {  # what the terminal is told beside the tex
     "options": {"metavar": "KEY=VALUE"},
 }
 _PANELS = {  # of the options of a run
-    WHAT: ("data", "budget", "ruleset"),
+    WHAT: ("data", "budget", "ruleset", "parametrization"),
     MEASURING: ("reference", "eval_at", "samples", "features", "raw_weights", "keep_samples"),
     MACHINE: (
         "device", "micro_batch", "checkpointing", "compile", "executor", "processes", "shard", "parallel", "address",

@@ -51,6 +51,10 @@ class RunOptions(PlaceOptions, total=False):
     ruleset: Annotated[
         str, About("matched", "matched: the track's recipe for all; native: each paper's own. Ranked apart.")
     ]
+    parametrization: Annotated[
+        Literal["standard", "mup"] | None,
+        About(None, "mup: start and rates scaled by the width of a ladder's size; not the track's choice: unranked."),
+    ]
     skip_bad: Annotated[bool, About(False, "Leave unreadable images out, and count them.")]
     eval_at: Annotated[Sequence[float], About((), "Shares of the budget at which to measure the EMA weights, too.")]
     samples: Annotated[int | None, About(None, "Images to measure; not the track's number: unranked.", *SAMPLES)]

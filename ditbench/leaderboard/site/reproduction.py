@@ -90,6 +90,8 @@ def _chosen(record: Record) -> Iterator[str]:
         yield from ("--samples", str(asked.samples))
     if ours is None or asked.features != ours.evaluation.features:
         yield from ("--features", asked.features)
+    if record.track.recipe.parametrization != (ours.recipe.parametrization if ours else "standard"):
+        yield from ("--parametrization", record.track.recipe.parametrization)
 
 
 def _share(at: float) -> str:
