@@ -12,9 +12,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from ..components import Architecture, DenoiserSpec, Metric, Sampler, load
+from ..components import Architecture, DenoiserSpec, Metric, Sampler, Selection, load
 from ..datasets.autoencoder import Autoencoder, load_autoencoder
 from ..datasets.examples import Data, Request
+from ..denoiser.parametrization import scales_of, start_as_scaled
 from ..errors import BadFile, BadValue, one_line
 from ..metrics.panel import Panel
 from ..metrics.reference import ReferenceSource, open_source, source_of
@@ -228,6 +229,25 @@ def build(parts: Parts, config: RunConfig) -> nn.Module:
     """The run's denoiser, initialised from the run's seed."""
     torch.manual_seed(config.seed)
     return load(parts.architecture.build)(parts.spec, **config.build_settings)  # type: ignore[no-any-return]
+
+
+def build_to_train(parts: Parts, config: RunConfig) -> tuple[nn.Module, dict[str, float] | None]:
+    """The run's denoiser as training begins, and what rates its recipe's parametrization makes of the learning rate.
+
+    They are by parameter, what the learning rate is multiplied with; None: every parameter has the recipe's.
+    """
+    denoiser = build(parts, config)
+    if config.recipe.parametrization == "standard":
+        return denoiser, None
+    chosen = selected(parts, config)
+    scales = scales_of(chosen, parts.spec)
+    start_as_scaled(denoiser, scales, chosen, parts.spec, config.seed)
+    return denoiser, {name: scale.rate for name, scale in scales.items()}
+
+
+def selected(parts: Parts, config: RunConfig) -> Selection:
+    """The architecture as the user chose it."""
+    return Selection(architecture=parts.architecture, size=config.size, options=config.options)
 
 
 def drawing_of(config: RunConfig, parts: Parts) -> Drawing:

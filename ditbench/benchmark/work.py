@@ -44,7 +44,7 @@ from ..training.replay import finite_in_float32
 from ..training.trainer import Trainer
 from .denoising import CURVES, Which, write_errors
 from .room import told_of_room, told_of_room_to_sample
-from .setup import Parts, build, drawing_of, load_denoiser, resolve
+from .setup import Parts, build, build_to_train, drawing_of, load_denoiser, resolve
 
 RAW = "raw"  # the stem of the raw weights' samples
 _AGAIN = "diverged; those from the last checkpoint to it are done again, to try it in float32"
@@ -159,14 +159,14 @@ class _Worker:
         """One at the run's start, on a device whose peaks begin anew, and what its network costs."""
         config, parts, world = self.config, self.parts, self.world
         reset_peak(parts.device)
-        denoiser = build(parts, config)
+        denoiser, rates = build_to_train(parts, config)
         cost = cost_of(denoiser, parts.spec)
         flops = cost.training_flops(config.flops_rule)
         on_gpu = parts.device.type == "cuda"
         clock = BudgetClock(Budget.parse(config.budget), flops, gpus=world.size if on_gpu else 0)
         with closing(Feed(parts.data, config.track.data, config.seed, parts.device, world.rank, world.size)) as feed:
             about = (parts.spec, parts.objective, config.recipe, clock, feed, config.seed, parts.device)
-            yield Trainer(denoiser, *about, world=world, counted=cost.training_macs_per_image), cost
+            yield Trainer(denoiser, *about, world=world, counted=cost.training_macs_per_image, rates=rates), cost
 
     def _in_float32(self, step: int | None) -> str:
         """What float32 makes of the step that diverged, in words, if the run computes in bfloat16."""

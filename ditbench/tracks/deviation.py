@@ -21,6 +21,7 @@ Kind = Literal[
     "data",
     "reference",
     "compile",
+    "parametrization",
     "mps",
     "trial",
 ]
@@ -39,6 +40,7 @@ _TOLD: Mapping[Kind, str] = {  # records hold these words: what has been publish
     "data": "data of sha256 {found:.12}, not the track's {meant:.12}",
     "reference": "compared with images of sha256 {found:.12}, not with the training images",
     "compile": "compile {found}, not {meant}, in a budget of time",
+    "parametrization": "parametrization {found}, not {meant}",
     "mps": "computed by Apple's MPS, which nobody has compared with other devices",
     "trial": "a trial of a search, of which only the denoising error is measured",
 }

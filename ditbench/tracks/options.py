@@ -61,6 +61,10 @@ class RunOptions(PlaceOptions, total=False):
     trials: Annotated[
         int | None, About(None, "Recipes that the tuned ruleset tries; the track's number, if not given.", *TRIALS)
     ]
+    parametrization: Annotated[
+        Literal["standard", "mup"] | None,
+        About(None, "mup: start and rates scaled by the width of a ladder's size; not the track's choice: unranked."),
+    ]
     skip_bad: Annotated[bool, About(False, "Leave unreadable images out, and count them.")]
     eval_at: Annotated[Sequence[float], About((), "Shares of the budget at which to measure the EMA weights, too.")]
     samples: Annotated[int | None, About(None, "Images to measure; not the track's number: unranked.", *SAMPLES)]

@@ -48,10 +48,11 @@ def make_plan(
     check_option("architectures", Sequence[str], architectures)
     _check_count(len(architectures), len(check_seeds(seeds)))
     resolved = resolve_track(registry, track)
-    chosen, deviations = measured_otherwise(
+    measured, deviations = measured_otherwise(
         registry, resolved, options["samples"], options["features"], options["metrics"]
     )
-    deviations += (Deviation("mps"),) if options["device"] == "mps" else ()
+    chosen, scaled = parametrized_otherwise(measured, options["parametrization"])
+    deviations += (*scaled, Deviation("mps")) if options["device"] == "mps" else scaled
     budget = _check(registry, chosen, architectures, options)
     check_search(chosen, options["ruleset"], options["trials"], seeds)
     common: dict[str, Any] = {
@@ -86,6 +87,8 @@ def _check(registry: Registry, track: Track, architectures: Sequence[str], optio
 def _built(registry: Registry, selection: Selection, track: Track, options: RunOptions) -> dict[str, Any]:
     """What a run is of an architecture: its network, the code that builds it, and how it is trained."""
     recipe, objective = train_as(registry, selection, track, options["ruleset"])
+    if recipe.parametrization == "mup":
+        _check_ladder(selection)
     recipe = recipe.model_copy(update={"compile": options["compile"] or recipe.compile})
     if options["device"] == "mps" and (
         "bfloat16" in (recipe.precision, track.evaluation.precision) or recipe.compile not in ("off", "auto")
@@ -149,6 +152,30 @@ def _whole(asked: EvaluationChoice, features: str, metrics: Sequence[str]) -> li
     with_it = asked.model_copy(update={"features": features, "metrics": tuple(metrics)})
     both = zip(metrics, with_it.choices, strict=True)
     return [name for name, (_, of) in both if len(panel(of)) == 1 or not lacking(with_it, of)]
+
+
+def parametrized_otherwise(track: Track, choice: str | None) -> tuple[Track, tuple[Deviation, ...]]:
+    """The track with another parametrization, if one is given, and in what it then differs; `BadValue`."""
+    meant = track.recipe.parametrization
+    if choice in (None, meant):
+        return track, ()
+    try:
+        recipe = Recipe.model_validate({**track.recipe.model_dump(), "parametrization": choice})
+    except pydantic.ValidationError as error:
+        raise BadValue(f"Track {track.name!r}: {first_fault(error)}.") from None
+    return track.model_copy(update={"recipe": recipe}), (Deviation("parametrization", str(choice), meant),)
+
+
+def _check_ladder(selection: Selection) -> None:
+    """`BadValue` unless the size is of a ladder, whose pair of widths tells muP what to scale."""
+    architecture = selection.architecture
+    if architecture.base(selection.size) in architecture.ladder:
+        return
+    known = f"those around {', '.join(architecture.ladder)} have" if architecture.ladder else "none of its sizes has"
+    raise BadValue(
+        f"{selection.label} can't be trained with `parametrization` mup: it is in no ladder, whose widths tell what to "
+        f"scale; of {architecture.name}, {known} one."
+    )
 
 
 def compiled_otherwise(track: Track, choice: str | None, budget: Budget) -> tuple[Deviation, ...]:

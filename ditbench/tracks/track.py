@@ -81,6 +81,7 @@ class Recipe(Frozen, strict=True):
     precision: Literal["float32", "tf32", "bfloat16", "auto"] = "float32"  # auto: bfloat16 on CUDA, float32 on a CPU
     compile: Literal["on", "off", "blocks", "auto"] = "off"  # the network whole; auto: its blocks, on CUDA alone *
     checkpointing: bool = False  # recompute activations in the backward pass, by the architecture's option *
+    parametrization: Literal["standard", "mup"] = later("standard")  # mup: start and rates scaled by the width
     # * what a device asks for: it changes no result but by rounding, so a run may set it; no hash has `FOR_MEMORY`
 
     @property
@@ -103,6 +104,8 @@ class Recipe(Frozen, strict=True):
             raise ValueError(f"a weight_decay of {self.weight_decay:g} takes all of a weight in one step")
         if len(self.betas) != {"adamw": 2, "adan": 3}[self.optimizer]:
             raise ValueError(f"{self.optimizer} has not {len(self.betas)} betas")
+        if self.parametrization == "mup" and self.optimizer != "adamw":
+            raise ValueError(f"parametrization mup is of Adam's rate, and the optimizer is {self.optimizer}")
         if self.micro_batch and self.batch_size % self.micro_batch:
             raise ValueError(f"batch_size {self.batch_size} is no multiple of micro_batch {self.micro_batch}")
         return self

@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import logging
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from itertools import count
 from typing import Any
@@ -39,7 +39,7 @@ from ..tracks.budget import BudgetClock
 from ..tracks.track import Recipe
 from .checkpoint import CheckpointFacts, Saved, like
 from .objectives import DiffusionObjective
-from .optimizers import make_optimizer
+from .optimizers import make_optimizer, set_rate
 from .pace import Pace, Step, pace_on
 from .regression import LossOfBatch, Regression
 from .schedule import ema_keep, lr_factor
@@ -65,10 +65,12 @@ class Trainer:
         world: World = ALONE,
         counted: int | None = None,
         pace: Pace | None = None,
+        rates: Mapping[str, float] | None = None,
     ) -> None:
         """counted: multiply-accumulates per training image, which are counted again on the way; None: they aren't.
 
-        pace: when a step's loss and time are known; by default the device's.
+        pace: when a step's loss and time are known; by default the device's. rates: what the learning rates of
+        parameters are multiplied with, by name; None: with nothing.
         """
         average = copy.deepcopy(denoiser).eval().requires_grad_(False)
         self.denoiser, self.ema = world.place(denoiser, device).train(), world.place(average, device)
@@ -77,7 +79,8 @@ class Trainer:
         self._buffers = list(_buffers(self.ema, self.denoiser))
         self.spec, self.objective, self.recipe, self.seed, self.device = spec, objective, recipe, seed, device
         self.clock, self.feed, self.timer = clock, feed, timer
-        self.optimizer = make_optimizer(recipe, self._weights)
+        scaled = None if rates is None else [rates.get(name, 1.0) for name, _ in self.denoiser.named_parameters()]
+        self.optimizer = make_optimizer(recipe, self._weights, scaled)
         self.precision, way = resolve(recipe.precision, device), way_of(recipe.compile, device)
         self.compiled = way != "off"
         compile_network(self.denoiser, way)
@@ -214,8 +217,8 @@ class Trainer:
         """The step itself: its loss (), this process's part, which the device may have yet to find."""
         x0, y, t, draw = self._drawn()
         self._seen = x0[:_RECOUNTED], y[:_RECOUNTED], t[:_RECOUNTED]
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.recipe.learning_rate * lr_factor(self.recipe, self.clock.progress, self.clock.steps)
+        factor = lr_factor(self.recipe, self.clock.progress, self.clock.steps)
+        set_rate(self.optimizer, self.recipe.learning_rate * factor)
         self.optimizer.zero_grad(set_to_none=True)
         done = self.clock.progress
         self._looking = self._guard.spots.due(self.clock.seconds, last=2 * done - self.before > 1 - 1e-9)

@@ -57,6 +57,7 @@ _MEANT: dict[str, tuple[Any, ...]] = {  # of the right type, and not to be meant
     "trials": (8, 1, 0, -5, 10**9, True),
     "samples": (0, -5, 19, 10**15, True),
     "compile": ("", "auto", "whole", "ON"),
+    "parametrization": ("", "muP", "ntk", "on"),
     "features": ("nonsense", "fid", "a\nb"),
     "metrics": (["nonsense"], [""], ["fd/nonsense"]),
     "micro_batch": (0, -1, 7, True, 10**12),

@@ -248,6 +248,33 @@ def test_what_is_compiled_is_another_run_of_the_same_row(registry):
         plan(registry, "dit", track="digits", compile="auto")
 
 
+def test_who_chooses_mup_is_on_a_board_of_its_own(toy, with_native):
+    registry = with_native("{'optimizer': 'adan', 'betas': (0.9, 0.9, 0.9)}")
+    (plain,), (same,), (scaled,) = (
+        plan(registry, "mine:nano-wide", parametrization=how) for how in (None, "standard", "mup")
+    )
+    assert same == plain and "parametrization" not in plain.recipe.model_dump()
+    assert scaled.recipe == scaled.track.recipe and scaled.recipe.parametrization == "mup"
+    assert scaled.deviations == ("parametrization mup, not standard",) and scaled.hash != plain.hash
+    with pytest.raises(BadValue, match="does not fit track 'tiny': parametrization mup is of Adam's rate"):
+        plan(registry, "mine", parametrization="mup", ruleset="native")
+    with pytest.raises(
+        BadValue, match=r"^mine:big/2 can't .* in no ladder, .*; of mine, those around nano have one\.$"
+    ):
+        plan(registry, "mine:big/2", parametrization="mup")
+    with pytest.raises(BadValue, match=r"^toy:nano can't be trained with `parametrization` mup.* of its sizes has one"):
+        plan(registry, "toy", parametrization="mup")
+
+
+def test_a_track_may_ask_for_mup(toy, registry, with_native, edited):
+    registry = with_native()
+    track = edited("tiny", ('name = "tiny"', 'name = "mine"'), ("[recipe]", '[recipe]\nparametrization = "mup"'))
+    (run,) = plan(registry, "mine:nano-x2", track=track)
+    assert run.recipe.parametrization == "mup" and run.deviations == ()
+    (other,) = plan(registry, "mine:nano-x2", track=track, parametrization="standard")
+    assert other.deviations == ("parametrization standard, not mup",)
+
+
 @pytest.mark.parametrize(
     ("track", "data", "found"),
     [
