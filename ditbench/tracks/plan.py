@@ -134,6 +134,8 @@ def measured_otherwise(
         found.append(Deviation("features", features, asked.features))
     if metrics:
         usual = list(changes.get("metrics", asked.metrics))
+        for metric in metrics:
+            pick("metric", metric.partition("/")[0], registry.metrics)
         chosen = sorted(dict.fromkeys(metrics), key=lambda name: usual.index(name) if name in usual else len(usual))
         if chosen != usual:
             changes |= {"metrics": chosen, "denoised_on_the_way": 0}
