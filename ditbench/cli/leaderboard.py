@@ -48,6 +48,7 @@ def build(
     from ..leaderboard.site.pages import Links
     from ..storage.files import write_text
     from ..storage.reading import read_text
+    from ..studies.study import studies_beside
 
     links = Links(parse_address(repository), parse_address(address))
     (found, verified), published = _found(records, strict=check), _published(records, reported)
@@ -55,6 +56,7 @@ def build(
     shown = boards(found, verified)
     text = into_page(page, shown, _samples(records)) if page else ""
     if check:
+        studies_beside(records)  # which makes them again, and refuses one that is wrong
         faults = stale(shown, out, published)
         if page and read_text(page, "page") != text:
             faults.append(f"{page} is stale")
@@ -161,6 +163,8 @@ def _write_site(
     from ..leaderboard.reported import beside
     from ..leaderboard.site.pages import write_site
     from ..records.profile import committed_profiles
+    from ..studies.pages import shown
+    from ..studies.study import studies_beside
 
     of_runs: dict[str, list[Verification]] = defaultdict(list)
     for verification in verified:
@@ -172,6 +176,7 @@ def _write_site(
         reported=beside(published, boards),
         verifications=of_runs,
         profiles=committed_profiles(records),
+        studies=[shown(name, study) for name, study in studies_beside(records).items()],
         data={name: text for name, text in outputs(boards, published).items() if name != PAGE_FILE},
         links=links,
     )

@@ -27,8 +27,9 @@ from .output import count as count_of
 from .output import tell, tell_json, warn
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from ..profiling.speed import Workload
     from ..records.record import Record
     from ..registry import Registry
     from ..studies.plan import Planned
@@ -43,7 +44,7 @@ _RUNG = re.compile(r"(.+)-(x[0-9.]+)")
 @app.command(
     needs_torch=True,
     rich_help_panel=COMPARE,
-    epilog="Example: ditbench scaling dit uvit --track fashion32 --flops 1e12,2e12,4e12,8e12",
+    epilog="Example: ditbench scaling dit uvit --track fashion32 --flops 8e12,16e12,32e12",
 )
 @offers(CampaignOptions, *OPTIONS)
 def scaling(
@@ -144,9 +145,9 @@ def _carried_out(
     out = Path(options["out"]).absolute()  # a plugin may change the working directory
 
     def make(registry: Registry) -> list[RunConfig]:
-        planned = _plan(registry, track, architectures, budgets, rungs, parse_seeds(seeds), options)
+        planned, loads = _plan(registry, track, architectures, budgets, rungs, parse_seeds(seeds), options)
         if not quiet or only_plan:
-            _tell_plan(planned, registry, options, out)
+            _tell_plan(planned, loads, out)
         if only_plan:
             raise typer.Exit
         return [config for one in planned for config in one.configs]
@@ -173,13 +174,15 @@ def _plan(
     rungs: str,
     seeds: Sequence[int],
     options: RunOptions,
-) -> list[Planned]:
-    """The runs that make sense, by budget."""
+) -> tuple[list[Planned], dict[str, Workload]]:
+    """The runs that make sense, by budget; and what each network asks of a machine, by its label."""
     from ..profiling.workload import count
+    from ..records.facts import is_processor
     from ..studies.plan import selections, sensible
     from ..tracks.budget import Budget
     from ..tracks.lookup import resolve_track
     from ..tracks.plan import make_plan
+    from .plan import this_machine
 
     named = rungs.split(",") if rungs else []
     labels = selections(registry, resolve_track(registry, track), architectures, named)
@@ -188,16 +191,17 @@ def _plan(
         asked = only(RunOptions, {**options, "budget": str(Budget(budget, "flops"))})
         runs += make_plan(registry, track, labels, seeds, **asked)
     one_each = list({run.label: run for run in runs}.values())
-    costs = {run.label: load.cost for run, load in zip(one_each, count(one_each, registry, on_gpu=False), strict=True)}
-    return sensible(runs, costs, bool(named))
+    counted = count(one_each, registry, on_gpu=not is_processor(this_machine()))
+    loads = {run.label: load for run, load in zip(one_each, counted, strict=True)}
+    return sensible(runs, {label: load.cost for label, load in loads.items()}, bool(named)), loads
 
 
-def _tell_plan(planned: Sequence[Planned], registry: Registry, options: RunOptions, out: Path) -> None:
+def _tell_plan(planned: Sequence[Planned], loads: Mapping[str, Workload], out: Path) -> None:
     """The runs, and what they take."""
     from ..studies.points import EPOCHS
     from ..studies.words import flops, macs
 
-    hours = _hours(planned, registry, out)
+    hours = _hours(planned, loads, out)
     rows = [
         {
             "run": one.label,
@@ -220,12 +224,10 @@ def _tell_plan(planned: Sequence[Planned], registry: Registry, options: RunOptio
         tell(f"repeats: more than {EPOCHS:g} epochs of the data, which measures repetition, too.")
 
 
-def _hours(planned: Sequence[Planned], registry: Registry, out: Path) -> list[float | None]:
+def _hours(planned: Sequence[Planned], loads: Mapping[str, Workload], out: Path) -> list[float | None]:
     """Of each size at each budget, for all its seeds: training, samples and errors."""
     from ..profiling.estimate import Machine, check_profiles, estimate
-    from ..profiling.workload import count
     from ..records.denoising import LEVELS
-    from ..records.facts import is_processor
     from ..records.profile import committed_profiles
     from ..records.record import read_runs
     from .options import COMMITTED
@@ -235,13 +237,11 @@ def _hours(planned: Sequence[Planned], registry: Registry, out: Path) -> list[fl
     known = [*check_profiles(None), *committed_profiles(COMMITTED)]
     records = read_runs(out / planned[0].configs[0].track.name, warn)
     others = committed() if machine.is_cpu else []
-    configs = [one.configs[0] for one in planned]
-    loads = count(configs, registry, on_gpu=not is_processor(machine.device))
     found: list[float | None] = []
-    for one, load in zip(planned, loads, strict=True):
-        of = [estimate(config, load, machine, known, records, others) for config in one.configs]
+    for one in planned:
+        of = [estimate(config, loads[one.label], machine, known, records, others) for config in one.configs]
         left = [run for run in of if not run.status]
-        shown = _CURVES * LEVELS * configs[0].track.evaluation.denoised
+        shown = _CURVES * LEVELS * one.configs[0].track.evaluation.denoised
         each = [(run.hours(1), run.speed.denoising) for run in left]
         hours = [None if hour is None or not rate else hour + shown / rate / 3600 for hour, rate in each]
         found.append(None if None in hours else sum(hour for hour in hours if hour is not None))
@@ -286,6 +286,8 @@ def _study(
 
 def _command(track: str, sizes: dict[str, list[str]], budgets: Sequence[float], seeds: Sequence[int]) -> str:
     """What makes the runs again, where all architectures have the same rungs; the sizes that make sense otherwise."""
+    from ..tracks.budget import Budget
+
     bases = {
         name: next((found[1] for size in of if (found := _RUNG.fullmatch(size))), "") for name, of in sizes.items()
     }
@@ -294,7 +296,7 @@ def _command(track: str, sizes: dict[str, list[str]], budgets: Sequence[float], 
         for name, of in sizes.items()
     }
     words = ["ditbench scaling", *(_with_size(name, base) for name, base in bases.items()), "--track", track]
-    words += ["--flops", ",".join(f"{budget:g}".replace("e+", "e") for budget in budgets)]
+    words += ["--flops", ",".join(str(Budget(budget, "flops")).removesuffix("-flops") for budget in budgets)]
     words += ["--rungs", ",".join(*rungs)] if len(rungs) == 1 else []
     return " ".join([*words, "--seeds", ",".join(map(str, seeds))])
 

@@ -1,1 +1,1 @@
-"""What many records say together. Made from records alone: nothing here trains, and nothing imports torch."""
+"""What many records say together, such as how error scales."""

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from functools import lru_cache
+from typing import Any, Literal
 
 import numpy as np
 
@@ -54,14 +55,21 @@ def bottom_of(log_sizes: Sequence[float], log_errors: Sequence[float]) -> Bottom
     if best in (0, len(log_sizes) - 1):
         return "last" if best else "first"
     near = slice(max(0, best - _BESIDE), best + _BESIDE + 1)
-    x, middle = np.array(log_sizes[near]), log_sizes[best]
-    curvature, slope, height = np.polyfit(x - middle, np.array(log_errors[near]), 2)
+    middle = log_sizes[best]
+    x = tuple(size - middle for size in log_sizes[near])
+    curvature, slope, height = _parabola(x) @ np.array(log_errors[near])
     if curvature <= 0:
         return "flat"
     lowest = -slope / (2 * curvature)
-    if not x[0] <= middle + lowest <= x[-1]:
+    if not x[0] <= lowest <= x[-1]:
         return "first" if lowest < 0 else "last"
     return Bottom(float(middle + lowest), float(height - slope**2 / (4 * curvature)))
+
+
+@lru_cache
+def _parabola(x: tuple[float, ...]) -> Any:
+    """What makes the coefficients of a parabola of least squares, the square's first, from its values there."""
+    return np.linalg.pinv(np.vander(x, 3))
 
 
 def line_through(log_x: Sequence[float], log_y: Sequence[float]) -> Line:

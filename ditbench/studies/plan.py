@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -21,6 +22,7 @@ from .points import EPOCHS
 STEPS = 100  # of a run at least, unless its size was named: its last step goes beyond the budget by 1 % at most
 _FEWEST_STEPS = 10  # of one that was named
 _ENOUGH = FEWEST + 1  # sizes of a budget: fewer are no reason to leave out those that see their data too often
+_MOST = 1e30  # FLOPs, as of any budget
 _RUNG = re.compile(r"x(\d+(\.\d+)?)")
 
 
@@ -31,13 +33,24 @@ class Planned:
     configs: tuple[RunConfig, ...]
     cost: Cost
     budget: float
-    steps: int
-    epochs: float | None  # None: the track does not say of how many images its data is
+    of_step: int  # FLOPs
+
+    @property
+    def steps(self) -> int:
+        """The step that reaches the budget is the last."""
+        return math.ceil(self.budget / self.of_step)
 
     @property
     def label(self) -> str:
         """As the command line spells it."""
         return self.configs[0].label
+
+    @property
+    def epochs(self) -> float | None:
+        """How often it sees its data; None: the track does not say of how many images that is."""
+        first = self.configs[0]
+        examples = first.track.data.images
+        return self.steps * first.recipe.batch_size / examples if examples else None
 
     @property
     def repeats(self) -> bool:
@@ -50,7 +63,8 @@ def check_budgets(budgets: Sequence[float]) -> None:
     if not budgets:
         raise BadValue("No budget chosen: name some with `flops`, as 1e12,2e12,4e12.")
     for budget in budgets:
-        Budget(budget, "flops")
+        if not 0 < budget <= _MOST:
+            raise BadValue(f"`flops` {budget:g} is no amount of compute: choose from above 0 to {_MOST:g}.")
     if any(later <= earlier for earlier, later in pairwise(budgets)):
         raise BadValue(f"`flops` {', '.join(f'{one:g}' for one in budgets)}: name each once, in ascending order.")
 
@@ -115,7 +129,7 @@ def _refuse_few(planned: Sequence[Planned], enough: Sequence[Planned], named: bo
     if enough and (not named or len(enough) == len(planned)):
         return
     short = min(planned, key=lambda one: one.steps) if named else max(planned, key=lambda one: one.steps)
-    least = short.budget / short.steps * (_FEWEST_STEPS if named else STEPS)
+    least = short.of_step * (_FEWEST_STEPS if named else STEPS)
     raise BadValue(
         f"`flops` {short.budget:g} is {short.steps} steps of {short.label}, and a run needs "
         f"{_FEWEST_STEPS if named else STEPS}: give {least:.2g} or more, or smaller sizes."
@@ -125,6 +139,4 @@ def _refuse_few(planned: Sequence[Planned], enough: Sequence[Planned], named: bo
 def _planned(runs: Sequence[RunConfig], cost: Cost) -> Planned:
     first = runs[0]
     budget, batch = Budget.parse(first.budget).amount, first.recipe.batch_size
-    steps = int(-(-budget // (batch * cost.training_flops(first.flops_rule))))  # the step that reaches it is the last
-    examples = first.track.data.images
-    return Planned(tuple(runs), cost, budget, steps, steps * batch / examples if examples else None)
+    return Planned(tuple(runs), cost, budget, batch * cost.training_flops(first.flops_rule))

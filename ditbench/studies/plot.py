@@ -64,7 +64,8 @@ class _Panel:
 def picture(study: Study) -> str:
     """The whole picture."""
     found = study.result.architectures
-    panels = len(found) + 2
+    minima = any(of.missing is None for one in found for of in one.optima)
+    panels = len(found) + (2 if minima else 0)
     width = _LEFT + min(panels, _COLUMNS) * (_WIDE + _GAP) - _GAP + 20
     height = -(-panels // _COLUMNS) * (_TOP + _HIGH + _BELOW)
     return "\n".join(
@@ -74,7 +75,7 @@ def picture(study: Study) -> str:
             f"<title>{escape(study.sentence)}</title>",
             f'<rect width="{width}" height="{height}" fill="#fff"/>',
             *(line for place, one in enumerate(found) for line in _sizes(study, one, place)),
-            *_against_compute(study, len(found)),
+            *(_against_compute(study, len(found)) if minima else ()),
             "</svg>\n",
         ]
     )
@@ -108,7 +109,7 @@ def _against_compute(study: Study, place: int) -> Iterator[str]:
     budgets = sorted({of.budget for one in found for of in one.optima})
     for shift, (title, errors) in enumerate((("best size", False), ("best error", True))):
         values = [value for one in found for of in one.optima if (value := _value(of, errors)) is not None]
-        panel = _panel(place + shift, budgets, values or [1.0])
+        panel = _panel(place + shift, budgets, values)
         yield from panel.frame(title, "training FLOPs", study.result.metric if errors else "training MACs of an image")
         told = [(value, (figures if errors else macs)(value)) for value in _ends(values)]
         yield from panel.ticks([(c, flops(c)) for c in budgets], told)
@@ -157,8 +158,6 @@ def _span(values: Sequence[float]) -> tuple[float, float]:
 
 def _ends(values: Sequence[float]) -> list[float]:
     """The least and the most, and what lies between them on a logarithmic axis."""
-    if not values:
-        return []
     low, high = min(values), max(values)
     return sorted({low, math.sqrt(low * high), high})
 

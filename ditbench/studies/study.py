@@ -61,9 +61,9 @@ def write_study(study: Study, path: Path) -> None:
 def read_study(path: Path) -> Study:
     """Read a study and make its result again; `BadFile` if it does not follow from its points."""
     study = read_checked(Study, path, kind=_KIND)
-    faults = list(faults_of(study))
-    if faults:
-        raise BadFile(f"The study {str(path)!r} is wrong: {faults[0]}.")
+    fault = next(faults_of(study), None)
+    if fault:
+        raise BadFile(f"The study {str(path)!r} is wrong: {fault}.")
     return study
 
 

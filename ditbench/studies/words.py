@@ -87,7 +87,7 @@ def _no_law(of: Scaling) -> str:
 def _crossing(of: Crossing) -> str:
     pair = f"{of.one} and {of.other}"
     if len(of.ahead) < 2:
-        return f"whether {pair} cross is not known: fewer than two budgets have a minimum of both"
+        return f"Whether {pair} cross is not known: fewer than two budgets have a minimum of both"
     if of.compute is None:
         return f"{pair} cross nowhere in range ({_who(of)})"
     later, sooner = (of.one, of.other) if of.ahead[-1].ratio < of.ahead[0].ratio else (of.other, of.one)

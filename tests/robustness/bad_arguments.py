@@ -20,6 +20,7 @@ _TINY = {"--track": "tiny"}
 GOOD: dict[str, tuple[list[str], dict[str, str]]] = {  # each command called well: its arguments, its options
     "run": (["toy"], {**_TINY, **_CPU, "--budget": "1-steps", "--out": "out"}),
     "plan": (["toy"], {**_TINY}),
+    "scaling": (["toy"], {**_TINY, **_CPU, "--flops": "1e9", "--rungs": "nano", "--out": "out"}),
     "status": (["{base}/runs"], {}),
     "runs list": ([], {"--runs": "{base}/runs"}),
     "runs remove": (["dit-*"], {"--runs": "{base}/runs"}),
@@ -79,6 +80,9 @@ TEXTS: dict[str, tuple[str, ...]] = {  # by flag or command and argument: what c
     "check architectures": (*_PLUGINS, ""),
     "run architectures": (*_PLUGINS, ""),
     "plan architectures": (*_PLUGINS, ""),
+    "scaling architectures": (*_PLUGINS, ""),
+    "--flops": (*_NAMES, "", ",", "0", "-1e9", "nan", "inf", "1e400", "1e9,1e9", "2e9,1e9", "1e3"),
+    "--rungs": (*_NAMES, ",", "x2", "nano,nano"),
     "profile architectures": (*_PLUGINS, "toy:nano+depth=0.5"),
     "import architecture": (*_PLUGINS, ""),
     "--architecture": ("nonsense",),
@@ -128,7 +132,7 @@ FILES = {  # what is read as a file; other paths that are read are folders
     "leaderboard serve --reported",
     "leaderboard build --page",
 }
-WRITTEN_FILES = {"--report", "import --out"}
+WRITTEN_FILES = {"--report", "--study", "import --out"}
 WRITTEN_FOLDERS = {"--out", "--to"}
 _GOOD_WITH: dict[str, dict[str, str]] = {  # what an option needs beside it to count
     "--architecture": {"--track": "tiny"},

@@ -57,6 +57,7 @@ _MEANT: dict[str, tuple[Any, ...]] = {  # of the right type, and not to be meant
     "samples": (0, -5, 19, 10**15, True),
     "compile": ("", "auto", "whole", "ON"),
     "features": ("nonsense", "fid", "a\nb"),
+    "metrics": (["nonsense"], [""], ["fd/nonsense"]),
     "micro_batch": (0, -1, 7, True, 10**12),
     "checkpoint_seconds": (0.0, -1.0, float("nan"), float("inf"), True),
     "processes": (0, -1, True, 10**9),

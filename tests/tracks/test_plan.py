@@ -340,3 +340,17 @@ def test_apples_gpu_computes_in_float32_is_unranked_and_says_what_it_can_not(reg
         file.write_text(tomli_w.dumps({**track, "name": "mine", "recipe": {**track["recipe"], **change}}))
         with pytest.raises(BadValue, match=f"'mps' computes in float32 and eager; toy:nano asks for {told}"):
             plan(registry, "toy", track=str(file), device="mps")
+
+
+def test_metrics_in_place_of_the_tracks(registry):
+    """In the track's order, whatever order they are named in; its own are no change."""
+    (own,) = plan(registry, "toy", track="digits", metrics=("fid", "denoise", "fid"))
+    assert own.track.evaluation.metrics == ("denoise", "fid") and own.track.evaluation.denoised_on_the_way == 0
+    assert own.deviations == ("the metrics denoise, fid, not the track's",)
+    (more,) = plan(registry, "toy", metrics=("denoise", "knn"))
+    assert more.track.evaluation.metrics == ("knn", "denoise")
+    (usual,) = plan(registry, "toy", metrics=("knn", "is", "kid", "fid"))
+    assert usual == plan(registry, "toy")[0]
+    for wrong, said in (("fd/nothing", "No extractor named 'nothing'"), ("", "No metric named ''")):
+        with pytest.raises(DitbenchError, match=said):
+            plan(registry, "toy", metrics=(wrong,))

@@ -26,6 +26,32 @@ class Key(NamedTuple):
     distribution: str
 
 
+@dataclass(frozen=True)
+class ShownTable:
+    """A table as it is shown; all rows have as many cells as there are headers."""
+
+    caption: str
+    headers: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True)
+class ShownStudy:
+    """What many records say together, as a page shows it; `ditbench.studies` makes it."""
+
+    name: str
+    title: str
+    sentence: str
+    picture: str  # SVG
+    tables: Sequence[ShownTable]
+    command: str
+
+    @property
+    def href(self) -> str:
+        """Its picture, from the site's root."""
+        return f"studies/{_safe(self.name)}.svg"
+
+
 @dataclass(frozen=True, eq=False)
 class Run:
     """A record, the row that it belongs to, and the name of its page."""
@@ -76,6 +102,7 @@ class Contents:
     reported: Sequence[Reported] = ()
     verifications: Mapping[str, Sequence[Verification]] = field(default_factory=dict)  # run id -> who checked it
     profiles: Sequence[Profile] = ()  # that have measurements
+    studies: Sequence[ShownStudy] = ()
 
     @cached_property
     def runs(self) -> list[Run]:

@@ -23,7 +23,7 @@ from ..markdown import LEGEND
 from ..reported import Reported
 from . import architectures, plots, runs, speeds, tracks
 from .assets import assets
-from .contents import Contents, Key, Run, architecture_page, fields_of_board, key_of, track_page
+from .contents import Contents, Key, Run, ShownStudy, architecture_page, fields_of_board, key_of, track_page
 from .folder import Content, write_files
 from .pictures import find_pictures
 from .rules import render
@@ -63,6 +63,7 @@ def write_site(
     reported: Sequence[Reported] = (),
     verifications: Mapping[str, Sequence[Verification]] | None = None,
     profiles: Sequence[Profile] = (),
+    studies: Sequence[ShownStudy] = (),
     data: Mapping[str, str] | None = None,
     links: Links | None = None,
 ) -> list[Path]:
@@ -70,12 +71,13 @@ def write_site(
 
     `samples` has the grids of samples, ``<track>/<run-id>.png``; `reported` are the published numbers; `verifications`,
     by run id, are told on the runs' pages, also those of a record that has changed since; `profiles` that have
-    measurements get a page; `data` are files for other
-    programs, by name, that the first page links to; `links`, where else to look. Raises `BadValue` if a page would take
-    the place of a file that is not of a site.
+    measurements get a page, and so do `studies`; `data` are files for other programs, by name, that the first page
+    links to; `links`, where else to look. Raises `BadValue` if a page would take the place of a file that is not of a
+    site.
     """
     pictures = find_pictures((record for board in boards for record in board.records), samples)
-    contents = Contents(boards, pictures, reported, verifications or {}, [p for p in profiles if not p.reason])
+    measured = [profile for profile in profiles if not profile.reason]
+    contents = Contents(boards, pictures, reported, verifications or {}, measured, studies)
     return write_files(_Pages(contents, data or {}, links or Links()).all(), folder)
 
 
@@ -97,6 +99,9 @@ class _Pages:
         }
         if self.contents.profiles:
             found["speeds.html"] = self._speeds
+        if self.contents.studies:
+            found["scaling.html"] = partial(self._page, "scaling.html", "", studies=self.contents.studies)
+            found |= {study.href: partial(str, study.picture) for study in self.contents.studies}
         for name, boards in self.contents.tracks.items():
             found[track_page(name)] = partial(self._track, name, boards)
         for key in self.contents.architectures:
