@@ -44,7 +44,7 @@ _RUNG = re.compile(r"(.+)-(x[0-9.]+)")
 @app.command(
     needs_torch=True,
     rich_help_panel=COMPARE,
-    epilog="Example: ditbench scaling dit uvit --track fashion32 --flops 1e12,2e12,4e12,8e12",
+    epilog="Example: ditbench scaling dit uvit --track fashion32 --flops 8e12,16e12,32e12",
 )
 @offers(CampaignOptions, *OPTIONS)
 def scaling(
