@@ -216,6 +216,7 @@ def test_numbers_of_plots_are_short():
         {"architectures": ["uvit"], "ruleset": "native", "device": "cuda:1", "raw_weights": True},
         {"architectures": ["dit"], "micro_batch": 16, "checkpointing": True, "compile": "blocks"},
         {"architectures": ["mdt"], "samples": 200},
+        {"architectures": ["dit"], "parametrization": "mup"},
         {"architectures": ["mdt"], "features": "inception-v3-compat"},
         {"architectures": ["mdt"], "samples": 200, "of": "mine"},
         {"architectures": ["mdt"], "features": "inception-v3-compat", "of": "mine"},
