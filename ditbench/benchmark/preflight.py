@@ -111,7 +111,7 @@ def _check_networks(
 
 def _questions(of_runs: Iterable[tuple[RunConfig, Parts]]) -> Iterator[Question]:
     for config, parts in of_runs:
-        yield config.label, partial(build, parts, config), parts.spec, Kept(config.recipe.moments)
+        yield config.label, partial(build, parts, config), parts.spec, Kept(config.recipe.moments, 1 + config.averages)
 
 
 def _libraries(of_runs: Mapping[str, tuple[RunConfig, Parts]], registry: Registry) -> dict[str, tuple[Library, ...]]:

@@ -167,7 +167,7 @@ _MORE: dict[str, dict[str, Any]] = {  # what the terminal is told beside the tex
 }
 _PANELS = {  # of the options of a run
     WHAT: ("data", "budget", "ruleset"),
-    MEASURING: ("reference", "eval_at", "samples", "features", "raw_weights", "keep_samples"),
+    MEASURING: ("reference", "eval_at", "samples", "features", "raw_weights", "keep_samples", "ema_snapshots"),
     MACHINE: (
         "device", "micro_batch", "checkpointing", "compile", "executor", "processes", "shard", "parallel", "address",
         "options", "wait", "dry_run",

@@ -15,10 +15,10 @@ from .track import ObjectiveChoice, Recipe, Track, without_memory
 
 Ruleset = Literal["matched", "native"]  # everybody's recipe; or that of the architecture's own paper
 
-
+EMA_LENGTHS = (0.05, 0.10)  # relative ones of the power-function averages that snapshots are of, as in the paper
 NOT_HASHED = (  # fields of a run that can't change its result, or that its hash has in another way: track and device
     "track", "paper", "device", "data", "reference", "deviations", "skip_bad", "offline", "eval_at", "keep_samples",
-    "raw_weights", "checkpoint_seconds",
+    "raw_weights", "checkpoint_seconds", "ema_snapshots",
 )  # fmt: skip
 
 
@@ -55,11 +55,17 @@ class RunConfig(Frozen):
     keep_samples: bool = False
     raw_weights: bool = False  # also measure the weights as training left them
     checkpoint_seconds: Annotated[float, Field(gt=0)] = 20.0  # training time between checkpoints
+    ema_snapshots: int = later(0, ge=0)  # of power-function averages, over the budget
 
     @property
     def label(self) -> str:
         """The architecture as the command line spells it, e.g. ``dit:S/2+conditioning=adaln``."""
         return label(self.architecture, self.size, self.options)
+
+    @property
+    def averages(self) -> int:
+        """How many averages of the weights it keeps in training beside their EMA."""
+        return len(EMA_LENGTHS) if self.ema_snapshots else 0
 
     @property
     def built(self) -> ArchitectureFacts:
