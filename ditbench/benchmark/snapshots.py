@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ..errors import BadFile, BadValue
 from ..records.files import SNAPSHOTS
+from ..records.lengths import Length
 from ..storage.files import exists, make_folder, sweep, write_atomically
 from ..storage.reading import check_file, reason_of
 from ..storage.schema import Frozen, Hash, Positive, first_fault
@@ -31,7 +32,7 @@ class SnapshotFacts(Frozen):
     """What a snapshot is of."""
 
     run: Hash
-    lengths: Annotated[tuple[float, ...], Field(min_length=1)]  # relative ones
+    lengths: Annotated[tuple[Length, ...], Field(min_length=1)]
     time: Annotated[float, Field(gt=0, le=1)]  # the share of the budget that was used up
     steps: Positive
 
@@ -114,13 +115,17 @@ def _read(path: Path) -> Snapshot:
     return Snapshot(path, facts)
 
 
-def reconstruct(snapshots: Sequence[Snapshot], length: float, ema: Path, out: Path) -> Combination:
+def combination(snapshots: Sequence[Snapshot], length: float) -> Combination:
+    """Of the snapshots' averages in their order, the one that stands for a relative length at the end of training."""
+    return combine(Profile(length, 1.0), [profile for one in snapshots for profile in one.profiles])
+
+
+def reconstruct(snapshots: Sequence[Snapshot], length: float, ema: Path, out: Path) -> None:
     """Write the average of a relative length at the end of training: weights, with all else as in the run's EMA file.
 
     The sum is in float64. `BadFile` if the snapshots are not of the file's network.
     """
-    combination = combine(Profile(length, 1.0), [profile for one in snapshots for profile in one.profiles])
-    content, factors = load_file(ema), iter(combination.factors)
+    content, factors = load_file(ema), iter(combination(snapshots, length).factors)
     sums: dict[str, Tensor] = {}
     for one in snapshots:
         of_lengths = {str(average): next(factors) for average in one.facts.lengths}
@@ -130,7 +135,6 @@ def reconstruct(snapshots: Sequence[Snapshot], length: float, ema: Path, out: Pa
             raise BadFile(f"{SNAPSHOTS!r} has {name!r}, which {ema.name!r} has not, or not in this shape.")
         content[name] = tensor.to(content[name].dtype)
     write_atomically(out, lambda temporary: save_file(content, temporary))
-    return combination
 
 
 def _add(sums: dict[str, Tensor], path: Path, factors: Mapping[str, float]) -> None:
@@ -139,4 +143,6 @@ def _add(sums: dict[str, Tensor], path: Path, factors: Mapping[str, float]) -> N
         for key in file.keys():  # noqa: SIM118  (it is no mapping)
             length, _, name = key.partition("/")
             found = factors[length] * file.get_tensor(key).double()
+            if name in sums and sums[name].shape != found.shape:
+                raise BadFile(f"The snapshot {str(path)!r} has {name!r} in another shape than the one before.")
             sums[name] = sums[name] + found if name in sums else found

@@ -22,6 +22,7 @@ from . import doctor
 from . import track
 from . import data
 from . import evaluate
+from . import ema
 from . import profile
 from . import weights
 from . import records
@@ -38,6 +39,7 @@ __all__ = [
     "check",
     "data",
     "doctor",
+    "ema",
     "evaluate",
     "inspect",
     "leaderboard",

@@ -6,6 +6,7 @@ The standard deviation of tau in this profile, as a share of t, is its relative 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import cache
 from typing import NamedTuple
@@ -57,13 +58,13 @@ def combine(wanted: Profile, known: Sequence[Profile]) -> Combination:
     system = np.block([[between, np.ones((len(known), 1))], [np.ones((1, len(known))), np.zeros((1, 1))]])
     found: _Numbers = np.linalg.lstsq(system, np.append(to_wanted, 1.0), rcond=None)[0][:-1]
     norm = _product(wanted, wanted)
-    left = norm - 2 * found @ to_wanted + found @ between @ found
-    return Combination(tuple(found.tolist()), float(np.sqrt(max(0.0, left) / norm)))
+    left = float(norm - 2 * found @ to_wanted + found @ between @ found)
+    return Combination(tuple(found.tolist()), math.sqrt(max(0.0, left) / norm))
 
 
 def _product(one: Profile, other: Profile) -> float:
     """The integral over time of two profiles' product."""
-    (first, last), (early, late) = sorted((one.at, other.at)), sorted((one, other), key=lambda profile: profile.at)
+    early, late = sorted((one, other), key=lambda profile: profile.at)
     of_early, of_late = exponent(early.length), exponent(late.length)
-    scale: float = (of_early + 1) * (of_late + 1) / (of_early + of_late + 1) / last
-    return scale * (first / last) ** of_late
+    scale = (of_early + 1) * (of_late + 1) / (of_early + of_late + 1) / late.at
+    return scale * float((early.at / late.at) ** of_late)
