@@ -11,7 +11,7 @@ from typing import Unpack
 from ..errors import BadFile, BadValue
 from ..records.facts import Measurement
 from ..records.files import WEIGHTS_FILE
-from ..records.lengths import EmaLengths, MeasuredLength, TakenSnapshot, check_lengths, check_run
+from ..records.lengths import EmaLengths, MeasuredLength, TakenSnapshot, check_lengths, check_run, sealed
 from ..records.record import config_of
 from ..registry import Registry, pick
 from ..runtime.environment import describe
@@ -73,7 +73,7 @@ def measure_lengths(
         ]
         if save is not None:
             write_bytes(save, (folder / f"{_stem(asked[0])}.safetensors").read_bytes())
-    return EmaLengths(
+    content = EmaLengths(
         run_id=record.run_id,
         run_hash=record.run_hash,
         weights_sha256=record.files[WEIGHTS_FILE],
@@ -83,6 +83,7 @@ def measure_lengths(
         snapshots=[_taken(one) for one in found],
         lengths=measured,
     )
+    return sealed(content)
 
 
 def _stem(length: float) -> str:

@@ -46,7 +46,7 @@ class EmaLengths(Frozen):
     """One run's weights, averaged over several lengths."""
 
     schema_version: Literal[1] = 1
-    sha256: Sha256 | None = None  # of all else as JSON; set when it is written
+    sha256: Sha256 | None = None  # of all else as JSON
     run_id: Name
     run_hash: Hash
     weights_sha256: Sha256  # of the run's own EMA, so of this training
@@ -94,11 +94,15 @@ def is_of(found: EmaLengths, record: Record) -> bool:
     return found.run_id == record.run_id and found.weights_sha256 == record.files.get(WEIGHTS_FILE)
 
 
+def sealed(found: EmaLengths) -> EmaLengths:
+    """The same with the sha256 of all else."""
+    return found.model_copy(update={"sha256": seal(found.model_dump(mode="json"))})
+
+
 def write_lengths(found: EmaLengths, folder: Path) -> Path:
-    """Write it atomically and sealed beside its record, in place of an earlier one."""
+    """Write it atomically beside its record, in place of an earlier one."""
     path = folder / f"{found.run_id}{LENGTHS_SUFFIX}"
-    sealed = found.model_copy(update={"sha256": seal(found.model_dump(mode="json"))})
-    write_text(path, sealed.model_dump_json(indent=1) + "\n")
+    write_text(path, found.model_dump_json(indent=1) + "\n")
     return path
 
 

@@ -56,6 +56,7 @@ _MEANT: dict[str, tuple[Any, ...]] = {  # of the right type, and not to be meant
     "eval_at": ([0.0], [1.0], [-0.5], [2], [0.5, 0.5], [float("nan")], [float("inf")], [None], [True]),
     "samples": (0, -5, 19, 10**15, True),
     "compile": ("", "auto", "whole", "ON"),
+    "ema_snapshots": (-1, 101, True),
     "features": ("nonsense", "fid", "a\nb"),
     "micro_batch": (0, -1, 7, True, 10**12),
     "checkpoint_seconds": (0.0, -1.0, float("nan"), float("inf"), True),
