@@ -18,7 +18,7 @@ from ..errors import BadFile, BadValue
 from ..storage.files import is_folder, write_text
 from ..storage.schema import Frozen, Hash, Name, Number, Positive, Sha256, Words, read_checked
 from .facts import Environment, Measurement
-from .files import FILE_NAME, LENGTHS_SUFFIX, WEIGHTS_FILE
+from .files import FILE_NAME, LENGTHS_SUFFIX, WEIGHTS_FILE, json_files
 from .record import Record, read_record, seal
 
 LONGEST, MOST = 0.25, 50
@@ -104,6 +104,11 @@ def write_lengths(found: EmaLengths, folder: Path) -> Path:
     path = folder / f"{found.run_id}{LENGTHS_SUFFIX}"
     write_text(path, found.model_dump_json(indent=1) + "\n")
     return path
+
+
+def read_all_lengths(folder: Path) -> list[EmaLengths]:
+    """All below a folder; `BadFile` names the first that is wrong."""
+    return [read_lengths(path) for path in json_files(folder) if path.name.endswith(LENGTHS_SUFFIX)]
 
 
 def read_lengths(path: Path) -> EmaLengths:

@@ -74,7 +74,7 @@ class RunOptions(PlaceOptions, total=False):
         int,
         About(
             0,
-            "Snapshots that a run keeps of two more averages of its weights, such as 8, so that `ditbench ema` can "
+            "Snapshots that a run keeps of two more averages of its weights, such as 16, so that `ditbench ema` can "
             "measure other lengths.",
             *SNAPSHOTS,
         ),

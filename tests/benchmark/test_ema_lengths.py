@@ -6,12 +6,18 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from tampering import to
 
 from ditbench import campaign
 from ditbench.benchmark.lengths import measure_lengths
 from ditbench.errors import BadFile, BadValue
-from ditbench.records.lengths import is_of, read_lengths, write_lengths
-from ditbench.records.record import read_record
+from ditbench.leaderboard.boards import boards
+from ditbench.leaderboard.site.contents import Contents
+from ditbench.leaderboard.site.errors import by_length
+from ditbench.leaderboard.site.pages import write_site
+from ditbench.records.lengths import is_of, read_all_lengths, read_lengths, write_lengths
+from ditbench.records.record import read_record, seal
+from ditbench.records.validation.files import validate
 from ditbench.registry import Registry
 
 pytestmark = pytest.mark.timeout(240)
@@ -67,11 +73,52 @@ def test_lengths_are_measured_as_the_run_was_and_kept_beside_it(run):
     assert [(one.time, one.steps) for one in found.snapshots] == [(0.25, 3), (0.5, 6), (0.75, 9), (1.0, 12)]
     path = write_lengths(found, run)
     assert read_lengths(path) == found and is_of(found, record) and path.name == f"{record.run_id}.ema.json"
+    assert not faults(run), faults(run)
     content = json.loads(path.read_text())
     content["lengths"][0]["metrics"][0]["value"] = 0.0
     path.write_text(json.dumps(content))
     with pytest.raises(BadFile, match="it was changed after it was written"):
         read_lengths(path)
+    assert "sha256 is" in faults(run)
+
+
+def faults(folder):
+    return "\n".join(line for one in validate([folder], Registry.installed()) for line in one.lines)
+
+
+TAMPERED = {
+    "a better number": (to("lengths.0.metrics.0.value", 0.01), "lengths.0.metrics.0.value is 0.01, should be"),
+    "another metric": (to("lengths.0.metrics.0.protocol", "fid9/x"), "lengths.0.metrics.0.protocol is"),
+    "another training": (to("weights_sha256", "0" * 64), "weights_sha256 is"),
+    "another run": (to("run_id", "dit-nano-seed7-00000000"), "the file's name is"),
+}
+
+
+@pytest.mark.parametrize("name", TAMPERED)
+def test_a_forged_curve_is_found(run, name):
+    """Sealed anew as its forger would."""
+    change, told = TAMPERED[name]
+    path = write_lengths(lengths_of(run, 0.05), run)
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps({**content, "sha256": seal(content)}))
+    assert told in faults(run)
+
+
+def test_a_runs_page_draws_them_if_they_are_of_its_training(run, tmp_path):
+    record, found = read_record(run / "record.json"), lengths_of(run, 0.05, 0.1)
+    (board,) = boards([record])
+    contents = Contents([board], lengths={record.run_id: found})
+    (line,) = by_length(contents, contents.runs[0])["series"]
+    assert line["x"]["length"] == [0.05, 0.1]
+    assert line["y"]["m0"] == pytest.approx([one.metrics[0].value for one in found.lengths], rel=1e-3)
+    foreign = found.model_copy(update={"weights_sha256": "0" * 64})
+    other = Contents([board], lengths={record.run_id: foreign})
+    assert by_length(other, other.runs[0]) is None
+    write_lengths(found, run)
+    assert read_all_lengths(run.parent) == [found]
+    write_site([board], tmp_path / "site", samples=None, lengths=[found])
+    assert "Other lengths of EMA" in next((tmp_path / "site" / "runs").glob("*.html")).read_text()
 
 
 def test_the_command_shows_writes_and_saves(run, ditbench, tmp_path):

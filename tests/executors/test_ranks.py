@@ -14,6 +14,7 @@ from test_campaign import Ears, directory, run, run_process
 
 from ditbench import campaign
 from ditbench.benchmark.setup import resolve
+from ditbench.benchmark.snapshots import snapshots_in
 from ditbench.errors import BadValue
 from ditbench.records.record import config_of, read_record
 from ditbench.registry import Registry
