@@ -220,7 +220,7 @@ def _execute(jobs: Sequence[Job], engine: Engine, listener: Silent, folder: Path
     records = {job.config.run_id: record for job in jobs if (record := job.settled()) is not None}
     for job in jobs:
         if job.config.run_id in records:
-            job.check_milestones(records[job.config.run_id])
+            job.check_way(records[job.config.run_id])
     anew = {job.config.run_id for job in jobs}  # one whose record is damaged has been refused, but for `force`
     for told in _finished_elsewhere(jobs, read_runs(folder, listener.passing_over, anew)):
         listener.repeating(told)

@@ -112,7 +112,8 @@ def _check_networks(
 
 def _questions(of_runs: Iterable[tuple[RunConfig, Parts]]) -> Iterator[Question]:
     for config, parts in of_runs:
-        yield config.label, partial(_built_alone, parts, config), parts.spec, Kept(config.recipe.moments)
+        kept = Kept(config.recipe.moments, 1 + config.averages)
+        yield config.label, partial(_built_alone, parts, config), parts.spec, kept
 
 
 def _built_alone(parts: Parts, config: RunConfig) -> nn.Module:

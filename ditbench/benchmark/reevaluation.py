@@ -25,7 +25,7 @@ from .setup import Parts, drawing_of, load_denoiser, open_data, resolve
 Worker = Callable[[Callable[[Watch], None], Path, Watch], object]
 
 
-def _here(sample: Callable[[Watch], None], folder: Path, watch: Watch) -> None:
+def here(sample: Callable[[Watch], None], folder: Path, watch: Watch) -> None:
     sample(watch)
 
 
@@ -36,7 +36,7 @@ def re_evaluate(
     by: str,
     registry: Registry,
     report: ProgressCallback = lambda progress: None,
-    work: Worker = _here,
+    work: Worker = here,
     **options: Unpack[PlaceOptions],
 ) -> Verification:
     """Sample and measure a record's weights again. `work` has the sampling done, which the plugin takes part in.
@@ -44,8 +44,8 @@ def re_evaluate(
     Raises `DitbenchError` if the file is not the record's, or if plugin, data or reference here are others.
     """
     check_by(record, by)
-    _check_weights(record, weights)
-    _check_plugin(record, registry)
+    check_weights(record, weights)
+    check_plugin(record, registry)
     config = config_of(record).model_copy(update=dict(options))
     with temporary_folder() as folder:
         sample = partial(_sample, config, registry, weights, folder)
@@ -53,7 +53,7 @@ def re_evaluate(
             work(sample, Path(folder), Watch(report))  # first of all: a process that has computed can't be forked well
         except Diverged as error:
             raise BadFile(f"The weights {str(weights)!r} give no images here: {error}.") from None
-        parts = _parts(config, registry)
+        parts = parts_of(config, registry)
         judge = Judge(config, parts, Path(folder), Watch(report))
         sampling, metrics = judge.samples().facts, judge.measure(judge.samples())
     return re_evaluated(record, by, describe(parts.device), str(parts.device), sampling, metrics)
@@ -61,14 +61,15 @@ def re_evaluate(
 
 def _sample(config: RunConfig, registry: Registry, weights: Path, folder: Path, watch: Watch) -> None:
     """The samples that the weights give, into a folder."""
-    parts = _parts(config, registry)
+    parts = parts_of(config, registry)
     denoiser = load_denoiser(config, parts, weights)
     draw(drawing_of(config, parts), denoiser, folder, watch)
     if parts.denoising is not None:
         write_errors(parts.denoising.errors(denoiser), folder, "samples")
 
 
-def _check_weights(record: Record, weights: Path) -> None:
+def check_weights(record: Record, weights: Path) -> None:
+    """The file is the record's EMA weights."""
     if WEIGHTS_FILE not in record.files:
         raise BadFile(f"The record of {record.run_id} has no sha256 of {WEIGHTS_FILE}, so no weights are known as its.")
     try:
@@ -83,7 +84,7 @@ def _check_weights(record: Record, weights: Path) -> None:
         )
 
 
-def _check_plugin(record: Record, registry: Registry) -> None:
+def check_plugin(record: Record, registry: Registry) -> None:
     """The architecture's code here is that of the record."""
     of = record.architecture
     pick("architecture", of.name, registry.architectures)
@@ -100,7 +101,7 @@ def _check_plugin(record: Record, registry: Registry) -> None:
         )
 
 
-def _parts(config: RunConfig, registry: Registry) -> Parts:
+def parts_of(config: RunConfig, registry: Registry) -> Parts:
     """All that the run was made of, if data and reference are the record's."""
     found = open_data(config, registry)
     if found.sha256 != config.data_sha256:

@@ -23,6 +23,7 @@ from . import doctor
 from . import track
 from . import data
 from . import evaluate
+from . import ema
 from . import profile
 from . import weights
 from . import records
@@ -39,6 +40,7 @@ __all__ = [
     "check",
     "data",
     "doctor",
+    "ema",
     "evaluate",
     "inspect",
     "leaderboard",

@@ -169,7 +169,9 @@ _MORE: dict[str, dict[str, Any]] = {  # what the terminal is told beside the tex
 }
 _PANELS = {  # of the options of a run
     WHAT: ("data", "budget", "ruleset", "trials", "parametrization"),
-    MEASURING: ("reference", "eval_at", "samples", "features", "metrics", "raw_weights", "keep_samples"),
+    MEASURING: (
+        "reference", "eval_at", "samples", "features", "metrics", "raw_weights", "keep_samples", "ema_snapshots",
+    ),
     MACHINE: (
         "device", "micro_batch", "checkpointing", "compile", "executor", "processes", "shard", "parallel", "address",
         "options", "wait", "dry_run",
@@ -188,8 +190,8 @@ def flag(option: str) -> str:
 
 
 _OTHERS = (  # what messages name, too: what other commands are told, as Python names it
-    "allow_jpeg", "architectures", "batch_size", "by", "channels", "classes", "flops", "gpus", "learn_variance", "port",
-    "resolution", "rungs", "seconds", "to", "weights", "weights_url",
+    "allow_jpeg", "architectures", "batch_size", "by", "channels", "classes", "flops", "gpus", "learn_variance",
+    "lengths", "port", "resolution", "rungs", "save", "seconds", "to", "weights", "weights_url",
 )  # fmt: skip
 FLAGS = {name: flag(name) for name in (*described(CampaignOptions), *_OTHERS)}
 # An option in backticks; what stands in quotation marks, as Python writes text, is somebody's value, and stays.

@@ -18,11 +18,12 @@ P = ParamSpec("P")
 R = TypeVar("R")
 Options = TypeVar("Options")
 
-SAMPLES, IMAGES, PROCESSES = (
+SAMPLES, IMAGES, PROCESSES, SNAPSHOTS = (
     (20, 10_000_000),
     (1, 1_000_000),
     (1, 10_000),
-)  # the least and the most: of a batch, at once
+    (0, 100),
+)  # the least and the most: of a batch, at once, of a run
 
 
 class About(NamedTuple):
@@ -86,6 +87,15 @@ class RunOptions(PlaceOptions, total=False):
     ]
     keep_samples: Annotated[bool, About(False, "Also write each run's samples.npz (ADM layout).")]
     raw_weights: Annotated[bool, About(False, "Measure the weights as training left them, too, beside their EMA.")]
+    ema_snapshots: Annotated[
+        int,
+        About(
+            0,
+            "Snapshots that a run keeps of two more averages of its weights, such as 16, so that `ditbench ema` can "
+            "measure other lengths.",
+            *SNAPSHOTS,
+        ),
+    ]
     checkpoint_seconds: Annotated[float, About(20.0, "Seconds of training between checkpoints.")]
 
 

@@ -33,7 +33,7 @@ LIGHT = {  # command -> arguments, and a word of what it says
     "new": (["my-arch"], "ditbench check my_arch"),
 }
 TORCH = {
-    "run", "plan", "sizes", "check", "evaluate", "profile", "import", "env", "data prepare", "data stats",
+    "run", "plan", "sizes", "check", "evaluate", "ema", "profile", "import", "env", "data prepare", "data stats",
     "data verify", "records verify",
 }  # fmt: skip
 ELSEWHERE = {  # light, too: nothing of theirs

@@ -37,6 +37,7 @@ GOOD: dict[str, tuple[list[str], dict[str, str]]] = {  # each command called wel
     "data stats": (["{base}/shards"], {}),
     "data verify": (["{base}/shards"], {}),
     "evaluate": (["{base}/samples.npz"], {"--reference": "digits", "--features": "digits-cnn", **_CPU}),
+    "ema": (["{run}"], {"--lengths": "0.05,0.15", **_CPU}),
     "profile": (["toy"], {"--track": "tiny", "--steps": "4", **_CPU}),
     "fetch": (["digits-cnn"], {}),
     "import": (["dit:nano", "{base}/dit.safetensors"], {"--out": "w.safetensors"}),
@@ -91,6 +92,7 @@ TEXTS: dict[str, tuple[str, ...]] = {  # by flag or command and argument: what c
     "track show name": (*_NAMES, "", "missing.toml", "."),
     "track check names": (*_NAMES, "", "missing.toml", "."),
     "profile --batch-size": (*_NAMES, ",", "0", "8,", "8,8", "-1", "1.5", "9" * 5000),
+    "--lengths": (*_NAMES, "", ",", "0", "0.3", "-0.1", "0.1,", "0.1,0.1", "0.1,0.05", "nan", "1e400", "9" * 5000),
     "--seeds": (*_NAMES, "", ",", "0,", "0,0", "-1", "0.5", "1e3", "4294967296", "9" * 5000, "0 1", "true"),
     "--size": (*_NAMES, "XXL"),
     "--budget": (*_BUDGETS, "1gpu-hours"),  # on a CPU
@@ -133,12 +135,13 @@ FILES = {  # what is read as a file; other paths that are read are folders
     "leaderboard serve --reported",
     "leaderboard build --page",
 }
-WRITTEN_FILES = {"--report", "--study", "import --out"}
+WRITTEN_FILES = {"--report", "--study", "import --out", "ema --save"}
 WRITTEN_FOLDERS = {"--out", "--to"}
 _GOOD_WITH: dict[str, dict[str, str]] = {  # what an option needs beside it to count
     "--architecture": {"--track": "tiny"},
     "evaluate --track": {"--architecture": "toy"},
     "records verify --weights": {"--run": ""},
+    "ema --save": {"--lengths": "0.05"},
     "evaluate --data": {"--architecture": "toy", "--track": "tiny"},
     "evaluate --ruleset": {"--architecture": "toy", "--track": "tiny"},
 }
@@ -322,7 +325,7 @@ def _line(base: Path, one: Parameter, value: str) -> tuple[str, ...]:
 
 def _spelled(base: Path, command: str, arguments: list[str], options: dict[str, str]) -> tuple[str, ...]:
     flags = [part for name, value in options.items() for part in (f"{name}={value}",)]
-    quiet = ["--no-browser"] if command == "leaderboard serve" else []
+    quiet = {"leaderboard serve": ["--no-browser"], "ema": ["--samples"]}.get(command, [])
     odd = ["--"] if any(text.startswith("-") for text in arguments) else []
     words = [*command.split(), *flags, *quiet, *odd, *arguments]
     one, other = sorted(base.glob("records/*/*.json"))

@@ -58,6 +58,7 @@ _MEANT: dict[str, tuple[Any, ...]] = {  # of the right type, and not to be meant
     "samples": (0, -5, 19, 10**15, True),
     "compile": ("", "auto", "whole", "ON"),
     "parametrization": ("", "muP", "ntk", "on"),
+    "ema_snapshots": (-1, 101, True),
     "features": ("nonsense", "fid", "a\nb"),
     "metrics": (["nonsense"], [""], ["fd/nonsense"]),
     "micro_batch": (0, -1, 7, True, 10**12),

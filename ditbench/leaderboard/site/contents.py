@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from ...errors import brief
+from ...records.lengths import EmaLengths
 from ...records.profile import Profile
 from ...records.record import Record
 from ...records.verification import Tier, Verification, doubts_of, tier_of
@@ -103,6 +104,7 @@ class Contents:
     verifications: Mapping[str, Sequence[Verification]] = field(default_factory=dict)  # run id -> who checked it
     profiles: Sequence[Profile] = ()  # that have measurements
     studies: Sequence[ShownStudy] = ()
+    lengths: Mapping[str, EmaLengths] = field(default_factory=dict)  # run id -> its weights averaged otherwise
 
     @cached_property
     def runs(self) -> list[Run]:

@@ -25,6 +25,7 @@ from ..files import (
     EVALUATION_SUFFIX,
     FILE_NAME,
     GRID_FILE,
+    LENGTHS_SUFFIX,
     PROFILE_SUFFIX,
     RECORDS,
     VERIFICATION_SUFFIXES,
@@ -33,6 +34,7 @@ from ..files import (
     profile_files_beside,
     record_files,
 )
+from ..lengths import EmaLengths
 from ..profile import Profile
 from ..record import Record, read_record, seal
 from ..verification import (
@@ -58,6 +60,7 @@ from .folder import (
 )
 from .json_files import doubles, oddities, read_object
 from .known import Counter, Known
+from .lengths import faults_of_lengths
 from .metrics import metrics_of_evaluation
 from .plausible import in_time, not_before
 from .profiles import committed_faults, profile_faults
@@ -288,13 +291,29 @@ def _check_verification(file: _File) -> None:
     file.tell(differs("the file's name", path.name, file_name(found), "its run_id, who verified it, and its tier"))
     if is_committed(path):
         file.tell(tells_no_path(found.model_dump(mode="json", exclude={"by"})))
-    beside = path.with_name(f"{found.run_id}.json")
-    try:
-        record = read_record(beside if exists(beside) else path.with_name(FILE_NAME))
-    except BadFile:
+    record = _record_beside(path, found.run_id)
+    if record is None:
         file.checked.faults.append(f"run_id is {shown(found.run_id)}, but there is no such record beside it")
         return
     file.tell(_of(found, record, file.known))
+
+
+def _record_beside(path: Path, run_id: str) -> Record | None:
+    beside = path.with_name(f"{run_id}.json")
+    try:
+        return read_record(beside if exists(beside) else path.with_name(FILE_NAME))
+    except BadFile:
+        return None
+
+
+def _check_lengths(file: _File) -> None:
+    file.check_seal()
+    found, path = file.parse(EmaLengths), file.checked.path
+    if found is None or file.odd:
+        return
+    if is_committed(path):
+        file.tell(tells_no_path(found.model_dump(mode="json")))
+    file.tell(faults_of_lengths(found, path.name, _record_beside(path, found.run_id), file.known))
 
 
 def _of(found: Verification, record: Record, known: Known) -> Faults:
@@ -344,12 +363,14 @@ def _compared(found: Verification, record: Record) -> Faults:
 _ENDINGS = {
     PROFILE_SUFFIX: "profile",
     EVALUATION_SUFFIX: "evaluation",
+    LENGTHS_SUFFIX: "EMA curve",
     **dict.fromkeys(VERIFICATION_SUFFIXES, "verification"),
 }
 _CHECKS: dict[str, Callable[[_File], None]] = {
     "record": _check_record,
     "profile": _check_profile,
     "evaluation": _check_evaluation,
+    "EMA curve": _check_lengths,
     "verification": _check_verification,
 }
 
