@@ -160,6 +160,7 @@ def _write_site(
     from ..leaderboard.build import PAGE_FILE, outputs
     from ..leaderboard.reported import beside
     from ..leaderboard.site.pages import write_site
+    from ..records.guidance import read_curves
     from ..records.profile import committed_profiles
 
     of_runs: dict[str, list[Verification]] = defaultdict(list)
@@ -172,6 +173,7 @@ def _write_site(
         reported=beside(published, boards),
         verifications=of_runs,
         profiles=committed_profiles(records),
+        guidance=read_curves(records),
         data={name: text for name, text in outputs(boards, published).items() if name != PAGE_FILE},
         links=links,
     )

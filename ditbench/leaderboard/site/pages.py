@@ -16,6 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from jinja2.utils import htmlsafe_json_dumps
 
 from ...errors import BadValue, brief
+from ...records.guidance import GuidanceCurve
 from ...records.profile import Profile
 from ...records.verification import Verification
 from ..boards import Board
@@ -64,6 +65,7 @@ def write_site(
     reported: Sequence[Reported] = (),
     verifications: Mapping[str, Sequence[Verification]] | None = None,
     profiles: Sequence[Profile] = (),
+    guidance: Sequence[GuidanceCurve] = (),
     data: Mapping[str, str] | None = None,
     links: Links | None = None,
 ) -> list[Path]:
@@ -71,12 +73,13 @@ def write_site(
 
     `samples` has the grids of samples, ``<track>/<run-id>.png``; `reported` are the published numbers; `verifications`,
     by run id, are told on the runs' pages, also those of a record that has changed since; `profiles` that have
-    measurements get a page; `data` are files for other
-    programs, by name, that the first page links to; `links`, where else to look. Raises `BadValue` if a page would take
+    measurements get a page; `guidance` has curves of runs; `data` are files for other programs, by name, that the first
+    page links to; `links`, where else to look. Raises `BadValue` if a page would take
     the place of a file that is not of a site.
     """
     pictures = find_pictures((record for board in boards for record in board.records), samples)
-    contents = Contents(boards, pictures, reported, verifications or {}, [p for p in profiles if not p.reason])
+    measured = [profile for profile in profiles if not profile.reason]
+    contents = Contents(boards, pictures, reported, verifications or {}, measured, guidance)
     return write_files(_Pages(contents, data or {}, links or Links()).all(), folder)
 
 

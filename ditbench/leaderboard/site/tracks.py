@@ -12,6 +12,7 @@ from ..intervals import Estimate, Pair
 from ..notes import beside_others, checked, floor, memorising, noise, of_values, provisional, saturated, ties, unranked
 from ..reported import remarks, reported_tables
 from ..tables import Column, columns, measurements, name, number, quality_header, target
+from . import guidance
 from .contents import Contents, Run, architecture_page, key_of, variants
 from .errors import by_level, on_the_way
 from .pictures import Picture
@@ -206,6 +207,7 @@ def charts(contents: Contents, board: Board) -> dict[str, Chart]:
         "learning": learning(contents, board),
         "loss": losses(contents, board, runs),
         "pareto": pareto(contents, board),
+        "guidance": guidance.of_board(contents, board),
     }
     return {kind: chart for kind, chart in found.items() if chart}
 
