@@ -26,7 +26,7 @@ from .record import Record, seal
 
 MOST = 50  # points of a curve
 LARGEST = 1000.0  # scale
-ALWAYS = ("precision", "recall")  # what a curve is drawn of, beside a Fréchet distance
+ALWAYS = ("recall", "precision")  # what a curve is drawn of, beside a Fréchet distance
 _WEIGHED = "u + w(c - u)"
 
 
@@ -124,6 +124,8 @@ def check_guidable(record: Record) -> None:
     """`DitbenchError` if a run's weights can't be guided, or if nothing was measured of them."""
     if record.status != "finished" or not record.metrics:
         raise BadFile(f"{record.run_id} has no numbers that guidance could change: it is {record.status}.")
+    if WEIGHTS_FILE not in record.files:
+        raise BadFile(f"The record of {record.run_id} has no sha256 of {WEIGHTS_FILE}, so no weights are known as its.")
     if record.data is None or not record.data.classes:
         raise BadValue(f"{record.run_id} has data without classes; guidance needs labels.")
     if not record.recipe.label_dropout:

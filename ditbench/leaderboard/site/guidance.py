@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ...records.guidance import GuidanceCurve
+from ...records.facts import Measurement
+from ...records.guidance import ALWAYS, GuidanceCurve, GuidancePoint
 from ...tracks.track import DISTANCES
 from ..boards import Board, Row
 from ..intervals import Estimate
@@ -50,15 +51,14 @@ def _curves(contents: Contents, row: Row) -> list[GuidanceCurve]:
 
 def _chart(curves: Sequence[GuidanceCurve], series: Sequence[Chart]) -> Chart:
     """Recall and a Fréchet distance come first, which is what a page shows at first."""
-    measured = {one.protocol: one for curve in curves for one in curve.points[0].metrics}
-    choices = [
-        {"key": one.protocol, "label": text_of(quality_header(one)), "higher": one.higher_is_better}
-        for one in measured.values()
-    ]
-    of = {one.protocol: one.metric for one in measured.values()}
-    across = [choice for metric in ("recall", "precision") for choice in choices if of[choice["key"]] == metric]
-    up = sorted(choices, key=lambda choice: of[choice["key"]] not in DISTANCES)
-    return make_chart([*across, _SCALE], up, series)
+    measured = {one.protocol: one for curve in curves for one in curve.points[0].metrics}.values()
+    up = sorted(measured, key=lambda one: one.metric not in DISTANCES)
+    across = [one for name in ALWAYS for one in measured if one.metric == name]
+    return make_chart([*map(_choice, across), _SCALE], list(map(_choice, up)), series)
+
+
+def _choice(of: Measurement) -> Chart:
+    return {"key": of.protocol, "label": text_of(quality_header(of)), "higher": of.higher_is_better}
 
 
 def _line(curves: Sequence[GuidanceCurve]) -> Chart:
@@ -67,10 +67,17 @@ def _line(curves: Sequence[GuidanceCurve]) -> Chart:
     if not scales:
         return {}
     points = [[point for curve in curves if (point := curve.at(scale))] for scale in scales]
-    protocols = [name for name in points[0][0].protocols if all(name in one.protocols for at in points for one in at)]
-    means = ordinates(
-        {name: [Estimate(tuple(one.value_of(name) for one in at)) for at in points] for name in protocols}
-    )
-    along = {"scale": scales, **means["y"]}
-    labels = {"of": "scale", "texts": [f"{scale:g}" for scale in scales]}
-    return {"x": along, "dx": means["dy"], **means, "labels": labels}
+    every = [point for at in points for point in at]
+    names = [one.protocol for one in every[0].metrics if all(one.protocol in point.protocols for point in every)]
+    means = ordinates({name: [_mean(name, at) for at in points] for name in names})
+    across = [one.protocol for one in every[0].metrics if one.metric in ALWAYS and one.protocol in names]
+    return {
+        **means,
+        "x": {"scale": scales, **{name: means["y"][name] for name in across}},
+        "dx": {name: means["dy"][name] for name in across},
+        "labels": {"of": "scale", "texts": [f"{scale:g}" for scale in scales]},
+    }
+
+
+def _mean(protocol: str, points: Sequence[GuidancePoint]) -> Estimate:
+    return Estimate(tuple(point.value_of(protocol) for point in points))

@@ -25,6 +25,7 @@ from ..files import (
     EVALUATION_SUFFIX,
     FILE_NAME,
     GRID_FILE,
+    GUIDANCE_SUFFIX,
     PROFILE_SUFFIX,
     RECORDS,
     VERIFICATION_SUFFIXES,
@@ -33,6 +34,8 @@ from ..files import (
     profile_files_beside,
     record_files,
 )
+from ..guidance import GuidanceCurve
+from ..guidance import file_name as name_of_curve
 from ..profile import Profile
 from ..record import Record, read_record, seal
 from ..verification import (
@@ -56,6 +59,7 @@ from .folder import (
     strays,
     tells_no_path,
 )
+from .guidance import faults_of_curve
 from .json_files import doubles, oddities, read_object
 from .known import Counter, Known
 from .metrics import metrics_of_evaluation
@@ -288,13 +292,30 @@ def _check_verification(file: _File) -> None:
     file.tell(differs("the file's name", path.name, file_name(found), "its run_id, who verified it, and its tier"))
     if is_committed(path):
         file.tell(tells_no_path(found.model_dump(mode="json", exclude={"by"})))
-    beside = path.with_name(f"{found.run_id}.json")
-    try:
-        record = read_record(beside if exists(beside) else path.with_name(FILE_NAME))
-    except BadFile:
-        file.checked.faults.append(f"run_id is {shown(found.run_id)}, but there is no such record beside it")
+    if record := _record_beside(file, found.run_id):
+        file.tell(_of(found, record, file.known))
+
+
+def _check_guidance(file: _File) -> None:
+    file.check_seal()
+    found, path = file.parse(GuidanceCurve), file.checked.path
+    if found is None or file.odd:
         return
-    file.tell(_of(found, record, file.known))
+    file.tell(differs("the file's name", path.name, name_of_curve(found.run_id), "its run_id"))
+    if is_committed(path):
+        file.tell(tells_no_path(found.model_dump(mode="json")))
+    if record := _record_beside(file, found.run_id):
+        file.tell(faults_of_curve(found, record, file.known))
+
+
+def _record_beside(file: _File, run_id: str) -> Record | None:
+    """The record that a file is about; that there is none is a fault."""
+    beside = file.checked.path.with_name(f"{run_id}.json")
+    try:
+        return read_record(beside if exists(beside) else beside.with_name(FILE_NAME))
+    except BadFile:
+        file.checked.faults.append(f"run_id is {shown(run_id)}, but there is no such record beside it")
+        return None
 
 
 def _of(found: Verification, record: Record, known: Known) -> Faults:
@@ -344,12 +365,14 @@ def _compared(found: Verification, record: Record) -> Faults:
 _ENDINGS = {
     PROFILE_SUFFIX: "profile",
     EVALUATION_SUFFIX: "evaluation",
+    GUIDANCE_SUFFIX: "guidance curve",
     **dict.fromkeys(VERIFICATION_SUFFIXES, "verification"),
 }
 _CHECKS: dict[str, Callable[[_File], None]] = {
     "record": _check_record,
     "profile": _check_profile,
     "evaluation": _check_evaluation,
+    "guidance curve": _check_guidance,
     "verification": _check_verification,
 }
 

@@ -12,6 +12,7 @@ from ...tracks.ledger import published
 from ..files import (
     FILE_NAME,
     GRID_FILE,
+    GUIDANCE_SUFFIX,
     PROFILE_SUFFIX,
     PROFILES,
     RECORDS,
@@ -96,9 +97,10 @@ def _boards(folder: Path) -> list[Path]:
 
 
 def _among_records(folder: Path) -> Iterator[tuple[Path, str]]:
-    should = f"should be {RECORDS}/TRACK/RUN-ID.json, or beside it, ending with {' or '.join(VERIFICATION_SUFFIXES)}"
+    endings = (*VERIFICATION_SUFFIXES, GUIDANCE_SUFFIX)
+    should = f"should be {RECORDS}/TRACK/RUN-ID.json, or beside it, ending with {' or '.join(endings)}"
     for path in _files(folder):
-        known = is_called_record(path) or path.name.endswith(VERIFICATION_SUFFIXES)
+        known = is_called_record(path) or path.name.endswith(endings)
         if path.parent.parent != folder or not known or path.name == FILE_NAME:
             yield path, f"it belongs to no record, {should}"
 
