@@ -1,14 +1,17 @@
-"""A run's metrics measured again, of its published weights: the same seed, so the same noise and labels."""
+"""A run's weights sampled and measured again: the same seed, so the same noise and labels; as it was, or guided."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Unpack
+from typing import NamedTuple, Unpack
 
 from ..errors import BadFile, BadValue
+from ..records.facts import Environment, Measurement, SamplingFacts
 from ..records.files import WEIGHTS_FILE
+from ..records.guidance import GuidancePoint, check_guidable, guided, with_axes
 from ..records.record import Record, config_of
 from ..records.verification import Verification, check_by, re_evaluated
 from ..registry import Registry, pick
@@ -23,6 +26,15 @@ from .judge import Judge
 from .setup import Parts, drawing_of, load_denoiser, open_data, resolve
 
 Worker = Callable[[Callable[[Watch], None], Path, Watch], object]
+
+
+class _Found(NamedTuple):
+    """What was measured, and where."""
+
+    environment: Environment
+    device: str
+    sampling: SamplingFacts
+    metrics: list[Measurement]
 
 
 def here(sample: Callable[[Watch], None], folder: Path, watch: Watch) -> None:
@@ -44,9 +56,48 @@ def re_evaluate(
     Raises `DitbenchError` if the file is not the record's, or if plugin, data or reference here are others.
     """
     check_by(record, by)
+    config = config_of(record).model_copy(update=dict(options))
+    return re_evaluated(record, by, *_measured(record, config, weights, registry, report, work))
+
+
+@takes(PlaceOptions)
+def measure_guided(
+    record: Record,
+    weights: Path,
+    scale: float,
+    registry: Registry,
+    report: ProgressCallback = lambda progress: None,
+    work: Worker = here,
+    **options: Unpack[PlaceOptions],
+) -> GuidancePoint:
+    """Sample a record's weights at another scale of guidance, and measure that; all else is as in the run.
+
+    Measured is what the track measures of samples with one extractor, and FID, precision and recall in any case. Raises
+    what `re_evaluate` does, and `BadValue` if the network can't be guided.
+    """
+    check_guidable(record)
+    track = guided(record.track, scale, _metrics(record, registry))
+    assert track.sampler.guidance is not None
+    config = config_of(record).model_copy(update={**options, "track": track})
+    found = _measured(record, config, weights, registry, report, work)
+    now = datetime.now(UTC).replace(microsecond=0)
+    return GuidancePoint(guidance=track.sampler.guidance, created=now, **found._asdict())
+
+
+def _metrics(record: Record, registry: Registry) -> list[str]:
+    """The track's own, but for those that guidance does not change, or that are made of several others."""
+    asked = record.track.evaluation
+    seen = [pick("metric", name, registry.metrics).sees for name, _ in asked.choices]
+    told = zip(asked.metrics, seen, strict=True)
+    return with_axes([metric for metric, sees in told if sees not in ("denoiser", "distances")])
+
+
+def _measured(
+    record: Record, config: RunConfig, weights: Path, registry: Registry, report: ProgressCallback, work: Worker
+) -> _Found:
+    """The samples of a record's weights, drawn and measured as `config` says."""
     check_weights(record, weights)
     check_plugin(record, registry)
-    config = config_of(record).model_copy(update=dict(options))
     with temporary_folder() as folder:
         sample = partial(_sample, config, registry, weights, folder)
         try:
@@ -56,7 +107,7 @@ def re_evaluate(
         parts = parts_of(config, registry)
         judge = Judge(config, parts, Path(folder), Watch(report))
         sampling, metrics = judge.samples().facts, judge.measure(judge.samples())
-    return re_evaluated(record, by, describe(parts.device), str(parts.device), sampling, metrics)
+    return _Found(describe(parts.device), str(parts.device), sampling, metrics)
 
 
 def _sample(config: RunConfig, registry: Registry, weights: Path, folder: Path, watch: Watch) -> None:

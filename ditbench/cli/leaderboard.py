@@ -174,6 +174,7 @@ def _write_site(
     from ..leaderboard.build import PAGE_FILE, outputs
     from ..leaderboard.reported import beside
     from ..leaderboard.site.pages import write_site
+    from ..records.guidance import read_curves
     from ..records.lengths import read_all_lengths
     from ..records.profile import committed_profiles
     from ..studies.pages import shown
@@ -191,6 +192,7 @@ def _write_site(
         profiles=committed_profiles(records),
         studies=[shown(name, study) for name, study in studies_beside(records).items()],
         lengths=read_all_lengths(records),
+        guidance=read_curves(records),
         data={name: text for name, text in outputs(boards, published).items() if name != PAGE_FILE},
         links=links,
     )

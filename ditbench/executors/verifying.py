@@ -3,21 +3,37 @@
 from __future__ import annotations
 
 import pkgutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple, Unpack
 
 from ..asking import end_with_parent
 from ..errors import DitbenchError
+from ..records.files import FILE_NAME, WEIGHTS_FILE
+from ..records.guidance import (
+    GuidanceCurve,
+    GuidancePoint,
+    check_count,
+    check_guidable,
+    check_scales,
+    curve_beside,
+    write_curve,
+)
 from ..records.lengths import EmaLengths
-from ..records.record import Record
+from ..records.record import Record, read_record
 from ..records.verification import Verification
 from ..registry import Registry
 from ..runtime.processes import answer_of
+from ..runtime.progress import Progress, ProgressCallback
+from ..storage.claims import sole_writer
 from ..tracks.options import PlaceOptions
 from .apart import Failed, Killed, apart
 from .jobs import PRELOAD
+
+_AGAIN = "ditbench.benchmark.reevaluation:re_evaluate"
+_GUIDED = "ditbench.benchmark.reevaluation:measure_guided"
 
 
 class _Task(NamedTuple):
@@ -44,6 +60,47 @@ def measure_lengths(
     arguments = (run, lengths, samples, save)
     task = _Task("ditbench.benchmark.lengths:measure_lengths", arguments, options, run.name)
     found: EmaLengths = answer_of(_serve, task, preload=PRELOAD)
+    return found
+
+
+def guidance_curve(
+    run: Path,
+    scales: Sequence[float],
+    *,
+    force: bool = False,
+    hear: Callable[[float, Progress], None] = lambda scale, progress: None,
+    **options: Unpack[PlaceOptions],
+) -> GuidanceCurve:
+    """Measure a finished run's EMA weights at scales of guidance, and keep each point as soon as it is measured.
+
+    What is there of these weights is not measured again, unless `force` asks for it. The answer has all points of the
+    file. Raises `DitbenchError`, `RunBusy` if somebody else writes the run's directory.
+    """
+    check_scales(scales)
+    record = read_record(run / FILE_NAME)
+    check_guidable(record)
+    with sole_writer(run):
+        curve = curve_beside(record, run)
+        check_count([*curve.scales, *scales])
+        for scale in scales:
+            if force or curve.at(scale) is None:
+                point = measure_guided(record, run / WEIGHTS_FILE, scale, partial(hear, scale), **options)
+                curve = curve.and_also(point)
+                write_curve(curve, run)
+    return curve
+
+
+def measure_guided(
+    record: Record,
+    weights: Path,
+    scale: float,
+    hear: ProgressCallback = lambda progress: None,
+    **options: Unpack[PlaceOptions],
+) -> GuidancePoint:
+    """See `benchmark.reevaluation.measure_guided`; likewise."""
+    arguments = (record, weights, scale)
+    task = _Task("ditbench.benchmark.reevaluation:measure_guided", arguments, options, record.run_id)
+    found: GuidancePoint = answer_of(_serve, task, hear, preload=PRELOAD)
     return found
 
 

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from ...errors import brief
+from ...records.guidance import GuidanceCurve, is_of
 from ...records.lengths import EmaLengths
 from ...records.profile import Profile
 from ...records.record import Record
@@ -105,6 +106,18 @@ class Contents:
     profiles: Sequence[Profile] = ()  # that have measurements
     studies: Sequence[ShownStudy] = ()
     lengths: Mapping[str, EmaLengths] = field(default_factory=dict)  # run id -> its weights averaged otherwise
+    guidance: Sequence[GuidanceCurve] = ()  # of whatever runs
+
+    @cached_property
+    def _curves(self) -> Mapping[str, list[GuidanceCurve]]:
+        found: dict[str, list[GuidanceCurve]] = defaultdict(list)
+        for curve in self.guidance:
+            found[curve.run_id] += [curve] if curve.points else []
+        return found
+
+    def guidance_of(self, record: Record) -> GuidanceCurve | None:
+        """The curve of a record's very weights."""
+        return next((curve for curve in self._curves.get(record.run_id, ()) if is_of(curve, record)), None)
 
     @cached_property
     def runs(self) -> list[Run]:

@@ -16,6 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from jinja2.utils import htmlsafe_json_dumps
 
 from ...errors import BadValue, brief
+from ...records.guidance import GuidanceCurve
 from ...records.lengths import EmaLengths
 from ...records.profile import Profile
 from ...records.verification import Verification
@@ -69,6 +70,7 @@ def write_site(
     profiles: Sequence[Profile] = (),
     studies: Sequence[ShownStudy] = (),
     lengths: Sequence[EmaLengths] = (),
+    guidance: Sequence[GuidanceCurve] = (),
     data: Mapping[str, str] | None = None,
     links: Links | None = None,
 ) -> list[Path]:
@@ -76,14 +78,14 @@ def write_site(
 
     `samples` has the grids of samples, ``<track>/<run-id>.png``; `reported` are the published numbers; `verifications`,
     by run id, are told on the runs' pages, also those of a record that has changed since; `profiles` that have
-    measurements get a page, and so do `studies`; `lengths` of EMA are drawn on their runs' pages; `data` are files for
-    other programs, by name, that the first page links to; `links`, where else to look. Raises `BadValue` if a page
-    would take the place of a file that is not of a site.
+    measurements get a page, and so do `studies`; `lengths` of EMA and curves of `guidance` are drawn on their runs'
+    pages; `data` are files for other programs, by name, that the first page links to; `links`, where else to look.
+    Raises `BadValue` if a page would take the place of a file that is not of a site.
     """
     pictures = find_pictures((record for board in boards for record in board.records), samples)
     measured = [profile for profile in profiles if not profile.reason]
     averaged = {one.run_id: one for one in lengths}
-    contents = Contents(boards, pictures, reported, verifications or {}, measured, studies, averaged)
+    contents = Contents(boards, pictures, reported, verifications or {}, measured, studies, averaged, guidance)
     return write_files(_Pages(contents, data or {}, links or Links()).all(), folder)
 
 

@@ -3,8 +3,8 @@
 A chart has choices of x and of y, and series with numbers for some of the choices:
 
     {"x": [{"key", "label", "log", "positive"}], "y": [the same, and "target"],
-     "series": [{"name", "style", "variant", "mode", "x": {key: [...]}, "y": {key: [...]}, "dy": {...},
-                 "range": {x-key: [least, most]}}],
+     "series": [{"name", "style", "variant", "mode", "x": {key: [...]}, "y": {key: [...]}, "dy": {...}, "dx": {...},
+                 "range": {x-key: [least, most]}, "labels": {"of", "texts": [of each point]}}],
      "fronts": {"x-key y-key": [places of series]}}
 
 A series without numbers for a choice is not drawn in it: so no time of one class of hardware meets another's, and none

@@ -14,6 +14,7 @@ from ...records.verification import Verification, confirms, is_of
 from ..costs import SAMPLING_RATE_PER_DEVICE, TRAINING_RATE_PER_DEVICE, Fact, flops
 from ..learning_curves import course
 from ..tables import number, quality_header
+from . import guidance
 from .contents import Contents, Run
 from .errors import by_length, of_run
 from .pictures import Picture
@@ -75,6 +76,7 @@ def view(contents: Contents, run: Run) -> RunView:
     charts = {
         "errors": of_run(contents, run),
         "lengths": by_length(contents, run),
+        "guidance": guidance.of_run(contents, run),
         "loss": losses(contents, run.board, [run]),
         "steps": step_times(contents, run),
     }

@@ -14,6 +14,7 @@ from ..remarks import starred
 from ..reported import remarks, reported_tables
 from ..speeds import speeds
 from ..tables import Column, columns, measurements, name, number, quality_header, target
+from . import guidance
 from .contents import Contents, Run, architecture_page, key_of, variants
 from .errors import by_level, on_the_way
 from .pictures import Picture
@@ -210,6 +211,7 @@ def charts(contents: Contents, board: Board) -> dict[str, Chart]:
         "learning": learning(contents, board),
         "loss": losses(contents, board, runs),
         "pareto": pareto(contents, board),
+        "guidance": guidance.of_board(contents, board),
     }
     return {kind: chart for kind, chart in found.items() if chart}
 

@@ -12,6 +12,7 @@ from ...tracks.ledger import published
 from ..files import (
     FILE_NAME,
     GRID_FILE,
+    GUIDANCE_SUFFIX,
     LENGTHS_SUFFIX,
     PROFILE_SUFFIX,
     PROFILES,
@@ -29,7 +30,11 @@ from .privacy import betrayals
 
 MAX_PICTURE = 2**26  # bytes of a grid of samples
 
-_BESIDE = (*VERIFICATION_SUFFIXES, LENGTHS_SUFFIX)  # what ends the names of files beside a committed record
+_BESIDE = (
+    *VERIFICATION_SUFFIXES,
+    LENGTHS_SUFFIX,
+    GUIDANCE_SUFFIX,
+)  # what ends the names of files beside a committed record
 
 
 def is_committed(path: Path) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..files import LENGTHS_SUFFIX, WEIGHTS_FILE
+from ..files import WEIGHTS_FILE
 from ..lengths import EmaLengths
 from ..record import Record
 from .faults import Faults, differs, shown
@@ -11,12 +11,8 @@ from .metrics import measurement
 from .plausible import in_time, not_before
 
 
-def faults_of_lengths(found: EmaLengths, name: str, record: Record | None, known: Known) -> Faults:
-    """All that is wrong with a file of this name, beside its run's record."""
-    yield from differs("the file's name", name, f"{found.run_id}{LENGTHS_SUFFIX}", "its run_id")
-    if record is None:
-        yield f"run_id is {shown(found.run_id)}, but there is no such record beside it"
-        return
+def faults_of_lengths(found: EmaLengths, record: Record, known: Known) -> Faults:
+    """All that does not hold beside its run's record."""
     yield from differs("run_id", found.run_id, record.run_id, "the record's")
     yield from differs("run_hash", found.run_hash, record.run_hash, "the record's")
     yield from differs("weights_sha256", found.weights_sha256, record.files.get(WEIGHTS_FILE), "the record's")
