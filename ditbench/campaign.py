@@ -92,6 +92,8 @@ def carry_out(
     (listener := listener or Silent()).left_out(registry.faults)  # before a name that one of them has is missed
     chosen = pick("executor", options["executor"], registry.executors)
     plan = make(registry)
+    if options["shard"] and any(config.recipe.optimizer == "muon" for config in plan):
+        raise BadValue("The optimizer 'muon' needs whole matrices, and `shard` divides them: leave out `shard`.")
     rehearsal = find_dataset(registry, plan[0].track, options["data"])[0].name == "synthetic"  # nothing is measured
     points = _points(plan[0].track, rehearsal, options)
     folder = Path(options["out"]).absolute() / plan[0].track.name  # a plugin may change the working directory

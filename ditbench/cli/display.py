@@ -18,6 +18,7 @@ from ..executors.jobs import Job
 from ..executors.listeners import Silent
 from ..leaderboard.boards import Board, boards
 from ..leaderboard.notes import beside_others, floor, memorising, provisional, saturated, searched, ties, unranked
+from ..leaderboard.speedrun import counts
 from ..leaderboard.tables import Column, columns
 from ..records.record import Record
 from ..registry import Plugin
@@ -229,7 +230,7 @@ def print_boards(console: Console, records: Sequence[Record]) -> None:
     for board in boards(records):
         console.print(_fitting(console, board))
         notes = [f"{entry.label}: {entry.misses}" for entry in board.rows if entry.misses]
-        notes += [*searched(board), unranked(board), provisional(board), *ties(board)]
+        notes += [*counts(board), *searched(board), unranked(board), provisional(board), *ties(board)]
         notes += [beside_others(board), floor(board), saturated(board), memorising(board)]
         for note in filter(None, notes):
             console.print(plain(as_flags(note)), highlight=False, soft_wrap=True)

@@ -168,7 +168,7 @@ _MORE: dict[str, dict[str, Any]] = {  # what the terminal is told beside the tex
     "options": {"metavar": "KEY=VALUE"},
 }
 _PANELS = {  # of the options of a run
-    WHAT: ("data", "budget", "ruleset", "trials", "parametrization"),
+    WHAT: ("data", "budget", "ruleset", "trials", "recipe", "parametrization"),
     MEASURING: (
         "reference", "eval_at", "samples", "features", "metrics", "raw_weights", "keep_samples", "ema_snapshots",
     ),

@@ -45,8 +45,8 @@ _HEADERS = (
 _ON_CPU = {"train GPU-h": "train h", "sample GPU-h": "sample h", "GiB/GPU": "GiB"}  # headers that name no GPU
 
 OPTIONS = (  # of a run, that its cost depends on
-    "data", "budget", "ruleset", "trials", "eval_at", "samples", "metrics", "micro_batch", "checkpointing", "compile",
-    "keep_samples", "raw_weights", "ema_snapshots", "shard", "out",
+    "data", "budget", "ruleset", "trials", "recipe", "eval_at", "samples", "metrics", "micro_batch", "checkpointing",
+    "compile", "keep_samples", "raw_weights", "ema_snapshots", "shard", "out",
 )  # fmt: skip
 
 HINTS = {  # what else they mean here

@@ -120,7 +120,8 @@ class Row:
     @cached_property
     def asked_seeds(self) -> int:
         """How many the track asks for; the newest record's tells."""
-        return max(self.records, key=lambda record: (record.created, record.run_id)).track.seeds
+        newest = max(self.records, key=lambda record: (record.created, record.run_id))
+        return newest.track.seeds_of(newest.ruleset)
 
     @cached_property
     def tier(self) -> Tier:
@@ -140,8 +141,7 @@ class Row:
     @property
     def missing(self) -> str:
         """How many runs did not finish; empty if all did."""
-        bad = self.unfinished
-        return f"{len(bad)} of {len(self.records)} {bad[0].status}" if bad else ""
+        return f"{len(bad)} of {len(self.records)} {bad[0].status}" if (bad := self.unfinished) else ""
 
     @property
     def misses(self) -> str:

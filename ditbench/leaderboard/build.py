@@ -15,6 +15,7 @@ from .export import csv, curves, json_text
 from .latex import latex
 from .markdown import MARK, markdown, summary
 from .reported import Setting, beside
+from .speedrun import histories, is_speedrun
 
 PAGE_FILE, CSV_FILE, JSON_FILE, LATEX_FILE = "README.md", "leaderboard.csv", "leaderboard.json", "leaderboard.tex"
 CURVES_FILE = "curves.csv"
@@ -26,11 +27,12 @@ RUNS_PAGE = "leaderboard.md"  # beside the runs of a track, where a README would
 def outputs(boards: Sequence[Board], reported: Sequence[Setting] = ()) -> dict[str, str]:
     """File name -> content, a function of its arguments alone; curves only if there are any."""
     published = beside(reported, boards)
+    ranking = [board for board in boards if not is_speedrun(board)]
     files = {
-        PAGE_FILE: markdown(boards, published),
+        PAGE_FILE: markdown(ranking, published, histories(boards)),
         CSV_FILE: csv(boards),
         JSON_FILE: json_text(boards, published),
-        LATEX_FILE: latex(boards, published),
+        LATEX_FILE: latex(ranking, published),
     }
     return {**files, CURVES_FILE: way} if (way := curves(boards)) else files
 
@@ -90,7 +92,8 @@ def into_page(page: Path, boards: Sequence[Board], samples: Path | None = None) 
     if not start or not end:
         raise BadFile(f"The page {str(page)!r} has no place for the boards: lines {STARTS!r} and {ENDS!r}.")
     grids = Path(os.path.relpath(samples, page.parent)) if samples else None
-    return f"{before}{start}\n{summary(boards, grids)}\n\n{end}{after}"
+    ranking = [board for board in boards if not is_speedrun(board)]
+    return f"{before}{start}\n{summary(ranking, grids)}\n\n{end}{after}"
 
 
 def of_track(

@@ -71,6 +71,13 @@ def paired_p(differences: Sequence[float]) -> float:
     return 2 * float(stdtr(count - 1, -abs(mean) / math.sqrt(variance / count))) if variance else 1.0
 
 
+def p_below(values: Sequence[float], target: float) -> float:
+    """Probability that a mean is so far below a target by chance: Student's one-sided t-test. 1/2: it tells nothing."""
+    differences = [value - target for value in values]
+    half = paired_p(differences) / 2
+    return half if fmean(differences) < 0 else 1 - half
+
+
 def level_for(groups: Iterable[int]) -> float:
     """The p that a test must reach on a board, so that at most 5 % of boards divide any equal models.
 

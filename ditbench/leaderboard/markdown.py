@@ -12,6 +12,7 @@ from . import notes
 from .boards import Board
 from .remarks import starred
 from .reported import Reported, remarks, reported_tables
+from .speedrun import History
 from .speeds import speeds
 from .tables import Column, columns, measurements, quality_header, table, target
 
@@ -48,11 +49,12 @@ LEGEND = """\
 """
 
 
-def markdown(boards: Sequence[Board], reported: Sequence[Reported] = ()) -> str:
-    """The leaderboard page: a table per board, and below them what papers print."""
+def markdown(boards: Sequence[Board], reported: Sequence[Reported] = (), speedruns: Sequence[History] = ()) -> str:
+    """The leaderboard page: a table per board, and below them speedruns, and what papers print."""
     parts = ["# Leaderboard", MARK, *(part for board in boards for part in _board(board))]
-    if not boards:
+    if not boards and not speedruns:
         parts.append("No records yet.")
+    parts += [part for history in speedruns for part in _speedrun(history)]
     if reported:
         parts += ["## Reported", _REPORTED]
     for track, frame in reported_tables(reported).items():
@@ -115,6 +117,33 @@ def _board(board: Board) -> list[str]:
     told = (*ranking, *checked, *warned, *of_times, notes.floor(board))
     said = [in_markdown(note) for note in told if note]
     return [f"## {in_markdown(board.title)}", _table(table(board)), *said, facts]
+
+
+def _speedrun(history: History) -> list[str]:
+    """The records of a speedrun, the newest first; and how many entries are none, and why some do not count."""
+    lines = [
+        {
+            "date": f"{entry.when:%Y-%m-%d}",
+            "who": entry.who,
+            "what changed": entry.first.changed,
+            "train s": entry.time,
+            "images": entry.images,
+            "TFLOPs": entry.teraflops,
+            **{one.of.protocol: one.told for one in entry.reached},
+        }
+        for entry in reversed(history.records)
+    ]
+    asked = f"Target: {' and '.join(history.targets)}, {history.asked.seeds} seeds."
+    slower = len(history.entries) - len(history.records)
+    notes = [f"{slower} more that count were not faster."] if slower else []
+    notes += [f"Does not count: {entry.first.changed} ({entry.fault})." for entry in history.others]
+    tables = [_table(pd.DataFrame(lines))] if lines else ["No entry counts yet."]
+    return [
+        f"## {in_markdown(f'Speedrun: {history.course.title}')}",
+        in_markdown(asked),
+        *tables,
+        *map(in_markdown, notes),
+    ]
 
 
 def _target(board: Board) -> list[str]:

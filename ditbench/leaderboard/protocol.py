@@ -17,7 +17,7 @@ class Protocol(NamedTuple):
     track: str
     version: int
     track_hash: str
-    ruleset: str  # of `tuned` with its search, "tuned, 8 trials of 0123456789ab": a digest of space and points
+    ruleset: str  # with what it leaves open, as `ruleset` has it
     budget: str
     device: str  # "cpu", "mps" or "gpu"; under a budget of time the whole hardware class, and whether others ran beside
     data: str  # sha256, as the next
@@ -61,7 +61,7 @@ def protocol_of(record: Record) -> Protocol:
         record.track.name,
         record.track.version,
         record.track_hash,
-        ", ".join([_ruleset(record), *(f"trained with {name}" for name in record.architecture.trained_with)]),
+        ", ".join([ruleset(record), *(f"trained with {name}" for name in record.architecture.trained_with)]),
         f"{record.budget} by rule {record.flops_rule}" if older else record.budget,
         Clock.of(record).name if timed else "gpu" if kind == "cuda" else kind,
         record.data_sha256,
@@ -71,9 +71,17 @@ def protocol_of(record: Record) -> Protocol:
     )
 
 
-def _ruleset(record: Record) -> str:
-    of = record.study
-    return f"{record.ruleset}, {len(of.trials)} trials of {of.digest}" if of else record.ruleset
+def ruleset(record: Record) -> str:
+    """With what it leaves open, and behind " of " what tells that apart: a search's space and points, a free recipe.
+
+    E.g. "tuned, 8 trials of 0123456789ab", or "speedrun, recipe 012345 of 0123456789ab".
+    """
+    if record.study is not None:
+        return f"{record.ruleset}, {len(record.study.trials)} trials of {record.study.digest}"
+    if record.ruleset != "speedrun":
+        return record.ruleset
+    known_by = digest([record.recipe.learns, record.objective.model_dump(mode="json")], 12)
+    return f"speedrun, recipe {known_by[:6]} of {known_by}"
 
 
 def hardware_of(record: Record) -> str:

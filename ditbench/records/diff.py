@@ -55,7 +55,10 @@ SUSPECTS = (
     "track",
 )
 _RESULTS = {  # what a run found out or what only names it, not what it did
-    "track": {"description", "size", "budget", "budgets", "target", "name", "version", "objective", "recipe", "search"},
+    "track": {
+        "description", "size", "budget", "budgets", "target", "name", "version", "objective", "recipe", "search",
+        "speedrun",
+    },
     "study": {"trials", "chosen", "seconds", "flops"},
     "data": {"name"},
     "architecture": {"label", "options", "paper", "libraries"},

@@ -30,6 +30,7 @@ from ..tracks.architecture import ArchitectureFacts
 from ..tracks.budget import FlopsRule
 from ..tracks.config import Ruleset, RunConfig
 from ..tracks.search import SEED, Study
+from ..tracks.speedrun import Changed
 from ..tracks.track import ObjectiveChoice, Recipe, Track
 from .denoising import Denoising
 from .facts import (
@@ -74,6 +75,7 @@ class Record(Frozen):
     recipe: Recipe  # the track's, or with what the architecture's paper changes
     objective: ObjectiveChoice
     study: Study | None = later(None)  # the search that chose the recipe, under the tuned ruleset
+    changed: Changed = later("")  # what is new in the recipe, in words, under the speedrun ruleset
     deviations: list[str] = []  # why the run is not ranked: what is not as its track says
     budget: Words
     flops_rule: FlopsRule = later(1)  # by which its FLOPs are counted
@@ -136,6 +138,10 @@ def _of_its_ruleset(record: Record) -> str:
     if of in ("matched", "tuned") and record.recipe.learns != meant.learns:
         whose = "is the one that its study has chosen" if study else "and objective are the track's"
         return f"under the {of} ruleset recipe {whose}"
+    if record.changed and of != "speedrun":
+        return "changed is of the speedrun ruleset alone"
+    if of == "speedrun":
+        return _of_a_speedrun(record)
     if of != "native" and record.objective != record.track.objective:
         return f"under the {of} ruleset recipe and objective are the track's"
     if of in ("tuned", "trial") and (record.seed == SEED) != (of == "trial"):
@@ -143,9 +149,23 @@ def _of_its_ruleset(record: Record) -> str:
     return ""
 
 
+def _of_a_speedrun(record: Record) -> str:
+    """What of it is not free, and not as its track says; empty if all is."""
+    asked, recipe, meant = record.track.speedrun, record.recipe, record.track.recipe
+    if asked is None:
+        return "a run of the speedrun ruleset needs a track that declares a speedrun"
+    if record.architecture.label != asked.network:
+        return f"the speedrun is of {asked.network}, and the run of {record.architecture.label}"
+    if (recipe.precision, recipe.compile) != (meant.precision, meant.compile):
+        return "under the speedrun ruleset precision and compile are the track's"
+    if record.objective.name != record.track.objective.name:
+        return "under the speedrun ruleset the objective is the track's, with any settings"
+    return "" if record.changed else "a run of the speedrun ruleset says in words what is new in its recipe"
+
+
 OF_THE_RUN = (  # what a config and its record both say, by one name
-    "track", "ruleset", "recipe", "objective", "study", "budget", "flops_rule", "seed", "device", "data_sha256",
-    "reference_sha256",
+    "track", "ruleset", "recipe", "objective", "study", "changed", "budget", "flops_rule", "seed", "device",
+    "data_sha256", "reference_sha256",
 )  # fmt: skip
 
 

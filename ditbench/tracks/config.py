@@ -12,16 +12,18 @@ from ..storage.schema import Fraction, Frozen, Name, digest, later
 from .architecture import MOST_LIBRARIES, ArchitectureFacts, Library
 from .budget import FlopsRule, is_of_flops
 from .search import Study
+from .speedrun import Changed
 from .track import ObjectiveChoice, Recipe, Track, without_memory
 
-# Everybody's recipe; that of the architecture's own paper; the best of a search; and one trial of such a search.
-Ruleset = Literal["matched", "native", "tuned", "trial"]
-ASKED_FOR = ("matched", "native", "tuned")  # a trial is what `tuned` makes
+# Everybody's recipe; that of the architecture's own paper; the best of a search; one trial of such a search; anybody's
+# recipe for one network, the fastest to the targets.
+Ruleset = Literal["matched", "native", "tuned", "trial", "speedrun"]
+ASKED_FOR = ("matched", "native", "tuned", "speedrun")  # a trial is what `tuned` makes
 
 EMA_LENGTHS = (0.05, 0.10)  # relative ones of the power-function averages that snapshots are of, as in the paper
 NOT_HASHED = (  # fields of a run that can't change its result, or that its hash has in another way, as the track
     "track", "paper", "device", "data", "reference", "deviations", "skip_bad", "offline", "eval_at", "keep_samples",
-    "raw_weights", "checkpoint_seconds", "study", "ema_snapshots",
+    "raw_weights", "checkpoint_seconds", "study", "changed", "ema_snapshots",
 )  # fmt: skip
 
 
@@ -43,6 +45,7 @@ class RunConfig(Frozen):
     recipe: Recipe  # the track's, or with what the architecture's paper changes
     objective: ObjectiveChoice
     study: Study | None = later(None)  # the search that chose the recipe, under the tuned ruleset
+    changed: Changed = later("")  # what is new in the recipe, in words, under the speedrun ruleset
     budget: str
     flops_rule: FlopsRule = later(1)  # how its FLOPs are counted; in the hash of a budget of FLOPs alone
     seed: Annotated[int, Field(ge=0, lt=2**32)]

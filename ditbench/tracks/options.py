@@ -55,13 +55,14 @@ class RunOptions(PlaceOptions, total=False):
         str,
         About(
             "matched",
-            "matched: the track's recipe for all; native: each paper's own; tuned: each one's best of a search. Ranked "
-            "apart.",
+            "matched: the track's recipe for all; native: each paper's own; tuned: each one's best of a search; "
+            "speedrun: one network, any recipe, the fastest to the targets. Ranked apart.",
         ),
     ]
     trials: Annotated[
         int | None, About(None, "Recipes that the tuned ruleset tries; the track's number, if not given.", *TRIALS)
     ]
+    recipe: Annotated[str, About("", "Of a speedrun: a TOML file with its recipe, and in words what is new in it.")]
     parametrization: Annotated[
         Literal["standard", "mup"] | None,
         About(None, "mup: start and rates scaled by the width of a ladder's size; not the track's choice: unranked."),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, Unpack
 
@@ -22,6 +22,7 @@ from .deviation import Deviation
 from .lookup import check_metrics, resolve_track
 from .options import RunOptions, takes
 from .settings import check_option, check_options
+from .speedrun import Free, check_network, free_recipe
 from .track import EvaluationChoice, ObjectiveChoice, Recipe, Track, lacking, panel
 from .tuning import check_search
 
@@ -55,15 +56,17 @@ def make_plan(
     deviations += (*scaled, Deviation("mps")) if options["device"] == "mps" else scaled
     budget = _check(registry, chosen, architectures, options)
     check_search(chosen, options["ruleset"], options["trials"], seeds)
+    free = free_recipe(chosen, options["ruleset"], options["recipe"], options["compile"])
     common: dict[str, Any] = {
-        **{name: value for name, value in options.items() if name in RunConfig.model_fields},
+        **{name: value for name, value in options.items() if name in RunConfig.model_fields and name != "recipe"},
+        "changed": free.changed if free else "",
         "track": chosen,
         "budget": str(budget),
         "flops_rule": FLOPS_RULE,
         "eval_at": check_shares(options["eval_at"]),
         "deviations": tuple(map(str, (*deviations, *compiled_otherwise(chosen, options["compile"], budget)))),
     }
-    built = [_built(registry, select(registry, text, chosen.size), chosen, options) for text in architectures]
+    built = [_built(registry, select(registry, text, chosen.size), chosen, options, free) for text in architectures]
     runs = [RunConfig(**common, **of, seed=seed) for of in built for seed in check_seeds(seeds)]
     _refuse_twice(runs)
     return runs
@@ -84,9 +87,14 @@ def _check(registry: Registry, track: Track, architectures: Sequence[str], optio
     return budget
 
 
-def _built(registry: Registry, selection: Selection, track: Track, options: RunOptions) -> dict[str, Any]:
+def _built(
+    registry: Registry, selection: Selection, track: Track, options: RunOptions, free: Free | None
+) -> dict[str, Any]:
     """What a run is of an architecture: its network, the code that builds it, and how it is trained."""
     recipe, objective = train_as(registry, selection, track, options["ruleset"])
+    if free is not None:
+        check_network(track, selection.label)
+        recipe, objective = free.recipe, free.objective
     if recipe.parametrization == "mup":
         _check_ladder(selection)
     recipe = recipe.model_copy(update={"compile": options["compile"] or recipe.compile})
@@ -271,7 +279,7 @@ def _native(registry: Registry, selection: Selection, track: Track) -> tuple[Rec
     if not isinstance(native, Native):
         raise BadValue(f"{where} is {native!r}, no Native.")
     try:
-        return _with(track.recipe, native.recipe), ObjectiveChoice(
+        return track.recipe.with_changes(native.recipe), ObjectiveChoice(
             name=track.objective.name,
             settings={**track.objective.settings, **native.objectives.get(track.objective.name, {})},
         )
@@ -282,11 +290,3 @@ def _native(registry: Registry, selection: Selection, track: Track) -> tuple[Rec
 def _declared(native: ObjectReference, *about: Any) -> Any:
     """What an architecture's paper trains with, in a process of its own."""
     return load(native)(*about)
-
-
-def _with(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
-    """A recipe with what an architecture changes; a warm-up in steps takes the place of one in shares."""
-    merged = {**recipe.model_dump(), **changes}
-    if "warmup_steps" in changes:
-        merged["warmup"] = 0.0
-    return Recipe.model_validate(merged)

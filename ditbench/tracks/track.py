@@ -5,6 +5,7 @@ A track is a TOML file. Every field but the prose goes into its hash; whoever ch
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,9 +20,12 @@ from .budget import Budget
 from .guidance import Guidance
 from .options import IMAGES, SAMPLES
 from .search import Search
+from .speedrun import Speedrun
 
 DISTANCES = ("fid", "fd")  # the metrics that a panel of extractors is made of
 FOR_MEMORY = ("micro_batch", "checkpointing")  # of a recipe
+_BETAS = {"adamw": 2, "adan": 3, "muon": 2}  # of each optimiser
+_EITHER = (("warmup", "warmup_steps"), ("ema_half_life", "ema_decay"))  # of a recipe: one, or the other
 
 # Ranges end where nobody means it any more, and long before a machine would hang on it.
 Share = Annotated[float, Field(ge=0, lt=1)]  # 1 would leave nothing
@@ -65,15 +69,15 @@ class DataChoice(Frozen, strict=True):
 class Recipe(Frozen, strict=True):
     """How every architecture of the track is trained."""
 
-    optimizer: Literal["adamw", "adan"]
+    optimizer: Literal["adamw", "adan", "muon"]  # muon: hidden matrices by Muon, all else by AdamW
     learning_rate: Annotated[float, Field(ge=1e-12, le=1)]
-    betas: Annotated[tuple[Share, ...], Field(strict=False, min_length=2, max_length=3)]  # Adan has three
+    betas: Annotated[tuple[Share, ...], Field(strict=False, min_length=2, max_length=3)]  # AdamW's; Adan has three
     weight_decay: Annotated[float, Field(ge=0, le=100)]
     batch_size: Images
     micro_batch: Images | None = None  # images in one pass; the gradients of several make a batch. None: all at once *
     warmup: Fraction = 0.0  # share of the budget over which the learning rate rises from 0
     warmup_steps: Annotated[int, Field(ge=0, le=10**9)] = 0  # or the number of steps
-    decay: Literal["constant", "cosine"] = "constant"  # after that, down to 0 at the end of the budget
+    decay: Literal["constant", "cosine", "linear"] = "constant"  # after that, down to 0 at the end of the budget
     clip_norm: Annotated[float, Field(ge=1e-9, le=1e6)] | None = None  # largest norm of the gradient
     label_dropout: Share = 0.0  # probability that a training label becomes the null label
     ema_half_life: Fraction | None = None  # share of the budget after which a weight has lost half its say in the EMA
@@ -82,17 +86,30 @@ class Recipe(Frozen, strict=True):
     compile: Literal["on", "off", "blocks", "auto"] = "off"  # the network whole; auto: its blocks, on CUDA alone *
     checkpointing: bool = False  # recompute activations in the backward pass, by the architecture's option *
     parametrization: Literal["standard", "mup"] = later("standard")  # mup: start and rates scaled by the width
+    matrix_rate: Annotated[float, Field(ge=1e-12, le=1)] | None = later(None)  # Muon's; None: the learning rate
+    momentum: Share | None = later(None)  # Muon's; None: 0.95
     # * what a device asks for: it changes no result but by rounding, so a run may set it; no hash has `FOR_MEMORY`
 
     @property
     def moments(self) -> int:
         """Tensors that the optimiser keeps of each weight."""
-        return {"adamw": 2, "adan": 4}[self.optimizer]
+        return {"adamw": 2, "adan": 4, "muon": 2}[self.optimizer]
 
     @property
     def learns(self) -> dict[str, Any]:
         """The fields that have a say in what is learned."""
         return self.model_dump(exclude={*FOR_MEMORY, "compile"})
+
+    def with_changes(self, changes: Mapping[str, Any]) -> Recipe:
+        """The recipe with some fields changed; of two that exclude each other, the one that is named takes the place.
+
+        `pydantic.ValidationError` if that gives no recipe.
+        """
+        merged = {**self.model_dump(), **changes}
+        for one, other in (*_EITHER, *(pair[::-1] for pair in _EITHER)):
+            if one in changes and other not in changes:
+                merged[other] = type(self).model_fields[other].default
+        return type(self).model_validate(merged)
 
     @pydantic.model_validator(mode="after")
     def _consistent(self) -> Recipe:
@@ -100,12 +117,14 @@ class Recipe(Frozen, strict=True):
             raise ValueError("give either ema_half_life or ema_decay")
         if self.warmup and self.warmup_steps:
             raise ValueError("give either warmup or warmup_steps")
-        if self.learning_rate * self.weight_decay >= 1:
+        if max(self.learning_rate, self.matrix_rate or 0.0) * self.weight_decay >= 1:
             raise ValueError(f"a weight_decay of {self.weight_decay:g} takes all of a weight in one step")
-        if len(self.betas) != {"adamw": 2, "adan": 3}[self.optimizer]:
+        if len(self.betas) != _BETAS[self.optimizer]:
             raise ValueError(f"{self.optimizer} has not {len(self.betas)} betas")
         if self.parametrization == "mup" and self.optimizer != "adamw":
             raise ValueError(f"parametrization mup is of Adam's rate, and the optimizer is {self.optimizer}")
+        if self.optimizer != "muon" and (self.matrix_rate, self.momentum) != (None, None):
+            raise ValueError(f"matrix_rate and momentum are Muon's, and the optimizer is {self.optimizer}")
         if self.micro_batch and self.batch_size % self.micro_batch:
             raise ValueError(f"batch_size {self.batch_size} is no multiple of micro_batch {self.micro_batch}")
         return self
@@ -177,6 +196,7 @@ class Track(Frozen, strict=True):
         None  # a value of the first metric: boards tell when training got there
     )
     search: Search | None = later(None)  # where the tuned ruleset looks for each architecture's own recipe
+    speedrun: Speedrun | None = later(None)  # what the speedrun ruleset fixes
 
     @pydantic.model_validator(mode="after")
     def _consistent(self) -> Track:
@@ -205,7 +225,7 @@ class Track(Frozen, strict=True):
 
         So does the search: a run's study has it.
         """
-        out = {"description", "size", "budget", "budgets", "seeds", "target", "search"}
+        out = {"description", "size", "budget", "budgets", "seeds", "target", "search", "speedrun"}
         content = self.model_dump(mode="json", exclude=out, exclude_none=True)
         return digest(without_memory(content), 12)
 
@@ -213,6 +233,10 @@ class Track(Frozen, strict=True):
     def all_seeds(self) -> str:
         """The seeds that a row needs, as the command line takes them."""
         return ",".join(map(str, range(self.seeds))) if self.seeds < 6 else f"0-{self.seeds - 1}"
+
+    def seeds_of(self, ruleset: str) -> int:
+        """How many seeds a row needs under a ruleset."""
+        return self.speedrun.seeds if self.speedrun and ruleset == "speedrun" else self.seeds
 
     def amount(self, budget: str | None) -> Budget:
         """The budget of that name, or that is spelled so; by default the track's."""
@@ -231,6 +255,11 @@ def load_track(path: str | Path) -> Track:
     demand("path", path, str, Path)
     path = Path(path)
     try:
-        return Track.model_validate(read_toml(path, "track file"))
+        found = Track.model_validate(read_toml(path, "track file"))
+        if found.speedrun is not None:  # not asked of records, whose runs may be measured otherwise
+            found.speedrun.check(found.evaluation.metrics)
     except pydantic.ValidationError as error:
         raise BadFile(f"The track file {str(path)!r} is wrong: {first_fault(error, Track)}.") from None
+    except ValueError as error:
+        raise BadFile(f"The track file {str(path)!r} is wrong: {error}.") from None
+    return found

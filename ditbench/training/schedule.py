@@ -19,7 +19,8 @@ def lr_factor(recipe: Recipe, progress: float, step: int) -> float:
     if recipe.decay == "constant":
         return 1.0
     warmup = progress * recipe.warmup_steps / step if recipe.warmup_steps else recipe.warmup
-    return 0.5 + 0.5 * math.cos(math.pi * (progress - warmup) / (1 - warmup))
+    done = (progress - warmup) / (1 - warmup)
+    return 1 - done if recipe.decay == "linear" else 0.5 + 0.5 * math.cos(math.pi * done)
 
 
 def ema_keep(recipe: Recipe, spent: float) -> float:

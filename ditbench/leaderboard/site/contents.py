@@ -17,6 +17,7 @@ from ...records.verification import Tier, Verification, doubts_of, tier_of
 from ...storage.schema import digest
 from ..boards import Board, Row
 from ..reported import Reported
+from ..speedrun import History, histories
 from ..tables import number, quality_header
 from .pictures import Picture
 
@@ -147,6 +148,11 @@ class Contents:
         for board in sorted(self.boards, key=_place):
             found[board.protocol.track].append(board)
         return {**found, **{name: [] for name in sorted({of.setting.track for of in self.reported} - found.keys())}}
+
+    @cached_property
+    def speedruns(self) -> list[History]:
+        """Of all boards."""
+        return histories(self.boards)
 
     @cached_property
     def untried(self) -> list[str]:

@@ -24,8 +24,9 @@ from ..boards import Board
 from ..markdown import LEGEND
 from ..remarks import starred
 from ..reported import Reported
+from ..speedrun import is_speedrun
 from ..transfer import HEADINGS, NOTE, Correlation, questions
-from . import architectures, plots, runs, speeds, tracks
+from . import architectures, plots, runs, speedruns, speeds, tracks
 from .assets import assets
 from .contents import Contents, Key, Run, ShownStudy, architecture_page, fields_of_board, key_of, track_page
 from .errors import beside_another
@@ -112,6 +113,8 @@ class _Pages:
         if self.contents.studies:
             found["scaling.html"] = partial(self._page, "scaling.html", "", studies=self.contents.studies)
             found |= {study.href: partial(str, study.picture) for study in self.contents.studies}
+        if self.contents.speedruns:
+            found["speedrun.html"] = self._speedruns
         for name, boards in self.contents.tracks.items():
             found[track_page(name)] = partial(self._track, name, boards)
         for key in self.contents.architectures:
@@ -162,9 +165,13 @@ class _Pages:
     def _transfer(self) -> str:
         return self._page("transfer.html", "", questions=self._transfers, headings=HEADINGS, note=NOTE)
 
+    def _speedruns(self) -> str:
+        return self._page("speedrun.html", "", views=speedruns.views(self.contents))
+
     def _index(self) -> str:
         newest = sorted(self.contents.runs, key=lambda run: (run.record.created, run.name), reverse=True)[:_NEWEST]
-        views = {name: [self._view(board) for board in boards] for name, boards in self.contents.tracks.items()}
+        shown = {name: [b for b in boards if not is_speedrun(b)] for name, boards in self.contents.tracks.items()}
+        views = {name: [self._view(board) for board in boards] for name, boards in shown.items()}
         return self._page("index.html", "", tracks=views, newest=newest, front=self._front())
 
     def _front(self) -> dict[str, Any]:

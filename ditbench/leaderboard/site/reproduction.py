@@ -13,7 +13,9 @@ from ...builtins import SHIPPED_PLUGINS
 from ...errors import brief
 from ...records.record import Record
 from ...tracks.ledger import namesake
+from ...tracks.speedrun import Free, written
 
+_RECIPE = "recipe.toml"  # of a speedrun
 _LONGEST = 1_000  # characters of a word that anybody would type
 # Where a clone of ditbench has plugins: those that `uv sync` installs, and examples.
 SHIPPED = frozenset(f"ditbench-{name}" for name in SHIPPED_PLUGINS)
@@ -31,9 +33,26 @@ class Reproduction:
 def reproduction(record: Record) -> Reproduction:
     """How to repeat a run. Every word is quoted for the shell; words that no name or number looks like give no line."""
     words = list(_words(record))
-    typed = all(word.isprintable() and len(word) <= _LONGEST for word in words)
-    lines = (*_install(record), f"{'uv run ' if _commit(record) else ''}{shlex.join(words)}") if typed else ()
+    typed = all(word.isprintable() and len(word) <= _LONGEST for word in (*words, *_recipe(record)))
+    lines = (
+        (*_install(record), *_written(record), f"{'uv run ' if _commit(record) else ''}{shlex.join(words)}")
+        if typed
+        else ()
+    )
     return Reproduction(lines, tuple(_caveats(record)))
+
+
+def _recipe(record: Record) -> list[str]:
+    """The lines of the file that a run of a speedrun takes."""
+    free = Free(record.recipe, record.objective, record.changed)
+    return written(free, record.track) if record.ruleset == "speedrun" else []
+
+
+def _written(record: Record) -> Iterator[str]:
+    """What makes that file."""
+    if lines := _recipe(record):
+        printed = shlex.join(["printf", "%s\\n", *lines])
+        yield f"{printed} > {_RECIPE}"
 
 
 def _commit(record: Record) -> str | None:
@@ -69,6 +88,8 @@ def _words(record: Record) -> Iterator[str]:
     yield from ("--budget", record.budget, "--seeds", str(record.seed), "--device", record.device.partition(":")[0])
     if record.ruleset != "matched":
         yield from ("--ruleset", record.ruleset)
+    if record.ruleset == "speedrun":
+        yield from ("--recipe", _RECIPE)
     if record.study is not None:
         yield from ("--trials", str(len(record.study.trials)))
     if record.milestones:

@@ -40,7 +40,13 @@ def _track(record: Record) -> Faults:
     if known and not record.deviations and not is_published(track):
         yield from _unpublished(record, known)
     if (ours := shipped(track)) is not None:
-        yield from differs("track.target", track.target, ours.target, f"as {track.name} v{track.version} has it")
+        why = f"as {track.name} v{track.version} has it"
+        yield from differs("track.target", track.target, ours.target, why)
+        if record.ruleset == "speedrun":
+            asked, meant = (
+                None if of.speedrun is None else of.speedrun.model_dump(mode="json") for of in (track, ours)
+            )
+            yield from differs("track.speedrun", asked, meant, why)
 
 
 def _unpublished(record: Record, known: dict[str, str]) -> Faults:

@@ -1,0 +1,112 @@
+"""Speedruns: a track fixes network, data and targets, a file brings the recipe, and the fastest leads."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+import pydantic
+from pydantic import Field
+
+from ..components import Value
+from ..errors import BadFile, BadValue
+from ..storage.reading import read_toml
+from ..storage.schema import Frozen, Words, first_fault
+
+if TYPE_CHECKING:
+    from .track import ObjectiveChoice, Recipe, Track
+
+SEEDS = (5, 100)  # the least and the most of an entry: with five, a mean 1.7 deviations below a target is p < 0.01
+FIXED = ("micro_batch", "checkpointing", "precision", "compile")  # of a recipe, by the track and the device
+# In words, what of a recipe is new: of characters that are seen. Empty: the run is of another ruleset.
+Changed = Annotated[str, Field(pattern=r"^[^\p{C}\p{Zl}\p{Zp}]*$", max_length=200)]
+
+
+class Speedrun(Frozen, strict=True):
+    """What a track fixes of its speedrun, beside its data and how it measures."""
+
+    network: Annotated[Words, Field(min_length=1)]  # as records spell it, e.g. "dit:nano"
+    seeds: Annotated[int, Field(ge=SEEDS[0], le=SEEDS[1])]  # of an entry, from 0 on: no fewer, no more
+    targets: Annotated[  # metric, as the track's evaluation names it -> value to be better than
+        dict[Words, Annotated[float, Field(ge=-1e6, le=1e6)]], Field(min_length=1, max_length=8)
+    ]
+
+    def check(self, metrics: Sequence[str]) -> None:
+        """`ValueError` if a target is of what is not measured."""
+        for name in self.targets:
+            if name not in metrics:
+                raise ValueError(f"speedrun: {name!r} is a target, and is none of its metrics: {', '.join(metrics)}")
+
+
+class _File(Frozen, strict=True):
+    """A file with a recipe, as people write it."""
+
+    changed: Annotated[Changed, Field(min_length=1)]
+    recipe: dict[str, Any] = {}
+    objective: dict[str, Value] = {}
+
+
+class Free(NamedTuple):
+    """How a run of a speedrun is trained, and in words what is new in that."""
+
+    recipe: Recipe
+    objective: ObjectiveChoice
+    changed: str
+
+
+def free_recipe(track: Track, ruleset: str, recipe: str, compile: str | None) -> Free | None:
+    """What the recipe's file makes of the track's own; None under another ruleset.
+
+    `DitbenchError` names the file and what in it can't be, or what of the options does not go with the ruleset.
+    """
+    if ruleset != "speedrun":
+        if recipe:
+            raise BadValue(f"`recipe` {recipe!r} is of `ruleset` speedrun, not {ruleset!r}.")
+        return None
+    if track.speedrun is None:
+        raise BadValue(f"Track {track.name!r} declares no [speedrun], so there is no `ruleset` speedrun on it.")
+    if not recipe:
+        raise BadValue("`ruleset` speedrun needs a recipe: name its file with `recipe` FILE.toml.")
+    if compile not in (None, track.recipe.compile):
+        raise BadValue(f"`compile` {compile}: in a speedrun it is the track's, {track.recipe.compile}.")
+    return _read(Path(recipe), track)
+
+
+def _read(path: Path, track: Track) -> Free:
+    wrong = f"The recipe file {str(path)!r} is wrong"
+    try:
+        read = _File.model_validate(read_toml(path, "recipe file"))
+    except pydantic.ValidationError as error:
+        raise BadFile(f"{wrong}: {first_fault(error, _File)}.") from None
+    if fixed := next((name for name in FIXED if name in read.recipe), None):
+        raise BadFile(f"{wrong}: recipe.{fixed} is not free in a speedrun; leave it out.")
+    try:
+        recipe = track.recipe.with_changes(read.recipe)
+    except pydantic.ValidationError as error:
+        raise BadFile(f"{wrong}: recipe.{first_fault(error, type(track.recipe))}.") from None
+    settings = {**track.objective.settings, **read.objective}
+    return Free(recipe, track.objective.model_copy(update={"settings": settings}), read.changed)
+
+
+def written(free: Free, track: Track) -> list[str]:
+    """The lines of a file that makes this of the track's recipe and objective."""
+    ours, theirs = free.recipe.learns, track.recipe.learns
+    changes = {name: value for name, value in ours.items() if value not in (None, theirs.get(name))}
+    settings, own = free.objective.settings, track.objective.settings
+    lines = [f"changed = {_toml(free.changed)}", "[recipe]", *(f"{name} = {_toml(of)}" for name, of in changes.items())]
+    different = [f"{name} = {_toml(of)}" for name, of in settings.items() if of != own.get(name)]
+    return [*lines, "[objective]", *different] if different else lines
+
+
+def _toml(value: Any) -> str:
+    """Text of characters that are seen, numbers and lists of them: TOML spells them as JSON does."""
+    return json.dumps(value, ensure_ascii=False)
+
+
+def check_network(track: Track, label: str) -> None:
+    """`BadValue` if a network is not that of the track's speedrun."""
+    assert track.speedrun is not None
+    if label != track.speedrun.network:
+        raise BadValue(f"The speedrun of track {track.name!r} is of {track.speedrun.network}, not of {label}.")
