@@ -344,7 +344,7 @@ def _of(found: Verification, record: Record, known: Known) -> Faults:
     yield from _another(found, record)
     yield from _compared(found, record)
     facts = {name: getattr(found, name) for name in ("environment", "device", "sampling", "metrics", "training")}
-    nothing: dict[str, object] = {"memory": None, "raw": None, "floors": [], "milestones": []}
+    nothing: dict[str, object] = {"memory": None, "raw": None, "milestones": []}
     if record.denoising is not None:  # its images are the verification's, too
         nothing["denoising"] = record.denoising.model_copy(update={"points": []})
     again = record.model_copy(update={**facts, **nothing})
