@@ -120,7 +120,7 @@ class Entry:
         if any(clock.beside_others for clock in row.clocks):
             return f"its times were measured {BESIDE_OTHERS}"
         short = [one for one in self.reached if not one.holds]
-        return "; ".join(f"{one.of.protocol} {one.told} does not reach {number(one.target)}" for one in short)
+        return "; ".join(f"{one.of.protocol} {one.told} does not reach {one.target:g}" for one in short)
 
 
 @dataclass(frozen=True)
@@ -203,7 +203,7 @@ def _history(course: Course, found: Sequence[Entry]) -> History:
 
 
 def _as_words(one: Reached) -> str:
-    return f"{one.of.protocol} {'>' if one.of.higher_is_better else '<'} {number(one.target)}"
+    return f"{one.of.protocol} {'>' if one.of.higher_is_better else '<'} {one.target:g}"
 
 
 def _differs(record: Record, before: Record | None) -> str:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import BadFile
-from ..runtime.fsdp import whole
+from ..runtime.fsdp import full
 from .checkpoint import Saved, like
 from .power import keep
 
@@ -52,7 +52,7 @@ class PowerAverages:
 
     def gathered(self) -> dict[str, Tensor]:
         """All of them whole, on the CPU, by length and parameter; of sharded ones, all processes take part."""
-        return {name.removeprefix(f"{_PREFIX}/"): whole(tensor).cpu() for name, tensor in self.tensors().items()}
+        return {name.removeprefix(f"{_PREFIX}/"): full(tensor).cpu() for name, tensor in self.tensors().items()}
 
     @property
     def bytes(self) -> int:

@@ -88,6 +88,7 @@ FIELDS = {  # of all that is hashed, as they were when hashes of it were first p
     "Search": "learning_rate weight_decay beta2 warmup trials",
     "Point": "learning_rate weight_decay beta2 warmup",
     "Trial": "point run_id hardware status value seconds flops",
+    "Speedrun": "network seeds targets",
     "Study": "space sampler sampler_seed metric seed trials chosen seconds flops",
     "ImageFacts": "name kind sha256 count shape jpeg",
     "GuidanceCurve": "schema_version sha256 run_id run_hash weights_sha256 points",

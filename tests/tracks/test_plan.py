@@ -132,7 +132,7 @@ def test_the_run_id_changes_with_whatever_changes_the_result(registry):
         ({"budget": "ten"}, "'ten' is no budget"),
         ({"budget": "blik"}, "'blik' is no budget. Did you mean 'blink'? Named: blink (8-steps)."),
         ({"budget": "1gpu-hours"}, "A budget of 1gpu-hours needs a GPU of CUDA's, not device 'cpu'"),
-        ({"ruleset": "wild"}, "No ruleset named 'wild'. Known: matched, native, tuned."),
+        ({"ruleset": "wild"}, "No ruleset named 'wild'. Known: matched, native, tuned, speedrun."),
         ({"ruleset": "native"}, "Architecture 'toy' declares no native recipe"),
         ({"eval_at": (0.5, 1.0)}, "Evaluations at 50%, 100% of the budget: each must lie between"),
         ({"eval_at": (0.0,)}, "each must lie between"),

@@ -55,7 +55,7 @@ def test_a_resumed_run_is_the_same_run_bit_for_bit(tmp_path, name):
     assert (whole.resumed, second.resumed) == (0, 1)
 
 
-@pytest.mark.parametrize("name", ["plain", "latents", "accumulated", "everything", "scaled"])
+@pytest.mark.parametrize("name", ["plain", "latents", "accumulated", "everything", "scaled", "muon"])
 def test_a_run_that_is_killed_and_resumed_is_the_unbroken_one(tmp_path, name):
     """Also where the data is streamed, gradients are accumulated and clipped, the optimiser is Adan, or under muP."""
     more = {
@@ -64,6 +64,7 @@ def test_a_run_that_is_killed_and_resumed_is_the_unbroken_one(tmp_path, name):
         "accumulated": {"micro_batch": 4, "clip_norm": 0.1},
         "everything": {"optimizer": "adan", "betas": (0.98, 0.92, 0.99), "micro_batch": 8, "clip_norm": 1.0},
         "scaled": {"weight_decay": 0.1},
+        "muon": {"optimizer": "muon", "matrix_rate": 0.02, "decay": "linear"},
     }  # fmt: skip
     rates = {"outward.weight": 0.5, "middle.0.weight": 0.5, "label.weight": 1.0} if name == "scaled" else None
     streams = name in ("latents", "everything")

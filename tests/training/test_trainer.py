@@ -222,7 +222,7 @@ def test_the_learning_rate_warms_up_and_decays():
     assert [lr_factor(constant, p, 1) for p in (0, 0.5, 1)] == [1, 1, 1]
 
 
-@pytest.mark.parametrize("decay", ["constant", "cosine"])
+@pytest.mark.parametrize("decay", ["constant", "cosine", "linear"])
 def test_warm_up_steps_are_the_share_that_they_take(decay):
     steps, share = changed(warmup=0.0, warmup_steps=20, decay=decay), changed(warmup=0.1, decay=decay)
     at = [(step / 200, step) for step in range(200)]
