@@ -12,12 +12,11 @@ from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, ParamSpec, TypedDict, TypeVar, get_args, get_type_hints
 
-from .search import TRIALS
-
 P = ParamSpec("P")
 R = TypeVar("R")
 Options = TypeVar("Options")
 
+TRIALS = (2, 256)  # the least and the most of one search
 SAMPLES, IMAGES, PROCESSES, SNAPSHOTS = (
     (20, 10_000_000),
     (1, 1_000_000),

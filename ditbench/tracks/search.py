@@ -14,6 +14,7 @@ import pydantic
 from pydantic import Field
 
 from ..storage.schema import Frozen, Name, Number, Words, digest, first_fault
+from .options import TRIALS
 
 if TYPE_CHECKING:
     from .track import Recipe
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 SEED = 2**31  # of every trial: no track ranks it, and trials that share it differ in their recipe alone
 CHOOSES = "denoise"  # the metric by which a trial is chosen: it sees the denoiser, and needs no samples
 SEARCHED = ("learning_rate", "weight_decay", "beta2", "warmup")  # of a recipe, in the order of coordinates
-TRIALS = (2, 256)  # the least and the most of one search
 MOST_CHOICES = 16  # that a list has
 
 Share = Annotated[float, Field(ge=0, lt=1)]

@@ -34,7 +34,7 @@ LIGHT = {  # command -> arguments, and a word of what it says
 }
 TORCH = {
     "run", "plan", "sizes", "check", "evaluate", "ema", "profile", "import", "env", "data prepare", "data stats",
-    "data verify", "records verify",
+    "data verify", "records verify", "scaling",
 }  # fmt: skip
 ELSEWHERE = {  # light, too: nothing of theirs
     "status", "diff", "plugins doctor", "records submit", "leaderboard serve", "runs list", "runs remove",

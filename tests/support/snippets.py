@@ -94,6 +94,7 @@ QUICK = (
 SLOW = {
     "^ditbench check (?!my_arch --report)": "takes 10 s; one architecture is checked",
     "^ditbench evaluate .*--guidance": "test_guided_runs has it",
+    "^ditbench (run .*--ema-snapshots|ema )": "test_ema_lengths has it",
     "^pytest ": "test_scaffold runs the tests of new packages",
     "^ditbench profile dit uvit": "another profile is quick",
     "^ditbench profile .*--real-loss": "a step on latents takes a CPU a second; test_profiler times a track's own loss",

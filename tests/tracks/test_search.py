@@ -83,7 +83,7 @@ def test_a_search_needs_what_chooses_and_a_warm_up_of_its_kind(tmp_path):
     ):
         path.write_text(text.replace(old, new).replace("beta2 = [0.95, 0.999]", "warmup = [0.01, 0.1]"))
         with pytest.raises(DitbenchError, match=words):
-            plan(path)
+            plan(path, ruleset="tuned")
 
 
 @pytest.mark.parametrize(

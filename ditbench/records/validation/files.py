@@ -36,7 +36,6 @@ from ..files import (
     record_files,
 )
 from ..guidance import GuidanceCurve
-from ..guidance import file_name as name_of_curve
 from ..lengths import EmaLengths
 from ..profile import Profile
 from ..record import Record, read_record, seal
@@ -304,7 +303,7 @@ def _check_guidance(file: _File) -> None:
     found, path = file.parse(GuidanceCurve), file.checked.path
     if found is None or file.odd:
         return
-    file.tell(differs("the file's name", path.name, name_of_curve(found.run_id), "its run_id"))
+    file.tell(differs("the file's name", path.name, f"{found.run_id}{GUIDANCE_SUFFIX}", "its run_id"))
     if is_committed(path):
         file.tell(tells_no_path(found.model_dump(mode="json")))
     if record := _record_beside(file, found.run_id):
