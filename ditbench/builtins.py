@@ -165,28 +165,27 @@ SAMPLERS = (
 
 _of_denoiser = partial(Metric, higher_is_better=False, sees="denoiser", against="nothing", raw="terms")
 _ERRORS = "ditbench.metrics.denoising"
+_distance = partial(
+    Metric,
+    measure="ditbench.metrics.frechet:frechet_distance",
+    higher_is_better=False,
+    sees="features",
+    against="moments",
+    raw="terms",
+)
 
 METRICS = (
     _of_denoiser(name="denoise", measure=f"{_ERRORS}:velocity_error", description="error on held-out, noisy images"),
     _of_denoiser(name="denoise-image", measure=f"{_ERRORS}:image_error", description="the same without a weight"),
     _of_denoiser(name="denoise-nats", measure=f"{_ERRORS}:nats", description="the same, weighed for likelihood"),
-    Metric(
-        name="fid",
-        measure="ditbench.metrics.frechet:frechet_distance",
-        higher_is_better=False,
-        sees="features",
-        against="moments",
-        raw="terms",
-        description="Fréchet distance between Gaussian fits of the features (Heusel et al., 2017)",
-    ),
-    Metric(
-        name="fd",
-        measure="ditbench.metrics.frechet:frechet_distance",
-        higher_is_better=False,
-        sees="features",
-        against="moments",
-        raw="terms",
-        description="the same distance; its name with DINOv2's features (Stein et al., 2023)",
+    _distance(name="fid", description="Fréchet distance between Gaussian fits of the features (Heusel et al., 2017)"),
+    _distance(name="fd", description="the same distance; its name with DINOv2's features (Stein et al., 2023)"),
+    _distance(
+        name="fdr",
+        measure="ditbench.metrics.panel:frechet_ratio",
+        sees="distances",
+        raw="ratios",
+        description="mean over several extractors, as in fdr/a+b, of the distance divided by that of real images",
     ),
     Metric(
         name="sfid",

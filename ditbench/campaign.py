@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +30,7 @@ from .registry import Registry, pick
 from .storage.claims import refuse_held
 from .storage.files import Unwritable, exists, make_writable
 from .tracks.config import RunConfig
+from .tracks.lookup import extractors_of
 from .tracks.options import CampaignOptions, EngineOptions, RunOptions, only, takes
 from .tracks.plan import find_dataset, make_plan
 from .tracks.points import draw
@@ -55,6 +56,8 @@ def run(
     record that says so. Raises `DitbenchError` for any mistake in the arguments, before training, and where no record
     can be written, as on a full disk; `ditbench.errors.NoTables`, which has the records, where the tables can't be; and
     `ditbench.errors.NoRecordsYet` where runs are submitted to Slurm and nobody waits for them.
+    Under the tuned ruleset every architecture's trials come first; one whose search is not done, or in which no trial
+    finished, has the records of the trials that did not finish in place of its runs'.
     Under torchrun, the processes other than rank 0's carry out what it says, and get no records.
     Runs are processes of their own, which do not run the script that calls this: it needs no ``__main__`` guard.
 
@@ -65,6 +68,17 @@ def run(
         listener: hears of the runs while they go.
     """
     require_run("`ditbench.run`")
+    asked = (track, architectures, seeds)
+    return carry_out(lambda registry: make_plan(registry, *asked, **only(RunOptions, options)), listener, options)
+
+
+def carry_out(
+    make: Callable[[Registry], list[RunConfig]], listener: Silent | None, options: CampaignOptions
+) -> list[Record]:
+    """The same for a plan of runs of one track, which `make` gives; `options` are all of them, as `run` has them.
+
+    The runs may have several budgets of one unit.
+    """
     check_options(CampaignOptions, options)
     if options["out"] == "":
         raise BadValue("`out` '' is empty: name a folder, or '.' for this one.")
@@ -77,7 +91,7 @@ def run(
     registry = Registry.installed(strict=options["strict"])
     (listener := listener or Silent()).left_out(registry.faults)  # before a name that one of them has is missed
     chosen = pick("executor", options["executor"], registry.executors)
-    plan = make_plan(registry, track, architectures, seeds, **only(RunOptions, options))
+    plan = make(registry)
     if options["shard"] and any(config.recipe.optimizer == "muon" for config in plan):
         raise BadValue("The optimizer 'muon' needs whole matrices, and `shard` divides them: leave out `shard`.")
     rehearsal = find_dataset(registry, plan[0].track, options["data"])[0].name == "synthetic"  # nothing is measured
@@ -91,7 +105,8 @@ def run(
     try:
         _check_room(plan, folder, read_runs(folder))
         make_writable(folder, claimed=True)
-        _fetch_weights([] if rehearsal else plan[0].track.evaluation.choices, registry, options["offline"], hearing)
+        needed = [] if rehearsal else extractors_of(plan[0].track, registry)
+        _fetch_weights(needed, registry, options["offline"], hearing)
         hearing.preparing()
         jobs = _prepare(plan, engine, hearing, folder, options)
         if points:
@@ -207,7 +222,7 @@ def _execute(jobs: Sequence[Job], engine: Engine, listener: Silent, folder: Path
     records = {job.config.run_id: record for job in jobs if (record := job.settled()) is not None}
     for job in jobs:
         if job.config.run_id in records:
-            job.check_milestones(records[job.config.run_id])
+            job.check_way(records[job.config.run_id])
     anew = {job.config.run_id for job in jobs}  # one whose record is damaged has been refused, but for `force`
     for told in _finished_elsewhere(jobs, read_runs(folder, listener.passing_over, anew)):
         listener.repeating(told)
@@ -260,9 +275,9 @@ def _otherwise(there: Environment, here: Environment, small: bool) -> str:
     )
 
 
-def _fetch_weights(choices: Sequence[tuple[str, str]], registry: Registry, offline: bool, listener: Silent) -> None:
+def _fetch_weights(extractors: Sequence[str], registry: Registry, offline: bool, listener: Silent) -> None:
     """Have the extractors' weights here before any work; a `DitbenchError` if they can't be."""
-    for name in dict.fromkeys(name for _, name in choices):
+    for name in extractors:
         extractor = registry.extractors[name]
         if not offline and not has_weights(extractor):
             listener.fetching(extractor)

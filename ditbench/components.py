@@ -22,7 +22,7 @@ ObjectReference = str | Callable[..., Any]
 Value = str | int | float | bool
 Space = Literal["pixel", "latent"]
 Output = Literal["features", "logits", "spatial"]  # of a feature extractor
-RawKind = Literal["terms", "values", "counts"]  # the numbers that a metric's value follows from
+RawKind = Literal["terms", "values", "counts", "ratios"]  # the numbers that a metric's value follows from
 
 LARGEST = 2**31 - 1  # value of an option
 
@@ -170,6 +170,7 @@ class Architecture:
     paper: str = ""  # e.g. "arXiv:2212.09748"
     licence: str = ""
     description: str = ""
+    trained_with: tuple[str, ...] = ()  # all networks whose features its loss uses, as dinov2-vit-l-14
     also: Mapping[str, str] = field(default_factory=dict)  # other names of papers -> a sentence: how to have that here
 
     def __post_init__(self) -> None:
@@ -185,6 +186,8 @@ class Architecture:
         for size in self.specs.keys() - self.sizes.keys():
             raise BadValue(f"architecture {self.name!r} has a spec for {size!r}, which is none of its sizes.")
         check_ladders(self.name, self.ladder, self.sizes)
+        for network in self.trained_with:
+            check_name(f"trained_with of {self.name}", network)
         for option in self.options:
             check_name(f"option of {self.name}", option)
 
@@ -306,16 +309,17 @@ class Sampler:
 class Metric:
     """A quality metric; ``measure(fake, real)`` takes `ditbench.Features` and returns a `ditbench.Score`.
 
-    That of a metric which sees the denoiser takes one `ditbench.Denoised`, its errors on held-out images.
+    That of a metric which sees the denoiser takes one `ditbench.Denoised`, its errors on held-out images; that of one
+    which sees distances takes Fréchet distances of several extractors, and the same of real images.
 
-    ``raw`` is the kind of raw numbers that its scores have: ``terms`` that add up, ``values`` that are averaged, or
-    ``counts`` of hits and tries; "": none, or any. `ditbench records validate` needs it to compute a value again.
+    ``raw`` is the kind of raw numbers that its scores have, by which `ditbench records validate` recomputes them:
+    ``terms`` that add up, ``values`` to average, ``counts`` of hits and tries, ``ratios``; "": none, or any.
     """
 
     name: str
     measure: ObjectReference
     higher_is_better: bool
-    sees: Output | Literal["pixels", "denoiser"]  # an output of the extractor, raw pixels, or the denoiser itself
+    sees: Output | Literal["pixels", "denoiser", "distances"]  # an output of the extractor, or what needs no such
     against: Literal["images", "held-out", "moments", "nothing"] = "images"  # what must be known of the real ones
     raw: RawKind | Literal[""] = ""
     description: str = ""
@@ -329,7 +333,7 @@ class Metric:
     @property
     def output(self) -> Output | None:
         """The extractor's output that it looks at, if it looks at one."""
-        return None if self.sees == "pixels" or self.sees == "denoiser" else self.sees
+        return None if self.sees in ("pixels", "denoiser", "distances") else self.sees  # type: ignore[return-value]
 
     def check_fits(self, extractor: Extractor) -> None:
         """`BadValue` if the extractor does not put out what the metric looks at."""

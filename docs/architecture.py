@@ -25,7 +25,8 @@ TOGETHER = {
 }
 WAY = ("cli", "campaign", "executors", "benchmark", "training", "sampling", "metrics", "records", "leaderboard")
 ON_THE_LEFT = {"Python API", "profiling", "sampling", "training", "denoiser"}
-ON_THE_RIGHT = {"leaderboard"}  # all others stand in the middle
+ON_THE_RIGHT = {"leaderboard", "studies"}  # all others stand in the middle
+RAISED = {"studies": "campaign"}  # boxes that stand as high as another, since below there is no room for them
 
 BOX, HIGH, SLAB = 236, 64, 38  # pixels: a box's width and height; the height of one that is as wide as the picture
 GAP, ASIDE, EDGE = 32, 24, 20  # between floors, between columns, around all
@@ -102,6 +103,7 @@ class Picture:
     def __init__(self) -> None:
         imported = boxes()
         self.floor = floors(imported)
+        self.floor |= {box: self.floor[beside] for box, beside in RAISED.items()}
         self.order = sorted(imported, key=lambda box: (-self.floor[box], box))  # from above
         self.arrows = [(box, to) for box in self.order for to in sorted(without_what_follows(imported)[box])]
         self.slabs = {box for box in self.order if self._alone(box)}

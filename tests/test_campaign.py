@@ -386,7 +386,7 @@ def test_a_track_with_another_objective_sampler_and_guidance(tmp_path, install):
     tiny += '[sampler.guidance]\nscale = 1.5\nschedule = "power-cosine"\nchannels = 1\n'
     (tmp_path / "guided.toml").write_text(tiny)
     hook = "import ditbench, pathlib\n\n@ditbench.hookimpl\ndef ditbench_tracks():\n    return [pathlib.Path(PATH)]\n"
-    install("ditbench-guided", "guided", hook.replace("PATH", repr(str(tmp_path / "guided.toml"))))
+    install("ditbench-guided", "guided_track", hook.replace("PATH", repr(str(tmp_path / "guided.toml"))))
     (record,) = campaign.run("guided", ["toy"], out=tmp_path, device="cpu", budget="5-steps", executor="inline")
     assert record.status == "finished", record.reason
     assert record.sampling.evaluations == 13  # the first step, at t = 999, has weight 1

@@ -32,6 +32,7 @@ ARROWS = {
     "leaderboard": {"records", "storage", "tracks"},
     "profiling": {"denoiser", "records", "runtime", "sampling", "storage", "tracks", "training"},
     "campaign": {"executors", "leaderboard", "metrics", "records", "storage", "tracks"},
+    "studies": {"leaderboard", "records", "storage", "tracks"},
     "testing": {"denoiser"},
     "__init__": {  # the names that it lends, on first use
         "campaign", "datasets", "denoiser", "executors", "leaderboard", "metrics", "profiling", "records", "runtime",
@@ -39,7 +40,7 @@ ARROWS = {
     },
     "cli": {
         "benchmark", "campaign", "datasets", "denoiser", "executors", "leaderboard", "metrics", "profiling", "records",
-        "runtime", "storage", "tracks",
+        "runtime", "storage", "studies", "tracks",
     },
     "__main__": {"cli"},
 }  # fmt: skip
@@ -52,6 +53,7 @@ LIGHT = {
     "leaderboard",
     "records",
     "storage",
+    "studies",
     "tracks",
     *API - {"layers"},
 }  # whole packages
@@ -60,7 +62,7 @@ DOORS = {"ditbench", "ditbench.errors", "ditbench.layers", "ditbench.testing"}  
 DOTTED = re.compile(r"ditbench(\.\w+)+(:\w+)?")
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 TYPED = re.compile(r"`ditbench [^`]*`")  # a whole command that a message tells a person to type
-SHELL = {"leaderboard.site.reproduction"}  # writes the command line that repeats a run, and what to mind of it
+SHELL = {"leaderboard.site.reproduction", "leaderboard.speeds"}  # they write the command lines that measure again
 OTHERS_FLAGS = {  # module -> flags of programs that are not ours
     "executors.ray_cluster": {"--address", "--skip-version-check"},  # ray health-check
     "executors.slurm": {"--cpus-per-task"},  # srun

@@ -166,6 +166,8 @@ def _choose(request: EvaluationRequest, registry: Registry, source: ReferenceSou
             raise BadValue(f"Metric {metric.name!r} needs labels, which files of images do not have.")
         if metric.against == "held-out":
             raise BadValue(f"Metric {metric.name!r} needs to know which real images were trained on: only runs do.")
+        if metric.sees == "distances":
+            raise BadValue(f"Metric {metric.name!r} is of several extractors, and this is done with one: only runs do.")
         if metric.sees == "denoiser":
             raise BadValue(f"Metric {metric.name!r} is measured of a run's network, and files of images have none.")
     reasons = {metric.name: source.impossible(metric) for metric in asked}

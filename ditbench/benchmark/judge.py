@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -80,16 +80,23 @@ class Judge:
         )
 
     def _in_order(self, of_samples: list[Measurement], stem: str) -> list[Measurement]:
-        """The metrics as the track names them, with those that see the denoiser."""
-        asked, rest = self.parts.denoising, iter(of_samples)
-        if asked is None:
-            return of_samples
-        of_denoiser = {one.metric: one for one in asked.measure(read_errors(self.directory, stem, asked.images))}
-        names = [name for name, _ in self.config.track.evaluation.choices]
-        return [of_denoiser[name] if name in of_denoiser else next(rest) for name in names]
+        """The metrics as the track names them, with those of the denoiser and those of several extractors."""
+        found = [*self._of_denoiser(stem), *self._of_distances(of_samples)]
+        apart = {name: iter([one for one in found if one.metric == name]) for name in {one.metric for one in found}}
+        rest = iter(of_samples)
+        return [next(apart.get(name, rest)) for name, _ in self.config.track.evaluation.choices]
 
+    def _of_denoiser(self, stem: str) -> Iterator[Measurement]:
+        if (asked := self.parts.denoising) is not None:
+            yield from asked.measure(read_errors(self.directory, stem, asked.images))
+
+    def _of_distances(self, of_samples: list[Measurement]) -> Iterator[Measurement]:
+        for panel in self.parts.scoring.panels if self.parts.scoring else ():
+            yield panel.measure(of_samples, self.floors)
+
+    @cached_property
     def floors(self) -> list[Measurement]:
-        """The same of as many real images."""
+        """The metrics of as many real images."""
         if self.parts.scoring is None or not self.world.main:
             return []
         return self.parts.scoring.floors(self._real, self.config.track.evaluation.samples)

@@ -36,7 +36,7 @@ def check_extractors(track: Track, registry: Registry) -> None:
     A run looks at the images themselves, and a rehearsal measures nothing.
     """
     shape = _image_shape(track)
-    for _, name in track.evaluation.choices:
+    for name in track.evaluation.extractors:
         builder_of(registry.extractors[name])
         if shape is not None:
             check_shape(registry.extractors[name], shape)

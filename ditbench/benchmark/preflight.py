@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from ..asking import Asked, in_turn
+from ..denoiser.parametrization import scales_of
 from ..errors import BadValue, PluginFault
 from ..imported import imported_by
 from ..records.facts import Environment
@@ -30,7 +31,7 @@ from ..training.fitting import SECONDS, Kept, Needs, Question, all_needs, check_
 from .deviations import deviations, other_images
 from .making import make_components_of
 from .rehearsal import rehearse
-from .setup import Parts, build, open_data, resolve
+from .setup import Parts, build, open_data, resolve, selected
 from .shares import macs_of_a_step, shares
 
 
@@ -111,7 +112,15 @@ def _check_networks(
 
 def _questions(of_runs: Iterable[tuple[RunConfig, Parts]]) -> Iterator[Question]:
     for config, parts in of_runs:
-        yield config.label, partial(build, parts, config), parts.spec, Kept(config.recipe.moments)
+        kept = Kept(config.recipe.moments, 1 + config.averages)
+        yield config.label, partial(_built_alone, parts, config), parts.spec, kept
+
+
+def _built_alone(parts: Parts, config: RunConfig) -> nn.Module:
+    """A run's denoiser; `BadValue` if its recipe scales it by its width, and what grows with that can't be told."""
+    if config.recipe.parametrization == "mup":
+        scales_of(selected(parts, config), parts.spec)
+    return build(parts, config)
 
 
 def _libraries(of_runs: Mapping[str, tuple[RunConfig, Parts]], registry: Registry) -> dict[str, tuple[Library, ...]]:

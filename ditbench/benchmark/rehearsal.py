@@ -65,7 +65,7 @@ def rehearse(config: RunConfig, parts: Parts, networks: Networks, real: Mapping[
     for metric, extractor in parts.scoring.metrics:
         outputs = seen[extractor.name]
         parts.scoring.source.check_widths({name: found.shape[1] for name, found in outputs.items()}, extractor.name)
-        scoring = replace(parts.scoring, metrics=((metric, extractor),))
+        scoring = replace(parts.scoring, metrics=((metric, extractor),), panels=())
         _try_metric(scoring, outputs, real[extractor.name], lambda count: _samples(config, parts, count), more)
 
 

@@ -50,7 +50,7 @@ def judge(
     found.show(samples, directory / GRID_FILE)
     if config.keep_samples and world.main:
         write_samples(directory / SAMPLES_FILE, samples.pixels, samples.labels)
-    metrics, floors, milestones = found.measure(samples), found.floors(), found.milestones(done.reached)
+    metrics, floors, milestones = found.measure(samples), found.floors, found.milestones(done.reached)
     raw = _raw(found, environment) if config.raw_weights else None
     denoising = found.denoising(done)
     if not world.main:

@@ -12,10 +12,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from ..components import Architecture, DenoiserSpec, Extractor, Metric, Sampler, load
+from ..components import Architecture, DenoiserSpec, Metric, Sampler, Selection, load
 from ..datasets.autoencoder import Autoencoder, load_autoencoder
 from ..datasets.examples import Data, Request
+from ..denoiser.parametrization import scales_of, start_as_scaled
 from ..errors import BadFile, BadValue, one_line
+from ..metrics.panel import Panel
 from ..metrics.reference import ReferenceSource, open_source, source_of
 from ..metrics.scoring import Scoring
 from ..registry import Registry, pick
@@ -30,6 +32,7 @@ from ..sampling.samples import Drawing
 from ..storage.reading import check_file, reason_of
 from ..tracks.config import RunConfig
 from ..tracks.plan import find_dataset
+from ..tracks.track import panel
 from ..training.objectives import DiffusionObjective
 from ..training.spec import make_objective
 from .denoising import Denoising, images_for
@@ -158,8 +161,15 @@ def _scoring(config: RunConfig, data: Data, registry: Registry, seen_in: precisi
             f"The images that {data.name!r} was made of are gone or changed. {data.images_gone} Give real images, or "
             "their moments, to compare the samples with, by `reference`."
         )
-    metrics = (_metric(pair, source, data, registry) for pair in config.track.evaluation.choices)
-    return Scoring(tuple(pair for pair in metrics if pair[0].sees != "denoiser"), source, data, seen_in)
+    chosen = [(_metric(name, source, data, registry), features) for name, features in config.track.evaluation.choices]
+    of_images = [(one, features) for one, features in chosen if one.sees not in ("denoiser", "distances")]
+    return Scoring(
+        metrics=tuple((one, pick("extractor", features, registry.extractors)) for one, features in of_images),
+        source=source,
+        data=data,
+        precision=seen_in,
+        panels=tuple(Panel(one, tuple(panel(features))) for one, features in chosen if one.sees == "distances"),
+    )
 
 
 def _denoising(
@@ -189,16 +199,16 @@ def _denoising(
     )
 
 
-def _metric(
-    choice: tuple[str, str], source: ReferenceSource, data: Data, registry: Registry
-) -> tuple[Metric, Extractor]:
-    metric = pick("metric", choice[0], registry.metrics)
+def _metric(name: str, source: ReferenceSource, data: Data, registry: Registry) -> Metric:
+    metric = pick("metric", name, registry.metrics)
     load(metric.measure)
     if reason := source.impossible(metric):
         raise BadValue(f"{reason}.")
     if metric.against == "held-out" and data.held_out is None:
         raise BadValue(f"Metric {metric.name!r} needs held-out images, and the data {data.name!r} has none.")
-    return metric, pick("extractor", choice[1], registry.extractors)
+    if metric.sees == "distances" and source.images is None and data.held_out is None:
+        raise BadValue(f"Metric {name!r} needs real images, and the reference {source.name!r} has only their moments.")
+    return metric
 
 
 def _autoencoder(data: Data, decodes_in: precision.Precision) -> Autoencoder | None:
@@ -219,6 +229,25 @@ def build(parts: Parts, config: RunConfig) -> nn.Module:
     """The run's denoiser, initialised from the run's seed."""
     torch.manual_seed(config.seed)
     return load(parts.architecture.build)(parts.spec, **config.build_settings)  # type: ignore[no-any-return]
+
+
+def build_to_train(parts: Parts, config: RunConfig) -> tuple[nn.Module, dict[str, float] | None]:
+    """The run's denoiser as training begins, and what rates its recipe's parametrization makes of the learning rate.
+
+    They are by parameter, what the learning rate is multiplied with; None: every parameter has the recipe's.
+    """
+    denoiser = build(parts, config)
+    if config.recipe.parametrization == "standard":
+        return denoiser, None
+    chosen = selected(parts, config)
+    scales = scales_of(chosen, parts.spec)
+    start_as_scaled(denoiser, scales, chosen, parts.spec, config.seed)
+    return denoiser, {name: scale.rate for name, scale in scales.items()}
+
+
+def selected(parts: Parts, config: RunConfig) -> Selection:
+    """The architecture as the user chose it."""
+    return Selection(architecture=parts.architecture, size=config.size, options=config.options)
 
 
 def drawing_of(config: RunConfig, parts: Parts) -> Drawing:

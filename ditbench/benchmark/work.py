@@ -36,15 +36,16 @@ from ..storage.files import exists, write_atomically, write_text
 from ..storage.reading import read_bytes
 from ..storage.schema import first_fault
 from ..tracks.budget import Budget, BudgetClock
-from ..tracks.config import RunConfig
+from ..tracks.config import EMA_LENGTHS, RunConfig
 from ..training.checkpoint import Checkpoints
-from ..training.fitting import SECONDS
+from ..training.fitting import FLOAT, SECONDS
 from ..training.loop import train
 from ..training.replay import finite_in_float32
 from ..training.trainer import Trainer
 from .denoising import CURVES, Which, write_errors
 from .room import told_of_room, told_of_room_to_sample
-from .setup import Parts, build, drawing_of, load_denoiser, resolve
+from .setup import Parts, build, build_to_train, drawing_of, load_denoiser, resolve
+from .snapshots import SnapshotFacts, prepare, shares, write_snapshot
 
 RAW = "raw"  # the stem of the raw weights' samples
 _AGAIN = "diverged; those from the last checkpoint to it are done again, to try it in float32"
@@ -147,8 +148,9 @@ class _Worker:
             evaluate = partial(self._at_milestone, trainer)
             how = (config.hash, config.checkpoint_seconds, self.watch, config.eval_at, evaluate)
             few = self.parts.denoising is not None and config.track.evaluation.denoised_on_the_way
-            train(trainer, self.directory, *how, POINTS if few else (), partial(self._at_point, trainer))
-        facts, peak = trainer.facts(), trainer.peak
+            look = (POINTS if few else (), partial(self._at_point, trainer))
+            train(trainer, self.directory, *how, *look, self._snapshots(trainer), partial(self._at_snapshot, trainer))
+        facts, peak = trainer.facts(), trainer.peak.less(trainer.power.bytes)  # as of a run that keeps no snapshots
         self._write_weights(RAW_WEIGHTS_FILE, self._whole(trainer.denoiser))
         ema = self._whole(trainer.ema)
         self._write_weights(WEIGHTS_FILE, ema)
@@ -159,14 +161,15 @@ class _Worker:
         """One at the run's start, on a device whose peaks begin anew, and what its network costs."""
         config, parts, world = self.config, self.parts, self.world
         reset_peak(parts.device)
-        denoiser = build(parts, config)
+        denoiser, rates = build_to_train(parts, config)
         cost = cost_of(denoiser, parts.spec)
         flops = cost.training_flops(config.flops_rule)
         on_gpu = parts.device.type == "cuda"
         clock = BudgetClock(Budget.parse(config.budget), flops, gpus=world.size if on_gpu else 0)
         with closing(Feed(parts.data, config.track.data, config.seed, parts.device, world.rank, world.size)) as feed:
             about = (parts.spec, parts.objective, config.recipe, clock, feed, config.seed, parts.device)
-            yield Trainer(denoiser, *about, world=world, counted=cost.training_macs_per_image), cost
+            counted, lengths = cost.training_macs_per_image, EMA_LENGTHS[: config.averages]
+            yield Trainer(denoiser, *about, world=world, counted=counted, rates=rates, lengths=lengths), cost
 
     def _in_float32(self, step: int | None) -> str:
         """What float32 makes of the step that diverged, in words, if the run computes in bfloat16."""
@@ -286,6 +289,22 @@ class _Worker:
         if self.world.main:
             kept = [point for point in self.points() if point.at < at]  # those after it are of before a checkpoint
             write_text(self.directory / POINTS_FILE, _Points.dump_json([*kept, found], indent=1).decode())
+
+    def _snapshots(self, trainer: Trainer) -> list[float]:
+        """The shares of the budget at which to take them, now that there is a folder for them."""
+        count = self.config.ema_snapshots
+        if count and self.world.main:
+            prepare(self.directory, count, sum(FLOAT * tensor.numel() for tensor in trainer.power.tensors().values()))
+        return shares(count)
+
+    def _at_snapshot(self, trainer: Trainer, at: float, now: bool) -> None:
+        """Keep the power-function averages as they are now, unless training is past the share, when they are kept."""
+        if not now:
+            return
+        tensors, clock = trainer.power.gathered(), trainer.clock
+        if self.world.main:
+            of = {"run": self.config.hash, "lengths": EMA_LENGTHS, "time": clock.progress, "steps": clock.steps}
+            write_snapshot(self.directory, at, tensors, SnapshotFacts.model_validate(of))
 
 
 def _spent(trainer: Trainer) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from ..errors import DitbenchError
 from ..runtime.inheritance import clean, environment
 from . import run
 from . import plan
+from . import scaling
 from . import status
 from . import runs
 from . import inspect
@@ -22,10 +23,12 @@ from . import doctor
 from . import track
 from . import data
 from . import evaluate
+from . import ema
 from . import profile
 from . import weights
 from . import records
 from . import leaderboard
+from . import transfer
 from .app import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED, app
 from .options import as_flags
 from .output import own_standard_output, warn
@@ -37,6 +40,7 @@ __all__ = [
     "check",
     "data",
     "doctor",
+    "ema",
     "evaluate",
     "inspect",
     "leaderboard",
@@ -47,8 +51,10 @@ __all__ = [
     "records",
     "run",
     "runs",
+    "scaling",
     "status",
     "track",
+    "transfer",
     "weights",
 ]
 

@@ -95,9 +95,9 @@ class Lines(Silent):
         self._names = {
             job.config.run_id: f"[{number}/{len(jobs)}] {job.config.told}" for number, job in enumerate(jobs, start=1)
         }
-        config = jobs[0].config
+        config, budgets = jobs[0].config, ", ".join(dict.fromkeys(job.config.budget for job in jobs))
         self.say(
-            f"track {config.track.name} v{config.track.version}, budget {config.budget}, device {config.device}, "
+            f"track {config.track.name} v{config.track.version}, budget {budgets}, device {config.device}, "
             f"{count(len(jobs), 'run')} in {jobs[0].directory.parent}"
         )
         for record in settled:

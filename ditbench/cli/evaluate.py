@@ -1,4 +1,4 @@
-"""`ditbench evaluate`: score images that exist, or a checkpoint."""
+"""`ditbench evaluate`: score images that exist, a checkpoint, or a finished run at scales of guidance."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ import typer
 from ..errors import BadValue, DitbenchError
 from . import completion
 from .app import SCORE, app, fetch_weights, installed
-from .options import Device, Offline, as_flags
-from .output import tell
+from .guidance import draw_curve
+from .options import AsJson, Device, Offline, as_flags
+from .output import tell, tell_json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from ..records.evaluation import Evaluation
     from ..records.facts import Measurement
     from ..registry import Registry
-    from ..tracks.options import RunOptions
+    from ..tracks.options import PlaceOptions, RunOptions
 
 
 _EXTRACTOR = "inception-v3-compat"  # of nearly all published FIDs
@@ -36,7 +37,10 @@ _EXTRACTOR = "inception-v3-compat"  # of nearly all published FIDs
     needs_torch=True, rich_help_panel=SCORE, epilog="Example: ditbench evaluate SAMPLES.npz --reference REAL.npz"
 )
 def evaluate(
-    samples: Annotated[Path, typer.Argument(help="Folder of PNGs, .npz with arr_0, or a checkpoint's safetensors.")],
+    ctx: typer.Context,
+    samples: Annotated[
+        Path, typer.Argument(help="Folder of PNGs, .npz with arr_0, a checkpoint's safetensors, or a run's folder.")
+    ],
     reference: Annotated[
         str, typer.Option(help="Folder, .npz (arr_0, or mu and sigma), or, for files, a data set; a track has its own.")
     ] = "",
@@ -64,8 +68,22 @@ def evaluate(
     device: Device = "auto",
     batch_size: Annotated[int, typer.Option(min=1, max=1_000_000, help="Images in one pass of the extractor.")] = 100,
     out: Annotated[Path, typer.Option(help="Folder for the record.")] = Path("evaluations"),
+    guidance: Annotated[
+        str | None,
+        typer.Option(metavar="1,1.5,2", help="Of a run: sample it again at these scales; 1 is no guidance."),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="With --guidance: measure scales again that are there.")
+    ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Measure FID, KID, IS, precision and recall of generated images against real ones."""
+    if guidance is not None:
+        of_run: PlaceOptions = {"data": data, "reference": reference, "device": device, "offline": offline}
+        draw_curve(ctx, samples, guidance, force, as_json, of_run)
+        return
+    if force:
+        raise BadValue("--force measures points of --guidance again; without that there are none.")
     from ..records.evaluation import write_evaluation
     from ..registry import pick
     from ..runtime.devices import refuse_absent
@@ -97,9 +115,13 @@ def evaluate(
         opened = _opened(samples, architecture, track, seed, of, registry, folder, console)
         how = _How(extractor, chosen, device, weights, floor, allow_jpeg, batch_size, offline)
         found = _scored(opened, how, registry, console)
-    _show(console, found)  # first: a disk that has become full loses no number
+    if as_json:
+        tell_json(found.model_dump(mode="json"))
+    else:
+        _show(console, found)  # first: a disk that has become full loses no number
     path = write_evaluation(found, place)
-    tell(f"Record in {out / path.name}")
+    if not as_json:
+        tell(f"Record in {out / path.name}")
 
 
 class _How(NamedTuple):

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 leaderboard_app = Commands(no_args_is_help=True, help="Tables and pages from records.")
 app.add_typer(leaderboard_app, name="leaderboard", rich_help_panel=TABLES)
 
-_Records = Annotated[Path, typer.Argument(help="Folder with records, searched through and through.")]
+RecordsArgument = Annotated[Path, typer.Argument(help="Folder with records, searched through and through.")]
 _Track = Annotated[str | None, typer.Option(help="One track alone.")]
 _Reported = Annotated[Path | None, typer.Option(help="Published numbers.", show_default="reported.toml beside RECORDS")]
 
@@ -29,7 +29,7 @@ _Reported = Annotated[Path | None, typer.Option(help="Published numbers.", show_
 @leaderboard_app.command(epilog="Example: ditbench leaderboard build runs --out tables")
 def build(
     out: Annotated[Path, typer.Option(help="Folder for README.md, leaderboard.{csv,json,tex} and site/.")],
-    records: _Records = COMMITTED,
+    records: RecordsArgument = COMMITTED,
     track: _Track = None,
     check: Annotated[
         bool, typer.Option("--check", help="Write nothing; fail if a file in DIR is not current. Not of site/.")
@@ -42,19 +42,20 @@ def build(
     address: Annotated[str, typer.Option(help="Address of the site itself, for its picture on other sites.")] = "",
 ) -> None:
     """Make the leaderboard from records alone: as Markdown, CSV, JSON, LaTeX and a site."""
-    from ..leaderboard.boards import boards
     from ..leaderboard.build import PAGE_FILE, into_page, of_track, stale
     from ..leaderboard.build import build as write
     from ..leaderboard.site.pages import Links
     from ..storage.files import write_text
     from ..storage.reading import read_text
+    from ..studies.study import studies_beside
 
     links = Links(parse_address(repository), parse_address(address))
-    (found, verified), published = _found(records, strict=check), _published(records, reported)
+    (found, verified), published = found_records(records, strict=check), _published(records, reported)
     found, published = of_track(found, published, track)
-    shown = boards(found, verified)
+    shown = _boards(records, found, verified)
     text = into_page(page, shown, _samples(records)) if page else ""
     if check:
+        studies_beside(records)  # which makes them again, and refuses one that is wrong
         faults = stale(shown, out, published)
         if page and read_text(page, "page") != text:
             faults.append(f"{page} is stale")
@@ -72,29 +73,29 @@ def build(
 
 @leaderboard_app.command(epilog="Example: ditbench leaderboard serve")
 def serve(
-    records: _Records = COMMITTED,
+    records: RecordsArgument = COMMITTED,
     track: _Track = None,
     reported: _Reported = None,
     port: Annotated[int, typer.Option(min=0, max=65535, show_default="any that is free")] = 0,
     browser: Annotated[bool, typer.Option(help="Open it in the browser.")] = True,
 ) -> None:
     """Build the site into a temporary folder and show it, to this machine alone, until Ctrl-C."""
-    from ..leaderboard.boards import boards
     from ..leaderboard.build import of_track
     from ..leaderboard.site.pages import Links
     from ..leaderboard.site.serve import serve as show
     from ..storage.files import temporary_folder
 
-    (found, verified), published = _found(records), _published(records, reported)
+    (found, verified), published = found_records(records), _published(records, reported)
     found, published = of_track(found, published, track)
     with temporary_folder() as folder:
-        page = _write_site(boards(found, verified), records, folder, published, verified, Links())
+        shown = _boards(records, found, verified)
+        page = _write_site(shown, records, folder, published, verified, Links())
         show(page.parent, port=port, browse=browser, tell=tell)
 
 
 @leaderboard_app.command(epilog="Example: ditbench leaderboard report runs --format markdown")
 def report(
-    records: _Records = COMMITTED,
+    records: RecordsArgument = COMMITTED,
     base: Annotated[
         str | None, typer.Option(help="Commit to compare with, such as main.", show_default="none: all rows are told")
     ] = None,
@@ -107,7 +108,7 @@ def report(
     from ..leaderboard.changes import report as told
     from ..leaderboard.commits import folder_at
 
-    after, verified = _found(records)
+    after, verified = found_records(records)
     web = Web(parse_address(samples_url), parse_address(site_url))
     if base is None:
         tell(told(None, after, checked_after=verified, web=web), nl=False)
@@ -117,7 +118,7 @@ def report(
     tell(told(before, after, base, verified_before, verified, web), nl=False)
 
 
-def _found(folder: Path, strict: bool = False) -> tuple[list[Record], list[Verification]]:
+def found_records(folder: Path, strict: bool = False) -> tuple[list[Record], list[Verification]]:
     """The same as `_read`; where a record has another name, or there is none, it is said how one is called."""
     from ..records.files import CALLED, misnamed, record_files
 
@@ -135,6 +136,19 @@ def _read(folder: Path, strict: bool = False) -> tuple[list[Record], list[Verifi
     from ..records.verification import read_verifications
 
     return read_records(folder, None if strict else warn), read_verifications(folder)
+
+
+def _boards(folder: Path, records: list[Record], verified: list[Verification]) -> list[Board]:
+    """The boards of these records, with what lies beside the folder: remarks, and speeds that were measured alone."""
+    from ..leaderboard.boards import boards
+    from ..leaderboard.remarks import REMARKS_FILE, read_remarks, with_remarks
+    from ..leaderboard.speeds import with_profiles
+    from ..records.profile import committed_profiles
+    from ..storage.files import exists
+
+    found = with_profiles(boards(records, verified), committed_profiles(folder))
+    path = folder.parent / REMARKS_FILE
+    return with_remarks(found, read_remarks(path)) if exists(path) else found
 
 
 def _published(records: Path, given: Path | None) -> list[Setting]:
@@ -160,7 +174,11 @@ def _write_site(
     from ..leaderboard.build import PAGE_FILE, outputs
     from ..leaderboard.reported import beside
     from ..leaderboard.site.pages import write_site
+    from ..records.guidance import read_curves
+    from ..records.lengths import read_all_lengths
     from ..records.profile import committed_profiles
+    from ..studies.pages import shown
+    from ..studies.study import studies_beside
 
     of_runs: dict[str, list[Verification]] = defaultdict(list)
     for verification in verified:
@@ -172,6 +190,9 @@ def _write_site(
         reported=beside(published, boards),
         verifications=of_runs,
         profiles=committed_profiles(records),
+        studies=[shown(name, study) for name, study in studies_beside(records).items()],
+        lengths=read_all_lengths(records),
+        guidance=read_curves(records),
         data={name: text for name, text in outputs(boards, published).items() if name != PAGE_FILE},
         links=links,
     )

@@ -146,6 +146,7 @@ _SEVERAL = _Typed(list[str] | None, None, lambda typed: typed or ())
 _TYPED = {
     "eval_at": _Typed(str, "", parse_shares),
     "log": _SEVERAL,
+    "metrics": _Typed(str, "", lambda typed: typed.split(",") if typed else ()),
     "options": _SEVERAL,
     "out": _Typed(Path, ..., Path),
 }
@@ -163,11 +164,14 @@ _MORE: dict[str, dict[str, Any]] = {  # what the terminal is told beside the tex
     "executor": {"autocompletion": completion.executors},
     "features": {"autocompletion": completion.extractors},
     "log": {"metavar": "TRACKER"},
+    "metrics": {"metavar": "NAME,NAME"},
     "options": {"metavar": "KEY=VALUE"},
 }
 _PANELS = {  # of the options of a run
-    WHAT: ("data", "budget", "ruleset", "trials", "recipe"),
-    MEASURING: ("reference", "eval_at", "samples", "features", "raw_weights", "keep_samples"),
+    WHAT: ("data", "budget", "ruleset", "trials", "recipe", "parametrization"),
+    MEASURING: (
+        "reference", "eval_at", "samples", "features", "metrics", "raw_weights", "keep_samples", "ema_snapshots",
+    ),
     MACHINE: (
         "device", "micro_batch", "checkpointing", "compile", "executor", "processes", "shard", "parallel", "address",
         "options", "wait", "dry_run",
@@ -186,8 +190,8 @@ def flag(option: str) -> str:
 
 
 _OTHERS = (  # what messages name, too: what other commands are told, as Python names it
-    "allow_jpeg", "architectures", "batch_size", "by", "channels", "classes", "gpus", "learn_variance", "port",
-    "resolution", "seconds", "to", "weights", "weights_url",
+    "allow_jpeg", "architectures", "batch_size", "by", "channels", "classes", "flops", "gpus", "guidance",
+    "learn_variance", "lengths", "port", "resolution", "rungs", "save", "seconds", "to", "weights", "weights_url",
 )  # fmt: skip
 FLAGS = {name: flag(name) for name in (*described(CampaignOptions), *_OTHERS)}
 # An option in backticks; what stands in quotation marks, as Python writes text, is somebody's value, and stays.

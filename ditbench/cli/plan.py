@@ -45,8 +45,8 @@ _HEADERS = (
 _ON_CPU = {"train GPU-h": "train h", "sample GPU-h": "sample h", "GiB/GPU": "GiB"}  # headers that name no GPU
 
 OPTIONS = (  # of a run, that its cost depends on
-    "data", "budget", "ruleset", "trials", "recipe", "eval_at", "samples", "micro_batch", "checkpointing", "compile",
-    "keep_samples", "raw_weights", "shard", "out",
+    "data", "budget", "ruleset", "trials", "recipe", "eval_at", "samples", "metrics", "micro_batch", "checkpointing",
+    "compile", "keep_samples", "raw_weights", "ema_snapshots", "shard", "out",
 )  # fmt: skip
 
 HINTS = {  # what else they mean here
@@ -105,19 +105,19 @@ def plan(
     if memory is not None and not 0 < memory < float("inf"):
         raise BadValue(f"--memory {memory:g} is no number of GiB above 0.")
     asked = only(RunOptions, {**options, "device": "cpu" if is_processor(device) else "auto"})
-    configs = _plan(registry, track, chosen, parse_seeds(seeds), asked)
+    configs = plan_of(registry, track, chosen, parse_seeds(seeds), asked)
     configs = [*_trials(configs, options["trials"]), *configs]
     known = [*check_profiles(profiles), *committed_profiles(COMMITTED)]
     records = read_runs(Path(options["out"]) / configs[0].track.name, warn)
 
     from ..profiling.workload import count
 
-    device = device or _this_machine()
+    device = device or this_machine()
     limit = memory * _GIB if memory else MEMORY.get(device)
     machine = Machine(device, gpus, mfu, limit, options["shard"])
     with make_console().status("Counting every network"):
         loads = count(configs, registry, on_gpu=not machine.is_cpu)
-    others = _committed() if machine.is_cpu else []
+    others = committed() if machine.is_cpu else []
     found = [estimate(run, load, machine, known, records, others) for run, load in zip(configs, loads, strict=True)]
     _tell(found, machine, loads[0].spec, clusters, as_json)
 
@@ -134,7 +134,7 @@ def _trials(configs: Sequence[RunConfig], number: int | None) -> list[RunConfig]
     return [trial_of(first[label], point) for label in of_each for point in draw(first[label].track, number)]
 
 
-def _committed() -> list[Record]:
+def committed() -> list[Record]:
     """The records of a clone's leaderboard, if this is one."""
     from ..records.record import read_records
     from ..storage.files import is_folder
@@ -142,7 +142,7 @@ def _committed() -> list[Record]:
     return read_records(COMMITTED, warn) if is_folder(COMMITTED) else []
 
 
-def _plan(
+def plan_of(
     registry: Registry, track: str, architectures: Sequence[str], seeds: Sequence[int], options: RunOptions
 ) -> list[RunConfig]:
     """The runs, also of a track whose data is not at hand."""
@@ -180,7 +180,7 @@ def _parse_clusters(text: str, gpus: int) -> list[int]:
     return sizes
 
 
-def _this_machine() -> str:
+def this_machine() -> str:
     from ..runtime.environment import describe, find_device
 
     return describe(find_device("auto")).hardware

@@ -8,7 +8,7 @@ import shlex
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Unpack
+from typing import TYPE_CHECKING, Annotated, Any, Unpack
 
 import typer
 
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..components import DenoiserSpec, Selection
+    from ..leaderboard.error_levels import Comparison
+    from ..leaderboard.intervals import Estimate
+    from ..records.evaluation import Evaluation
     from ..records.facts import Cost
     from ..records.record import Record
     from ..records.validation.files import CheckedFile
@@ -39,27 +42,79 @@ By = Annotated[str, typer.Option(help="Your name, or an account's.", show_defaul
 def diff(
     one: Annotated[Path, typer.Argument(help="A record, or a run's folder.")],
     other: Annotated[Path, typer.Argument(help="Another.")],
+    all_seeds: Annotated[
+        bool, typer.Option("--all-seeds", help="Compare denoising errors over all seeds that lie beside each record.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show what two runs, or evaluations, did not do alike, most suspicious first: why their numbers may differ."""
+    """Show what two runs, or evaluations, did not do alike, most suspicious first, and their denoising errors."""
     from ..records.diff import differences, doubt, read_either, record_in
     from .console import make_console, make_table, plain
 
-    records = {path: read_either(path) for path in (record_in(one), record_in(other))}
+    paths = [record_in(one), record_in(other)]
+    records = {path: read_either(path) for path in paths}
     for path, record in records.items():
         if told := doubt(path, record):
             warn(f"Mind: {told}")
-    found = differences(records[record_in(one)], records[record_in(other)])
+    found = differences(*(records[path] for path in paths))
+    errors = _errors(paths, [records[path] for path in paths], all_seeds)
     if as_json:
-        tell_json([asdict(difference) for difference in found])
+        listed = [asdict(difference) for difference in found]
+        tell_json({"differences": listed, "denoising": _errors_for_programs(errors)})
         return
     if not found:
         tell("The two records name the same protocol.")
-        return
-    table = make_table("field", plain(one), plain(other))
-    for difference in found:
-        table.add_row(*map(plain, (difference.field, _value(difference.one), _value(difference.other))))
+    else:
+        table = make_table("field", plain(one), plain(other))
+        for difference in found:
+            table.add_row(*map(plain, (difference.field, _value(difference.one), _value(difference.other))))
+        make_console().print(table)
+    if errors:
+        _show_errors(errors)
+
+
+def _errors(paths: list[Path], found: list[Record | Evaluation], all_seeds: bool) -> Comparison | None:
+    """The denoising errors of two runs, or of the rows that they are of; None where nothing compares."""
+    from ..leaderboard.error_levels import compare_errors, row_of
+    from ..records.files import FILE_NAME
+    from ..records.record import Record, read_records, read_runs
+
+    runs = [[one] for one in found if isinstance(one, Record)]
+    if all_seeds and runs:
+        beside = [
+            read_runs(path.absolute().parents[1], warn) if path.name == FILE_NAME else read_records(path.parent, warn)
+            for path in paths
+        ]
+        runs = [list(row_of(run, others).finished) for (run,), others in zip(runs, beside, strict=True)]
+    errors = compare_errors(*runs) if runs else None
+    if all_seeds and errors is None:
+        warn("Mind: the two have no denoising errors of the same images to compare.")
+    return errors
+
+
+def _errors_for_programs(errors: Comparison | None) -> dict[str, Any] | None:
+    if errors is None:
+        return None
+    levels = [{**level._asdict(), "one": _span(level.one), "other": _span(level.other)} for level in errors.levels]
+    return {"levels": levels, "seeds": errors.seeds, "images": errors.images, "words": errors.words}
+
+
+def _span(of: Estimate) -> dict[str, Any]:
+    return {"mean": of.mean, "half_width": of.half_width, "values": of.values}
+
+
+def _show_errors(errors: Comparison) -> None:
+    from ..leaderboard.tables import interval, number
+    from .console import make_console, make_table, plain
+
+    title = f"Denoising error by log-SNR: (1 + SNR) x squared error, averaged weights, {errors.images} held-out images"
+    table = make_table("log-SNR", *map(plain, errors.names), "ratio", "better", title=title)
+    for level in errors.levels:
+        ratio = "" if level.ratio is None else number(level.ratio)
+        better = "" if level.better is None else errors.names[level.better]
+        table.add_row(f"{level.log_snr:.1f}", interval(level.one), interval(level.other), ratio, plain(better))
     make_console().print(table)
+    tell(f"{errors.words}\n{errors.how}")
 
 
 def _value(value: object) -> str:
@@ -241,7 +296,7 @@ def _measure_again(
     from .console import make_console
 
     console = make_console()
-    for _, name in record.track.evaluation.choices:
+    for name in record.track.evaluation.extractors:
         fetch_weights(console, pick("extractor", name, registry.extractors), options["offline"])
 
     from ..executors.verifying import re_evaluate

@@ -26,10 +26,11 @@ from .options import (
 from .output import tell, warn
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from rich.console import Console
 
+    from ..executors.listeners import Silent
     from ..records.record import Record
 
 
@@ -51,27 +52,17 @@ def run(
     """
     from .. import campaign
     from .console import make_console
-    from .display import Lines, Live, Quiet
 
     console, place = make_console(), Path(options["out"]).absolute()  # a plugin may change the working directory
     chosen = parse_architectures(architectures, plugins) or REFERENCE_ARCHITECTURES
-    listener = Quiet() if quiet else Live(console) if console.is_terminal else Lines(console)
+    asked = (track, chosen, parse_seeds(seeds))
     try:
-        records = campaign.run(track, chosen, parse_seeds(seeds), listener=listener, **options)
-    except NoRecordsYet as told:
-        listener.close()
-        tell(as_flags(str(told)))
-        raise typer.Exit(EXIT_INTERRUPTED if told.interrupted else 0) from None
-    except KeyboardInterrupt:
-        listener.close()
-        warn(f"Interrupted. {_again(options['force'])}.")
-        raise typer.Exit(EXIT_INTERRUPTED) from None
+        records = attended(
+            lambda told: campaign.run(*asked, listener=told, **options), console, quiet, options["force"]
+        )
     except NoTables as fault:
-        listener.close()
         _show(fault.records, place, console)
         raise
-    finally:
-        listener.close()
     if records:  # torchrun's other processes have none
         _show(records, place, console)
         folder = Path(options["out"]) / records[0].track.name
@@ -79,6 +70,25 @@ def run(
         tell("\n".join(_what_next(records, folder, options["force"])))
         if any(record.status != "finished" for record in records):
             raise typer.Exit(EXIT_FAILED)
+
+
+def attended(carry_out: Callable[[Silent], list[Record]], console: Console, quiet: bool, forced: bool) -> list[Record]:
+    """The records of runs, whose progress is shown; runs that are submitted or interrupted end the command."""
+    from .display import Lines, Live, Quiet
+
+    listener = Quiet() if quiet else Live(console) if console.is_terminal else Lines(console)
+    try:
+        return carry_out(listener)
+    except NoRecordsYet as told:
+        listener.close()
+        tell(as_flags(str(told)))
+        raise typer.Exit(EXIT_INTERRUPTED if told.interrupted else 0) from None
+    except KeyboardInterrupt:
+        listener.close()
+        warn(f"Interrupted. {_again(forced)}.")
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+    finally:
+        listener.close()
 
 
 def _again(forced: bool) -> str:
@@ -123,7 +133,7 @@ def _what_next(records: Sequence[Record], folder: Path, forced: bool = False) ->
 
 def _show(records: Sequence[Record], out: Path, console: Console) -> None:
     """The boards that the runs are on."""
-    from ..leaderboard.boards import on_the_boards_of
+    from ..leaderboard.build import on_the_boards_of
     from ..records.record import read_runs
     from .display import print_boards
 

@@ -18,7 +18,7 @@ from typing import Any
 from ..components import ObjectReference, module_of
 from ..errors import BadFile, BadValue, DitbenchError, RunBusy, brief, one_line
 from ..records.facts import Environment, Status, Work
-from ..records.files import FILE_NAME, SAMPLES_FILE
+from ..records.files import FILE_NAME, SAMPLES_FILE, SNAPSHOTS
 from ..records.record import Record, identity, read_record, way_out, write_record
 from ..registry import Registry, pick
 from ..runtime.clock import RunningClock
@@ -68,8 +68,13 @@ class Job:
             raise BadFile(f"{error}{way_out(path, error)} `force` starts it over.") from None
         return record if record.status in ("finished", "diverged") else None
 
-    def check_milestones(self, record: Record) -> None:
-        """`BadValue` if a finished run is asked for measurements on the way that were not made."""
+    def check_way(self, record: Record) -> None:
+        """`BadValue` if a finished run is asked for what only its training could have left: measurements, snapshots."""
+        if record.status == "finished" and self.config.ema_snapshots and not exists(self.directory / SNAPSHOTS):
+            raise BadValue(
+                f"{record.run_id} is finished and kept no snapshots of other averages; leave out `ema_snapshots`, or "
+                "train it again with `force`."
+            )
         missing = set(self.config.eval_at) - {milestone.at for milestone in record.milestones}
         if record.status == "finished" and not record.left_out and missing:
             points = ", ".join(f"{at * 100:g}%" for at in sorted(missing))
@@ -93,12 +98,12 @@ class Job:
 def preload(configs: Sequence[RunConfig], registry: Registry) -> tuple[str, ...]:
     """What the processes of a plan's runs import, so that their server does it once; of plugins it imports nothing."""
     first = configs[0]
-    track, metrics = first.track, first.track.evaluation.choices
+    track, asked = first.track, first.track.evaluation
     parts: list[ObjectReference] = [
         find_dataset(registry, track, first.data)[0].load,
         pick("sampler", track.sampler.name, registry.samplers).sample,
-        *(pick("metric", metric, registry.metrics).measure for metric, _ in metrics),
-        *(pick("extractor", extractor, registry.extractors).build for _, extractor in metrics),
+        *(pick("metric", metric, registry.metrics).measure for metric, _ in asked.choices),
+        *(pick("extractor", extractor, registry.extractors).build for extractor in asked.extractors),
     ]
     ours = (name for name in map(module_of, parts) if name.startswith(f"{PROTOCOL.partition('.')[0]}."))
     return tuple(dict.fromkeys([*PRELOAD, _OPTIMIZER, *ours]))

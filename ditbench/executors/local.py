@@ -106,9 +106,11 @@ class InProcess(Here):
 
 
 def _length(job: Job) -> float:
-    """What a run takes, beside others of its plan: they have one budget."""
-    images = job.config.recipe.batch_size
-    return job.macs if Budget.parse(job.config.budget).unit == "steps" else job.macs / images
+    """What a run takes, beside others of its plan: they have one budget, or several in FLOPs."""
+    images, budget = job.config.recipe.batch_size, Budget.parse(job.config.budget)
+    if budget.unit == "flops":
+        return budget.amount
+    return job.macs if budget.unit == "steps" else job.macs / images
 
 
 def _workers(jobs: Sequence[Job], free: list[Slot], listener: Listener) -> Iterator[WorkerProcess]:

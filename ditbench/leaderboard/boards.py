@@ -8,57 +8,20 @@ from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import chain, count
 from statistics import fmean
-from typing import NamedTuple
 
 from ..errors import brief
 from ..records.facts import Measurement
+from ..records.profile import Profile
 from ..records.record import Record
 from ..records.rows import rows_of
 from ..records.verification import TIERS, Tier, Verification, doubts_of, is_of, tier_of
 from ..storage.schema import digest
-from ..tracks.budget import FLOPS_RULE, Budget, is_of_flops
 from .intervals import Estimate, Pair, Values, compare, ranking
-from .labels import labels, ruleset
+from .labels import labels
+from .protocol import Clock, Protocol, hardware_of, protocol_of
 
 _Checked = Mapping[str, list[Verification]]  # by run id
-BESIDE_OTHERS = "beside others"  # of times that were measured while other runs were at work on the machine
 MISSED = ("failed", "diverged")  # a run that ended so counts, as infinitely bad; an interrupted one has not ended
-
-
-class Protocol(NamedTuple):
-    """What all runs of a board share."""
-
-    track: str
-    version: int
-    track_hash: str
-    ruleset: str  # with what it leaves open, as `labels.ruleset` has it
-    budget: str
-    device: str  # "cpu", "mps" or "gpu"; under a budget of time the whole hardware class, and whether others ran beside
-    data: str  # sha256, as the next
-    reference: str
-    deviations: tuple[str, ...]  # why its runs are not what their track says
-    metrics: tuple[str, ...]  # full names of what was measured; empty: nothing was
-
-
-class Clock(NamedTuple):
-    """Where times were measured: those of two clocks do not compare."""
-
-    hardware: str
-    beside_others: bool
-
-    @classmethod
-    def of(cls, record: Record) -> Clock:
-        """That of a run."""
-        return cls(_hardware(record), record.environment is not None and record.environment.beside_others)
-
-    @property
-    def name(self) -> str:
-        """The class of hardware, and whether others ran beside."""
-        return f"{self.hardware}, {BESIDE_OTHERS}" if self.beside_others else self.hardware
-
-    def told(self, several: bool) -> str:
-        """What a reader must know of it where times stand; `several` classes of hardware are told by name."""
-        return self.name if several else BESIDE_OTHERS if self.beside_others else ""
 
 
 @dataclass(frozen=True)
@@ -71,6 +34,8 @@ class Row:
     verifications: tuple[Verification, ...] = ()  # what others found of its runs
     rank: int | None = None
     tied: bool = False  # whether others have that rank
+    profile: Profile | None = None  # its network measured alone, as `speeds.py` finds it
+    remark: str = ""  # what else a reader must know, as `remarks.py` finds it
 
     @cached_property
     def finished(self) -> tuple[Record, ...]:
@@ -277,42 +242,12 @@ def boards(records: Iterable[Record], verifications: Iterable[Verification] = ()
     for verification in verifications:
         checked[verification.run_id].append(verification)
     for record in _without_copies(records):
-        groups[_protocol(record)].append(record)
+        groups[protocol_of(record)].append(record)
     _join_unmeasured(groups)
     slugs = _slugs(sorted(groups))
     found = [Board(of, tuple(_rows(group, checked)), slugs[of]) for of, group in sorted(groups.items())]
     titles = Counter(board.title for board in found)
-    return [replace(board, mark=_mark(board.protocol)) if titles[board.title] > 1 else board for board in found]
-
-
-def _mark(of: Protocol) -> str:
-    """What runs of one title were trained on, compared with and measured by."""
-    return f", data {of.data[:6]} against {of.reference[:6]}, protocol {digest(of, 6)}"
-
-
-def on_the_boards_of(records: Iterable[Record], others: Iterable[Record]) -> list[Record]:
-    """Those of the others that share a board with one of the records."""
-    run_ids = {record.run_id for record in records}
-    found = [board.records for board in boards(others)]
-    return [record for group in found if run_ids & {r.run_id for r in group} for record in group]
-
-
-def _protocol(record: Record) -> Protocol:
-    timed = Budget.parse(record.budget).is_of_time
-    older = is_of_flops(record.budget) and record.flops_rule != FLOPS_RULE
-    kind = record.device.partition(":")[0]
-    return Protocol(
-        record.track.name,
-        record.track.version,
-        record.track_hash,
-        ruleset(record),
-        f"{record.budget} by rule {record.flops_rule}" if older else record.budget,
-        Clock.of(record).name if timed else "gpu" if kind == "cuda" else kind,
-        record.data_sha256,
-        record.reference_sha256,
-        tuple(record.deviations),
-        tuple(measurement.protocol for measurement in record.metrics),
-    )
+    return [replace(board, mark=board.protocol.mark) if titles[board.title] > 1 else board for board in found]
 
 
 def _without_copies(records: Iterable[Record]) -> Iterable[Record]:
@@ -366,16 +301,12 @@ def _rows(records: Sequence[Record], checked: _Checked) -> list[Row]:
     return sorted(ranked, key=_order)
 
 
-def _hardware(record: Record) -> str:
-    return record.hardware or record.device.partition(":")[0]
-
-
 def _by_hardware(records: Sequence[Record]) -> dict[str, list[Record]]:
     """Class of hardware -> runs. One that failed and does not say where joins the others: it counts."""
     found: dict[str, list[Record]] = defaultdict(list)
-    for record in sorted(records, key=lambda record: (record.environment is None, _hardware(record))):
+    for record in sorted(records, key=lambda record: (record.environment is None, hardware_of(record))):
         stray = record.environment is None and found
-        found[next(iter(found)) if stray else _hardware(record)].append(record)
+        found[next(iter(found)) if stray else hardware_of(record)].append(record)
     return found
 
 

@@ -109,6 +109,13 @@ def of_track(
     return [r for r in records if r.track.name == track], [s for s in reported if s.track == track]
 
 
+def on_the_boards_of(records: Iterable[Record], others: Iterable[Record]) -> list[Record]:
+    """Those of the others that share a board with one of the records."""
+    run_ids = {record.run_id for record in records}
+    found = [board.records for board in boards(others)]
+    return [record for group in found if run_ids & {r.run_id for r in group} for record in group]
+
+
 def write_run_tables(records: Sequence[Record], folder: Path) -> None:
     """The page and the data of one track's runs, beside them; curves only if there are any."""
     files = outputs(boards(records))

@@ -85,33 +85,34 @@ SEARCH_FLOPS = Fact(
     lambda record: record.study.flops if record.study else None,
     1e12,
 )
+# A run's own rates, with what its machine did besides: they stand in no table (`speeds.py` has what does).
 TRAINING_RATE = Fact(
-    "training_images_per_second",
-    "train img/s",
+    "training_images_per_second_in_run",
+    "train img/s in run",
     "speed",
     lambda record: _training(record).images_per_second,
     higher_is_better=True,
     timed=True,
 )
 SAMPLING_RATE = Fact(
-    "sampling_images_per_second",
-    "sample img/s",
+    "sampling_images_per_second_in_run",
+    "sample img/s in run",
     "speed",
     lambda record: _sampling(record).images_per_second,
     higher_is_better=True,
     timed=True,
 )
 TRAINING_RATE_PER_DEVICE = Fact(
-    "training_images_per_second_per_device",
-    "train img/s per device",
+    "training_images_per_second_per_device_in_run",
+    "train img/s per device in run",
     "speed",
     lambda record: _per_device(_training(record).images_per_second, record),
     higher_is_better=True,
     timed=True,
 )
 SAMPLING_RATE_PER_DEVICE = Fact(
-    "sampling_images_per_second_per_device",
-    "sample img/s per device",
+    "sampling_images_per_second_per_device_in_run",
+    "sample img/s per device in run",
     "speed",
     lambda record: _per_device(_sampling(record).images_per_second, record),
     higher_is_better=True,

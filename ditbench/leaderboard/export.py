@@ -18,9 +18,10 @@ from .intervals import Estimate, Pair
 from .learning_curves import course, reached
 from .notes import floors
 from .reported import Reported
+from .speeds import RATES
 from .tables import measurements, raw_weights
 
-JSON_VERSION = 2
+JSON_VERSION = 3
 # What makes a spreadsheet compute a text: at its beginning, also behind quotes, and after a semicolon, which many take
 # for the end of a cell.
 _FORMULA = re.compile(r"(^|;)([\s\"']*)(?=[=+\-@＝＋－＠])")
@@ -30,7 +31,7 @@ def csv(boards: Sequence[Board]) -> str:
     """One row per run, unrounded."""
     rows = [_run(record, row, board) for board in boards for row in board.rows for record in row.records]
     measured, costs = (*_seen(rows, "quality"), *_seen(rows, "raw")), (fact.header for fact in FACTS)
-    heads = [*_HEADS, *measured, *_NOISES, *costs, *_seen(rows, "rare")]
+    heads = [*_HEADS, *measured, *_NOISES, *costs, *_seen(rows, "rare"), *_seen(rows, "alone")]
     flat = [{name: cell for part in row.values() for name, cell in part.items()} for row in rows]
     frame = pd.DataFrame(flat, columns=heads)
     return frame.rename(columns=_harmless).to_csv(index=False, lineterminator="\n")
@@ -48,6 +49,7 @@ def _run(record: Record, row: Row, board: Board) -> dict[str, dict[str, Any]]:
     of = board.protocol
     done = record.status == "finished"
     each = {fact.header: _scaled(fact.read(record), fact.scale) for fact in RARE if done}
+    alone = {rate.header: rate.of(row) for rate in RATES if done}
     head = (
         of.track, of.version, of.track_hash, record.ruleset, of.budget, "; ".join(of.deviations), of.data, of.reference,
         row.hardware, record.environment and record.environment.parallel, tier_of(record, row.verifications),
@@ -60,6 +62,7 @@ def _run(record: Record, row: Row, board: Board) -> dict[str, dict[str, Any]]:
         "noise": _noise(record, row),
         "cost": {fact.header: _scaled(fact.read(record), fact.scale) for fact in FACTS if done},
         "rare": {name: value for name, value in each.items() if value is not None},
+        "alone": {name: value for name, value in alone.items() if value is not None},
     }
 
 
@@ -159,6 +162,7 @@ def _row(row: Row, board: Board) -> dict[str, Any]:
         "rank": row.rank,
         "tied": row.tied,
         "provisional": row.provisional,
+        "remark": row.remark,
         "status": row.status,
         "seeds": sorted(row.seeds),
         "run_ids": [record.run_id for record in row.records],
@@ -166,6 +170,7 @@ def _row(row: Row, board: Board) -> dict[str, Any]:
         "quality": {protocol: _quality(row, protocol) for protocol in row.quality},
         "raw_weights": _estimate(raw_weights(row)),
         "cost": {fact.key: _span(fact.estimate(row)) for fact in FACTS} | _rare(row),
+        "alone": _alone(row),
         "to_target": _to_target(row, board),
     }
 
@@ -174,6 +179,13 @@ def _rare(row: Row) -> dict[str, Any]:
     """What only some runs have: those in several processes, those with a search."""
     found = {fact.key: fact.estimate(row) for fact in RARE}
     return {key: _span(of) for key, of in found.items() if of is not None}
+
+
+def _alone(row: Row) -> dict[str, Any] | None:
+    """What a profile says of the row's network; None: there is none."""
+    if row.profile is None:
+        return None
+    return {**{rate.key: rate.of(row) for rate in RATES}, "created": row.profile.created.isoformat()}
 
 
 def _verification(found: Verification) -> dict[str, Any]:

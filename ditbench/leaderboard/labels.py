@@ -10,20 +10,6 @@ from ..records.record import Record, row_hash
 from ..records.rows import Alike, newest_of
 from ..storage.schema import digest
 
-
-def ruleset(record: Record) -> str:
-    """With what it leaves open, and behind " of " what tells that apart: a search's space and points, a free recipe.
-
-    E.g. "tuned, 8 trials of 0123456789ab", or "speedrun, recipe 012345 of 0123456789ab".
-    """
-    if record.study is not None:
-        return f"{record.ruleset}, {len(record.study.trials)} trials of {record.study.digest}"
-    if record.ruleset != "speedrun":
-        return record.ruleset
-    known_by = digest([record.recipe.learns, record.objective.model_dump(mode="json")], 12)
-    return f"speedrun, recipe {known_by[:6]} of {known_by}"
-
-
 _LONGEST_LABEL = 120  # characters of an architecture's label, which options of text can make as long as they like
 
 

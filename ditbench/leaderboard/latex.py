@@ -6,7 +6,8 @@ import re
 from collections.abc import Sequence
 
 from .boards import Board, Row
-from .notes import beside_others, unranked
+from .notes import unranked
+from .remarks import starred
 from .reported import Reported, reported_tables
 from .tables import Column, columns, quality_header
 
@@ -50,7 +51,7 @@ def _board(board: Board) -> str:
 
 def _too_wide(column: Column, board: Board) -> bool:
     """Speeds that do not compare are a column for each kind."""
-    return column.kind == "speed" and len(board.clocks) > 1
+    return column.kind == "speed" and len(board.hardware) > 1
 
 
 def _cell(column: Column, row: Row, board: Board) -> str:
@@ -87,12 +88,11 @@ def _caption(board: Board) -> str:
         said.append("Rows without a rank are provisional: they have other seeds than their track asks for.")
     if any(row.missed for row in board.rows):
         said.append("Where fewer seeds finished than were run, the others failed or diverged.")
+    said += starred(board)
     if len(board.hardware) > 1:
         said.append("Speed and memory do not compare across classes of hardware and are left out.")
-    elif len(board.clocks) > 1:
-        said.append("Some runs were at work beside others: their speeds do not compare, and all are left out.")
-    else:
-        said += filter(None, [beside_others(board)])
+    elif any(row.profile for row in board.rows):
+        said.append("Images per second were measured alone.")
     return escape(" ".join(said))
 
 

@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import groupby, islice
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from ..errors import in_markdown
+from . import notes
 from .boards import Board
-from .notes import (
-    beside_others,
-    checked,
-    floor,
-    memorising,
-    noise,
-    of_values,
-    provisional,
-    saturated,
-    searched,
-    ties,
-    unranked,
-)
+from .remarks import starred
 from .reported import Reported, remarks, reported_tables
 from .speedrun import History
-from .tables import Column, columns, measurements, table, target
+from .speeds import speeds
+from .tables import Column, columns, measurements, quality_header, table, target
 
 MARK = "Generated from the records by `ditbench leaderboard build`. Do not edit."
 
@@ -47,10 +36,16 @@ LEGEND = """\
   twice the train MACs for each training image.
 - **Parameters** leave out what only training uses. **MACs** are one forward pass for one image, attention included;
   train MACs are all that one training image costs, every forward and backward of the architecture's own loss.
-- **Images per second** are medians of raw step and batch times. **Peak memory** is that of training: the process's
-  resident set on a CPU, libraries included, and the allocator's peak on CUDA. Two classes of hardware never share a
-  column of time, speed or memory; nor do times that were measured beside other runs and those that were not.
-- **Real images** are scored by another number of images than the rows, so they are a mark to orient by, not a bound.
+- **Images per second** were measured alone, by `ditbench profile`, with the track's batch size and loss; sampling is
+  all evaluations of an image, without decoding. Those of a run itself are on its page. **Peak memory** is that of
+  training: the process's resident set on a CPU, libraries included, and the allocator's peak on CUDA. Two classes of
+  hardware never share a column of time, speed or memory; nor do times that were measured beside other runs and those
+  that were not.
+- **Real images**: what as many of them score, drawn at random, against all others; half of them against the other half
+  where there are too few. A row that is no worse is saturated: the metric tells no more of it.
+- **denoise** is how far from held-out images is what a network makes of them after noise was added, at 16 levels;
+  `-image` and `-nats` are the same by other weights. **memorised** is the share of samples as close to a training image
+  as 1 % of held-out images are; **knn**, the share whose nearest real images have the class that was asked for.
 """
 
 
@@ -77,6 +72,7 @@ def summary(boards: Sequence[Board], grids: Path | None = None) -> str:
         frame = pd.DataFrame({column.header: list(map(column.text, board.rows)) for column in _in_short(board)})
         parts += [f"**{in_markdown(board.title)}**", _table(frame)]
         parts += [_TIED] if any(row.tied for row in board.rows) else []
+        parts += map(in_markdown, starred(board))
         parts += [_samples(board, grids)] if grids else []
     return "\n\n".join(parts) or "No ranked rows yet."
 
@@ -84,12 +80,14 @@ def summary(boards: Sequence[Board], grids: Path | None = None) -> str:
 _TIED = "Rows that share a rank can't be told apart: a paired t-test over their seeds finds no difference."
 
 
-def _in_short(board: Board) -> Iterator[Column]:
-    """The columns that fit a page: of the metrics the one that ranks, of the speeds that of training."""
-    kept = {"head": None, "quality": 1, "speed": len(board.hardware), "size": None}  # how many; None: all
-    for kind, some in groupby(columns(board), key=lambda column: column.kind):
-        if kind in kept:
-            yield from islice(some, kept[kind])
+_SHORT = ("rank", "architecture", "hardware", "params (M)", "MACs (M)")
+
+
+def _in_short(board: Board) -> list[Column]:
+    """The columns that a phone has room for: of the metrics the one that ranks, and FID, which everybody knows."""
+    found, metrics = columns(board), measurements(board)
+    first = [quality_header(of) for place, of in enumerate(metrics) if not place or of.metric == "fid"]
+    return [column for column in found if column.subject in (*_SHORT, *first[:2])]
 
 
 def _samples(board: Board, grids: Path) -> str:
@@ -112,9 +110,12 @@ def _board(board: Board) -> list[str]:
         f"Track hash `{of.track_hash}`; data `{of.data[:12]}`, compared with `{of.reference[:12]}`; "
         f"{len(board.records)} runs; code at {code}; {_machines(board)}."
     )
-    ranking = (unranked(board), *ties(board), provisional(board), *searched(board), *checked(board), *_target(board))
-    notes = (*ranking, saturated(board), memorising(board), *of_values(board), beside_others(board), noise(board))
-    said = [in_markdown(note) for note in (*notes, floor(board)) if note]
+    ranking = (notes.unranked(board), *notes.ties(board), notes.provisional(board), *notes.searched(board))
+    checked = (*notes.checked(board), *_target(board), *starred(board))
+    warned = (notes.saturated(board), notes.memorising(board), *notes.of_values(board))
+    of_times = (notes.beside_others(board), speeds(board), notes.noise(board))
+    told = (*ranking, *checked, *warned, *of_times, notes.floor(board))
+    said = [in_markdown(note) for note in told if note]
     return [f"## {in_markdown(board.title)}", _table(table(board)), *said, facts]
 
 

@@ -11,8 +11,9 @@ from ..records.facts import Measurement
 from ..records.metric_constants import MEMORISED_QUANTILE
 from ..records.studies import told
 from ..records.verification import Verification
-from .boards import BESIDE_OTHERS, Board, Row
+from .boards import Board, Row
 from .intervals import Pair
+from .protocol import BESIDE_OTHERS
 from .tables import measurements, name, number
 
 _FLOORS = {"random_parts": "some at random against all others", "random_halves": "a random half against the other"}

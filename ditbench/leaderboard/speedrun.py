@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 from ..records.facts import Measurement
 from ..records.record import Record
 from ..tracks.speedrun import Speedrun
-from .boards import BESIDE_OTHERS, Board, Row
+from .boards import Board, Row
 from .costs import FLOPS, IMAGES, SECONDS
 from .intervals import Estimate, p_below
+from .protocol import BESIDE_OTHERS
 from .tables import number
 
 LEVEL = 0.01  # what p a mean needs to be below a target

@@ -12,24 +12,22 @@ import pandas as pd
 from ..errors import demand
 from ..records.facts import Measurement
 from ..records.record import Record
-from .boards import Board, Clock, Row, boards
+from .boards import Board, Row, boards
 from .costs import (
     FLOPS,
     IMAGES,
     MACS,
     PARAMETERS,
     PEAK_MEMORY,
-    SAMPLING_RATE,
-    SAMPLING_RATE_PER_DEVICE,
     SEARCH_FLOPS,
     SECONDS,
     TRAINING_MACS,
-    TRAINING_RATE,
-    TRAINING_RATE_PER_DEVICE,
     Fact,
 )
 from .intervals import Estimate
 from .learning_curves import Reached, reached
+from .protocol import Clock
+from .speeds import RATES, Rate
 
 ColumnKind = Literal["head", "tier", "quality", "raw", "spent", "target", "speed", "size", "status"]
 CellValue = str | Estimate | None  # None: not known, or not to be had on this hardware
@@ -77,6 +75,7 @@ def _to(cell: Estimate, text: str, decimals: int) -> str:
     return f"{cell.mean:,.{decimals}f}{told if half != '0' else ' ± 0'}"
 
 
+_UNMEASURED = "—"  # a speed that others on the board have
 _TIMES = ((1.0, "s"), (3600.0, "h"))  # the unit is the board's: the largest that leaves its largest number above 2
 _FLOPS = ((1e12, "TFLOPs"), (1e15, "PFLOPs"), (1e18, "EFLOPs"))
 
@@ -125,12 +124,16 @@ def columns(board: Board) -> list[Column]:
     """The columns of a board, without those that nobody has anything for."""
     found = [*_head(board), *_quality(board), *_costs(board), Column("status", "status", _status(board))]
     always = ("head", "tier", "status")
-    return [column for column in found if column.kind in always or any(map(column.text, board.rows))]
+    return [column for column in found if column.kind in always or any(_known(column.cell(row)) for row in board.rows)]
+
+
+def _known(cell: CellValue) -> bool:
+    return bool(cell) and cell != _UNMEASURED
 
 
 def _head(board: Board) -> Iterator[Column]:
     yield Column("rank", "head", lambda row: "" if row.rank is None else f"{row.rank}{' (tie)' if row.tied else ''}")
-    yield Column("architecture", "head", lambda row: row.label)
+    yield Column("architecture", "head", lambda row: f"{row.label} *" if row.remark else row.label)
     yield Column("seeds", "head", _seeds)
     yield Column("tier", "tier", lambda row: row.tier)
     if len(board.hardware) > 1:
@@ -181,12 +184,12 @@ def _costs(board: Board) -> Iterator[Column]:
         yield Column(f"{time} to {goal}", "target", _to_target(board, "seconds", second, clock), told)
     if goal:
         yield Column(f"{work} to {goal}", "target", _to_target(board, "flops", flop))
-    rates = (TRAINING_RATE, TRAINING_RATE_PER_DEVICE, SAMPLING_RATE, SAMPLING_RATE_PER_DEVICE)
-    for fact in rates:
-        for clock, told in clocks:
-            yield Column(fact.header, "speed", _scaled(fact, fact.scale, clock), told, fact.higher_is_better)
-    for hardware in board.hardware:
-        yield Column(PEAK_MEMORY.header, "speed", _memory(hardware), hardware if several else "")
+    places = [(hardware, hardware if several else "") for hardware in board.hardware]
+    for rate in RATES:
+        for hardware, told in places:
+            yield Column(rate.header, "speed", _alone(rate, hardware), told, higher_is_better=True)
+    for hardware, told in places:
+        yield Column(PEAK_MEMORY.header, "speed", _memory(hardware), told)
     for fact in (PARAMETERS, MACS, TRAINING_MACS):
         yield Column(fact.header, "size", _scaled(fact, fact.scale))
 
@@ -201,6 +204,10 @@ def _scaled(fact: Fact, scale: float, clock: Clock | None = None) -> Callable[[R
         return _over(fact.estimate(row.by(clock) if clock else row), scale)
 
     return cell
+
+
+def _alone(rate: Rate, hardware: str) -> Callable[[Row], CellValue]:
+    return lambda row: (rate.estimate(row) or _UNMEASURED) if row.hardware == hardware else None
 
 
 def _memory(hardware: str) -> Callable[[Row], CellValue]:

@@ -17,6 +17,7 @@ from ..runtime.distributed import ALONE, World
 from ..runtime.precision import Precision
 from ..runtime.progress import Progress, ProgressCallback
 from .features import BATCH_SIZE, Features, check_shape, extract, load_extractor
+from .panel import Panel
 from .quality import floors, measure_all, outputs_for
 from .reference import Reference, ReferenceSource, source_of
 
@@ -39,6 +40,7 @@ class Scoring:
     source: ReferenceSource
     data: Data
     precision: Precision = "float32"  # of the extractors
+    panels: tuple[Panel, ...] = ()  # of these metrics' distances
 
     def load_networks(self, device: torch.device) -> dict[str, nn.Module]:
         """The extractors' networks; `DitbenchError` if their weights are missing or are others."""
@@ -133,7 +135,8 @@ class Scoring:
             name: iter(self._floors(real[name], extractor, metrics, samples))
             for name, (extractor, metrics) in self._by_extractor().items()
         }
-        return [floor for _, extractor in self.metrics if (floor := next(found[extractor.name], None)) is not None]
+        of_each = [floor for _, extractor in self.metrics if (floor := next(found[extractor.name], None)) is not None]
+        return [*of_each, *(floor for panel in self.panels if (floor := panel.floor(of_each)) is not None)]
 
     def _floors(self, real: Real, extractor: Extractor, metrics: list[Metric], samples: int) -> list[Measurement]:
         reference, aside = real.reference, real.held_out

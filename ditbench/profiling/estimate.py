@@ -76,16 +76,17 @@ class PeakEstimate:
 
 @dataclass(frozen=True)
 class Disk:
-    """Bytes in a run's directory: the checkpoints, both weights at the end, and the images being measured."""
+    """Bytes in a run's directory: checkpoints, both weights at the end, snapshots, and the images being measured."""
 
     checkpoints: int
     weights: int
     samples: int
+    snapshots: int = 0
 
     @property
     def peak(self) -> int:
         """All at once, as at the end of training."""
-        return self.checkpoints + self.weights + self.samples
+        return self.checkpoints + self.weights + self.samples + self.snapshots
 
 
 @dataclass(frozen=True)
@@ -153,7 +154,7 @@ def estimate(
         training_flops=None if images is None else float(images * load.cost.training_flops(config.flops_rule)),
         sampling_flops=2.0 * drawn * (load.evaluations * load.cost.macs_per_image + (load.decoder_macs or 0)),
         disk=disk,
-        kept=disk.weights + (disk.samples if config.keep_samples else 0),
+        kept=disk.weights + disk.snapshots + (disk.samples if config.keep_samples else 0),
         memory=memory_of(config, load, machine, profile),
         notes=tuple(notes),
     )
@@ -210,7 +211,7 @@ def speed_of(config: RunConfig, load: Workload, machine: Machine, profile: Profi
 def memory_of(config: RunConfig, load: Workload, machine: Machine, profile: Profile | None) -> PeakEstimate:
     """A profile's peak with as many images as a pass has, or what the parameters alone take."""
     recipe, cost = config.recipe, load.cost
-    trained = _FLOAT * (cost.parameters + (1 + recipe.moments) * cost.trainable_parameters)
+    trained = _FLOAT * ((1 + config.averages) * cost.parameters + (1 + recipe.moments) * cost.trainable_parameters)
     average = _FLOAT * cost.parameters  # the EMA, which no profile has
     fixed = (trained + average) / (machine.gpus if machine.shard else 1)
     sampling = average if machine.shard else 0
@@ -347,11 +348,13 @@ def _sampling_hours(drawn: int, load: Workload, machine: Machine, speed: Speed) 
 
 def _disk(config: RunConfig, load: Workload) -> Disk:
     cost, (channels, height, width) = load.cost, load.image_shape
-    both = 2 * _FLOAT * cost.parameters
+    both, averages = 2 * _FLOAT * cost.parameters, _FLOAT * config.averages * cost.parameters
+    moments = config.recipe.moments * _FLOAT * cost.trainable_parameters
     return Disk(
-        checkpoints=CHECKPOINTS * (both + config.recipe.moments * _FLOAT * cost.trainable_parameters),
+        checkpoints=CHECKPOINTS * (both + moments + averages),
         weights=both,
         samples=config.track.evaluation.samples * channels * height * width,
+        snapshots=config.ema_snapshots * averages,
     )
 
 

@@ -23,10 +23,12 @@ from ..components import DenoiserSpec, Selection
 from ..errors import BadValue, DitbenchError, brief, one_line
 from ..records.profile import How, Profile, Setup, Turn
 from ..registry import Registry, select
+from ..runtime.affinity import Slot
 from ..runtime.devices import refuse_absent
 from ..runtime.processes import Expendable, answer_of, ended
 from ..tracks.architecture import ArchitectureFacts, facts_of
 from ..tracks.plan import check_device
+from ..tracks.threads import has_one_thread
 from ..tracks.track import Track
 
 TIMING, SPEC = "ditbench.profiling.timing", "ditbench.training.spec"  # imported late
@@ -40,6 +42,7 @@ class ProfileTask:
     architecture: ArchitectureFacts
     setup: Setup
     turn: Turn
+    one_thread: bool = False  # as a run of so small a network on the track has
 
     @property
     def label(self) -> str:
@@ -57,7 +60,8 @@ def plan_profiles(
     """Every network is built once without memory, and the device looked for; then the order is drawn.
 
     Each gets the input that its size was made for, with `changes`, or the track's, and is timed in each of the ways,
-    which differ in their batches alone. Raises the first `DitbenchError`.
+    which differ in their batches alone; on a CPU with the threads that a run of the track has. Raises the first
+    `DitbenchError`.
     """
     largest = max(hows, key=lambda how: how.batch_size)
     check_device(largest.device)
@@ -73,19 +77,19 @@ def plan_profiles(
     if track and changes:
         raise BadValue(f"Track {track.name!r} has an input of its own; leave out {', '.join(changes)}, or the track.")
     specs = [] if track else [selection.spec(changes) for selection in selections]
-    specs, device, precision = answer_of(_serve_check, (labels, specs, track, largest), preload=PRELOAD)
+    specs, device, precision, macs = answer_of(_serve_check, (labels, specs, track, largest), preload=PRELOAD)
     source = f"{track.name} v{track.version} {track.hash}" if track else None
     found = {"device": device, "precision": precision, "track": source}
     setups = [
-        (selection, Setup(**{**dict(how), **found}, spec=spec))
-        for selection, spec in zip(selections, specs, strict=True)
+        (selection, Setup(**{**dict(how), **found}, spec=spec), has_one_thread(of_image and of_image * how.batch_size))
+        for selection, spec, of_image in zip(selections, specs, macs, strict=True)
         for how in hows
     ]
     setups.sort(key=lambda one: (one[0].label, one[1].batch_size))  # however they were typed
     random.Random(seed).shuffle(setups)
     return [
-        ProfileTask(facts_of(selection, registry), setup, Turn(seed=seed, position=position, of=len(setups)))
-        for position, (selection, setup) in enumerate(setups)
+        ProfileTask(facts_of(selection, registry), setup, Turn(seed=seed, position=position, of=len(setups)), small)
+        for position, (selection, setup, small) in enumerate(setups)
     ]
 
 
@@ -138,8 +142,7 @@ def _serve_check(outbox: Connection, asked: tuple[list[str], list[DenoiserSpec],
         if track:
             specs = [pkgutil.resolve_name(f"{SPEC}:spec_of")(track, registry)] * len(labels)
         selections = [select(registry, label) for label in labels]
-        device, precision = pkgutil.resolve_name(f"{TIMING}:check")(selections, specs, how)
-        _answer(outbox, (specs, device, precision))
+        _answer(outbox, (specs, *pkgutil.resolve_name(f"{TIMING}:check")(selections, specs, how, track is not None)))
     except DitbenchError as error:
         _answer(outbox, error)
 
@@ -147,6 +150,8 @@ def _serve_check(outbox: Connection, asked: tuple[list[str], list[DenoiserSpec],
 def _serve(outbox: Connection, task: ProfileTask) -> None:
     """In a process of its own: time, and answer with the profile, or with one that says why there is none."""
     end_with_parent()
+    if task.one_thread:
+        Slot().take(on_gpu=False, processes=1, threads=1)
     try:
         registry = Registry.installed()
         profile = pkgutil.resolve_name(f"{TIMING}:profile")

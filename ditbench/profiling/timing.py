@@ -94,19 +94,23 @@ def _build(selection: Selection, setup: Setup) -> nn.Module:
     return compile_network(denoiser, "blocks" if setup.compile else "off")
 
 
-def check(selections: Sequence[Selection], specs: Sequence[DenoiserSpec], how: How) -> tuple[str, Precision]:
+def check(
+    selections: Sequence[Selection], specs: Sequence[DenoiserSpec], how: How, count_macs: bool = False
+) -> tuple[str, Precision, list[int | None]]:
     """Find device and precision, and build every network for its input; `DitbenchError` says what can't be.
 
-    A network that breaks in any other way is left to its own process, which will fail for itself, as it is checked in
-    one of its own.
+    Also the MACs that training takes of an image, where they are asked for and matter: on a CPU. A network that breaks
+    in any other way is left to its own process, which will fail for itself, as it is checked in one of its own.
     """
     found = find_device(how.device)
     pairs = list(zip(selections, specs, strict=True))
     networks = [(selection.label, partial(selection.build, spec), spec, _KEPT) for selection, spec in pairs]
-    for (label, *_), needs in zip(networks, list(all_needs(networks)), strict=True):
+    all_of_them = list(all_needs(networks, count_macs and found.type == "cpu"))
+    for (label, *_), needs in zip(networks, all_of_them, strict=True):
         if needs is not None:
             check_fits(label, needs, how.batch_size, found, remedy=_SMALLER)
-    return str(found), resolve(how.precision, found)
+    macs = [None if needs is None else needs.macs for needs in all_of_them]
+    return str(found), resolve(how.precision, found), macs
 
 
 class _NoiseAlready(Noise):

@@ -17,9 +17,10 @@ def of_raw(raw: Raw) -> tuple[float, float | None]:
     """A metric's value and its spread over the samples, from what it was computed from.
 
     ``terms`` add up (a Fréchet distance is that of the means and that of the covariances); ``values`` are averaged (a
-    KID per subset, an IS per split); ``counts`` are hits and tries. The spread is the standard deviation of several
-    values, or the standard error that ``jackknife`` gives: the value without each tenth of the samples in turn
-    (Efron & Tibshirani 1993, chapter 11). None: the metric has no spread. `ValueError` if the raw numbers are no such.
+    KID per subset, an IS per split); ``counts`` are hits and tries; ``ratios`` are pairs, and the mean of each first
+    number divided by its second counts. The spread is the standard deviation of several values, or the standard error
+    that ``jackknife`` gives: the value without each tenth of the samples in turn (Efron & Tibshirani 1993, chapter 11).
+    None: the metric has no spread. `ValueError` if the raw numbers are no such.
     """
     kinds = set(raw) - {"jackknife"}
     if kinds == {"terms"}:
@@ -28,8 +29,10 @@ def of_raw(raw: Raw) -> tuple[float, float | None]:
         value = fmean(raw["values"])
     elif kinds == {"counts"} and len(raw["counts"]) == 2 and 0 <= raw["counts"][0] <= raw["counts"][1] > 0:
         value = raw["counts"][0] / raw["counts"][1]
+    elif kinds == {"ratios"} and len(raw["ratios"]) % 2 == 0 < len(raw["ratios"]) and min(raw["ratios"][1::2]) > 0:
+        value = fmean(of / by for of, by in zip(raw["ratios"][::2], raw["ratios"][1::2], strict=True))
     else:
-        raise ValueError("the raw numbers are neither terms nor values nor the counts of hits and tries")
+        raise ValueError("the raw numbers are neither terms, values, ratios nor the counts of hits and tries")
     return value, _spread(raw)
 
 

@@ -159,6 +159,10 @@ class PeakMemory(Frozen):
         known = {name: [getattr(peak, name) for peak in peaks] for name in cls.model_fields}
         return cls(**{name: max((n for n in found if n is not None), default=None) for name, found in known.items()})
 
+    def less(self, size: int) -> PeakMemory:
+        """The same without something that took so many bytes all the time."""
+        return PeakMemory(**{name: None if n is None else max(0, n - size) for name, n in self})
+
 
 class Memory(Frozen):
     """Peak memory of the two phases. A process's resident peak can't be reset, so on a CPU sampling has none."""
@@ -172,7 +176,7 @@ class Measurement(Frozen):
     """One number and all it takes to read it."""
 
     protocol: Annotated[
-        str, Field(pattern=r"^[a-z0-9._-]+/[a-z0-9._-]+$", max_length=200)
+        str, Field(pattern=r"^[a-z0-9._-]+/[a-z0-9._+-]+$", max_length=200)
     ]  # e.g. "fid1k/digits-cnn"; numbers of different protocols never share a column
     metric: Words
     value: Number

@@ -1,4 +1,7 @@
-"""A run put forward for the leaderboard: its record and its grid of samples, and nothing that tells of the machine."""
+"""A run put forward for the leaderboard: its record, its grid of samples and its curve of guidance, if it has one.
+
+Nothing of it tells of the machine.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,8 @@ from ..storage.reading import read_bytes
 from ..tracks.ledger import published
 from ..tracks.search import SEED
 from .files import FILE_NAME, GRID_FILE, RECORDS, SAMPLES, record_files, run_files
+from .guidance import GuidanceCurve, read_curve, write_curve
+from .guidance import file_name as curve_name
 from .record import Record, Submission, read_record, write_record
 from .validation.faults import short
 from .validation.files import CheckedFile, check_file
@@ -36,6 +41,7 @@ class Submitted:
 
     record: Record
     grid: bytes | None  # None: the run left none
+    curve: GuidanceCurve | None  # None: nobody asked for one
     to: Path  # the leaderboard's folder
 
     @property
@@ -79,8 +85,8 @@ def submit(
     found = [_prepare(path, submission, to, registry) for path in _records_of(folder)]
     _check_seeds([one.record for one in found], to)
     waiting = [one for one in found if not _is_there(one)]
-    for one in waiting:
-        _write(one)
+    for one in found:
+        _write(one, anew=one in waiting)  # a curve may have come later than its record
     return found
 
 
@@ -109,23 +115,38 @@ def _prepare(path: Path, submission: Submission, to: Path, registry: Registry) -
         raise BadValue(f"{record.run_id} is a trial of a search: it stands in the study of the runs that it served.")
     if not published(record.track):
         raise BadValue(f"{record.run_id} is of track {record.track.name!r}, which was not published with ditbench.")
+    grid, curve = _grid(path.with_name(GRID_FILE), record), _curve(path.with_name(curve_name(record.run_id)), registry)
     told = record.model_dump(mode="json", exclude={"submission"})
+    if curve is not None:
+        told["guidance curve"] = curve.model_dump(mode="json")
     for field, what in betrayals(told, machine_words(record.run_id, record.track.name)):
         raise BadValue(
             f"{record.run_id} would tell of this machine: {field} holds {what}. A record is not edited: rename what is "
             "called so and run it again, or open an issue if the text is ditbench's own."
         )
-    return Submitted(record.model_copy(update={"submission": submission}), _grid(path.with_name(GRID_FILE), record), to)
+    return Submitted(record.model_copy(update={"submission": submission}), grid, curve, to)
 
 
 def _sound(checked: CheckedFile) -> Record:
     record = checked.record
     if record is not None and record.status == "interrupted":
         raise BadValue(f"{record.run_id} was interrupted; give its `ditbench run` again to finish it.")
-    if checked.faults or record is None:
+    _refuse_faults(checked)
+    return read_record(checked.path)
+
+
+def _refuse_faults(checked: CheckedFile) -> None:
+    if checked.faults:
         more = f" (and {len(checked.faults) - 1} more faults)" if len(checked.faults) > 1 else ""
         raise BadFile(f"{checked.lines[0]}{more}. See `ditbench records validate`.")
-    return read_record(checked.path)
+
+
+def _curve(path: Path, registry: Registry) -> GuidanceCurve | None:
+    """The curve of guidance beside a record, checked; None if there is none."""
+    if not exists(path):
+        return None
+    _refuse_faults(check_file(path, registry))
+    return read_curve(path)
 
 
 def machine_words(*own: str) -> dict[str, str]:
@@ -186,13 +207,16 @@ def _is_their_submission(there: Record, ours: Submission | None, path: Path) -> 
     return False
 
 
-def _write(one: Submitted) -> None:
+def _write(one: Submitted, anew: bool) -> None:
     """The picture first: a record without one is whole, a picture without its record is not."""
     try:
-        for path in (one.record_path, one.grid_path):
+        for path in (one.record_path, one.grid_path) if anew else ():
             make_folder(path.parent)
-        if (grid := one.grid) is not None:
+        if anew and (grid := one.grid) is not None:
             write_bytes(one.grid_path, grid)
-        write_record(one.record, one.record_path)
+        if anew:
+            write_record(one.record, one.record_path)
+        if one.curve is not None:
+            write_curve(one.curve, one.record_path.parent)
     except Unwritable as error:
         raise DitbenchError(f"The leaderboard {str(one.to)!r} can't be written ({error.reason}).") from None

@@ -35,9 +35,10 @@ def gather(sharded: nn.Module, whole: nn.Module) -> nn.Module:
     """Give a network of the same architecture the weights of a sharded one. All processes take part."""
     ours = whole.state_dict()
     for name, tensor in sharded.state_dict().items():
-        ours[name].copy_(_whole(tensor))
+        ours[name].copy_(full(tensor))
     return whole
 
 
-def _whole(tensor: Tensor) -> Tensor:
+def full(tensor: Tensor) -> Tensor:
+    """All of a tensor that may be sharded. All processes take part."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor

@@ -34,6 +34,7 @@ class ArchitectureFacts(Frozen):
     source_sha256: Sha256  # of the plugin's Python files
     paper: str
     libraries: tuple[Library, ...] = later((), max_length=MOST_LIBRARIES)
+    trained_with: tuple[Name, ...] = later((), max_length=20)  # networks whose features its loss uses
 
     @property
     def of_run(self) -> dict[str, Any]:
@@ -55,4 +56,5 @@ def facts_of(selection: Selection, registry: Registry) -> ArchitectureFacts:
         distribution_version=plugin.version,
         source_sha256=registry.source_sha256(name),
         paper=selection.architecture.paper,
+        trained_with=tuple(selection.architecture.trained_with),
     )

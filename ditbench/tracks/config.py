@@ -8,7 +8,7 @@ from pydantic import Field
 
 from ..components import Value, label
 from ..errors import BadValue
-from ..storage.schema import Fraction, Frozen, digest, later
+from ..storage.schema import Fraction, Frozen, Name, digest, later
 from .architecture import MOST_LIBRARIES, ArchitectureFacts, Library
 from .budget import FlopsRule, is_of_flops
 from .search import Study
@@ -20,10 +20,10 @@ from .track import ObjectiveChoice, Recipe, Track, without_memory
 Ruleset = Literal["matched", "native", "tuned", "trial", "speedrun"]
 ASKED_FOR = ("matched", "native", "tuned", "speedrun")  # a trial is what `tuned` makes
 
-
+EMA_LENGTHS = (0.05, 0.10)  # relative ones of the power-function averages that snapshots are of, as in the paper
 NOT_HASHED = (  # fields of a run that can't change its result, or that its hash has in another way, as the track
     "track", "paper", "device", "data", "reference", "deviations", "skip_bad", "offline", "eval_at", "keep_samples",
-    "raw_weights", "checkpoint_seconds", "study", "changed",
+    "raw_weights", "checkpoint_seconds", "study", "changed", "ema_snapshots",
 )  # fmt: skip
 
 
@@ -40,6 +40,7 @@ class RunConfig(Frozen):
     distribution_version: str
     source_sha256: str  # of the plugin's Python files: an edited block is another run
     libraries: tuple[Library, ...] = later((), max_length=MOST_LIBRARIES)  # beside it, known once it was imported
+    trained_with: tuple[Name, ...] = later((), max_length=20)  # networks whose features its loss uses
     ruleset: Ruleset = "matched"
     recipe: Recipe  # the track's, or with what the architecture's paper changes
     objective: ObjectiveChoice
@@ -61,6 +62,7 @@ class RunConfig(Frozen):
     keep_samples: bool = False
     raw_weights: bool = False  # also measure the weights as training left them
     checkpoint_seconds: Annotated[float, Field(gt=0)] = 20.0  # training time between checkpoints
+    ema_snapshots: int = later(0, ge=0)  # of power-function averages, over the budget
 
     @property
     def label(self) -> str:
@@ -71,6 +73,11 @@ class RunConfig(Frozen):
     def told(self) -> str:
         """Which of several runs it is, in few words."""
         return f"{self.label} trial" if self.ruleset == "trial" else f"{self.label} seed {self.seed}"
+
+    @property
+    def averages(self) -> int:
+        """How many averages of the weights it keeps in training beside their EMA."""
+        return len(EMA_LENGTHS) if self.ema_snapshots else 0
 
     @property
     def built(self) -> ArchitectureFacts:

@@ -9,6 +9,7 @@ from typing import Literal
 Kind = Literal[
     "samples",
     "features",
+    "metrics",
     "synthetic",
     "dataset",
     "images",
@@ -20,12 +21,14 @@ Kind = Literal[
     "data",
     "reference",
     "compile",
+    "parametrization",
     "mps",
     "trial",
 ]
 _TOLD: Mapping[Kind, str] = {  # records hold these words: what has been published stays
     "samples": "{found} samples, not {meant}",
     "features": "features of {found}, not {meant}",
+    "metrics": "the metrics {found}, not the track's",
     "synthetic": "synthetic noise in place of data",
     "dataset": "the data set {found}, not {meant}",
     "images": "{found} training images, not {meant}",
@@ -37,6 +40,7 @@ _TOLD: Mapping[Kind, str] = {  # records hold these words: what has been publish
     "data": "data of sha256 {found:.12}, not the track's {meant:.12}",
     "reference": "compared with images of sha256 {found:.12}, not with the training images",
     "compile": "compile {found}, not {meant}, in a budget of time",
+    "parametrization": "parametrization {found}, not {meant}",
     "mps": "computed by Apple's MPS, which nobody has compared with other devices",
     "trial": "a trial of a search, of which only the denoising error is measured",
 }

@@ -9,7 +9,7 @@ from ..errors import BadValue
 from ..registry import Registry, pick
 from ..storage.files import is_file
 from .ledger import check_ledger
-from .track import Track, load_track
+from .track import Track, lacking, load_track, panel
 
 
 def resolve_track(registry: Registry, name: str) -> Track:
@@ -23,15 +23,43 @@ def resolve_track(registry: Registry, name: str) -> Track:
     if pick("dataset", dataset, registry.datasets).place == "none" and place:
         raise BadValue(f"Track {track.name!r}: the data set {dataset!r} is always at hand; leave out {place!r}.")
     _check_sampler(registry, track)
+    check_metrics(registry, track)
+    return track
+
+
+def check_metrics(registry: Registry, track: Track) -> None:
+    """`BadValue` if one is unknown, needs what its extractor or the track has not, or stands there twice."""
     choices = track.evaluation.choices
-    for metric, extractor in choices:
-        pick("metric", metric, registry.metrics).check_fits(pick("extractor", extractor, registry.extractors))
+    for metric, features in choices:
+        for extractor in panel(features):
+            pick("metric", metric, registry.metrics).check_fits(pick("extractor", extractor, registry.extractors))
+        _check_panel(registry, track, metric, features)
     on_pixels = [metric for metric, _ in choices if registry.metrics[metric].sees == "pixels"]
     if track.space == "latent" and on_pixels:
         raise BadValue(f"Track {track.name!r}: {on_pixels[0]} compares raw training pixels, and latents have none.")
     if len(set(choices)) < len(choices):
         raise BadValue(f"Track {track.name!r} names a metric twice: {', '.join(track.evaluation.metrics)}.")
-    return track
+
+
+def extractors_of(track: Track, registry: Registry) -> list[str]:
+    """The extractors that its metrics look at samples with: one that sees the denoiser needs none."""
+    seen = [
+        of for metric, of in track.evaluation.choices if registry.metrics[metric].sees not in ("denoiser", "pixels")
+    ]
+    return list(dict.fromkeys(name for of in seen for name in panel(of)))
+
+
+def _check_panel(registry: Registry, track: Track, metric: str, features: str) -> None:
+    """A metric is of one extractor; one of several extractors' distances needs these, each by itself, beside it."""
+    of, names = f"Track {track.name!r}: {metric}/{features}", panel(features)
+    if registry.metrics[metric].sees != "distances":
+        if len(names) > 1:
+            raise BadValue(f"{of} names {len(names)} extractors, and {metric!r} is of one.")
+        return
+    if len(set(names)) < max(2, len(names)):
+        raise BadValue(f"{of} needs two extractors or more, each once, as in {metric}/a+b.")
+    if missing := lacking(track.evaluation, features):
+        raise BadValue(f"{of} is made of Fréchet distances, and the metrics lack fid/{missing[0]} or fd/{missing[0]}.")
 
 
 def check_size(registry: Registry, track: Track) -> None:

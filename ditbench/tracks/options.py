@@ -12,17 +12,17 @@ from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, ParamSpec, TypedDict, TypeVar, get_args, get_type_hints
 
-from .search import TRIALS
-
 P = ParamSpec("P")
 R = TypeVar("R")
 Options = TypeVar("Options")
 
-SAMPLES, IMAGES, PROCESSES = (
+TRIALS = (2, 256)  # the least and the most of one search
+SAMPLES, IMAGES, PROCESSES, SNAPSHOTS = (
     (20, 10_000_000),
     (1, 1_000_000),
     (1, 10_000),
-)  # the least and the most: of a batch, at once
+    (0, 100),
+)  # the least and the most: of a batch, at once, of a run
 
 
 class About(NamedTuple):
@@ -62,10 +62,17 @@ class RunOptions(PlaceOptions, total=False):
         int | None, About(None, "Recipes that the tuned ruleset tries; the track's number, if not given.", *TRIALS)
     ]
     recipe: Annotated[str, About("", "Of a speedrun: a TOML file with its recipe, and in words what is new in it.")]
+    parametrization: Annotated[
+        Literal["standard", "mup"] | None,
+        About(None, "mup: start and rates scaled by the width of a ladder's size; not the track's choice: unranked."),
+    ]
     skip_bad: Annotated[bool, About(False, "Leave unreadable images out, and count them.")]
     eval_at: Annotated[Sequence[float], About((), "Shares of the budget at which to measure the EMA weights, too.")]
     samples: Annotated[int | None, About(None, "Images to measure; not the track's number: unranked.", *SAMPLES)]
     features: Annotated[str, About("", "Extractor of the metrics; not the track's: unranked.")]
+    metrics: Annotated[
+        Sequence[str], About((), "Metrics in place of the track's, measured at the end alone: unranked.")
+    ]
     micro_batch: Annotated[
         int | None, About(None, "Images in one pass, where a batch does not fit the device.", *IMAGES)
     ]
@@ -80,6 +87,15 @@ class RunOptions(PlaceOptions, total=False):
     ]
     keep_samples: Annotated[bool, About(False, "Also write each run's samples.npz (ADM layout).")]
     raw_weights: Annotated[bool, About(False, "Measure the weights as training left them, too, beside their EMA.")]
+    ema_snapshots: Annotated[
+        int,
+        About(
+            0,
+            "Snapshots that a run keeps of two more averages of its weights, such as 16, so that `ditbench ema` can "
+            "measure other lengths.",
+            *SNAPSHOTS,
+        ),
+    ]
     checkpoint_seconds: Annotated[float, About(20.0, "Seconds of training between checkpoints.")]
 
 

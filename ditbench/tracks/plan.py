@@ -19,11 +19,11 @@ from .architecture import facts_of
 from .budget import FLOPS_RULE, Budget
 from .config import ASKED_FOR, RunConfig, check_seeds
 from .deviation import Deviation
-from .lookup import resolve_track
+from .lookup import check_metrics, resolve_track
 from .options import RunOptions, takes
 from .settings import check_option, check_options
 from .speedrun import Free, check_network, free_recipe
-from .track import EvaluationChoice, ObjectiveChoice, Recipe, Track
+from .track import EvaluationChoice, ObjectiveChoice, Recipe, Track, lacking, panel
 from .tuning import check_search
 
 MOST_RUNS = 10_000  # of one plan
@@ -49,8 +49,11 @@ def make_plan(
     check_option("architectures", Sequence[str], architectures)
     _check_count(len(architectures), len(check_seeds(seeds)))
     resolved = resolve_track(registry, track)
-    chosen, deviations = measured_otherwise(registry, resolved, options["samples"], options["features"])
-    deviations += (Deviation("mps"),) if options["device"] == "mps" else ()
+    measured, deviations = measured_otherwise(
+        registry, resolved, options["samples"], options["features"], options["metrics"]
+    )
+    chosen, scaled = parametrized_otherwise(measured, options["parametrization"])
+    deviations += (*scaled, Deviation("mps")) if options["device"] == "mps" else scaled
     budget = _check(registry, chosen, architectures, options)
     check_search(chosen, options["ruleset"], options["trials"], seeds)
     free = free_recipe(chosen, options["ruleset"], options["recipe"], options["compile"])
@@ -92,6 +95,8 @@ def _built(
     if free is not None:
         check_network(track, selection.label)
         recipe, objective = free.recipe, free.objective
+    if recipe.parametrization == "mup":
+        _check_ladder(selection)
     recipe = recipe.model_copy(update={"compile": options["compile"] or recipe.compile})
     if options["device"] == "mps" and (
         "bfloat16" in (recipe.precision, track.evaluation.precision) or recipe.compile not in ("off", "auto")
@@ -120,9 +125,12 @@ def _refuse_twice(runs: Sequence[RunConfig]) -> None:
 
 
 def measured_otherwise(
-    registry: Registry, track: Track, samples: int | None, features: str
+    registry: Registry, track: Track, samples: int | None, features: str, metrics: Sequence[str] = ()
 ) -> tuple[Track, tuple[Deviation, ...]]:
-    """The track with other samples, or another extractor and the metrics that it can give; and what changed."""
+    """The track with other samples, another extractor and the metrics that it can give, or metrics; and what changed.
+
+    With other metrics than its own, a run is measured at its end alone: errors on the way are for boards.
+    """
     asked, changes, found = track.evaluation, dict[str, Any](), list[Deviation]()
     if samples is not None and samples != asked.samples:
         changes["samples"] = samples
@@ -130,13 +138,54 @@ def measured_otherwise(
     if features and features != asked.features:
         extractor = pick("extractor", features, registry.extractors)
         fitting = [name for name in asked.metrics if "/" in name or _fits(registry.metrics[name], extractor)]
-        changes |= {"features": features, "metrics": fitting}
+        changes |= {"features": features, "metrics": _whole(asked, features, fitting)}
         found.append(Deviation("features", features, asked.features))
+    if metrics:
+        usual = list(changes.get("metrics", asked.metrics))
+        for metric in metrics:
+            pick("metric", metric.partition("/")[0], registry.metrics)
+        chosen = sorted(dict.fromkeys(metrics), key=lambda name: usual.index(name) if name in usual else len(usual))
+        if chosen != usual:
+            changes |= {"metrics": chosen, "denoised_on_the_way": 0}
+            found.append(Deviation("metrics", ", ".join(chosen)))
     try:
         evaluation = EvaluationChoice.model_validate({**asked.model_dump(), **changes})
     except pydantic.ValidationError as error:
         raise BadValue(f"Track {track.name!r} can't be measured so: {first_fault(error)}.") from None
-    return track.model_copy(update={"evaluation": evaluation}), tuple(found)
+    otherwise = track.model_copy(update={"evaluation": evaluation})
+    check_metrics(registry, otherwise)
+    return otherwise, tuple(found)
+
+
+def _whole(asked: EvaluationChoice, features: str, metrics: Sequence[str]) -> list[str]:
+    """Of the metrics with this extractor, those whose panel of extractors is measured whole."""
+    with_it = asked.model_copy(update={"features": features, "metrics": tuple(metrics)})
+    both = zip(metrics, with_it.choices, strict=True)
+    return [name for name, (_, of) in both if len(panel(of)) == 1 or not lacking(with_it, of)]
+
+
+def parametrized_otherwise(track: Track, choice: str | None) -> tuple[Track, tuple[Deviation, ...]]:
+    """The track with another parametrization, if one is given, and in what it then differs; `BadValue`."""
+    meant = track.recipe.parametrization
+    if choice in (None, meant):
+        return track, ()
+    try:
+        recipe = Recipe.model_validate({**track.recipe.model_dump(), "parametrization": choice})
+    except pydantic.ValidationError as error:
+        raise BadValue(f"Track {track.name!r}: {first_fault(error)}.") from None
+    return track.model_copy(update={"recipe": recipe}), (Deviation("parametrization", str(choice), meant),)
+
+
+def _check_ladder(selection: Selection) -> None:
+    """`BadValue` unless the size is of a ladder, whose pair of widths tells muP what to scale."""
+    architecture = selection.architecture
+    if architecture.base(selection.size) in architecture.ladder:
+        return
+    known = f"those around {', '.join(architecture.ladder)} have" if architecture.ladder else "none of its sizes has"
+    raise BadValue(
+        f"{selection.label} can't be trained with `parametrization` mup: it is in no ladder, whose widths tell what to "
+        f"scale; of {architecture.name}, {known} one."
+    )
 
 
 def compiled_otherwise(track: Track, choice: str | None, budget: Budget) -> tuple[Deviation, ...]:

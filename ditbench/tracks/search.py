@@ -14,6 +14,7 @@ import pydantic
 from pydantic import Field
 
 from ..storage.schema import Frozen, Name, Number, Words, digest, first_fault
+from .options import TRIALS
 
 if TYPE_CHECKING:
     from .track import Recipe
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 SEED = 2**31  # of every trial: no track ranks it, and trials that share it differ in their recipe alone
 CHOOSES = "denoise"  # the metric by which a trial is chosen: it sees the denoiser, and needs no samples
 SEARCHED = ("learning_rate", "weight_decay", "beta2", "warmup")  # of a recipe, in the order of coordinates
-TRIALS = (2, 256)  # the least and the most of one search
 MOST_CHOICES = 16  # that a list has
 
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -103,10 +103,8 @@ class Search(Frozen, strict=True):
             found["warmup"] = _figures(low + named["warmup"] * (high - low), self.warmup)
         return Point(**found)
 
-    def check(self, recipe: Recipe, metrics: Sequence[str]) -> None:
-        """`ValueError` if the recipe has no such thing, some point gives none, or nothing could choose a trial."""
-        if CHOOSES not in metrics:
-            raise ValueError(f"search: trials are chosen by the metric {CHOOSES}, which the track does not measure")
+    def check(self, recipe: Recipe) -> None:
+        """`ValueError` if the recipe has no such thing, or some point gives none."""
         if self.warmup and recipe.warmup_steps:
             raise ValueError("search: warmup is a share of the budget, and the recipe's is a number of steps")
         ends = [(min(values), max(values)) for name in self.searched if (values := getattr(self, name))]

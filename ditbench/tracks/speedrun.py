@@ -34,10 +34,10 @@ class Speedrun(Frozen, strict=True):
     ]
 
     def check(self, metrics: Sequence[str]) -> None:
-        """`ValueError` if a target is of what is not measured."""
+        """`BadValue` if a target is of what is not measured."""
         for name in self.targets:
             if name not in metrics:
-                raise ValueError(f"speedrun: {name!r} is a target, and is none of its metrics: {', '.join(metrics)}")
+                raise BadValue(f"The speedrun's target {name!r} is not among what is measured: {', '.join(metrics)}.")
 
 
 class _File(Frozen, strict=True):
@@ -67,6 +67,7 @@ def free_recipe(track: Track, ruleset: str, recipe: str, compile: str | None) ->
         return None
     if track.speedrun is None:
         raise BadValue(f"Track {track.name!r} declares no [speedrun], so there is no `ruleset` speedrun on it.")
+    track.speedrun.check(track.evaluation.metrics)
     if not recipe:
         raise BadValue("`ruleset` speedrun needs a recipe: name its file with `recipe` FILE.toml.")
     if compile not in (None, track.recipe.compile):

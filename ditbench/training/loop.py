@@ -83,13 +83,16 @@ def train(
     evaluate: Evaluate = lambda share, now: None,
     points: Iterable[float] = (),
     look: Evaluate = lambda share, now: None,
+    snapshots: Iterable[float] = (),
+    shoot: Evaluate = lambda share, now: None,
 ) -> None:
     """Train to the end of the budget, from the directory's checkpoint if there is one.
 
     Checkpoints are `checkpoint_seconds` of training apart, more if one takes long. `evaluate(share, now)` is called,
     with the state saved, when a milestone, a share of the budget, is first reached. A resumed run calls it at once for
     those behind it; `now` tells whether the last step was the one that reached it. So is `look` at points, for which
-    nothing is saved. Raises `Diverged` or, with the state saved, `Interrupted`.
+    nothing is saved, and `shoot` at snapshots, before a state is saved that is past them. Raises `Diverged` or, with
+    the state saved, `Interrupted`.
     """
     checkpoints = Checkpoints(directory, run_hash, trainer.world, pinned=trainer.device.type == "cuda")
     clock, keeper = trainer.clock, _Keeper(trainer, checkpoints, checkpoint_seconds)
@@ -97,11 +100,13 @@ def train(
         _logger.warning("%s", remark)
         watch.report(Progress("train", clock.progress, clock.steps, remark=remark))
     course, view = _Course(trainer, milestones, evaluate), _Course(trainer, points, look, small=True)
+    camera = _Course(trainer, snapshots, shoot, small=True)
     curve = directory / CURVE_FILE if trainer.world.main else Path(os.devnull)
     reported_at = clock.seconds
     with writing(curve):
         curve.write_text("".join(json.dumps(point) + "\n" for point in trainer.curve.points), encoding="utf-8")
     watch.report(Progress("train", clock.progress, clock.steps))  # all is there, and the first step begins
+    camera.measure()
     course.measure()
     view.measure()
     while not clock.done:
@@ -109,6 +114,7 @@ def train(
             keeper.keep(wait=True)
             raise Interrupted("stopped on request")
         loss = trainer.step()
+        camera.measure()
         if trainer.curve.is_due(clock):
             trainer.settle()
             trainer.curve.close(clock)
@@ -121,6 +127,7 @@ def train(
         checkpoints.settle(wait=False)
         course.measure()
         view.measure()
+    camera.measure()  # where a step's time, and with it the end of the budget, was known late
 
 
 def _progress(trainer: Trainer, loss: float) -> Progress:

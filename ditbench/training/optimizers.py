@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
+from ..denoiser.parametrization import in_groups
 from ..errors import BadValue
 from ..extras import install
 from ..runtime.compiling import blocks_of
@@ -17,17 +18,24 @@ from ..tracks.track import Recipe
 MOMENTUM = 0.95  # of Muon, if a recipe gives no other
 
 
-def make_optimizer(recipe: Recipe, parameters: Iterable[Tensor], matrices: Sequence[Tensor] = ()) -> Optimizer:
+def make_optimizer(
+    recipe: Recipe,
+    parameters: Iterable[Tensor],
+    rates: Iterable[float] | None = None,
+    matrices: Sequence[Tensor] = (),
+) -> Optimizer:
     """The recipe's optimiser; `BadValue` if it comes from a library that is not installed.
 
-    matrices: those of the parameters that Muon trains, if the recipe has it; see `hidden_matrices`.
+    rates: what each parameter's learning rate is multiplied with; `set_rate` keeps them. matrices: those of the
+    parameters that Muon trains, if the recipe has it; see `hidden_matrices`.
     """
     rate, decay = recipe.learning_rate, recipe.weight_decay
     if recipe.optimizer == "adan":  # Xie et al., 2022; its third beta is of the squared gradients
         return _adan()(parameters, lr=rate, betas=recipe.betas, weight_decay=decay)
     betas = (recipe.betas[0], recipe.betas[1])
     if recipe.optimizer == "adamw":
-        return AdamW(parameters, lr=rate, betas=betas, weight_decay=decay, fused=True)
+        groups = parameters if rates is None else in_groups(parameters, rates, rate, decay)
+        return AdamW(groups, lr=rate, betas=betas, weight_decay=decay, fused=True)
     muon, chosen = _muon(), set(map(id, matrices))
     others = AdamW([one for one in parameters if id(one) not in chosen], lr=rate, betas=betas, weight_decay=decay)
     if not matrices:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import logging
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from itertools import count
 from typing import Any
@@ -37,6 +37,7 @@ from ..runtime.precision import CompileWatch, Precision, autocast, products, res
 from ..runtime.progress import Diverged
 from ..tracks.budget import BudgetClock
 from ..tracks.track import Recipe
+from .averages import PowerAverages
 from .checkpoint import CheckpointFacts, Saved, like
 from .objectives import DiffusionObjective
 from .optimizers import hidden_matrices, make_optimizer, set_rate
@@ -65,19 +66,25 @@ class Trainer:
         world: World = ALONE,
         counted: int | None = None,
         pace: Pace | None = None,
+        rates: Mapping[str, float] | None = None,
+        lengths: Sequence[float] = (),
     ) -> None:
         """counted: multiply-accumulates per training image, which are counted again on the way; None: they aren't.
 
-        pace: when a step's loss and time are known; by default the device's.
+        pace: when a step's loss and time are known; by default the device's. rates: what the learning rates of
+        parameters are multiplied with, by name; None: with nothing. lengths: relative ones of averages that are kept
+        beside the EMA.
         """
         average = copy.deepcopy(denoiser).eval().requires_grad_(False)
         self.denoiser, self.ema = world.place(denoiser, device).train(), world.place(average, device)
         self._averages: list[Tensor] = list(self.ema.parameters())
         self._weights: list[Tensor] = list(self.denoiser.parameters())
         self._buffers = list(_buffers(self.ema, self.denoiser))
+        self.power = PowerAverages(self.denoiser, lengths)
         self.spec, self.objective, self.recipe, self.seed, self.device = spec, objective, recipe, seed, device
         self.clock, self.feed, self.timer = clock, feed, timer
-        self.optimizer = make_optimizer(recipe, self._weights, hidden_matrices(self.denoiser))
+        scaled = None if rates is None else [rates.get(name, 1.0) for name, _ in self.denoiser.named_parameters()]
+        self.optimizer = make_optimizer(recipe, self._weights, scaled, hidden_matrices(self.denoiser))
         self.precision, way = resolve(recipe.precision, device), way_of(recipe.compile, device)
         self.compiled = way != "off"
         compile_network(self.denoiser, way)
@@ -292,6 +299,7 @@ class Trainer:
     def _update_ema(self, spent: float) -> None:
         """`spent` is the step's share of the budget; a half-life is one, too."""
         torch._foreach_lerp_(self._averages, self._weights, 1 - ema_keep(self.recipe, spent))
+        self.power.update(self.before, self.clock.progress)
         for average, module, name in self._buffers:
             getattr(average, name).copy_(getattr(module, name))
 
@@ -332,7 +340,7 @@ class Trainer:
         for name, weight in self.denoiser.named_parameters():
             for kind, tensor in self.optimizer.state.get(weight, {}).items():
                 found[f"optimizer/{kind}/{name}"] = tensor
-        return found
+        return found | self.power.tensors()
 
     def numbers(self) -> CheckpointFacts:
         """All else that the next step depends on, and what `facts` tells."""
@@ -368,7 +376,7 @@ class Trainer:
             kind, _, weight = rest.partition("/")
             if part == "optimizer" and weight in weights:
                 self.optimizer.state[weights[weight]][kind] = like(tensor, weights[weight])
-        saved.read_into(self.tensors())
+        saved.read_into(self.tensors() | self.power.no_more_asked_for(saved))
         for group, settings in zip(self.optimizer.param_groups, facts.groups, strict=True):
             group.update({name: tuple(v) if isinstance(v, list) else v for name, v in settings.items()})
         self.clock.restore(facts.clock)

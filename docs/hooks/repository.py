@@ -15,7 +15,6 @@ ROOT = Path(__file__).parents[2]
 NOTEBOOK = ROOT / "examples" / "two_architectures.py"
 _OUTPUTS = ROOT / "docs" / "notebook" / "outputs.json"  # made by docs/run_notebook.py
 _BOARDS = re.compile(r"<!-- boards, .*? -->\n(.*?)<!-- end of the boards -->", re.DOTALL)
-_SHOWN = ("rank", "architecture", "seeds", "fid", "kid", "knn", "MACs")  # columns, by how their titles begin
 _PLACE = "<!-- the board -->"
 
 
@@ -29,26 +28,13 @@ def on_files(files: Files, config: Any) -> Files:
 
 def on_page_markdown(markdown: str, **_: object) -> str:
     """Put the board where a page asks for it."""
-    return markdown.replace(_PLACE, _narrow(_boards())) if _PLACE in markdown else markdown
+    return markdown.replace(_PLACE, _boards()) if _PLACE in markdown else markdown
 
 
 def _boards() -> str:
     """The boards that stand in the README, made there by `ditbench leaderboard build`."""
     (boards,) = _BOARDS.findall((ROOT / "README.md").read_text(encoding="utf-8"))
     return str(boards)
-
-
-def _narrow(text: str) -> str:
-    """The boards' tables with a few of their columns, so that they fit a page; all else as it is."""
-    lines, kept = [], None
-    for line in text.splitlines():
-        cells = line.split("|")[1:-1]
-        if kept is None:  # the first line of a table has its titles
-            kept = [at for at, title in enumerate(cells) if title.strip().startswith(_SHOWN)]
-        if not cells:
-            kept = None
-        lines.append("|" + "|".join(cells[at] for at in kept) + "|" if kept else line)
-    return "\n".join(lines)
 
 
 def _notebook() -> str:

@@ -15,6 +15,16 @@ from ditbench.errors import BadFile, BadValue
 from ditbench.registry import Registry
 from ditbench.tracks.plan import make_plan
 
+OF_TWO_DEPTHS = """
+import dataclasses, ditbench, toy
+
+@ditbench.hookimpl
+def ditbench_architectures():
+    wide = dict(width=24, depth=2)
+    ladder = dict(nano=ditbench.Ladder(rungs=dict([(2, dict(depth=2))]), narrow=dict(width=8), wide=wide))
+    yield dataclasses.replace(toy.ARCHITECTURE, name="mine", ladder=ladder)
+"""
+
 
 @pytest.fixture
 def plan_of(toy, install):
@@ -35,6 +45,15 @@ def test_what_networks_do_stays_in_processes_of_their_own(plan_of):
 def test_what_a_network_says_of_its_settings_ends_the_plan(plan_of):
     with pytest.raises(BadValue, match=r"^a width of 16 does not do\.$"):
         check(*plan_of("dies", "refuses", "toy"))
+
+
+def test_a_pair_of_widths_that_is_none_ends_a_plan_that_scales_by_it(toy, install):
+    install("ditbench-mine", "mine", OF_TWO_DEPTHS)
+    registry = Registry.installed(strict=True)
+    runs = [make_plan(registry, "tiny", ["mine"], device="cpu", parametrization=how) for how in ("standard", "mup")]
+    assert check(runs[0], registry).macs[0] > 0
+    with pytest.raises(BadValue, match=r"^mine:nano has other layers at the widths of its ladder's pair"):
+        check(runs[1], registry)
 
 
 def test_a_gpu_that_is_no_good_ends_the_plan_whatever_the_networks_are(plan_of, monkeypatch):

@@ -176,6 +176,18 @@ def test_other_samples_or_features_than_the_tracks_are_not_ranked(tmp_path):
         run("tiny", tmp_path, budget="2-steps", samples=5)
 
 
+def test_mup_is_the_plugins_own_at_the_width_that_a_ladder_is_around(tmp_path):
+    chosen = ["uvit:nano", "uvit:nano-narrow"]
+    plain = run("tiny", tmp_path, *chosen, budget="3-steps")
+    scaled = run("tiny", tmp_path, *chosen, budget="3-steps", parametrization="mup")
+    losses = [[one.training.final_loss for one in records] for records in (plain, scaled)]
+    assert losses[0][0] == losses[1][0] and losses[0][1] != losses[1][1]
+    assert all(record.deviations == ["parametrization mup, not standard"] for record in scaled)
+    assert len(boards([*plain, *scaled])) == 2
+    folder = tmp_path / "tiny" / scaled[1].run_id
+    assert read_record(folder / "record.json") == scaled[1]
+
+
 def test_flops_are_a_budget(tmp_path):
     (record,) = run("tiny", tmp_path, budget="1e9-flops")
     per_step = 16 * 2 * record.cost.training_macs_per_image

@@ -28,12 +28,13 @@ LIGHT = {  # command -> arguments, and a word of what it says
     "records validate": ([str(RECORDS)], "architecture 'unet:nano': no plugin with its source is installed (3 files)"),
     "leaderboard build": ([str(RECORDS), "--out", "board"], f"{COUNT} records ->"),
     "leaderboard report": ([str(RECORDS)], "diffit:nano"),
+    "leaderboard transfer": ([str(RECORDS)], "fid1k/fashion-cnn"),
     "fetch": (["digits-cnn"], "901f43288be1"),
     "new": (["my-arch"], "ditbench check my_arch"),
 }
 TORCH = {
-    "run", "plan", "sizes", "check", "evaluate", "profile", "import", "env", "data prepare", "data stats",
-    "data verify", "records verify",
+    "run", "plan", "sizes", "check", "evaluate", "ema", "profile", "import", "env", "data prepare", "data stats",
+    "data verify", "records verify", "scaling",
 }  # fmt: skip
 ELSEWHERE = {  # light, too: nothing of theirs
     "status", "diff", "plugins doctor", "records submit", "leaderboard serve", "runs list", "runs remove",
@@ -69,7 +70,7 @@ def commands():
 
 def test_what_needs_no_torch_does_without(tmp_path):
     asked = {command: arguments for command, (arguments, _) in LIGHT.items()}
-    code = CODE.format(blocked=modules(EXTRAS["run"]) - {"numpy"})
+    code = CODE.format(blocked=modules(EXTRAS["run"]))
     done = subprocess.run(
         [sys.executable, "-c", code, json.dumps(asked)],
         capture_output=True, text=True, check=False, cwd=tmp_path, env={**os.environ, "COLUMNS": "200"},

@@ -298,7 +298,7 @@ FAULTS = [
 ]
 
 
-LADDERS = {"ladder", "width-pair"}  # which test_scaling.py has
+LADDERS = {"ladder", "width-pair", "coord-check"}  # which test_scaling.py and test_parametrization.py have
 
 
 def broken(network):

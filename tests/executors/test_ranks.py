@@ -14,6 +14,7 @@ from test_campaign import Ears, directory, run, run_process
 
 from ditbench import campaign
 from ditbench.benchmark.setup import resolve
+from ditbench.benchmark.snapshots import snapshots_in
 from ditbench.errors import BadValue
 from ditbench.records.record import config_of, read_record
 from ditbench.registry import Registry
@@ -97,7 +98,7 @@ def nobody_left(tmp_path):
 def test_two_processes_find_what_one_finds(tmp_path, nobody_left, shard):
     """The same losses as one finds, and from the same images the same metrics."""
     track, both = other_track(tmp_path), {"device": "cpu", "budget": "12-steps"}
-    options = {**both, "keep_samples": True, "raw_weights": True, "eval_at": [0.5]}
+    options = {**both, "keep_samples": True, "raw_weights": True, "eval_at": [0.5], "ema_snapshots": 2}
     (alone,) = campaign.run(track, ["dit"], out=tmp_path / "one", **both)
     (record,) = campaign.run(track, ["dit"], out=tmp_path / "two", processes=2, shard=shard, **options)
     assert record.status == "finished" and record.run_id == alone.run_id, record.reason
@@ -109,6 +110,8 @@ def test_two_processes_find_what_one_finds(tmp_path, nobody_left, shard):
     assert sum(record.sampling.batch_images) == sum(alone.sampling.batch_images)
     assert record.sampling.labels_sha256 == alone.sampling.labels_sha256
     assert len(record.milestones) == 1 and record.milestones[0].metrics and record.training.resumed == 0
+    snapshots = snapshots_in(tmp_path / "two" / "other" / record.run_id, record.run_hash)
+    assert [one.facts.steps for one in snapshots] == [6, 12]
     metrics = measured_alone(record, tmp_path / "two" / "other" / record.run_id / "samples.npz")
     assert record.metrics == metrics and record.raw.sampling.weights == "raw"
     assert [of.protocol for of in record.raw.metrics] == [

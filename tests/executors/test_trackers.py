@@ -338,6 +338,7 @@ def test_together_tells_each_in_turn():
         "passing_over": (1,),
         "repeating": (1,),
         "planned": (1, 2),
+        "searched": (1,),
         "started": (1,),
         "progress": (1, 2),
         "ended": (1,),

@@ -9,7 +9,8 @@ from fingerprints import known_by
 from records import ENVIRONMENT, TRACK, finished, measurement, unfinished
 from verifications import checked, sealed
 
-from ditbench.leaderboard.boards import boards, on_the_boards_of
+from ditbench.leaderboard.boards import boards
+from ditbench.leaderboard.build import on_the_boards_of
 from ditbench.leaderboard.markdown import markdown
 from ditbench.leaderboard.notes import of_values
 from ditbench.leaderboard.tables import table
@@ -198,6 +199,14 @@ def test_boards_of_one_title_say_what_tells_them_apart():
     one, other = boards([finished(), finished(reference_sha256="0" * 64)])
     assert one.title != other.title and "against 000000" in one.title + other.title
     assert ", data" not in boards([finished()])[0].title
+
+
+def test_who_trains_with_a_networks_features_has_a_board_of_their_own():
+    plain, helped = seeds("dit:nano", *GOOD), seeds("repa:nano", *GOOD)
+    about = helped[0].architecture.model_copy(update={"trained_with": ("dinov2-vit-l-14",)})
+    apart = boards([*plain, *(record.model_copy(update={"architecture": about}) for record in helped)])
+    assert [[row.label for row in board.rows] for board in apart] == [["dit:nano"], ["repa:nano"]]
+    assert "matched, trained with dinov2-vit-l-14" in apart[1].title and "matched" not in apart[0].title
 
 
 def test_two_classes_of_hardware_are_two_rows_of_one_board():

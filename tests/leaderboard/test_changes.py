@@ -68,7 +68,7 @@ def test_costs_and_grids_stand_side_by_side_and_new_runs_lead_to_their_pages():
     web = Web("https://git.example/samples", "https://pages.example")
     text = report([*DIT, *UVIT], [*DIT, *UVIT, *MINE], "main", web=web)
     costs = text.partition("what it costs")[2].partition("\n\n")[0].splitlines()[2]
-    assert [cell.strip() for cell in costs.split("|")[1:5]] == ["`mine:nano`", "500.0", "250.0", "1,024"]
+    assert [cell.strip() for cell in costs.split("|")[1:5]] == ["`mine:nano`", "1,024", "1.500", "7.560"]
     heads, _, grids = next(lines for lines in map(str.splitlines, text.split("\n\n")) if "![samples" in lines[-1])
     assert [cell.strip() for cell in heads.split("|")[1:-1]] == ["`mine:nano`", "`dit:nano`", "`uvit:nano`"]
     assert [cell.strip() for cell in grids.split("|")[1:-1]] == [

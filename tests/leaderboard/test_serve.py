@@ -84,7 +84,7 @@ def test_a_request_says_once_whom_it_is_for(port):
 
 def test_the_port_is_any_that_is_free_unless_one_is_given(monkeypatch):
     ports = []
-    monkeypatch.setattr(leaderboard, "_found", lambda records: ([], []))
+    monkeypatch.setattr(leaderboard, "found_records", lambda records: ([], []))
     monkeypatch.setattr(serve, "serve", lambda folder, port, **how: ports.append(port))
     leaderboard.serve()
     leaderboard.serve(port=4321)

@@ -94,7 +94,7 @@ def test_a_page_per_run_has_all_that_the_record_has(site, records):
     shared = {path.stem: listed(path) for path in (site / "boards").glob("*.js")}
     for record in records:
         text = Page(site / "runs" / f"{record.run_id}.html").text
-        _, board, own = listed(site / "runs" / f"{record.run_id}.js")
+        _, board, _, own = listed(site / "runs" / f"{record.run_id}.js")
         told = {name: value for _, name, value in [*shared[board][1], *own]}
         assert told == json.loads(json.dumps(dict(fields(record)))) and len(told) > len(own)
         assert record.architecture.label in text and f"seed {record.seed}" in text and record.status in text.lower()

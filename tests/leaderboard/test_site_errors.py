@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from denoised import denoising
 from records import TRACK, finished, measurement
 from site_pages import content
 
@@ -12,22 +13,7 @@ from ditbench.leaderboard.notes import memorising, saturated
 from ditbench.leaderboard.site import errors
 from ditbench.leaderboard.site.contents import Contents
 from ditbench.leaderboard.site.pages import write_site
-from ditbench.records.denoising import LOG_SNRS, WEIGHTS, Denoising, ErrorCurve, ErrorPoint
-
-SETS = [("ema", "held-out"), ("ema", "training"), ("raw", "held-out"), ("raw", "training")]
-
-
-def denoising(scale, shares=(0.5, 1.0)):
-    level = [scale / (1 + math.exp(log_snr)) for log_snr in LOG_SNRS]
-    curves = [
-        ErrorCurve(weights=w, images=i, errors=[e * (1 + n) for e in level], standard_errors=[0.01] * 16)
-        for n, (w, i) in enumerate(SETS)
-    ]
-    points = [
-        ErrorPoint(at=at, steps=int(10 * at), images=int(100 * at), seconds=at, flops=1e9 * at, errors=level)
-        for at in shares
-    ]
-    return Denoising(images=256, labelled=True, curves=curves, seconds=1.0, points=points, points_images=48)
+from ditbench.records.denoising import LOG_SNRS, WEIGHTS
 
 
 def board_of(*records):

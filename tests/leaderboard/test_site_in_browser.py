@@ -2,7 +2,8 @@
 
 import pytest
 from browser import find_chromium, nameless, open_chromium, watched_page
-from site_records import HOSTILE, conference, hostile, with_pictures
+from denoised import denoising
+from site_records import HOSTILE, alone, conference, hostile, run, with_pictures
 
 from ditbench.leaderboard.boards import boards
 from ditbench.leaderboard.site.pages import write_site
@@ -33,7 +34,7 @@ def records(samples):
 @pytest.fixture(scope="module")
 def site(records, samples, tmp_path_factory):
     folder = tmp_path_factory.mktemp("site")
-    write_site(boards(records), folder, samples=samples)
+    write_site(alone(records), folder, samples=samples)
     return folder
 
 
@@ -169,6 +170,23 @@ def test_from_the_first_page_to_a_run_and_what_differs_from_another(page, site):
     assert names.all_inner_texts() == ["dit", "uvit"]
     page.get_by_label("Compare with").select_option("")
     assert page.locator("#differences").is_hidden()
+
+
+def test_the_denoising_errors_of_two_runs_share_a_plot(page, tmp_path):
+    one, other = (
+        run(f"{name}:nano", 0, 1.0, denoising=denoising(scale)) for name, scale in (("dit", 1.0), ("uvit", 2.0))
+    )
+    without = run("mdt:nano", 0, 1.0)
+    write_site(boards([one, other, without]), tmp_path, samples=None)
+    page.goto((tmp_path / "runs" / f"{one.run_id}.html").as_uri())
+    page.get_by_label("Compare with").select_option(other.run_id)
+    plot = page.get_by_role("img", name="Denoising error of both: (1 + SNR) × squared error against")
+    plot.locator(".legendtext").first.wait_for()
+    assert plot.locator(".legendtext").all_text_contents() == ["dit:nano, seed 0", "uvit:nano, seed 0"]
+    assert not nameless(page, CONTROLS)
+    page.get_by_label("Compare with").select_option(without.run_id)
+    page.get_by_text("most important first.").wait_for()
+    assert not plot.count()
 
 
 def test_what_a_hostile_record_says_is_text(page, site, records):

@@ -203,6 +203,10 @@ def test_disk_is_two_checkpoints_both_weights_and_the_samples():
     assert found.disk.checkpoints == 2 * 4 * (2 * 1_000_000 + 2 * 900_000)
     assert found.disk.weights == found.kept == 4 * 2 * 1_000_000
     assert found.disk.samples == 50_000 * 256 * 256 * 3
+    averaged = estimate(a_run(ema_snapshots=8), LOAD, ONE, [])
+    assert averaged.disk.snapshots == 8 * 2 * 4 * 1_000_000 == averaged.kept - found.kept
+    assert averaged.disk.checkpoints - found.disk.checkpoints == 2 * 2 * 4 * 1_000_000
+    assert averaged.memory.bytes - found.memory.bytes == 2 * 4 * 1_000_000
     assert estimate(a_run(keep_samples=True), LOAD, ONE, []).kept == found.disk.weights + found.disk.samples
 
 

@@ -353,6 +353,7 @@ def test_a_track_gives_input_size_and_batch(toy, ditbench, tmp_path):
     found = {one.label: one for one in map(read_profile, tmp_path.glob("*.profile.json"))}
     setup = found["toy:nano"].setup
     assert setup.spec == DIGITS_SPEC and setup.batch_size == 16 and setup.track.startswith("tiny v1 ")
+    assert found["toy:nano"].environment.threads == 1  # as a run so small has, on any number of cores
     assert found["toy:nano"].turn.seed == 7 and found["toy:nano"].peaks_version == VERSION
 
 

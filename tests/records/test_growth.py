@@ -13,6 +13,7 @@ from records import evaluation, sound
 from verifications import checked, sealed
 
 from ditbench.records.evaluation import Evaluation
+from ditbench.records.guidance import GuidanceCurve
 from ditbench.records.record import OF_THE_RUN, Record, config_of, read_record, row_hash, seal
 from ditbench.records.verification import Verification
 from ditbench.registry import Registry
@@ -90,6 +91,8 @@ FIELDS = {  # of all that is hashed, as they were when hashes of it were first p
     "Speedrun": "network seeds targets",
     "Study": "space sampler sampler_seed metric seed trials chosen seconds flops",
     "ImageFacts": "name kind sha256 count shape jpeg",
+    "GuidanceCurve": "schema_version sha256 run_id run_hash weights_sha256 points",
+    "GuidancePoint": "guidance created environment device sampling metrics",
 }  # fmt: skip
 
 
@@ -191,7 +194,7 @@ def _takes_none(annotation):
 
 def test_what_is_hashed_grows_by_later_alone():
     known = {}
-    for root in (RunConfig, Record, Verification, Evaluation):
+    for root in (RunConfig, Record, Verification, Evaluation, GuidanceCurve):
         models_in(root, known)
     assert set(known) == set(FIELDS), "a new part of what is hashed: write down the fields that it starts with"
     for name, model in known.items():

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from dataclasses import replace
 from itertools import count
 from types import SimpleNamespace
 
@@ -15,6 +16,8 @@ from ditbench.discovery import PluginSource, installed_sources
 from ditbench.errors import BadValue
 from ditbench.hookspecs import hookimpl
 from ditbench.records.facts import Measurement
+from ditbench.records.validation import known
+from ditbench.records.validation.cost import settings_of
 from ditbench.records.validation.known import Known
 from ditbench.records.validation.run import faults_of
 from ditbench.registry import Registry
@@ -192,3 +195,16 @@ def test_a_component_checks_its_facts_where_it_is_built():
         Metric(name="mine", measure="a:b", higher_is_better=True, sees="pixels", raw="jackknife")
     with pytest.raises(BadValue, match="sampler 'mine': 3 is neither a callable nor"):
         Sampler(name="mine", sample="a:b", objectives=(), times=3)
+
+
+def test_a_record_names_the_features_that_its_plugin_trains_with(monkeypatch):
+    registry, good = Registry.installed(), sound()
+    helped = replace(registry.architectures["dit"], trained_with=("dinov2-vit-l-14",))
+    source = {"name": "dit", "source_sha256": registry.source_sha256("dit")}
+    record = good.model_copy(update={"architecture": good.architecture.model_copy(update=source)})
+    monkeypatch.setattr(known, "read_shipped", lambda: SimpleNamespace(sources={}, settings={}))
+    lines = [line for line in settings_of(record, Known(registry)) if "trained_with" in line]
+    assert lines == []
+    monkeypatch.setattr(Registry, "architectures", {"dit": helped})
+    (line,) = [line for line in settings_of(record, Known(registry)) if "trained_with" in line]
+    assert line.startswith('architecture.trained_with is [], should be ["dinov2-vit-l-14"]')

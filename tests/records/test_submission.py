@@ -11,12 +11,14 @@ from pathlib import Path
 
 import pytest
 import typer
+from guided import curve
 from records import ENVIRONMENT, named, sound, unfinished
 from tampering import GOOD, chunk, png
 
 from ditbench.cli import app
 from ditbench.errors import BadFile, BadValue, DitbenchError
 from ditbench.records import submission
+from ditbench.records.guidance import file_name, read_curve, write_curve
 from ditbench.records.record import Submission, read_record, write_record
 from ditbench.records.validation import files as validation
 from ditbench.records.validation.privacy import betrayals
@@ -106,6 +108,23 @@ def test_the_same_again_changes_nothing_and_nothing_is_overwritten(tmp_path, to)
         submit(run, "Ada", to, today=TODAY)
     write_record(sound(files=read_record(run / "record.json").files), first.record_path)
     with pytest.raises(DitbenchError, match="with other content; it is not overwritten"):
+        submit(run, "Ada", to, today=TODAY)
+
+
+def test_a_curve_of_guidance_goes_along_also_later_and_must_hold(tmp_path, to):
+    run = put(tmp_path, sound())
+    record = read_record(run / "record.json")
+    submit(run, "Ada", to, today=TODAY)
+    write_curve(curve(record, {1.0: 1.25}), run)
+    (first,) = submit(run, "Ada", to, today=TODAY)
+    name = file_name(record.run_id)
+    copy = first.record_path.with_name(name)
+    assert copy.read_bytes() == (run / name).read_bytes() and not [one.lines for one in validate([to]) if one.faults]
+    write_curve(curve(record, {1.0: 1.25, 2.0: 1.0}), run)
+    submit(run, "Ada", to, today=TODAY)
+    assert read_curve(copy).scales == [1.0, 2.0]
+    write_curve(curve(record, {1.0: 1.25}).model_copy(update={"weights_sha256": "0" * 64}), run)
+    with pytest.raises(BadFile, match=r"weights_sha256 is .* \(the record's weights\)"):
         submit(run, "Ada", to, today=TODAY)
 
 

@@ -20,6 +20,7 @@ _TINY = {"--track": "tiny"}
 GOOD: dict[str, tuple[list[str], dict[str, str]]] = {  # each command called well: its arguments, its options
     "run": (["toy"], {**_TINY, **_CPU, "--budget": "1-steps", "--out": "out"}),
     "plan": (["toy"], {**_TINY}),
+    "scaling": (["toy"], {**_TINY, **_CPU, "--flops": "1e9", "--rungs": "nano", "--out": "out"}),
     "status": (["{base}/runs"], {}),
     "runs list": ([], {"--runs": "{base}/runs"}),
     "runs remove": (["dit-*"], {"--runs": "{base}/runs"}),
@@ -36,6 +37,7 @@ GOOD: dict[str, tuple[list[str], dict[str, str]]] = {  # each command called wel
     "data stats": (["{base}/shards"], {}),
     "data verify": (["{base}/shards"], {}),
     "evaluate": (["{base}/samples.npz"], {"--reference": "digits", "--features": "digits-cnn", **_CPU}),
+    "ema": (["{run}"], {"--lengths": "0.05,0.15", **_CPU}),
     "profile": (["toy"], {"--track": "tiny", "--steps": "4", **_CPU}),
     "fetch": (["digits-cnn"], {}),
     "import": (["dit:nano", "{base}/dit.safetensors"], {"--out": "w.safetensors"}),
@@ -47,6 +49,7 @@ GOOD: dict[str, tuple[list[str], dict[str, str]]] = {  # each command called wel
     "leaderboard build": (["{base}/records"], {"--out": "board"}),
     "leaderboard serve": (["{base}/records"], {"--port": "0"}),
     "leaderboard report": (["{base}/records"], {}),
+    "leaderboard transfer": (["{base}/records"], {}),
 }
 _LONG, _ESCAPES, _LINES = "x" * 5000, "\x1b[31mred", "a\nb"
 _NAMES = ("nonsense", _LONG, _ESCAPES, _LINES)
@@ -79,6 +82,9 @@ TEXTS: dict[str, tuple[str, ...]] = {  # by flag or command and argument: what c
     "check architectures": (*_PLUGINS, ""),
     "run architectures": (*_PLUGINS, ""),
     "plan architectures": (*_PLUGINS, ""),
+    "scaling architectures": (*_PLUGINS, ""),
+    "--flops": (*_NAMES, "", ",", "0", "-1e9", "nan", "inf", "1e400", "1e9,1e9", "2e9,1e9", "1e3"),
+    "--rungs": (*_NAMES, ",", "x2", "nano,nano"),
     "profile architectures": (*_PLUGINS, "toy:nano+depth=0.5"),
     "import architecture": (*_PLUGINS, ""),
     "--architecture": ("nonsense",),
@@ -86,8 +92,10 @@ TEXTS: dict[str, tuple[str, ...]] = {  # by flag or command and argument: what c
     "track show name": (*_NAMES, "", "missing.toml", "."),
     "track check names": (*_NAMES, "", "missing.toml", "."),
     "profile --batch-size": (*_NAMES, ",", "0", "8,", "8,8", "-1", "1.5", "9" * 5000),
+    "--lengths": (*_NAMES, "", ",", "0", "0.3", "-0.1", "0.1,", "0.1,0.1", "0.1,0.05", "nan", "1e400", "9" * 5000),
     "--seeds": (*_NAMES, "", ",", "0,", "0,0", "-1", "0.5", "1e3", "4294967296", "9" * 5000, "0 1", "true"),
     "--size": (*_NAMES, "XXL"),
+    "--recipe": (*_NAMES, "missing.toml", "/dev/null", "."),
     "--budget": (*_BUDGETS, "1gpu-hours"),  # on a CPU
     "plan --budget": _BUDGETS,
     "--device": _DEVICES,
@@ -99,6 +107,7 @@ TEXTS: dict[str, tuple[str, ...]] = {  # by flag or command and argument: what c
     "--ruleset": (*_NAMES, "", "Matched"),
     "--recipe": (*_NAMES, "/nowhere.toml"),  # under the ruleset matched, any is refused
     "--features": (*_NAMES, "DIGITS-CNN"),
+    "--guidance": (*_NAMES, "", ",", "1,", "-1", "1,1", "2,1", "1 2", "nan", "inf", "1e400", "1001", "9" * 5000),
     "--metrics": (*_NAMES, ",", "fid,", "fid,nonsense", "FID"),
     "--executor": (*_NAMES, "", "Process"),
     "--log": (*_NAMES, "", "TENSORBOARD"),
@@ -129,12 +138,13 @@ FILES = {  # what is read as a file; other paths that are read are folders
     "leaderboard serve --reported",
     "leaderboard build --page",
 }
-WRITTEN_FILES = {"--report", "import --out"}
+WRITTEN_FILES = {"--report", "--study", "import --out", "ema --save"}
 WRITTEN_FOLDERS = {"--out", "--to"}
 _GOOD_WITH: dict[str, dict[str, str]] = {  # what an option needs beside it to count
     "--architecture": {"--track": "tiny"},
     "evaluate --track": {"--architecture": "toy"},
     "records verify --weights": {"--run": ""},
+    "ema --save": {"--lengths": "0.05"},
     "evaluate --data": {"--architecture": "toy", "--track": "tiny"},
     "evaluate --ruleset": {"--architecture": "toy", "--track": "tiny"},
 }
@@ -318,7 +328,7 @@ def _line(base: Path, one: Parameter, value: str) -> tuple[str, ...]:
 
 def _spelled(base: Path, command: str, arguments: list[str], options: dict[str, str]) -> tuple[str, ...]:
     flags = [part for name, value in options.items() for part in (f"{name}={value}",)]
-    quiet = ["--no-browser"] if command == "leaderboard serve" else []
+    quiet = {"leaderboard serve": ["--no-browser"], "ema": ["--samples"]}.get(command, [])
     odd = ["--"] if any(text.startswith("-") for text in arguments) else []
     words = [*command.split(), *flags, *quiet, *odd, *arguments]
     one, other = sorted(base.glob("records/*/*.json"))

@@ -96,7 +96,9 @@ def cases(base: Path) -> Iterator[Case]:
     good = {**content_of("tiny"), "name": "mine"}
     good["sampler"]["guidance"] = {"scale": 1.5}
     good["budget"], good["budgets"] = "40-steps", {"blink": "8-steps"}
-    for one in some(wrong(Track, good, strict=True, nothing=False), 6):
+    searched = _with(good, "search", {"learning_rate": [1e-4, 1e-2], "beta2": [0.9, 0.99], "warmup": [0.0, 0.1]})
+    searched["evaluation"]["metrics"] = ["denoise", "fid"]
+    for one in some(wrong(Track, searched, strict=True, nothing=False), 6):
         yield _case(f"{one.place}: {one.what}", one.content, one.field, "100000000000")
     for place, values in _NOT_OF_FORM.items():
         for value in values:

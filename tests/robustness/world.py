@@ -36,7 +36,7 @@ class _Stop(campaign.Silent):
 def make_world(base: Path) -> None:
     """A finished run and a stopped one, records, weights, samples, moments, pictures and shards of them."""
     of = {"device": "cpu", "executor": "inline"}
-    (record,) = campaign.run("tiny", ["toy"], budget="5-steps", out=base / "runs", **of)  # type: ignore[arg-type]
+    (record,) = campaign.run("tiny", ["toy"], budget="5-steps", ema_snapshots=1, out=base / "runs", **of)  # type: ignore[arg-type]
     (base / "run").symlink_to(base / "runs" / "tiny" / record.run_id)
     os.link(base / "run" / "ema.safetensors", base / "weights.safetensors")
     with contextlib.suppress(KeyboardInterrupt):

@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 from pydantic import ValidationError
 from records import ENVIRONMENT, TRACK, finished, measurement, unfinished
+from timed import timed
 
 from ditbench.errors import DitbenchError
 from ditbench.leaderboard.boards import boards
+from ditbench.leaderboard.speeds import with_profiles
 from ditbench.records.facts import Cost, CurvePoint, DataFacts, Memory, Milestone, PeakMemory
 from ditbench.records.files import GRID_FILE
 from ditbench.records.record import Record, Submission
@@ -131,6 +133,13 @@ def conference():
     short = {"deviations": ["200 samples, not 1000"], "milestones": (), "curve": 0}
     found += [run(label, 0, 2 * fid, macs, rate, digits, **short) for label, (fid, macs, rate) in ARCHITECTURES.items()]
     return found
+
+
+def alone(records):
+    """Their boards, with the speed that each run says of itself as that of a profile."""
+    done = [record for record in records if record.status == "finished"]
+    profiles = [timed(one, one.training.images_per_second, 25 * one.sampling.images_per_second) for one in done]
+    return with_profiles(boards(records), profiles)
 
 
 def with_pictures(records, folder):

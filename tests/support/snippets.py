@@ -39,7 +39,7 @@ def more(of: str, options: str, why: str) -> Change:
     return Change(of, r"$", f" {options}", why)
 
 
-_RUN, _OF_IMAGES = r"ditbench run\b", r"ditbench evaluate (?!.*--architecture)"
+_RUN, _OF_IMAGES = r"ditbench run\b", r"ditbench evaluate (?!.*--(?:architecture|guidance))"
 
 # Everything that is run otherwise than it is printed. An entry that fits no line of any document is a fault.
 CHANGES = (
@@ -93,6 +93,8 @@ QUICK = (
 # Commands that the quick tests leave out: regular expression -> why. The slow tests run them.
 SLOW = {
     "^ditbench check (?!my_arch --report)": "takes 10 s; one architecture is checked",
+    "^ditbench evaluate .*--guidance": "test_guided_runs has it",
+    "^ditbench (run .*--ema-snapshots|ema )": "test_ema_lengths has it",
     "^pytest ": "test_scaffold runs the tests of new packages",
     "^ditbench profile dit uvit": "another profile is quick",
     "^ditbench profile .*--real-loss": "a step on latents takes a CPU a second; test_profiler times a track's own loss",

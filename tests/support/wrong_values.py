@@ -34,6 +34,14 @@ NO_NUMBER = (
     INF,
     -INF,
 )
+NO_PAIR = (  # of shares
+    *NO_NUMBER, 0.5, ["x"], [0.1, 0.2, 0.3], [0.2, 0.1], [0.1, 0.1], [NAN, 0.1], [0.1, INF], [True, 0.5], ["0.1", 0.2],
+    [-1, 0.5], [0.1, 2],
+)  # fmt: skip
+NO_CHOICES = (
+    *NO_NUMBER, 0.5, ["x", "y"], [0.1, 0.1], [NAN, 0.1], [0.1, INF], [True, 0.5], ["0.1", 0.2], [-1, 0.5], [0.1, 1e9],
+    [n / 100 for n in range(17)],
+)  # fmt: skip
 HUGE = (2**62, -(2**62), -1, -0.5, 1e300, -1e300, 1e30)
 NO_NAME = (*NO_TEXT, "", " ", "nonesuch", "x" * 300, "a\nb", "\x1b[31m", "../up", "a/b/c", "naïve ", ":", "/", "None")
 NO_COUNT = (*NO_NUMBER, *HUGE, 1.5, 1e9)
@@ -57,6 +65,16 @@ WRONG: dict[str, tuple[Any, ...]] = {
     "budgets": (*NO_TABLE, {"a b": "1h"}, {"90s": "1h"}, {"smoke": 1}, {"smoke": ""}, {"x" * 300: "1h"}),
     "budgets.smoke": NO_BUDGET,
     "seeds": (*NO_COUNT, 0, 2, 10**6),
+    "search": (*NO_TABLE, {"trials": 8}, {"learning_rate": [1e-3, 1e-2], "rate": 1}),
+    "search.learning_rate": (*NO_PAIR, [0, 0.1]),
+    "search.weight_decay": NO_CHOICES,
+    "search.beta2": (*NO_CHOICES, [0.9, 1.0]),
+    "search.warmup": NO_PAIR,
+    "search.trials": (*NO_COUNT, 0, 1, 257, 8.0),
+    "speedrun": NO_TABLE,
+    "speedrun.network": (*NO_TEXT, ""),
+    "speedrun.seeds": (*NO_COUNT, 0, 4, 101, 5.0),
+    "speedrun.targets": (*(v for v in NO_TEXT if v != {"": 1}), "fid", {"fid": "2"}, {"fid": NAN}, {"fid": 1e9}),
     "target": (*NO_NUMBER, *HUGE[:2], *HUGE[4:]),
     "data": NO_TABLE,
     "data.dataset": (*NO_NAME, "digits:", "digits:place", ":digits", "digit"),
@@ -79,6 +97,9 @@ WRONG: dict[str, tuple[Any, ...]] = {
         *NO_NUMBER[2:], 0.9, [], [0.9], [0.9, 0.99, 0.999], [0.9, 1], [1.0, 0.99], [-0.1, 0.9], [True, 0.9],
         ["0.9", 0.99],        [NAN, 0.9], [0.9, INF], [[0.9], [0.99]], [0.9, 1e30], "0.9, 0.99",
     ),
+    "recipe.parametrization": (*NO_NAME, "muP"),
+    "recipe.matrix_rate": (*NO_NUMBER, *HUGE, 0, 0.02),  # Muon's alone
+    "recipe.momentum": (*NO_SHARE, 0.9),
     "recipe.weight_decay": (*NO_NUMBER, *HUGE, 101),
     "recipe.batch_size": (*NO_COUNT, 0, 64.0, 10**9),
     "recipe.micro_batch": (*NO_COUNT, 0, 3, 128),

@@ -248,6 +248,33 @@ def test_what_is_compiled_is_another_run_of_the_same_row(registry):
         plan(registry, "dit", track="digits", compile="auto")
 
 
+def test_who_chooses_mup_is_on_a_board_of_its_own(toy, with_native):
+    registry = with_native("{'optimizer': 'adan', 'betas': (0.9, 0.9, 0.9)}")
+    (plain,), (same,), (scaled,) = (
+        plan(registry, "mine:nano-wide", parametrization=how) for how in (None, "standard", "mup")
+    )
+    assert same == plain and "parametrization" not in plain.recipe.model_dump()
+    assert scaled.recipe == scaled.track.recipe and scaled.recipe.parametrization == "mup"
+    assert scaled.deviations == ("parametrization mup, not standard",) and scaled.hash != plain.hash
+    with pytest.raises(BadValue, match="does not fit track 'tiny': parametrization mup is of Adam's rate"):
+        plan(registry, "mine", parametrization="mup", ruleset="native")
+    with pytest.raises(
+        BadValue, match=r"^mine:big/2 can't .* in no ladder, .*; of mine, those around nano have one\.$"
+    ):
+        plan(registry, "mine:big/2", parametrization="mup")
+    with pytest.raises(BadValue, match=r"^toy:nano can't be trained with `parametrization` mup.* of its sizes has one"):
+        plan(registry, "toy", parametrization="mup")
+
+
+def test_a_track_may_ask_for_mup(toy, registry, with_native, edited):
+    registry = with_native()
+    track = edited("tiny", ('name = "tiny"', 'name = "mine"'), ("[recipe]", '[recipe]\nparametrization = "mup"'))
+    (run,) = plan(registry, "mine:nano-x2", track=track)
+    assert run.recipe.parametrization == "mup" and run.deviations == ()
+    (other,) = plan(registry, "mine:nano-x2", track=track, parametrization="standard")
+    assert other.deviations == ("parametrization standard, not mup",)
+
+
 @pytest.mark.parametrize(
     ("track", "data", "found"),
     [
@@ -340,3 +367,17 @@ def test_apples_gpu_computes_in_float32_is_unranked_and_says_what_it_can_not(reg
         file.write_text(tomli_w.dumps({**track, "name": "mine", "recipe": {**track["recipe"], **change}}))
         with pytest.raises(BadValue, match=f"'mps' computes in float32 and eager; toy:nano asks for {told}"):
             plan(registry, "toy", track=str(file), device="mps")
+
+
+def test_metrics_in_place_of_the_tracks(registry):
+    """In the track's order, whatever order they are named in; its own are no change."""
+    (own,) = plan(registry, "toy", track="digits", metrics=("fid", "denoise", "fid"))
+    assert own.track.evaluation.metrics == ("denoise", "fid") and own.track.evaluation.denoised_on_the_way == 0
+    assert own.deviations == ("the metrics denoise, fid, not the track's",)
+    (more,) = plan(registry, "toy", metrics=("denoise", "knn"))
+    assert more.track.evaluation.metrics == ("knn", "denoise")
+    (usual,) = plan(registry, "toy", metrics=("knn", "is", "kid", "fid"))
+    assert usual == plan(registry, "toy")[0]
+    for wrong, said in (("fd/nothing", "No extractor named 'nothing'"), ("", "No metric named ''")):
+        with pytest.raises(DitbenchError, match=said):
+            plan(registry, "toy", metrics=(wrong,))

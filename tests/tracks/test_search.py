@@ -4,7 +4,7 @@ import pytest
 from searches import SEARCH, loaded, searched
 
 from ditbench.cli.plan import _trials
-from ditbench.errors import BadFile, BadValue
+from ditbench.errors import BadFile, BadValue, DitbenchError
 from ditbench.registry import Registry
 from ditbench.tracks import points
 from ditbench.tracks.ledger import is_published
@@ -78,12 +78,12 @@ def test_a_bad_search_is_one_line_that_names_it(tmp_path, search, words):
 def test_a_search_needs_what_chooses_and_a_warm_up_of_its_kind(tmp_path):
     path, text = tmp_path / "searched.toml", (loaded(tmp_path), (tmp_path / "searched.toml").read_text())[1]
     for old, new, words in (
-        ('"denoise", "fid"', '"fid"', "trials are chosen by the metric denoise, which the track does not measure"),
+        ('"denoise", "fid"', '"fid"', "chooses by the metric denoise, which is not measured here"),
         ("warmup = 0.05", "warmup_steps = 3", "warmup is a share of the budget, and the recipe's is a number of steps"),
     ):
         path.write_text(text.replace(old, new).replace("beta2 = [0.95, 0.999]", "warmup = [0.01, 0.1]"))
-        with pytest.raises(BadFile, match=words):
-            plan(path)
+        with pytest.raises(DitbenchError, match=words):
+            plan(path, ruleset="tuned")
 
 
 @pytest.mark.parametrize(

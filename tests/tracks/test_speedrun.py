@@ -115,8 +115,9 @@ def test_a_target_of_what_is_not_measured_is_refused(tmp_path):
     text = Registry.installed().tracks["digits"].read_text()
     path = tmp_path / "digits.toml"
     path.write_text(text.replace("fid = 2.0", "fd = 2.0"))
-    with pytest.raises(BadFile, match="'fd' is a target, and is none of its metrics: denoise, fid"):
-        load_track(path)
+    track = load_track(path)  # of which other runs need not measure it
+    with pytest.raises(BadValue, match="target 'fd' is not among what is measured: denoise, fid"):
+        free_recipe(track, "speedrun", saved(tmp_path, FILE), None)
 
 
 def test_a_record_holds_what_a_speedrun_fixes(tmp_path):

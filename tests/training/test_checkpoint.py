@@ -55,20 +55,22 @@ def test_a_resumed_run_is_the_same_run_bit_for_bit(tmp_path, name):
     assert (whole.resumed, second.resumed) == (0, 1)
 
 
-@pytest.mark.parametrize("name", ["plain", "latents", "accumulated", "everything", "muon"])
+@pytest.mark.parametrize("name", ["plain", "latents", "accumulated", "everything", "scaled", "muon"])
 def test_a_run_that_is_killed_and_resumed_is_the_unbroken_one(tmp_path, name):
-    """Also where the data is streamed, gradients are accumulated and clipped, and the optimiser is Adan."""
+    """Also where the data is streamed, gradients are accumulated and clipped, the optimiser is Adan, or under muP."""
     more = {
         "plain": {"ema_half_life": None, "ema_decay": 0.9, "warmup": 0.0, "warmup_steps": 3},
         "latents": {"precision": "bfloat16"},
         "accumulated": {"micro_batch": 4, "clip_norm": 0.1},
         "everything": {"optimizer": "adan", "betas": (0.98, 0.92, 0.99), "micro_batch": 8, "clip_norm": 1.0},
+        "scaled": {"weight_decay": 0.1},
         "muon": {"optimizer": "muon", "matrix_rate": 0.02, "decay": "linear"},
     }  # fmt: skip
+    rates = {"outward.weight": 0.5, "middle.0.weight": 0.5, "label.weight": 1.0} if name == "scaled" else None
     streams = name in ("latents", "everything")
 
     def build():
-        return trainer(recipe=changed(**more[name]), feed=latents_feed(tmp_path) if streams else None)
+        return trainer(recipe=changed(**more[name]), feed=latents_feed(tmp_path) if streams else None, rates=rates)
 
     whole = go(build(), tmp_path / "whole")
     for stop in (3, 8):  # 8: in the second epoch

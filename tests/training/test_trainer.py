@@ -229,6 +229,22 @@ def test_warm_up_steps_are_the_share_that_they_take(decay):
     assert [lr_factor(steps, *point) for point in at] == pytest.approx([lr_factor(share, *point) for point in at])
 
 
+def test_rates_of_parameters_are_multiples_of_the_schedules():
+    """At 1 they are the recipe's own, bit for bit. AdamW's first step is as long as the rate."""
+    of = [None, {"outward.weight": 1.0}, {"outward.weight": 0.25}]
+    plain, ones, scaled = (trainer(recipe=changed(weight_decay=0.0, warmup=0.0), rates=rates) for rates in of)
+    weights = [one.denoiser.outward.weight for one in (plain, ones, scaled)]
+    start = weights[0].detach().clone()
+    for one in (plain, ones, scaled):
+        one.step()
+    torch.testing.assert_close(weights[2] - start, (weights[0] - start) / 4, rtol=1e-2, atol=1e-7)
+    assert torch.equal(scaled.denoiser.inward.weight, plain.denoiser.inward.weight)
+    assert [plain.step(), plain.step()] == [ones.step(), ones.step()] and torch.equal(*weights[:2])
+    scaled.step(), scaled.step()
+    (whole,), rates = (one.optimizer.param_groups for one in (plain, scaled))
+    assert [group["lr"] for group in rates] == pytest.approx([whole["lr"], whole["lr"] / 4])
+
+
 def test_the_ema_decays_by_the_step_or_by_the_budget():
     by_step = changed(ema_half_life=None, ema_decay=0.9999)
     assert {ema_keep(by_step, spent) for spent in (0.0, 0.5)} == {0.9999}

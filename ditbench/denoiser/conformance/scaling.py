@@ -26,7 +26,7 @@ _LEAST = 4.0  # times the parameters: matrices have nine times as many, tables t
 
 
 def _rungs(subject: Subject) -> str:
-    base, ladder = _ladder_of(subject)
+    base, ladder = ladder_of(subject)
     spec = subject.selection.made_for or subject.spec
     middle = _training_macs(subject, base, spec)
     found = {
@@ -44,7 +44,7 @@ def _training_macs(subject: Subject, size: str, spec: DenoiserSpec) -> int:
 
 
 def _width_pair(subject: Subject) -> str:
-    base, _ = _ladder_of(subject)
+    base, _ = ladder_of(subject)
     spec = subject.selection.made_for or subject.spec
     narrow, wide = (_form(_size(subject, f"{base}-{name}"), spec) for name in (NARROW, WIDE))
     require(narrow.shapes.keys() == wide.shapes.keys(), f"of {base}-{NARROW} and {base}-{WIDE} one has other layers")
@@ -66,7 +66,7 @@ def _grown(narrow: torch.Size, wide: torch.Size) -> bool:
     return all(n == w or abs(w / n / _TIMES - 1) <= _ROUNDED for n, w in zip(narrow, wide, strict=True))
 
 
-def _ladder_of(subject: Subject) -> tuple[str, Ladder]:
+def ladder_of(subject: Subject) -> tuple[str, Ladder]:
     """The size that is checked, or the one whose ladder it is of; and that ladder."""
     selection = subject.selection
     base = selection.architecture.base(selection.size)

@@ -14,12 +14,13 @@ from ...registry import Registry, pick, select
 from ...storage.files import write_text
 from ..bounds import TooLarge, without_memory
 from ..interface import DIGITS_SPEC
-from . import building, output, running, scaling
+from . import building, coordinates, output, running, scaling
 from .findings import Finding, Outcome, Report, at_work, unfinished
 from .places import place_of, told_whole, where
 from .subject import Broken, Check, Doubtful, NotHere, Subject, Unbuildable
 
-_IN_TURN = (*building.CHECKS[:3], *output.CHECKS, *running.CHECKS, *building.CHECKS[3:], *scaling.CHECKS)
+_LAST = (*building.CHECKS[3:], *scaling.CHECKS, *coordinates.CHECKS)
+_IN_TURN = (*building.CHECKS[:3], *output.CHECKS, *running.CHECKS, *_LAST)
 CHECKS = {check.name: check for check in _IN_TURN}
 
 _UNBUILDABLE = "unbuildable"  # told of, whatever the error

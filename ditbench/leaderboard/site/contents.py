@@ -9,6 +9,8 @@ from functools import cached_property
 from typing import NamedTuple
 
 from ...errors import brief
+from ...records.guidance import GuidanceCurve, is_of
+from ...records.lengths import EmaLengths
 from ...records.profile import Profile
 from ...records.record import Record
 from ...records.verification import Tier, Verification, doubts_of, tier_of
@@ -25,6 +27,32 @@ class Key(NamedTuple):
 
     name: str
     distribution: str
+
+
+@dataclass(frozen=True)
+class ShownTable:
+    """A table as it is shown; all rows have as many cells as there are headers."""
+
+    caption: str
+    headers: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True)
+class ShownStudy:
+    """What many records say together, as a page shows it; `ditbench.studies` makes it."""
+
+    name: str
+    title: str
+    sentence: str
+    picture: str  # SVG
+    tables: Sequence[ShownTable]
+    command: str
+
+    @property
+    def href(self) -> str:
+        """Its picture, from the site's root."""
+        return f"studies/{_safe(self.name)}.svg"
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +105,20 @@ class Contents:
     reported: Sequence[Reported] = ()
     verifications: Mapping[str, Sequence[Verification]] = field(default_factory=dict)  # run id -> who checked it
     profiles: Sequence[Profile] = ()  # that have measurements
+    studies: Sequence[ShownStudy] = ()
+    lengths: Mapping[str, EmaLengths] = field(default_factory=dict)  # run id -> its weights averaged otherwise
+    guidance: Sequence[GuidanceCurve] = ()  # of whatever runs
+
+    @cached_property
+    def _curves(self) -> Mapping[str, list[GuidanceCurve]]:
+        found: dict[str, list[GuidanceCurve]] = defaultdict(list)
+        for curve in self.guidance:
+            found[curve.run_id] += [curve] if curve.points else []
+        return found
+
+    def guidance_of(self, record: Record) -> GuidanceCurve | None:
+        """The curve of a record's very weights."""
+        return next((curve for curve in self._curves.get(record.run_id, ()) if is_of(curve, record)), None)
 
     @cached_property
     def runs(self) -> list[Run]:

@@ -6,9 +6,12 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from ...records.denoising import LOG_SNRS, WEIGHTS, ErrorCurve
+from ...records.denoising import LEVELS, LOG_SNRS, WEIGHTS, ErrorCurve
+from ...records.lengths import is_of
 from ..boards import Board, Row
+from ..error_levels import weighed
 from ..intervals import Estimate
+from ..tables import quality_header
 from .contents import Contents, Run, variants
 from .plots import Chart, compact, look_of, make_chart, ordinates, text_of
 
@@ -18,6 +21,7 @@ _Y = [
     {"key": "image", "label": "squared error of the image", "higher": False},
 ]
 _ON_THE_WAY = [{"key": "images", "label": "training images"}, {"key": "flops", "label": "training FLOPs"}]
+_LENGTHS = [{"key": "length", "label": "relative length of the EMA"}]
 _POINT = [{"key": "error", "label": "denoising error on a few images", "higher": False}]
 
 
@@ -58,6 +62,40 @@ def of_run(contents: Contents, run: Run) -> Chart | None:
         for place, curve in enumerate(found.curves)
     ]
     return make_chart(_X, _Y, series)
+
+
+def beside_another(contents: Contents, run: Run) -> Chart | None:
+    """A run's error for the plot in which another is chosen to compare it with. None: it has none."""
+    if run.record.denoising is None:
+        return None
+    curve = run.record.denoising.curves[0]
+    values = [compact(weighed(curve, level), 4) for level in range(LEVELS)]
+    look = {"name": text_of(run.title), "style": contents.style(run.row), "variant": 0, "mode": "lines+markers"}
+    return make_chart(_X, _Y[:1], [{**look, "x": {"snr": list(LOG_SNRS)}, "y": {"velocity": values}}])
+
+
+def by_length(contents: Contents, run: Run) -> Chart | None:
+    """What other lengths of EMA make of the run's weights, a choice of metrics. None: they were not measured."""
+    found = contents.lengths.get(run.record.run_id)
+    if found is None or not is_of(found, run.record):
+        return None
+    metrics: list[Chart] = [
+        {"key": f"m{place}", "label": text_of(quality_header(of)), "higher": of.higher_is_better}
+        for place, of in enumerate(found.lengths[0].metrics)
+    ]
+    values: dict[str, list[Estimate | None]] = {
+        metric["key"]: [Estimate((one.metrics[place].value,)) for one in found.lengths]
+        for place, metric in enumerate(metrics)
+    }
+    line = {
+        "name": text_of(run.title),
+        "style": contents.style(run.row),
+        "variant": 0,
+        "mode": "lines+markers",
+        "x": {"length": [one.length for one in found.lengths]},
+        **ordinates(values),
+    }
+    return make_chart(_LENGTHS, metrics, [line])
 
 
 def _held_out(row: Row) -> list[ErrorCurve]:

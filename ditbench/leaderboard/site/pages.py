@@ -16,15 +16,20 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from jinja2.utils import htmlsafe_json_dumps
 
 from ...errors import BadValue, brief
+from ...records.guidance import GuidanceCurve
+from ...records.lengths import EmaLengths
 from ...records.profile import Profile
 from ...records.verification import Verification
 from ..boards import Board
 from ..markdown import LEGEND
+from ..remarks import starred
 from ..reported import Reported
 from ..speedrun import is_speedrun
+from ..transfer import HEADINGS, NOTE, Correlation, questions
 from . import architectures, plots, runs, speedruns, speeds, tracks
 from .assets import assets
-from .contents import Contents, Key, Run, architecture_page, fields_of_board, key_of, track_page
+from .contents import Contents, Key, Run, ShownStudy, architecture_page, fields_of_board, key_of, track_page
+from .errors import beside_another
 from .folder import Content, write_files
 from .pictures import find_pictures
 from .rules import render
@@ -64,6 +69,9 @@ def write_site(
     reported: Sequence[Reported] = (),
     verifications: Mapping[str, Sequence[Verification]] | None = None,
     profiles: Sequence[Profile] = (),
+    studies: Sequence[ShownStudy] = (),
+    lengths: Sequence[EmaLengths] = (),
+    guidance: Sequence[GuidanceCurve] = (),
     data: Mapping[str, str] | None = None,
     links: Links | None = None,
 ) -> list[Path]:
@@ -71,12 +79,14 @@ def write_site(
 
     `samples` has the grids of samples, ``<track>/<run-id>.png``; `reported` are the published numbers; `verifications`,
     by run id, are told on the runs' pages, also those of a record that has changed since; `profiles` that have
-    measurements get a page; `data` are files for other
-    programs, by name, that the first page links to; `links`, where else to look. Raises `BadValue` if a page would take
-    the place of a file that is not of a site.
+    measurements get a page, and so do `studies`; `lengths` of EMA and curves of `guidance` are drawn on their runs'
+    pages; `data` are files for other programs, by name, that the first page links to; `links`, where else to look.
+    Raises `BadValue` if a page would take the place of a file that is not of a site.
     """
     pictures = find_pictures((record for board in boards for record in board.records), samples)
-    contents = Contents(boards, pictures, reported, verifications or {}, [p for p in profiles if not p.reason])
+    measured = [profile for profile in profiles if not profile.reason]
+    averaged = {one.run_id: one for one in lengths}
+    contents = Contents(boards, pictures, reported, verifications or {}, measured, studies, averaged, guidance)
     return write_files(_Pages(contents, data or {}, links or Links()).all(), folder)
 
 
@@ -98,6 +108,11 @@ class _Pages:
         }
         if self.contents.profiles:
             found["speeds.html"] = self._speeds
+        if self._transfers:
+            found["transfer.html"] = self._transfer
+        if self.contents.studies:
+            found["scaling.html"] = partial(self._page, "scaling.html", "", studies=self.contents.studies)
+            found |= {study.href: partial(str, study.picture) for study in self.contents.studies}
         if self.contents.speedruns:
             found["speedrun.html"] = self._speedruns
         for name, boards in self.contents.tracks.items():
@@ -125,8 +140,10 @@ class _Pages:
         environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
         environment.globals |= {
             "contents": self.contents,
+            "transfers": bool(self._transfers),
             "data": sorted(self.data),
             "links": self.links,
+            "starred": starred,
             "DESCRIPTION": _DESCRIPTION,
             "track_page": track_page,
             "architecture_page": architecture_page,
@@ -139,6 +156,14 @@ class _Pages:
 
     def _speeds(self) -> str:
         return self._page("speeds.html", "", views=speeds.views(self.contents), headings=speeds.HEADINGS)
+
+    @cached_property
+    def _transfers(self) -> dict[str, list[Correlation]]:
+        """The questions that have an answer."""
+        return {question: found for question, found in questions(self.contents.boards).items() if found}
+
+    def _transfer(self) -> str:
+        return self._page("transfer.html", "", questions=self._transfers, headings=HEADINGS, note=NOTE)
 
     def _speedruns(self) -> str:
         return self._page("speedrun.html", "", views=speedruns.views(self.contents))
@@ -201,10 +226,10 @@ class _Pages:
         return _call("shared", board.slug, self._shared[board.slug])
 
     def _fields_of_run(self, run: Run) -> str:
-        """What the run has not alike with all others of its board."""
+        """What the run has not alike with all others of its board, and its denoising error."""
         shared = {name for _, name, _ in self._shared[run.board.slug]}
         own = [field for field in runs.protocol_fields(run.record) if field[1] not in shared]
-        return _call("fields", run.name, run.board.slug, own)
+        return _call("fields", run.name, run.board.slug, beside_another(self.contents, run), own)
 
 
 def _compressed(run: Run) -> bytes:

@@ -3,11 +3,11 @@
 A chart has choices of x and of y, and series with numbers for some of the choices:
 
     {"x": [{"key", "label", "log", "positive"}], "y": [the same, and "target"],
-     "series": [{"name", "style", "variant", "mode", "x": {key: [...]}, "y": {key: [...]}, "dy": {...},
-                 "range": {x-key: [least, most]}}],
+     "series": [{"name", "style", "variant", "mode", "x": {key: [...]}, "y": {key: [...]}, "dy": {...}, "dx": {...},
+                 "range": {x-key: [least, most]}, "labels": {"of", "texts": [of each point]}}],
      "fronts": {"x-key y-key": [places of series]}}
 
-A series without numbers for a choice is not drawn in it: so no speed of one class of hardware meets another's, and none
+A series without numbers for a choice is not drawn in it: so no time of one class of hardware meets another's, and none
 that was measured beside other runs one that was not.
 """
 
@@ -21,10 +21,12 @@ from typing import Any, NamedTuple
 from markupsafe import Markup, escape
 
 from ...records.facts import CurvePoint
-from ..boards import Board, Clock, Row
-from ..costs import MACS, PARAMETERS, PEAK_MEMORY, SAMPLING_RATE, TRAINING_RATE, Fact
+from ..boards import Board, Row
+from ..costs import MACS, PARAMETERS, PEAK_MEMORY, Fact
 from ..intervals import Estimate
 from ..learning_curves import RowPoint, row_course
+from ..protocol import Clock
+from ..speeds import RATES, Rate
 from ..tables import measurements, name, quality_header
 from .contents import Contents, Run, variants
 
@@ -32,23 +34,19 @@ Chart = dict[str, Any]
 _BINS, _SHOWN = 40, 0.99  # of a histogram of step times; the slowest are told, not drawn
 _POINTS = 40  # of a loss curve: a plot is some 500 pixels wide, and a page has dozens of curves
 _WIDE = 20  # times the smallest number: axes that span more are logarithmic at first
-_HIGHER = (TRAINING_RATE, SAMPLING_RATE)  # is better; of the other costs lower is
 
 
 class Axis(NamedTuple):
-    """What is on x: a number of every run, or of those on one class of hardware, or by one clock there."""
+    """What is on x: a number of every row, or of those on one class of hardware."""
 
     key: str
     label: str
-    fact: Fact
+    fact: Fact | Rate
     hardware: str | None = None
-    clock: Clock | None = None
 
     def estimate(self, row: Row) -> Estimate | None:
-        """Of those runs of a row."""
-        if self.hardware not in (None, row.hardware):
-            return None
-        return self.fact.estimate(row.by(self.clock) if self.clock else row)
+        """None: the row has no such number."""
+        return self.fact.estimate(row) if self.hardware in (None, row.hardware) else None
 
 
 def learning(contents: Contents, board: Board) -> Chart | None:
@@ -104,7 +102,7 @@ def _front_of(series: Sequence[Chart], able: Sequence[bool], x: Axis, y: Chart) 
         (said["x"].get(x.key, [None])[0] if counts else None, said["y"][y["key"]][0])
         for said, counts in zip(series, able, strict=True)
     ]
-    return front(points, x.fact in _HIGHER, y["higher"])
+    return front(points, isinstance(x.fact, Rate), y["higher"])
 
 
 def front(points: Sequence[tuple[float | None, float]], higher_x: bool, higher_y: bool) -> list[int]:
@@ -257,16 +255,12 @@ def _thinned(curve: Sequence[CurvePoint]) -> list[CurvePoint]:
 def _axes(board: Board) -> list[Axis]:
     several = len(board.hardware) > 1
     counted = [Axis(of.key, of.header, of) for of in (PARAMETERS, MACS)]
-    timed = [
-        Axis(f"{of.key}{place}", _on(of.header, clock.told(several)), of, clock=clock)
-        for of in (TRAINING_RATE, SAMPLING_RATE)
-        for place, clock in enumerate(board.clocks)
-    ]
-    held = [
-        Axis(f"{PEAK_MEMORY.key}{place}", _on(PEAK_MEMORY.header, hardware if several else ""), PEAK_MEMORY, hardware)
+    placed = [
+        Axis(f"{of.key}{place}", _on(of.header, hardware if several else ""), of, hardware)
+        for of in (*RATES, PEAK_MEMORY)
         for place, hardware in enumerate(board.hardware)
     ]
-    return [*counted, *timed, *held]
+    return [*counted, *placed]
 
 
 def _standing(row: Row, axes: Sequence[Axis]) -> Chart:

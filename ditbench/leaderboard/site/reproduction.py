@@ -113,6 +113,10 @@ def _chosen(record: Record) -> Iterator[str]:
         yield from ("--samples", str(asked.samples))
     if ours is None or asked.features != ours.evaluation.features:
         yield from ("--features", asked.features)
+    elif ours is not None and asked.metrics != ours.evaluation.metrics:
+        yield from ("--metrics", ",".join(asked.metrics))
+    if record.track.recipe.parametrization != (ours.recipe.parametrization if ours else "standard"):
+        yield from ("--parametrization", record.track.recipe.parametrization)
 
 
 def _share(at: float) -> str:

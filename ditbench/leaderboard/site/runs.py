@@ -14,8 +14,9 @@ from ...records.verification import Verification, confirms, is_of
 from ..costs import SAMPLING_RATE_PER_DEVICE, TRAINING_RATE_PER_DEVICE, Fact, flops
 from ..learning_curves import course
 from ..tables import number, quality_header
+from . import guidance
 from .contents import Contents, Run
-from .errors import of_run
+from .errors import by_length, of_run
 from .pictures import Picture
 from .plots import Chart, losses, step_times
 from .reproduction import Reproduction, reproduction
@@ -74,6 +75,8 @@ def view(contents: Contents, run: Run) -> RunView:
     record = run.record
     charts = {
         "errors": of_run(contents, run),
+        "lengths": by_length(contents, run),
+        "guidance": guidance.of_run(contents, run),
         "loss": losses(contents, run.board, [run]),
         "steps": step_times(contents, run),
     }

@@ -7,23 +7,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ...records.record import Record
+from .. import notes
 from ..boards import Board, Row
 from ..intervals import Estimate, Pair
-from ..notes import (
-    beside_others,
-    checked,
-    floor,
-    memorising,
-    noise,
-    of_values,
-    provisional,
-    saturated,
-    searched,
-    ties,
-    unranked,
-)
+from ..remarks import starred
 from ..reported import remarks, reported_tables
+from ..speeds import speeds
 from ..tables import Column, columns, measurements, name, number, quality_header, target
+from . import guidance
 from .contents import Contents, Run, architecture_page, key_of, variants
 from .errors import by_level, on_the_way
 from .pictures import Picture
@@ -138,10 +129,10 @@ def _in_order(found: Sequence[Column]) -> list[Column]:
 def verdict(board: Board) -> str:
     """The board in a sentence: who is first, and whether that can be said."""
     if not board.ranked:
-        return unranked(board)
+        return notes.unranked(board)
     first = [name(row, board) for row in board.comparable if row.rank == 1]
     if not first:
-        return provisional(board) or "No row has all of its seeds."
+        return notes.provisional(board) or "No row has all of its seeds."
     if len(first) == 1 and len(board.comparable) == 1:
         return f"{first[0]} is the only ranked row without a failed run."
     if len(first) == 1:
@@ -182,11 +173,12 @@ def _order(column: Column, heading: Heading, row: Row) -> float | str:
 
 
 def _notes(board: Board) -> Iterator[str]:
-    yield from (note for note in (provisional(board), *ties(board)) if note and note != verdict(board))
-    yield from searched(board)
-    yield from checked(board)
-    yield from filter(None, (floor(board), saturated(board), memorising(board), *of_values(board)))
-    yield from filter(None, (beside_others(board), noise(board)))
+    yield from (note for note in (notes.provisional(board), *notes.ties(board)) if note and note != verdict(board))
+    yield from (*notes.searched(board), *starred(board), *notes.checked(board))
+    yield from filter(
+        None, (notes.floor(board), notes.saturated(board), notes.memorising(board), *notes.of_values(board))
+    )
+    yield from filter(None, (notes.beside_others(board), speeds(board), notes.noise(board)))
     if len(board.hardware) > 1:
         yield "Speed and memory of different hardware do not compare, so each kind of hardware has its own columns."
 
@@ -219,6 +211,7 @@ def charts(contents: Contents, board: Board) -> dict[str, Chart]:
         "learning": learning(contents, board),
         "loss": losses(contents, board, runs),
         "pareto": pareto(contents, board),
+        "guidance": guidance.of_board(contents, board),
     }
     return {kind: chart for kind, chart in found.items() if chart}
 

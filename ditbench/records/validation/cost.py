@@ -91,3 +91,8 @@ def settings_of(record: Record, known: Known) -> Faults:
     built = known.settings(record.architecture)
     if built is not None:
         yield from differs("architecture.settings", record.architecture.settings, built, "of its size and its options")
+    others = known.trained_with(record.architecture)
+    if others is not None:
+        yield from differs(
+            "architecture.trained_with", list(record.architecture.trained_with), list(others), "its plugin's"
+        )

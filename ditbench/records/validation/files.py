@@ -25,6 +25,8 @@ from ..files import (
     EVALUATION_SUFFIX,
     FILE_NAME,
     GRID_FILE,
+    GUIDANCE_SUFFIX,
+    LENGTHS_SUFFIX,
     PROFILE_SUFFIX,
     RECORDS,
     VERIFICATION_SUFFIXES,
@@ -33,6 +35,8 @@ from ..files import (
     profile_files_beside,
     record_files,
 )
+from ..guidance import GuidanceCurve
+from ..lengths import EmaLengths
 from ..profile import Profile
 from ..record import Record, read_record, seal
 from ..verification import (
@@ -56,8 +60,10 @@ from .folder import (
     strays,
     tells_no_path,
 )
+from .guidance import faults_of_curve
 from .json_files import doubles, oddities, read_object
 from .known import Counter, Known
+from .lengths import faults_of_lengths
 from .metrics import metrics_of_evaluation
 from .plausible import in_time, not_before
 from .profiles import committed_faults, profile_faults
@@ -288,13 +294,42 @@ def _check_verification(file: _File) -> None:
     file.tell(differs("the file's name", path.name, file_name(found), "its run_id, who verified it, and its tier"))
     if is_committed(path):
         file.tell(tells_no_path(found.model_dump(mode="json", exclude={"by"})))
-    beside = path.with_name(f"{found.run_id}.json")
-    try:
-        record = read_record(beside if exists(beside) else path.with_name(FILE_NAME))
-    except BadFile:
-        file.checked.faults.append(f"run_id is {shown(found.run_id)}, but there is no such record beside it")
+    if record := _record_beside(file, found.run_id):
+        file.tell(_of(found, record, file.known))
+
+
+def _check_guidance(file: _File) -> None:
+    file.check_seal()
+    found, path = file.parse(GuidanceCurve), file.checked.path
+    if found is None or file.odd:
         return
-    file.tell(_of(found, record, file.known))
+    file.tell(differs("the file's name", path.name, f"{found.run_id}{GUIDANCE_SUFFIX}", "its run_id"))
+    if is_committed(path):
+        file.tell(tells_no_path(found.model_dump(mode="json")))
+    if record := _record_beside(file, found.run_id):
+        file.tell(faults_of_curve(found, record, file.known))
+
+
+def _record_beside(file: _File, run_id: str) -> Record | None:
+    """The record that a file is about; that there is none is a fault."""
+    beside = file.checked.path.with_name(f"{run_id}.json")
+    try:
+        return read_record(beside if exists(beside) else beside.with_name(FILE_NAME))
+    except BadFile:
+        file.checked.faults.append(f"run_id is {shown(run_id)}, but there is no such record beside it")
+        return None
+
+
+def _check_lengths(file: _File) -> None:
+    file.check_seal()
+    found, path = file.parse(EmaLengths), file.checked.path
+    if found is None or file.odd:
+        return
+    if is_committed(path):
+        file.tell(tells_no_path(found.model_dump(mode="json")))
+    file.tell(differs("the file's name", path.name, f"{found.run_id}{LENGTHS_SUFFIX}", "its run_id"))
+    if record := _record_beside(file, found.run_id):
+        file.tell(faults_of_lengths(found, record, file.known))
 
 
 def _of(found: Verification, record: Record, known: Known) -> Faults:
@@ -308,7 +343,7 @@ def _of(found: Verification, record: Record, known: Known) -> Faults:
     yield from _another(found, record)
     yield from _compared(found, record)
     facts = {name: getattr(found, name) for name in ("environment", "device", "sampling", "metrics", "training")}
-    nothing: dict[str, object] = {"memory": None, "raw": None, "floors": [], "milestones": []}
+    nothing: dict[str, object] = {"memory": None, "raw": None, "milestones": []}
     if record.denoising is not None:  # its images are the verification's, too
         nothing["denoising"] = record.denoising.model_copy(update={"points": []})
     again = record.model_copy(update={**facts, **nothing})
@@ -344,12 +379,16 @@ def _compared(found: Verification, record: Record) -> Faults:
 _ENDINGS = {
     PROFILE_SUFFIX: "profile",
     EVALUATION_SUFFIX: "evaluation",
+    LENGTHS_SUFFIX: "EMA curve",
+    GUIDANCE_SUFFIX: "guidance curve",
     **dict.fromkeys(VERIFICATION_SUFFIXES, "verification"),
 }
 _CHECKS: dict[str, Callable[[_File], None]] = {
     "record": _check_record,
     "profile": _check_profile,
     "evaluation": _check_evaluation,
+    "EMA curve": _check_lengths,
+    "guidance curve": _check_guidance,
     "verification": _check_verification,
 }
 

@@ -12,6 +12,8 @@ from ...tracks.ledger import published
 from ..files import (
     FILE_NAME,
     GRID_FILE,
+    GUIDANCE_SUFFIX,
+    LENGTHS_SUFFIX,
     PROFILE_SUFFIX,
     PROFILES,
     RECORDS,
@@ -27,6 +29,12 @@ from .png import fault
 from .privacy import betrayals
 
 MAX_PICTURE = 2**26  # bytes of a grid of samples
+
+_BESIDE = (
+    *VERIFICATION_SUFFIXES,
+    LENGTHS_SUFFIX,
+    GUIDANCE_SUFFIX,
+)  # what ends the names of files beside a committed record
 
 
 def is_committed(path: Path) -> bool:
@@ -98,9 +106,9 @@ def _boards(folder: Path) -> list[Path]:
 
 
 def _among_records(folder: Path) -> Iterator[tuple[Path, str]]:
-    should = f"should be {RECORDS}/TRACK/RUN-ID.json, or beside it, ending with {' or '.join(VERIFICATION_SUFFIXES)}"
+    should = f"should be {RECORDS}/TRACK/RUN-ID.json, or beside it, ending with {' or '.join(_BESIDE)}"
     for path in _files(folder):
-        known = is_called_record(path) or path.name.endswith(VERIFICATION_SUFFIXES)
+        known = is_called_record(path) or path.name.endswith(_BESIDE)
         if path.parent.parent != folder or not known or path.name == FILE_NAME:
             yield path, f"it belongs to no record, {should}"
 

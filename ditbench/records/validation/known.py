@@ -93,6 +93,13 @@ class Known:
             return None
         return Settings.from_plugin(architecture).of(of.size, of.options)
 
+    def trained_with(self, of: ArchitectureFacts) -> tuple[str, ...] | None:
+        """The networks whose features that network trains with; None where nobody here knows its very source."""
+        if of.source_sha256 in read_shipped().sources.get(of.name, ()):
+            return ()
+        architecture = self._with_source(of)
+        return None if architecture is None else architecture.trained_with
+
     def cost(self, of: ArchitectureFacts, spec: DenoiserSpec) -> Cost | None:
         """What that network costs, where its very source is installed here and can be counted."""
         large = any(isinstance(value, int | float) and abs(value) > MAX_OPTION for value in of.options.values())

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from statistics import fmean
 
 from ...components import Metric
+from ...tracks.track import panel
 from ..denoising import WEIGHTS, protocol_features
 from ..derived import RawKey, of_raw
 from ..evaluation import Evaluation
@@ -24,6 +25,7 @@ from ..metric_constants import (
     RAW_PIXELS,
     protocol,
 )
+from ..panel import by_extractor, ratios
 from ..record import Record
 from . import denoising
 from .extremes import against_each_other, within_the_head
@@ -82,8 +84,23 @@ def _as_asked(record: Record, place: str, found: Sequence[Measurement], known: K
         reference = record.data_sha256 if on_pixels else record.reference_sha256
         examples = record.data.examples if record.data and reference == record.data_sha256 else None
         yield from _against(field, one, known.metric(one.metric), reference, examples)
+        if metric is not None and metric.sees == "distances":
+            yield from _panel(field, one, extractor, found, record.floors)
         if i == 0 and not one.raw:
             yield f"{field}.raw is empty, should hold what the value that ranks follows from"
+
+
+def _panel(
+    field: str, one: Measurement, features: str, found: Sequence[Measurement], floors: Sequence[Measurement]
+) -> Faults:
+    """A mean over extractors follows from their own distances and floors, which the record has."""
+    own, real, names = by_extractor(found), by_extractor(floors), panel(features)
+    for name in names:
+        if name not in own or name not in real:
+            yield f"{field} is there, should not be: the record has no Fréchet distance of {name}, or no floor of it"
+            return
+    should = ratios([own[name] for name in names], [real[name] for name in names])
+    yield from differs(f"{field}.raw", dict(one.raw), dict(should), "the distances and floors of its extractors")
 
 
 def _against(

@@ -17,7 +17,7 @@ const ditbench = (() => {
   };
   const LONGEST = 300; // characters of a value
   const form = document.getElementById("compare");
-  const ownOf = {}; // run -> [its board, [[place in the order of suspicion, name, value]]]
+  const ownOf = {}; // run -> [its board, chart of its error or null, [[place in the order of suspicion, name, value]]]
   const sharedOf = {}; // board -> the same fields
 
   const load = (source) =>
@@ -31,7 +31,7 @@ const ditbench = (() => {
 
   const fieldsOf = async (run) => {
     if (!Object.hasOwn(ownOf, run)) await load(`${encodeURIComponent(run)}.js`);
-    const [board, own] = ownOf[run];
+    const [board, , own] = ownOf[run];
     if (!Object.hasOwn(sharedOf, board)) await load(`../boards/${encodeURIComponent(board)}.js`);
     return [...sharedOf[board], ...own];
   };
@@ -89,16 +89,35 @@ const ditbench = (() => {
     return made("tr", "", head, ...values.map((value) => made("td", value)));
   };
 
+  // The denoising errors of both in one plot, which plots.js draws.
+  const drawErrors = (ours, theirs) => {
+    const place = document.getElementById("difference-errors");
+    place.replaceChildren();
+    if (!ours || !theirs) return;
+    const title = "Denoising error of both";
+    const plot = Object.assign(made("div"), { className: "plot", role: "img", ariaLabel: title });
+    plot.dataset.title = title;
+    const chart = { ...ours, series: [...ours.series, ...theirs.series.map((of) => ({ ...of, variant: 1 }))] };
+    const data = Object.assign(made("script", JSON.stringify(chart)), { type: "application/json" });
+    const note = " On held-out images, by the level of noise; the averaged weights.";
+    const figure = made("figure", "", made("figcaption", "", made("strong", `${title}.`), note), plot, data);
+    figure.className = "chart";
+    place.append(figure);
+    figure.dispatchEvent(new CustomEvent("ditbench-chart", { bubbles: true }));
+  };
+
   const compare = async () => {
     const table = document.getElementById("differences");
     const status = document.getElementById("differing");
     const other = form.elements.other.value;
     table.hidden = !other;
     status.textContent = "";
+    drawErrors();
     if (!other) return;
     try {
       const found = differences(...(await Promise.all([fieldsOf(form.dataset.run), fieldsOf(other)])));
       if (other !== form.elements.other.value) return; // another was chosen meanwhile
+      drawErrors(ownOf[form.dataset.run][1], ownOf[other][1]);
       table.tBodies[0].replaceChildren(...found.map(row));
       table.hidden = !found.length;
       const count = found.length === 1 ? "1 setting differs" : `${found.length} settings differ`;
@@ -117,8 +136,8 @@ const ditbench = (() => {
   );
 
   return {
-    fields: (run, board, fields) => {
-      ownOf[run] = [board, fields];
+    fields: (run, board, errors, fields) => {
+      ownOf[run] = [board, errors, fields];
     },
     shared: (board, fields) => {
       sharedOf[board] = fields;

@@ -30,7 +30,8 @@
       const name = series.note ? `${series.name}, ${series.note}` : series.name;
       const range = reach(series, x);
       const cost = `${x.label}: ${shown(at)}${range ? ` (${range.map(shown).join("–")})` : ""}`;
-      return `<b>${name}</b><br>${y.label}: ${shown(value)}${half ? ` ± ${half}` : ""}<br>${cost}`;
+      const point = series.labels ? `<br>${series.labels.of} ${series.labels.texts[place]}` : "";
+      return `<b>${name}</b>${point}<br>${y.label}: ${shown(value)}${half ? ` ± ${half}` : ""}<br>${cost}`;
     });
 
   const error = (halves, color) =>
@@ -64,10 +65,13 @@
       showlegend: first,
       x: series.x[x.key],
       y: series.y[y.key],
-      error_x: span(series, x, color),
+      error_x: error(series.dx?.[x.key], color) ?? span(series, x, color),
       error_y: error(series.dy?.[y.key], color),
       marker: { color, size: series.mode === "markers" ? 11 : 8, symbol: shape + KINDS[series.variant % KINDS.length] },
       line: { color, width: series.mode === "lines" ? 1.4 : 2, dash: DASHES[series.variant % DASHES.length] },
+      text: series.labels?.texts,
+      textposition: "top center",
+      textfont: { size: 11 },
       hovertext: hover(series, x, y),
       hoverinfo: "text",
     };
@@ -222,6 +226,8 @@
     window.addEventListener("ditbench-theme", () => draw(figure, chart));
     draw(figure, chart);
   };
+
+  document.addEventListener("ditbench-chart", (event) => start(event.target)); // one that was made later
 
   // A page may have dozens: what is near is drawn first, the others one by one when the browser has time, so that no
   // reader meets an empty one.

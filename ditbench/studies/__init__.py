@@ -1,0 +1,1 @@
+"""What many records say together, such as how error scales."""
