@@ -95,7 +95,6 @@ TEXTS: dict[str, tuple[str, ...]] = {  # by flag or command and argument: what c
     "--lengths": (*_NAMES, "", ",", "0", "0.3", "-0.1", "0.1,", "0.1,0.1", "0.1,0.05", "nan", "1e400", "9" * 5000),
     "--seeds": (*_NAMES, "", ",", "0,", "0,0", "-1", "0.5", "1e3", "4294967296", "9" * 5000, "0 1", "true"),
     "--size": (*_NAMES, "XXL"),
-    "--recipe": (*_NAMES, "missing.toml", "/dev/null", "."),
     "--budget": (*_BUDGETS, "1gpu-hours"),  # on a CPU
     "plan --budget": _BUDGETS,
     "--device": _DEVICES,
