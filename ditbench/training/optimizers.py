@@ -21,6 +21,7 @@ MOMENTUM = 0.95  # of Muon, if a recipe gives no other
 def make_optimizer(
     recipe: Recipe,
     parameters: Iterable[Tensor],
+    *,
     rates: Iterable[float] | None = None,
     matrices: Sequence[Tensor] = (),
 ) -> Optimizer:

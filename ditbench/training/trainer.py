@@ -84,7 +84,7 @@ class Trainer:
         self.spec, self.objective, self.recipe, self.seed, self.device = spec, objective, recipe, seed, device
         self.clock, self.feed, self.timer = clock, feed, timer
         scaled = None if rates is None else [rates.get(name, 1.0) for name, _ in self.denoiser.named_parameters()]
-        self.optimizer = make_optimizer(recipe, self._weights, scaled, hidden_matrices(self.denoiser))
+        self.optimizer = make_optimizer(recipe, self._weights, rates=scaled, matrices=hidden_matrices(self.denoiser))
         self.precision, way = resolve(recipe.precision, device), way_of(recipe.compile, device)
         self.compiled = way != "off"
         compile_network(self.denoiser, way)

@@ -1,5 +1,6 @@
 """Runs as Ray's tasks, on one local Ray that starts once for all tests here."""
 
+import fcntl
 import importlib.metadata
 import os
 import shutil
@@ -36,7 +37,15 @@ pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture(scope="module")
-def here(tmp_path_factory, cache):
+def alone(tmp_path_factory):
+    """The only Ray on the machine: two that start at one moment may take one port."""
+    with (tmp_path_factory.getbasetemp().parent / "ray.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory, cache, alone):
     """The toy plugin as if it were installed, here and in the tasks of a local Ray, which starts once."""
     site = tmp_path_factory.mktemp("site")
     info = site / "ditbench_toy-0.1.dist-info"

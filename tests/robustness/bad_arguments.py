@@ -104,6 +104,7 @@ TEXTS: dict[str, tuple[str, ...]] = {  # by flag or command and argument: what c
     "--data": (*_NAMES, "digits:/nowhere", "synthetic:x", "image-folder:/nowhere", "image-folder"),
     "--reference": (*_NAMES, "/nowhere", "missing.npz", "nonsense:x"),
     "--ruleset": (*_NAMES, "", "Matched"),
+    "--recipe": (*_NAMES, "missing.toml", "/dev/null", "."),
     "--features": (*_NAMES, "DIGITS-CNN"),
     "--guidance": (*_NAMES, "", ",", "1,", "-1", "1,1", "2,1", "1 2", "nan", "inf", "1e400", "1001", "9" * 5000),
     "--metrics": (*_NAMES, ",", "fid,", "fid,nonsense", "FID"),

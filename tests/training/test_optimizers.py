@@ -77,7 +77,7 @@ def test_muon_trains_the_matrices_of_the_blocks_and_adamw_all_else():
         "blocks.0.0.weight", "blocks.0.2.weight", "blocks.1.0.weight", "blocks.1.2.weight",
     ]  # fmt: skip
     recipe = Recipe(optimizer="muon", betas=(0.9, 0.95), matrix_rate=0.3, **(RECIPE | {"weight_decay": 0.0}))
-    optimizer = make_optimizer(recipe, list(network.parameters()), matrices)
+    optimizer = make_optimizer(recipe, list(network.parameters()), matrices=matrices)
     set_rate(optimizer, 0.05)  # half of the recipe's
     before = {name: one.detach().clone() for name, one in network.named_parameters()}
     for one in network.parameters():
