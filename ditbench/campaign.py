@@ -24,8 +24,8 @@ from .leaderboard.build import write_run_tables
 from .metrics.weights import has_weights, require_weights
 from .records.facts import Environment
 from .records.record import Record, read_runs
-from .records.studies import study_of
-from .records.studies import told as told_of
+from .records.search import study_of
+from .records.search import told as told_of
 from .registry import Registry, pick
 from .storage.claims import refuse_held
 from .storage.files import Unwritable, exists, make_writable

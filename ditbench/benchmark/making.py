@@ -12,6 +12,7 @@ from ..metrics.features import builder_of, check_shape
 from ..registry import Registry, pick
 from ..sampling.chosen import make_sample
 from ..tracks.config import RunConfig
+from ..tracks.lookup import extractors_of
 from ..tracks.track import Track
 from ..training.optimizers import make_optimizer
 from ..training.spec import make_objective
@@ -36,7 +37,7 @@ def check_extractors(track: Track, registry: Registry) -> None:
     A run looks at the images themselves, and a rehearsal measures nothing.
     """
     shape = _image_shape(track)
-    for name in track.evaluation.extractors:
+    for name in extractors_of(track, registry):
         builder_of(registry.extractors[name])
         if shape is not None:
             check_shape(registry.extractors[name], shape)

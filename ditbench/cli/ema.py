@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Unpack
 
 import typer
 
-from ..errors import BadValue
 from ..tracks.options import PlaceOptions
 from .app import SCORE, app, fetch_weights, installed
-from .options import AsJson, offers
+from .options import AsJson, offers, parse_numbers
 from .output import tell, tell_json
 
 if TYPE_CHECKING:
@@ -48,7 +47,7 @@ def ema(
     from ..storage.files import check_target
     from ..tracks.plan import check_device
 
-    asked = check_lengths(_parsed(lengths))
+    asked = check_lengths(parse_numbers("--lengths", lengths, "numbers such as 0.05,0.1"))
     check_device(options["device"])
     refuse_absent(options["device"])
     if save is not None:
@@ -63,22 +62,16 @@ def ema(
         tell(f"Written to {path}" + (f", weights to {save}" if save else ""))
 
 
-def _parsed(text: str) -> list[float]:
-    try:
-        return [float(part) for part in text.split(",")]
-    except ValueError:
-        raise BadValue(f"--lengths {text!r} is no list of numbers such as 0.05,0.1.") from None
-
-
 def _measured(
     run: Path, lengths: tuple[float, ...], samples: bool, save: Path | None, **options: Unpack[PlaceOptions]
 ) -> tuple[Record, EmaLengths]:
     from ..records.lengths import check_run
     from ..registry import pick
+    from ..tracks.lookup import extractors_of
     from .console import make_console
 
     record, console, registry = check_run(run), make_console(), installed()
-    for name in record.track.evaluation.extractors if samples else ():
+    for name in extractors_of(record.track, registry) if samples else ():
         fetch_weights(console, pick("extractor", name, registry.extractors), options["offline"])
 
     from ..executors.verifying import measure_lengths

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import BadFile, BadValue
 from .app import fetch_weights, installed
+from .options import parse_numbers
 from .output import tell, tell_json
 
 if TYPE_CHECKING:
@@ -26,13 +27,14 @@ _TAKES = ("samples", "guidance", "force", "as_json", "data", "reference", "devic
 def draw_curve(ctx: Any, run: Path, scales: str, force: bool, as_json: bool, options: PlaceOptions) -> None:
     """Measure a run at scales of guidance, and show all points that there are."""
     from ..records.files import FILE_NAME
-    from ..records.guidance import check_guidable, file_name
+    from ..records.guidance import check_guidable, check_scales, file_name
     from ..records.record import read_record
     from ..runtime.devices import refuse_absent
     from ..tracks.plan import check_device
     from .console import make_console
 
-    asked = _parse_scales(scales)
+    asked = parse_numbers("--guidance", scales, "scales such as 1,1.5,2")
+    check_scales(asked)
     _refuse_others(ctx)
     check_device(options["device"])
     refuse_absent(options["device"])
@@ -54,18 +56,6 @@ def draw_curve(ctx: Any, run: Path, scales: str, force: bool, as_json: bool, opt
     tell(f"Curve in {run / file_name(curve.run_id)}")
 
 
-def _parse_scales(text: str) -> list[float]:
-    """``1,1.5,2``: `BadValue` if they are no grid."""
-    from ..records.guidance import check_scales
-
-    try:
-        scales = [float(part) for part in text.split(",")]
-    except ValueError:
-        raise BadValue(f"--guidance {text!r} is no list of scales such as 1,1.5,2.") from None
-    check_scales(scales)
-    return scales
-
-
 def _refuse_others(ctx: Any) -> None:
     """`BadValue` for an option that would make something else of the run."""
     for one in ctx.command.params:
@@ -77,9 +67,10 @@ def _refuse_others(ctx: Any) -> None:
 
 def _fetch(console: Console, record: Record, offline: bool) -> None:
     from ..registry import pick
+    from ..tracks.lookup import extractors_of
 
     registry = installed()
-    for name in record.track.evaluation.extractors:
+    for name in extractors_of(record.track, registry):
         fetch_weights(console, pick("extractor", name, registry.extractors), offline)
 
 

@@ -86,6 +86,14 @@ def _share(text: str) -> float:
     return float(text[:-1]) / 100 if text.endswith("%") else float(text)
 
 
+def parse_numbers(flag: str, text: str, such_as: str) -> list[float]:
+    """``0.05,0.1``: `BadValue` for all else, which says what would have been right."""
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise BadValue(f"{flag} {text!r} is no list of {such_as}.") from None
+
+
 def parse_architectures(words: Sequence[str] | None, plugins: str | None = None) -> list[str]:
     """Those that are named in plain words, which may hold commas, or by --plugins."""
     if words and plugins is not None:

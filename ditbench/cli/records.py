@@ -293,10 +293,11 @@ def _measure_again(
     record: Record, weights: Path, by: str, registry: Registry, **options: Unpack[PlaceOptions]
 ) -> Verification:
     from ..registry import pick
+    from ..tracks.lookup import extractors_of
     from .console import make_console
 
     console = make_console()
-    for name in record.track.evaluation.extractors:
+    for name in extractors_of(record.track, registry):
         fetch_weights(console, pick("extractor", name, registry.extractors), options["offline"])
 
     from ..executors.verifying import re_evaluate

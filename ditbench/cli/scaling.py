@@ -21,6 +21,7 @@ from .options import (
     TrackName,
     offers,
     parse_architectures,
+    parse_numbers,
     parse_seeds,
 )
 from .output import count as count_of
@@ -93,7 +94,7 @@ def scaling(
     did not finish.
     """
     chosen = parse_architectures(architectures)
-    budgets = parse_flops(flops)
+    budgets = parse_numbers("--flops", flops, "numbers such as 1e12,2e12,4e12") if flops else []
     _check_file(study)
     if source is not None:
         found = _read(source, chosen, budgets, metric)
@@ -105,14 +106,6 @@ def scaling(
     _tell(found, study, as_json)
     if source is None and found.lost:
         raise typer.Exit(EXIT_FAILED)
-
-
-def parse_flops(text: str) -> list[float]:
-    """``1e12,2e12``; none if the text is empty."""
-    try:
-        return [float(part) for part in text.split(",")] if text else []
-    except ValueError:
-        raise BadValue(f"--flops {text!r} is no list of numbers such as 1e12,2e12,4e12.") from None
 
 
 def _check_file(study: Path | None) -> None:

@@ -26,6 +26,7 @@ from ..runtime.progress import Diverged, Interrupted, Watch
 from ..storage.claims import CLAIMS, Claim, sole_writer
 from ..storage.files import cache_folder, exists, sweep, whole_path
 from ..tracks.config import RunConfig
+from ..tracks.lookup import extractors_of
 from ..tracks.plan import find_dataset
 from .apart import FILE, Failed, Killed, apart
 from .stopwatch import Stopwatch
@@ -98,12 +99,12 @@ class Job:
 def preload(configs: Sequence[RunConfig], registry: Registry) -> tuple[str, ...]:
     """What the processes of a plan's runs import, so that their server does it once; of plugins it imports nothing."""
     first = configs[0]
-    track, asked = first.track, first.track.evaluation
+    track = first.track
     parts: list[ObjectReference] = [
         find_dataset(registry, track, first.data)[0].load,
         pick("sampler", track.sampler.name, registry.samplers).sample,
-        *(pick("metric", metric, registry.metrics).measure for metric, _ in asked.choices),
-        *(pick("extractor", extractor, registry.extractors).build for extractor in asked.extractors),
+        *(pick("metric", metric, registry.metrics).measure for metric, _ in track.evaluation.choices),
+        *(pick("extractor", extractor, registry.extractors).build for extractor in extractors_of(track, registry)),
     ]
     ours = (name for name in map(module_of, parts) if name.startswith(f"{PROTOCOL.partition('.')[0]}."))
     return tuple(dict.fromkeys([*PRELOAD, _OPTIMIZER, *ours]))

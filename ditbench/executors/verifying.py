@@ -32,9 +32,6 @@ from ..tracks.options import PlaceOptions
 from .apart import Failed, Killed, apart
 from .jobs import PRELOAD
 
-_AGAIN = "ditbench.benchmark.reevaluation:re_evaluate"
-_GUIDED = "ditbench.benchmark.reevaluation:measure_guided"
-
 
 class _Task(NamedTuple):
     """What measures, what of, and where."""

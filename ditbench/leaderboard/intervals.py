@@ -10,9 +10,11 @@ from itertools import combinations
 from statistics import fmean, stdev
 from typing import NamedTuple
 
+import numpy as np
 from scipy.special import stdtr, stdtrit
 
 CONFIDENCE, ERROR = 0.95, 0.05
+RESAMPLES = 1000  # of seeds, for an interval
 MIN_SEEDS = 3  # with two, an interval is 9 standard deviations wide on either side
 Values = Mapping[int, float]  # seed -> value
 
@@ -76,6 +78,21 @@ def p_below(values: Sequence[float], target: float) -> float:
     differences = [value - target for value in values]
     half = paired_p(differences) / 2
     return half if fmean(differences) < 0 else 1 - half
+
+
+def percentiles(values: Sequence[float]) -> tuple[float, float]:
+    """What `CONFIDENCE` of the values lie between, of resamples that is their interval."""
+    outside = 100 * (1 - CONFIDENCE) / 2
+    low, high = np.percentile(values, [outside, 100 - outside])
+    return float(low), float(high)
+
+
+def widening(seeds: int) -> float:
+    """By what a mean of seeds that are drawn again must be moved away from their mean.
+
+    It lies closer to it than the mean of new seeds would, by sqrt((n - 1) / n).
+    """
+    return math.sqrt(seeds / (seeds - 1))
 
 
 def level_for(groups: Iterable[int]) -> float:

@@ -5,12 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from ..components import label
 from ..errors import brief
 from ..records.record import Record, row_hash
 from ..records.rows import Alike, newest_of
 from ..storage.schema import digest
 
 _LONGEST_LABEL = 120  # characters of an architecture's label, which options of text can make as long as they like
+
+
+def of_any_size(record: Record) -> str:
+    """A run's architecture with its options, without its size."""
+    of = record.architecture
+    return label(of.name, "", of.options).replace(":", "", 1)
 
 
 def labels(rows: Sequence[Alike]) -> list[str]:

@@ -9,7 +9,7 @@ from scipy.special import bdtrc
 from ..errors import brief
 from ..records.facts import Measurement
 from ..records.metric_constants import MEMORISED_QUANTILE
-from ..records.studies import told
+from ..records.search import told
 from ..records.verification import Verification
 from .boards import Board, Row
 from .intervals import Pair

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import random
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -13,16 +13,14 @@ from statistics import fmean
 import numpy as np
 import numpy.typing as npt
 
-from ..components import label
 from ..errors import brief
-from ..records.denoising import LOG_SNRS, WEIGHTS, ErrorPoint
+from ..records.denoising import ErrorPoint
 from ..records.record import Record
 from .boards import Board, Row
-from .intervals import Values, ranking
+from .intervals import RESAMPLES, Values, percentiles, ranking, widening
+from .labels import of_any_size
 
 MIN_ARCHITECTURES = 3  # of which a correlation is told
-DRAWS = 1000  # of seeds, for an interval
-_TAILS = (2.5, 97.5)  # percentiles
 _PAIRS = ("denoise", "fid")  # metrics that all others of a board are held against
 
 
@@ -65,7 +63,8 @@ class Ordering:
         """By draw of places in `seeds` and architecture, lower is better: (draws, architectures)."""
         sign = -1.0 if self.higher_is_better else 1.0
         by_seed = np.array([[sign * of_seed[seed] for seed in self.seeds] for of_seed in self.values.values()])
-        means: npt.NDArray[np.float64] = by_seed[:, np.array(draws)].mean(2).T
+        middle, drawn = by_seed.mean(1), by_seed[:, np.array(draws)].mean(2).T
+        means: npt.NDArray[np.float64] = middle + widening(len(self.seeds)) * (drawn - middle)
         return means
 
 
@@ -94,8 +93,7 @@ class Correlation:
         together = self.one.board == self.other.board and self.one.seeds == self.other.seeds
         of_other = of_one if together else _draws(len(self.other.seeds), first=1)
         taus = (_signs(self.one.means(of_one)) * _signs(self.other.means(of_other))).mean(1)
-        low, high = np.percentile(taus, _TAILS)
-        return float(low), float(high)
+        return percentiles(taus)
 
     @property
     def facts(self) -> dict[str, object]:
@@ -142,7 +140,7 @@ def _signs(means: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 def _draws(seeds: int, first: int = 0) -> list[list[int]]:
     """Python's generator: its numbers are the same in every version."""
     draw = random.Random(first)
-    return [draw.choices(range(seeds), k=seeds) for _ in range(DRAWS)]
+    return [draw.choices(range(seeds), k=seeds) for _ in range(RESAMPLES)]
 
 
 def questions(boards: Sequence[Board]) -> dict[str, list[Correlation]]:
@@ -213,7 +211,7 @@ def _points(board: Board) -> Iterator[Ordering]:
     found = {name: {run.seed: _by_share(run) for run in row.finished} for name, row in _rows(board).items()}
     shares = [set(points) for runs in found.values() for points in runs.values()]
     for at in sorted(set.intersection(*shares)) if shares else ():
-        values = {name: {seed: _error(points[at]) for seed, points in runs.items()} for name, runs in found.items()}
+        values = {name: {seed: points[at].error for seed, points in runs.items()} for name, runs in found.items()}
         yield Ordering(board.title, f"denoise at {100 * at:g} % of the budget", values)
 
 
@@ -221,22 +219,11 @@ def _by_share(run: Record) -> dict[float, ErrorPoint]:
     return {point.at: point for point in run.denoising.points} if run.denoising else {}
 
 
-def _error(point: ErrorPoint) -> float:
-    return math.fsum(WEIGHTS["denoise"](log_snr) * one for log_snr, one in zip(LOG_SNRS, point.errors, strict=True))
-
-
 def _rows(board: Board) -> dict[str, Row]:
     """By architecture without its size, the newest network of each; with the size, where a board has several."""
     newest: dict[str, Row] = {}
     for row in sorted(board.comparable, key=lambda row: max(record.created for record in row.records)):
         newest[row.records[0].architecture.label] = row
-    sizes: dict[str, set[str]] = {}
-    for row in newest.values():
-        sizes.setdefault(_sizeless(row), set()).add(row.records[0].architecture.size)
-    shown = {_sizeless(row) if len(sizes[_sizeless(row)]) == 1 else name: row for name, row in sorted(newest.items())}
-    return {brief(name): row for name, row in shown.items()}
-
-
-def _sizeless(row: Row) -> str:
-    of = row.records[0].architecture
-    return label(of.name, "", of.options).replace(":", "", 1)
+    any_size = {name: of_any_size(row.records[0]) for name, row in newest.items()}
+    several = Counter(any_size.values())
+    return {brief(any_size[name] if several[any_size[name]] == 1 else name): newest[name] for name in sorted(newest)}

@@ -68,6 +68,11 @@ class ErrorPoint(Frozen):
     flops: Number
     errors: Levels
 
+    @property
+    def error(self) -> float:
+        """The one number that ranks, of these errors."""
+        return math.fsum(_velocity(log_snr) * one for log_snr, one in zip(LOG_SNRS, self.errors, strict=True))
+
 
 class Denoising(Frozen):
     """What the denoising error is of a run: every curve of as many images."""

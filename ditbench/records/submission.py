@@ -1,4 +1,4 @@
-"""A run put forward for the leaderboard: its record, its grid of samples and its curve of guidance, if it has one.
+"""A run put forward for the leaderboard: its record, its grid of samples and its curves, if it has some.
 
 Nothing of it tells of the machine.
 """
@@ -6,9 +6,10 @@ Nothing of it tells of the machine.
 from __future__ import annotations
 
 import getpass
+import json
 import re
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -21,9 +22,7 @@ from ..storage.files import Unwritable, exists, is_file, is_folder, make_folder,
 from ..storage.reading import read_bytes
 from ..tracks.ledger import published
 from ..tracks.search import SEED
-from .files import FILE_NAME, GRID_FILE, RECORDS, SAMPLES, record_files, run_files
-from .guidance import GuidanceCurve, read_curve, write_curve
-from .guidance import file_name as curve_name
+from .files import CURVE_SUFFIXES, FILE_NAME, GRID_FILE, RECORDS, SAMPLES, record_files, run_files
 from .record import Record, Submission, read_record, write_record
 from .validation.faults import short
 from .validation.files import CheckedFile, check_file
@@ -41,7 +40,7 @@ class Submitted:
 
     record: Record
     grid: bytes | None  # None: the run left none
-    curve: GuidanceCurve | None  # None: nobody asked for one
+    curves: Mapping[str, bytes]  # files, by name: of guidance, and of other lengths of EMA
     to: Path  # the leaderboard's folder
 
     @property
@@ -115,16 +114,15 @@ def _prepare(path: Path, submission: Submission, to: Path, registry: Registry) -
         raise BadValue(f"{record.run_id} is a trial of a search: it stands in the study of the runs that it served.")
     if not published(record.track):
         raise BadValue(f"{record.run_id} is of track {record.track.name!r}, which was not published with ditbench.")
-    grid, curve = _grid(path.with_name(GRID_FILE), record), _curve(path.with_name(curve_name(record.run_id)), registry)
+    grid, curves = _grid(path.with_name(GRID_FILE), record), dict(_curves(path.parent, record, registry))
     told = record.model_dump(mode="json", exclude={"submission"})
-    if curve is not None:
-        told["guidance curve"] = curve.model_dump(mode="json")
+    told |= {name: json.loads(content) for name, content in curves.items()}
     for field, what in betrayals(told, machine_words(record.run_id, record.track.name)):
         raise BadValue(
             f"{record.run_id} would tell of this machine: {field} holds {what}. A record is not edited: rename what is "
             "called so and run it again, or open an issue if the text is ditbench's own."
         )
-    return Submitted(record.model_copy(update={"submission": submission}), grid, curve, to)
+    return Submitted(record.model_copy(update={"submission": submission}), grid, curves, to)
 
 
 def _sound(checked: CheckedFile) -> Record:
@@ -141,12 +139,12 @@ def _refuse_faults(checked: CheckedFile) -> None:
         raise BadFile(f"{checked.lines[0]}{more}. See `ditbench records validate`.")
 
 
-def _curve(path: Path, registry: Registry) -> GuidanceCurve | None:
-    """The curve of guidance beside a record, checked; None if there is none."""
-    if not exists(path):
-        return None
-    _refuse_faults(check_file(path, registry))
-    return read_curve(path)
+def _curves(folder: Path, record: Record, registry: Registry) -> Iterator[tuple[str, bytes]]:
+    """The curves beside a record, checked: each file's name and content."""
+    for path in (folder / f"{record.run_id}{suffix}" for suffix in CURVE_SUFFIXES):
+        if exists(path):
+            _refuse_faults(check_file(path, registry))
+            yield path.name, read_bytes(path, "curve")
 
 
 def machine_words(*own: str) -> dict[str, str]:
@@ -216,7 +214,7 @@ def _write(one: Submitted, anew: bool) -> None:
             write_bytes(one.grid_path, grid)
         if anew:
             write_record(one.record, one.record_path)
-        if one.curve is not None:
-            write_curve(one.curve, one.record_path.parent)
+        for name, content in one.curves.items():
+            write_bytes(one.record_path.with_name(name), content)
     except Unwritable as error:
         raise DitbenchError(f"The leaderboard {str(one.to)!r} can't be written ({error.reason}).") from None

@@ -8,8 +8,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from ..components import label
 from ..errors import BadFile
+from ..leaderboard.labels import of_any_size
 from ..records.denoising import WEIGHTS
 from ..records.record import Record
 from ..storage.schema import Count, Frozen, Hash, Name, Number, Positive, Sha256, Words, digest
@@ -111,7 +111,7 @@ def point_of(record: Record) -> Point:
     of, cost, training = record.architecture, record.cost, record.training
     assert cost is not None and training is not None
     return Point(
-        architecture=architecture_of(record),
+        architecture=of_any_size(record),
         size=of.size,
         parameters=cost.trainable_parameters,
         macs=cost.macs_per_image,
@@ -128,22 +128,12 @@ def point_of(record: Record) -> Point:
     )
 
 
-def architecture_of(record: Record) -> str:
-    """Its name with its options, for any size."""
-    return of_any_size(record.architecture.name, record.architecture.options)
-
-
-def of_any_size(name: str, options: dict[str, str | int | float | bool]) -> str:
-    """An architecture with its options, for any size."""
-    return label(name, "", options).replace(":", "", 1)
-
-
 def _fits(record: Record, architectures: Collection[str], budgets: Collection[float]) -> bool:
     return (
         is_of_flops(record.budget)
         and record.flops_rule == FLOPS_RULE
         and (not budgets or Budget.parse(record.budget).amount in budgets)
-        and (not architectures or architecture_of(record) in architectures)
+        and (not architectures or of_any_size(record) in architectures)
         and (record.status != "finished" or any(one.metric in WEIGHTS for one in record.metrics))
     )
 
@@ -151,7 +141,7 @@ def _fits(record: Record, architectures: Collection[str], budgets: Collection[fl
 def _lost(records: Sequence[Record], points: Collection[tuple[str, str, float, int]]) -> Iterator[str]:
     for record in records:
         budget = Budget.parse(record.budget).amount
-        if (architecture_of(record), record.architecture.size, budget, record.seed) not in points:
+        if (of_any_size(record), record.architecture.size, budget, record.seed) not in points:
             yield f"{record.architecture.label} at {budget:g} FLOPs, seed {record.seed}: {record.status}"
 
 

@@ -7,25 +7,21 @@ import random
 from collections.abc import Sequence
 from statistics import fmean
 
-import numpy as np
+from ..leaderboard.intervals import MIN_SEEDS, RESAMPLES, percentiles, widening
 
-from ..leaderboard.intervals import CONFIDENCE, MIN_SEEDS
-
-RESAMPLES = 1000
 _MOST_MISSING = 0.1  # of the resamples: a number that more of them lack has no interval
 
 
 def log_means(errors: Sequence[float], cell: str) -> list[float]:
     """The log of the mean over seeds as it is, and then of as many seeds drawn from them, `RESAMPLES` times.
 
-    Drawn means lie closer to the mean than means of new seeds would, by sqrt((n - 1) / n): they are moved away as much.
     The draws depend on the cell's name alone, so a study gives the same numbers again, whatever else is in it. The
     generator is Python's own, whose numbers stay over versions. With fewer than three seeds nothing is drawn.
     """
     count, middle = len(errors), math.log(fmean(errors))
     if count < MIN_SEEDS:
         return [middle]
-    draw, away = random.Random(cell), math.sqrt(count / (count - 1))
+    draw, away = random.Random(cell), widening(count)
     drawn = (math.log(fmean(errors[int(draw.random() * count)] for _ in errors)) for _ in range(RESAMPLES))
     return [middle, *(middle + away * (one - middle) for one in drawn)]
 
@@ -35,6 +31,4 @@ def interval(values: Sequence[float | None]) -> tuple[float, float] | None:
     known = [value for value in values if value is not None]
     if not values or len(known) < (1 - _MOST_MISSING) * len(values):
         return None
-    outside = 100 * (1 - CONFIDENCE) / 2
-    low, high = np.percentile(known, [outside, 100 - outside])
-    return float(low), float(high)
+    return percentiles(known)

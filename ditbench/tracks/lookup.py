@@ -42,10 +42,8 @@ def check_metrics(registry: Registry, track: Track) -> None:
 
 
 def extractors_of(track: Track, registry: Registry) -> list[str]:
-    """The extractors that its metrics look at samples with: one that sees the denoiser needs none."""
-    seen = [
-        of for metric, of in track.evaluation.choices if registry.metrics[metric].sees not in ("denoiser", "pixels")
-    ]
+    """The extractors that samples are shown to: a metric that sees the denoiser needs none."""
+    seen = [of for metric, of in track.evaluation.choices if registry.metrics[metric].sees != "denoiser"]
     return list(dict.fromkeys(name for of in seen for name in panel(of)))
 
 

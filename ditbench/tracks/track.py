@@ -164,11 +164,6 @@ class EvaluationChoice(Frozen, strict=True):
         split = [metric.partition("/") for metric in self.metrics]
         return [(name, extractor or self.features) for name, _, extractor in split]
 
-    @property
-    def extractors(self) -> list[str]:
-        """The feature extractors of all metrics, each once."""
-        return list(dict.fromkeys(name for _, names in self.choices for name in panel(names)))
-
 
 def lacking(evaluation: EvaluationChoice, features: str) -> list[str]:
     """The extractors of a panel whose own Fréchet distance is not among the metrics."""

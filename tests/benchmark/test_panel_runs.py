@@ -9,9 +9,11 @@ import pytest
 from tampering import to
 
 from ditbench import campaign
+from ditbench.benchmark.reevaluation import re_evaluate
 from ditbench.errors import DitbenchError
 from ditbench.records.record import read_record, seal
 from ditbench.records.validation import files
+from ditbench.records.verification import write_verification
 from ditbench.registry import Registry
 from ditbench.tracks.lookup import resolve_track
 from ditbench.tracks.plan import measured_otherwise
@@ -68,6 +70,9 @@ def test_a_record_has_the_mean_over_extractors_and_a_forger_is_found(tmp_path):
     path = next(tmp_path.glob("out/*/*/record.json"))
     told = partial(files.validate, registry=Registry.installed())
     assert not [line for one in told([path]) for line in one.lines]
+    again = re_evaluate(record, path.with_name("ema.safetensors"), "Eve", Registry.installed())
+    beside = write_verification(again, path.parent)
+    assert again.confirmed and not [line for one in told([beside]) for line in one.lines]
     content = record.model_dump(mode="json")
     del content["sha256"]
     to("metrics.0.raw.ratios.1", 2 * found.raw["ratios"][1])(content)

@@ -19,6 +19,7 @@ from ditbench.cli import app
 from ditbench.errors import BadFile, BadValue, DitbenchError
 from ditbench.records import submission
 from ditbench.records.guidance import file_name, read_curve, write_curve
+from ditbench.records.lengths import EmaLengths, MeasuredLength, TakenSnapshot, sealed, write_lengths
 from ditbench.records.record import Submission, read_record, write_record
 from ditbench.records.validation import files as validation
 from ditbench.records.validation.privacy import betrayals
@@ -126,6 +127,21 @@ def test_a_curve_of_guidance_goes_along_also_later_and_must_hold(tmp_path, to):
     write_curve(curve(record, {1.0: 1.25}).model_copy(update={"weights_sha256": "0" * 64}), run)
     with pytest.raises(BadFile, match=r"weights_sha256 is .* \(the record's weights\)"):
         submit(run, "Ada", to, today=TODAY)
+
+
+def test_other_lengths_of_ema_go_along(tmp_path, to):
+    run = put(tmp_path, sound())
+    record = read_record(run / "record.json")
+    found = EmaLengths(
+        run_id=record.run_id, run_hash=record.run_hash, weights_sha256=record.files["ema.safetensors"],
+        created=record.created, environment=record.environment, device="cpu",
+        snapshots=[TakenSnapshot(time=1.0, steps=3, lengths=[0.05, 0.1], sha256="0" * 64)],
+        lengths=[MeasuredLength(length=0.07, profile_error=0.01, metrics=record.metrics[:1])],
+    )  # fmt: skip
+    path = write_lengths(sealed(found), run)
+    (one,) = submit(run, "Ada", to, today=TODAY)
+    copy = one.record_path.with_name(path.name)
+    assert copy.read_bytes() == path.read_bytes() and not [one.lines for one in validate([to]) if one.faults]
 
 
 def test_a_seed_that_is_left_out_is_asked_for(tmp_path, to):

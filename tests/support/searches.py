@@ -5,7 +5,7 @@ from pathlib import Path
 from records import ENVIRONMENT, finished, measurement, unfinished
 
 from ditbench.records.record import identity
-from ditbench.records.studies import study_of
+from ditbench.records.search import study_of
 from ditbench.tracks.points import draw
 from ditbench.tracks.track import load_track
 from ditbench.tracks.tuning import trial_of, tuned

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from ...records.denoising import LEVELS, LOG_SNRS, WEIGHTS, ErrorCurve
+from ...records.denoising import LEVELS, LOG_SNRS, ErrorCurve
 from ...records.lengths import is_of
 from ..boards import Board, Row
 from ..error_levels import weighed
@@ -119,12 +119,7 @@ def _course(row: Row) -> Chart | None:
     shares = sorted(set.intersection(*map(set, found))) if found else []
     if not shares:
         return None
-    weights = [WEIGHTS["denoise"](log_snr) for log_snr in LOG_SNRS]
-
-    def error(errors: Sequence[float]) -> float:
-        return math.fsum(weight * one for weight, one in zip(weights, errors, strict=True))
-
-    values: list[Estimate | None] = [Estimate(tuple(error(points[at].errors) for points in found)) for at in shares]
+    values: list[Estimate | None] = [Estimate(tuple(points[at].error for points in found)) for at in shares]
     first = found[0]
     x = {"images": [first[at].images for at in shares], "flops": [compact(first[at].flops, 4) for at in shares]}
     return {"x": x, **ordinates({"error": values})}

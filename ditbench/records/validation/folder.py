@@ -10,10 +10,9 @@ from ...storage.files import is_folder
 from ...storage.reading import Unreadable, read_bytes
 from ...tracks.ledger import published
 from ..files import (
+    CURVE_SUFFIXES,
     FILE_NAME,
     GRID_FILE,
-    GUIDANCE_SUFFIX,
-    LENGTHS_SUFFIX,
     PROFILE_SUFFIX,
     PROFILES,
     RECORDS,
@@ -30,11 +29,7 @@ from .privacy import betrayals
 
 MAX_PICTURE = 2**26  # bytes of a grid of samples
 
-_BESIDE = (
-    *VERIFICATION_SUFFIXES,
-    LENGTHS_SUFFIX,
-    GUIDANCE_SUFFIX,
-)  # what ends the names of files beside a committed record
+_BESIDE = (*VERIFICATION_SUFFIXES, *CURVE_SUFFIXES)  # what ends the names of files beside a committed record
 
 
 def is_committed(path: Path) -> bool:

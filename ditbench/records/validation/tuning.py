@@ -12,7 +12,7 @@ from ...tracks.points import SAMPLER, SAMPLER_SEED
 from ...tracks.search import CHOOSES, SEED, Study
 from ...tracks.tuning import trial_of
 from ..record import Record, config_of
-from ..studies import costs, lowest, trial_facts
+from ..search import costs, lowest, trial_facts
 from .faults import Faults, differs
 from .known import Known
 

@@ -10,7 +10,7 @@ from ditbench.leaderboard.boards import boards
 from ditbench.leaderboard.export import csv, json_text
 from ditbench.leaderboard.tables import table
 from ditbench.records.record import Record, config_of
-from ditbench.records.studies import told
+from ditbench.records.search import told
 from ditbench.records.submission import _records_of
 from ditbench.records.validation.known import Known
 from ditbench.records.validation.rows import _searches
