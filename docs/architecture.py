@@ -25,8 +25,8 @@ TOGETHER = {
 }
 WAY = ("cli", "campaign", "executors", "benchmark", "training", "sampling", "metrics", "records", "leaderboard")
 ON_THE_LEFT = {"Python API", "profiling", "sampling", "training", "denoiser"}
-ON_THE_RIGHT = {"leaderboard", "studies"}  # all others stand in the middle
-RAISED = {"studies": "campaign"}  # boxes that stand as high as another, since below there is no room for them
+ON_THE_RIGHT = {"leaderboard", "scaling"}  # all others stand in the middle
+RAISED = {"scaling": "campaign"}  # boxes that stand as high as another, since below there is no room for them
 
 BOX, HIGH, SLAB = 236, 64, 38  # pixels: a box's width and height; the height of one that is as wide as the picture
 GAP, ASIDE, EDGE = 32, 24, 20  # between floors, between columns, around all

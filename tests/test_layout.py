@@ -32,7 +32,7 @@ ARROWS = {
     "leaderboard": {"records", "storage", "tracks"},
     "profiling": {"denoiser", "records", "runtime", "sampling", "storage", "tracks", "training"},
     "campaign": {"executors", "leaderboard", "metrics", "records", "storage", "tracks"},
-    "studies": {"leaderboard", "records", "storage", "tracks"},
+    "scaling": {"leaderboard", "records", "storage", "tracks"},
     "testing": {"denoiser"},
     "__init__": {  # the names that it lends, on first use
         "campaign", "datasets", "denoiser", "executors", "leaderboard", "metrics", "profiling", "records", "runtime",
@@ -40,7 +40,7 @@ ARROWS = {
     },
     "cli": {
         "benchmark", "campaign", "datasets", "denoiser", "executors", "leaderboard", "metrics", "profiling", "records",
-        "runtime", "storage", "studies", "tracks",
+        "runtime", "scaling", "storage", "tracks",
     },
     "__main__": {"cli"},
 }  # fmt: skip
@@ -53,7 +53,7 @@ LIGHT = {
     "leaderboard",
     "records",
     "storage",
-    "studies",
+    "scaling",
     "tracks",
     *API - {"layers"},
 }  # whole packages

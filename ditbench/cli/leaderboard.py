@@ -45,9 +45,9 @@ def build(
     from ..leaderboard.build import PAGE_FILE, into_page, of_track, stale
     from ..leaderboard.build import build as write
     from ..leaderboard.site.pages import Links
+    from ..scaling.study import studies_beside
     from ..storage.files import write_text
     from ..storage.reading import read_text
-    from ..studies.study import studies_beside
 
     links = Links(parse_address(repository), parse_address(address))
     (found, verified), published = found_records(records, strict=check), _published(records, reported)
@@ -177,8 +177,8 @@ def _write_site(
     from ..records.guidance import read_curves
     from ..records.lengths import read_all_lengths
     from ..records.profile import committed_profiles
-    from ..studies.pages import shown
-    from ..studies.study import studies_beside
+    from ..scaling.pages import shown
+    from ..scaling.study import studies_beside
 
     of_runs: dict[str, list[Verification]] = defaultdict(list)
     for verification in verified:

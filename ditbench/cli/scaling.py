@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from ..profiling.speed import Workload
     from ..records.record import Record
     from ..registry import Registry
-    from ..studies.plan import Planned
-    from ..studies.study import Study
+    from ..scaling.plan import Planned
+    from ..scaling.study import Study
     from ..tracks.config import RunConfig
 
 _ANALYSED = ("budget", "reference", "eval_at", "samples", "features", "metrics", "raw_weights", "keep_samples")
@@ -126,7 +126,7 @@ def _carried_out(
     """The records of the runs, and the folder that has them."""
     from .. import campaign
     from ..records.denoising import WEIGHTS
-    from ..studies.plan import check_budgets
+    from ..scaling.plan import check_budgets
     from .console import make_console
     from .run import attended
 
@@ -171,7 +171,7 @@ def _plan(
     """The runs that make sense, by budget; and what each network asks of a machine, by its label."""
     from ..profiling.workload import count
     from ..records.facts import is_processor
-    from ..studies.plan import selections, sensible
+    from ..scaling.plan import selections, sensible
     from ..tracks.budget import Budget
     from ..tracks.lookup import resolve_track
     from ..tracks.plan import make_plan
@@ -191,8 +191,8 @@ def _plan(
 
 def _tell_plan(planned: Sequence[Planned], loads: Mapping[str, Workload], out: Path) -> None:
     """The runs, and what they take."""
-    from ..studies.points import EPOCHS
-    from ..studies.words import flops, macs
+    from ..scaling.points import EPOCHS
+    from ..scaling.words import flops, macs
 
     hours = _hours(planned, loads, out)
     rows = [
@@ -247,8 +247,8 @@ _CURVES = 4  # of errors: of both weights, on held-out and on training images
 def _read(source: Path, architectures: Sequence[str], budgets: Sequence[float], metric: str) -> Study:
     """What records say that are there already, or a study by another metric."""
     from ..records.record import read_records
+    from ..scaling.study import read_study, study_of
     from ..storage.files import is_folder
-    from ..studies.study import read_study, study_of
 
     if is_folder(source):
         return _study(read_records(source, warn), metric, architectures, budgets)
@@ -262,8 +262,8 @@ def _study(
     architectures: Sequence[str] = (),
     budgets: Sequence[float] = (),
 ) -> Study:
-    from ..studies.points import collect
-    from ..studies.study import study_of
+    from ..scaling.points import collect
+    from ..scaling.study import study_of
 
     setting, points, lost = collect(records, architectures, budgets)
     of_study = {point.run_id for point in points}
@@ -301,10 +301,10 @@ def _with_size(architecture: str, base: str) -> str:
 
 def _tell(found: Study, file: Path | None, as_json: bool) -> None:
     """Tables and the sentence, or JSON; and the files, if there are to be any."""
+    from ..scaling.plot import picture
+    from ..scaling.study import write_study
+    from ..scaling.tables import OPTIMA, markdown, optima
     from ..storage.files import make_folder, write_text
-    from ..studies.plot import picture
-    from ..studies.study import write_study
-    from ..studies.tables import OPTIMA, markdown, optima
 
     if file is not None:
         make_folder(file.parent)

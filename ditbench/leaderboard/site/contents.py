@@ -40,7 +40,7 @@ class ShownTable:
 
 @dataclass(frozen=True)
 class ShownStudy:
-    """What many records say together, as a page shows it; `ditbench.studies` makes it."""
+    """What many records say together, as a page shows it; `ditbench.scaling` makes it."""
 
     name: str
     title: str

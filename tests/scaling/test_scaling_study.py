@@ -12,15 +12,15 @@ from ditbench.errors import BadFile, BadValue
 from ditbench.records.facts import Cost
 from ditbench.records.record import read_record
 from ditbench.registry import Registry
-from ditbench.studies.isoflop import Bottom, bottom_of, line_through
-from ditbench.studies.pages import shown
-from ditbench.studies.plan import check_budgets, selections, sensible
-from ditbench.studies.plot import picture
-from ditbench.studies.points import Point, Setting, collect
-from ditbench.studies.resampling import interval, log_means
-from ditbench.studies.scaling import analyse
-from ditbench.studies.study import STUDIES, read_study, studies_beside, study_of, write_study
-from ditbench.studies.tables import markdown
+from ditbench.scaling.isoflop import Bottom, bottom_of, line_through
+from ditbench.scaling.laws import analyse
+from ditbench.scaling.pages import shown
+from ditbench.scaling.plan import check_budgets, selections, sensible
+from ditbench.scaling.plot import picture
+from ditbench.scaling.points import Point, Setting, collect
+from ditbench.scaling.resampling import interval, log_means
+from ditbench.scaling.study import STUDIES, read_study, studies_beside, study_of, write_study
+from ditbench.scaling.tables import markdown
 from ditbench.tracks.plan import make_plan
 from ditbench.tracks.track import load_track
 

@@ -12,8 +12,8 @@ from ..errors import BadFile
 from ..records.files import RECORDS
 from ..storage.files import is_folder, write_text
 from ..storage.schema import Frozen, Words, read_checked
+from .laws import Result, analyse
 from .points import Point, Setting
-from .scaling import Result, analyse
 from .words import sentence
 
 STUDIES = "studies"  # folder of a leaderboard

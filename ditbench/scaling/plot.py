@@ -13,7 +13,7 @@ from statistics import fmean
 
 from markupsafe import escape
 
-from .scaling import Law, Optimum, Scaling
+from .laws import Law, Optimum, Scaling
 from .study import Study
 from .words import figures, flops, macs
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from .isoflop import FEWEST, Missing
+from .laws import Ahead, Crossing, Interval, Optimum, Result, Scaling, Test
 from .points import EPOCHS, Setting
-from .scaling import Ahead, Crossing, Interval, Optimum, Result, Scaling, Test
 
 WHY: Mapping[Missing, str] = {
     "few": f"fewer than {FEWEST} sizes",

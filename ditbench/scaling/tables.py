@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 
 from ..errors import in_markdown
 from ..leaderboard.intervals import Estimate
+from .laws import Interval, Optimum
 from .points import EPOCHS, Point
-from .scaling import Interval, Optimum
 from .study import Study
 from .words import WHY, figures, flops, macs
 

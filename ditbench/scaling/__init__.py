@@ -1,0 +1,1 @@
+"""How error and best size scale with compute."""

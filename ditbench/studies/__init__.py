@@ -1,1 +1,0 @@
-"""What many records say together, such as how error scales."""
