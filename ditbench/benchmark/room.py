@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import torch
 
 from ..errors import BadValue, brief, one_line
-from ..tracks.track import Recipe
+from ..tracks.recipe import Recipe
 
 _LONGEST = 120  # characters of what CUDA says
 

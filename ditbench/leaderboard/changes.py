@@ -17,7 +17,7 @@ from ..records.diff import rank as suspicion
 from ..records.record import Record
 from ..records.verification import TIERS, Verification
 from ..storage.schema import digest
-from ..tracks.track import FOR_MEMORY
+from ..tracks.recipe import FOR_MEMORY
 from . import tables
 from .boards import Board, Row, boards
 

@@ -19,8 +19,8 @@ from ..records.record import Record
 from ..storage.files import is_folder
 from ..tracks.budget import Budget
 from ..tracks.config import RunConfig
+from ..tracks.recipe import Recipe
 from ..tracks.threads import has_one_thread
-from ..tracks.track import Recipe
 from .attainable import attainable
 from .hardware import dense_peak
 from .rates import processor_speed

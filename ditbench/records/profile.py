@@ -16,7 +16,8 @@ from ..components import DenoiserSpec
 from ..storage.files import write_text
 from ..storage.schema import Count, Frozen, Positive, digest, read_checked
 from ..tracks.architecture import ArchitectureFacts
-from ..tracks.track import ObjectiveChoice, SamplerChoice
+from ..tracks.recipe import ObjectiveChoice
+from ..tracks.track import SamplerChoice
 from .facts import Cost, Environment, PeakMemory
 from .files import PROFILE_SUFFIX, profile_files_beside
 from .record import Submission

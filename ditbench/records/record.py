@@ -29,9 +29,10 @@ from ..storage.schema import (
 from ..tracks.architecture import ArchitectureFacts
 from ..tracks.budget import FlopsRule
 from ..tracks.config import Ruleset, RunConfig
+from ..tracks.recipe import ObjectiveChoice, Recipe
 from ..tracks.search import SEED, Study
 from ..tracks.speedrun import Changed
-from ..tracks.track import ObjectiveChoice, Recipe, Track
+from ..tracks.track import Track
 from .denoising import Denoising
 from .facts import (
     Cost,

@@ -11,9 +11,10 @@ from ..errors import BadValue
 from ..storage.schema import Fraction, Frozen, Name, digest, later
 from .architecture import MOST_LIBRARIES, ArchitectureFacts, Library
 from .budget import FlopsRule, is_of_flops
+from .recipe import ObjectiveChoice, Recipe, without_memory
 from .search import Study
 from .speedrun import Changed
-from .track import ObjectiveChoice, Recipe, Track, without_memory
+from .track import Track
 
 # Everybody's recipe; that of the architecture's own paper; the best of a search; one trial of such a search; anybody's
 # recipe for one network, the fastest to the targets.

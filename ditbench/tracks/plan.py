@@ -19,11 +19,12 @@ from .architecture import facts_of
 from .budget import FLOPS_RULE, Budget
 from .config import ASKED_FOR, RunConfig, check_seeds
 from .deviation import Deviation
+from .free import Free, check_network, free_recipe
 from .lookup import check_metrics, resolve_track
 from .options import RunOptions, takes
+from .recipe import ObjectiveChoice, Recipe
 from .settings import check_option, check_options
-from .speedrun import Free, check_network, free_recipe
-from .track import EvaluationChoice, ObjectiveChoice, Recipe, Track, lacking, panel
+from .track import EvaluationChoice, Track, lacking, panel
 from .tuning import check_search
 
 MOST_RUNS = 10_000  # of one plan

@@ -8,25 +8,20 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import product
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import pydantic
 from pydantic import Field
 
 from ..storage.schema import Frozen, Name, Number, Words, digest, first_fault
 from .options import TRIALS
-
-if TYPE_CHECKING:
-    from .track import Recipe
+from .recipe import Decay, Rate, Recipe, Share
 
 SEED = 2**31  # of every trial: no track ranks it, and trials that share it differ in their recipe alone
 CHOOSES = "denoise"  # the metric by which a trial is chosen: it sees the denoiser, and needs no samples
 SEARCHED = ("learning_rate", "weight_decay", "beta2", "warmup")  # of a recipe, in the order of coordinates
 MOST_CHOICES = 16  # that a list has
 
-Share = Annotated[float, Field(ge=0, lt=1)]
-Rate = Annotated[float, Field(ge=1e-12, le=1)]
-Decay = Annotated[float, Field(ge=0, le=100)]
 Value = TypeVar("Value")
 _Range = Field(strict=False)
 _Choices = Field(strict=False, min_length=2, max_length=MOST_CHOICES)

@@ -13,7 +13,7 @@ from ..denoiser.parametrization import in_groups
 from ..errors import BadValue
 from ..extras import install
 from ..runtime.compiling import blocks_of
-from ..tracks.track import Recipe
+from ..tracks.recipe import Recipe
 
 MOMENTUM = 0.95  # of Muon, if a recipe gives no other
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from ..tracks.track import Recipe
+from ..tracks.recipe import Recipe
 
 
 def lr_factor(recipe: Recipe, progress: float, step: int) -> float:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from ..components import DenoiserSpec, load
 from ..errors import BadValue
 from ..registry import Registry, pick
+from ..tracks.recipe import ObjectiveChoice
 from ..tracks.settings import checked
-from ..tracks.track import ObjectiveChoice, Track
+from ..tracks.track import Track
 from .objectives import DiffusionObjective
 
 

@@ -36,7 +36,7 @@ from ..runtime.memory import peak_memory, reset_peak
 from ..runtime.precision import CompileWatch, Precision, autocast, products, resolve
 from ..runtime.progress import Diverged
 from ..tracks.budget import BudgetClock
-from ..tracks.track import Recipe
+from ..tracks.recipe import Recipe
 from .averages import PowerAverages
 from .checkpoint import CheckpointFacts, Saved, like
 from .objectives import DiffusionObjective

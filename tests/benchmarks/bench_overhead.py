@@ -24,7 +24,8 @@ from ditbench.denoiser.interface import DIGITS_SPEC, build_denoiser
 from ditbench.registry import Registry
 from ditbench.runtime.progress import Watch
 from ditbench.tracks.budget import Budget, BudgetClock
-from ditbench.tracks.track import DataChoice, Recipe, load_track
+from ditbench.tracks.recipe import Recipe
+from ditbench.tracks.track import DataChoice, load_track
 from ditbench.training.checkpoint import Checkpoints
 from ditbench.training.loop import SAVING_SECONDS, train
 from ditbench.training.objectives import Flow

@@ -16,7 +16,7 @@ from ditbench.leaderboard.speeds import speeds, with_profiles
 from ditbench.leaderboard.tables import table
 from ditbench.records.profile import folder_name, write_profile
 from ditbench.records.record import write_record
-from ditbench.tracks.track import ObjectiveChoice
+from ditbench.tracks.recipe import ObjectiveChoice
 
 DIT, UVIT = (
     [finished(label, fid, seed) for seed in range(3)] for label, fid in (("dit:nano", 1.0), ("uvit:nano", 2.0))

@@ -9,7 +9,8 @@ from ditbench.datasets.examples import Data, Examples, from_arrays
 from ditbench.datasets.loading import Feed
 from ditbench.runtime.progress import Watch
 from ditbench.tracks.budget import Budget, BudgetClock
-from ditbench.tracks.track import DataChoice, Recipe
+from ditbench.tracks.recipe import Recipe
+from ditbench.tracks.track import DataChoice
 from ditbench.training.loop import train
 from ditbench.training.objectives import Flow
 from ditbench.training.trainer import Trainer

@@ -11,8 +11,8 @@ from ditbench.tracks.ledger import is_published
 from ditbench.tracks.lookup import resolve_track
 from ditbench.tracks.plan import make_plan
 from ditbench.tracks.points import draw
+from ditbench.tracks.recipe import Recipe
 from ditbench.tracks.search import SEED, Point, Search
-from ditbench.tracks.track import Recipe
 from ditbench.tracks.tuning import trial_of, tuned
 
 pytestmark = pytest.mark.usefixtures("toy")

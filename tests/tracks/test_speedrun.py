@@ -6,9 +6,9 @@ from speedruns import entry
 from ditbench.errors import BadFile, BadValue
 from ditbench.records.record import Record, config_of
 from ditbench.registry import Registry
+from ditbench.tracks.free import Free, free_recipe, written
 from ditbench.tracks.ledger import is_published
 from ditbench.tracks.plan import make_plan
-from ditbench.tracks.speedrun import Free, free_recipe, written
 from ditbench.tracks.track import load_track
 
 TRACK = load_track(Registry.installed().tracks["digits"])

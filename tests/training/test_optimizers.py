@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ditbench.errors import BadValue
-from ditbench.tracks.track import Recipe
+from ditbench.tracks.recipe import Recipe
 from ditbench.training.optimizers import hidden_matrices, make_optimizer, set_rate
 
 CPU = torch.device("cpu")

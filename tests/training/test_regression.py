@@ -10,7 +10,7 @@ from torch._dynamo.utils import counters
 from ditbench.errors import BadValue
 from ditbench.registry import Registry
 from ditbench.runtime import compiling
-from ditbench.tracks.track import ObjectiveChoice
+from ditbench.tracks.recipe import ObjectiveChoice
 from ditbench.training.discrete import Noise
 from ditbench.training.objectives import EDM, Flow, ImagePrediction
 from ditbench.training.regression import LossOfBatch, Regression

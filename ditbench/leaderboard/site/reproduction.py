@@ -12,8 +12,8 @@ from packaging.version import InvalidVersion, Version
 from ...builtins import SHIPPED_PLUGINS
 from ...errors import brief
 from ...records.record import Record
+from ...tracks.free import Free, written
 from ...tracks.ledger import namesake
-from ...tracks.speedrun import Free, written
 
 _RECIPE = "recipe.toml"  # of a speedrun
 _LONGEST = 1_000  # characters of a word that anybody would type
