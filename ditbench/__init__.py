@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 from .components import (
     Architecture,
     Dataset,
-    DenoiserSpec,
     Executor,
     Extractor,
     Metric,
@@ -27,6 +26,7 @@ from .components import (
     Value,
     Weights,
 )
+from .denoiser_spec import DenoiserSpec
 from .errors import BadValue, DitbenchError
 from .hookspecs import hookimpl
 from .ladder import Ladder

@@ -14,13 +14,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
+from .denoiser_spec import DenoiserSpec
 from .errors import BadValue, DitbenchError, PluginFault, one_line
 from .ladder import Ladder, check_ladders
 from .names import check_name, check_reference, check_size
 
 ObjectReference = str | Callable[..., Any]
 Value = str | int | float | bool
-Space = Literal["pixel", "latent"]
 Output = Literal["features", "logits", "spatial"]  # of a feature extractor
 RawKind = Literal["terms", "values", "counts", "ratios"]  # the numbers that a metric's value follows from
 
@@ -56,28 +56,6 @@ def load(reference: ObjectReference) -> Callable[..., Any]:
 def module_of(reference: ObjectReference) -> str:
     """The module that a reference lives in, without importing it."""
     return reference.partition(":")[0] if isinstance(reference, str) else reference.__module__
-
-
-@dataclass(frozen=True, kw_only=True)
-class DenoiserSpec:
-    """What the track asks of every denoiser; the first argument of `Architecture.build`."""
-
-    channels: int
-    resolution: int  # height and width of x, in pixels or latent cells
-    classes: int  # labels run over 0..classes-1 and `classes` itself means "no label"; 0: unconditional
-    space: Space
-    learn_variance: bool = False  # the output then has 2 * channels
-
-    @property
-    def out_channels(self) -> int:
-        """Channels of the denoiser's output."""
-        return self.channels * (2 if self.learn_variance else 1)
-
-    def __str__(self) -> str:
-        """E.g. ``32x32x4 latent, 1000 classes, learned variance``."""
-        classes = f"{self.classes} classes" if self.classes else "no classes"
-        variance = ", learned variance" if self.learn_variance else ""
-        return f"{self.resolution}x{self.resolution}x{self.channels} {self.space}, {classes}{variance}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,6 +148,7 @@ class Architecture:
     paper: str = ""  # e.g. "arXiv:2212.09748"
     licence: str = ""
     description: str = ""
+    clips: bool = False  # whether its networks take clips (N, F, C, H, W) in place of images
     trained_with: tuple[str, ...] = ()  # all networks whose features its loss uses, as dinov2-vit-l-14
     also: Mapping[str, str] = field(default_factory=dict)  # other names of papers -> a sentence: how to have that here
 
@@ -238,8 +217,15 @@ class Selection:
             raise BadValue(f"{self.label} was made for no particular input; give its {', '.join(missing)}.")
         return DenoiserSpec(**known)
 
+    def check_takes(self, frames: int) -> None:
+        """`BadValue` if the architecture is of images, and these are clips of so many frames, or the other way."""
+        if self.architecture.clips != (frames > 1):
+            takes, given = ("clips", "images") if self.architecture.clips else ("images", f"clips of {frames} frames")
+            raise BadValue(f"{self.architecture.name} takes {takes}, and what is asked for are {given}.")
+
     def build(self, spec: DenoiserSpec) -> Any:
         """The denoiser, an ``nn.Module``, initialised from torch's global generator."""
+        self.check_takes(spec.frames)
         return load(self.architecture.build)(spec, **self.settings)
 
 

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from .components import Architecture, DenoiserSpec, Selection, Value
+from .components import Architecture, Selection, Value
 from .denoiser.conformance.subject import subject_of
 from .denoiser.conformance.suite import examine
 from .denoiser.cost import ForwardCost, forward_cost_of_selection
 from .denoiser.interface import DIGITS_SPEC, build_denoiser, example_batch, perturb, training_loss
+from .denoiser_spec import DenoiserSpec
 from .registry import pick
 
 __all__ = [

@@ -17,6 +17,7 @@ API = {
         "asking",
         "builtins",
         "components",
+        "denoiser_spec",
         "discovery",
         "errors",
         "extras",

@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..components import DenoiserSpec, Metric, load
+from ..components import Metric, load
 from ..datasets.examples import Data
 from ..datasets.pixels import from_bytes
+from ..denoiser_spec import DenoiserSpec
 from ..errors import BadFile, BadValue, one_line
 from ..metrics.denoising import Denoised
 from ..metrics.quality import Score
@@ -81,7 +82,7 @@ class Denoising:
             )
 
     def _shown(self, which: Which, count: int) -> tuple[Tensor, Tensor]:
-        """x0 (N, C, H, W) and y (N,), drawn once for all runs: folders are sorted by class."""
+        """x0 (N, [F,] C, H, W) and y (N,), drawn once for all runs: folders are sorted by class."""
         examples = self.data.examples if which == "training" else self.data.aside
         assert examples is not None  # `check`
         chosen = np.random.default_rng(_DRAW).permutation(len(examples))[:count]

@@ -12,7 +12,7 @@ _PICTURES = ("image-folder", "hf", "hf-stream")  # ways to the same images
 
 def deviations(track: Track, data: Data, dataset: str) -> tuple[Deviation, ...]:
     """In what the data is not the track's, so that a run on it is carried out, but not ranked."""
-    asked, (channels, height, width) = track.data, data.examples.shape
+    asked, (channels, height, width) = track.data, data.examples.shape[-3:]
     images, classes, meant = len(data.examples), len(data.class_names), asked.dataset.partition(":")[0]
     autoencoder = data.autoencoder.name if data.autoencoder else ""
     another = dataset != meant and not {dataset, meant} <= set(_PICTURES)

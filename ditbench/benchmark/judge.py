@@ -115,5 +115,5 @@ class Judge:
 
     def show(self, samples: Samples, path: Path) -> None:
         """The grid of samples; what is neither grey nor RGB has no picture."""
-        if self.world.main and samples.pixels.shape[1] in (1, 3):
+        if self.world.main and samples.pixels.shape[-3] in (1, 3):
             write_grid(path, samples.pixels, samples.labels, self.parts.data.class_names)

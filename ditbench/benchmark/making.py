@@ -60,7 +60,8 @@ def _references(track: Track, registry: Registry) -> Iterator[tuple[str, str, Ob
         yield "metric", metric, pick("metric", metric, registry.metrics).measure
 
 
-def _image_shape(track: Track) -> tuple[int, int, int] | None:
-    """(C, H, W) of the images that samples become, as far as the track tells."""
+def _image_shape(track: Track) -> tuple[int, ...] | None:
+    """(C, H, W) of the images that samples become, (F, C, H, W) of clips, as far as the track tells."""
     side, channels = track.data.resolution, 3 if track.space == "latent" else track.data.channels
-    return None if channels is None else (channels, side, side)
+    frames = () if track.data.frames == 1 else (track.data.frames,)
+    return None if channels is None else (*frames, channels, side, side)

@@ -70,7 +70,7 @@ def rehearse(config: RunConfig, parts: Parts, networks: Networks, real: Mapping[
 
 
 def _samples(config: RunConfig, parts: Parts, count: int) -> tuple[Bytes, Labels]:
-    """Noise in place of samples, (count, C, H, W), with the labels that these would have."""
+    """Noise in place of samples, (count, [F,] C, H, W), with the labels that these would have."""
     pixels = np.random.default_rng(_DRAW).integers(0, 256, (count, *parts.image_shape), np.uint8)
     return pixels, labels_of(drawing_of(config, parts).plan, np.arange(count), parts.spec.classes)
 
@@ -83,7 +83,7 @@ def _see(network: nn.Module, pixels: Bytes, device: torch.device) -> dict[Output
 def _try_files(config: RunConfig, parts: Parts, pixels: Bytes, labels: Labels) -> None:
     with temporary_folder() as folder:
         try:
-            if pixels.shape[1] in (1, 3):
+            if pixels.shape[-3] in (1, 3):
                 write_grid(folder / "grid.png", pixels, labels, parts.data.class_names)
             if config.keep_samples:
                 write_samples(folder / "samples.npz", pixels, labels)

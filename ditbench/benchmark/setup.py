@@ -12,10 +12,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from ..components import Architecture, DenoiserSpec, Metric, Sampler, Selection, load
+from ..components import Architecture, Metric, Sampler, Selection, load
 from ..datasets.autoencoder import Autoencoder, load_autoencoder
 from ..datasets.examples import Data, Request
 from ..denoiser.parametrization import scales_of, start_as_scaled
+from ..denoiser_spec import DenoiserSpec
 from ..errors import BadFile, BadValue, one_line
 from ..metrics.panel import Panel
 from ..metrics.reference import ReferenceSource, open_source, source_of
@@ -54,12 +55,12 @@ class Parts:
     device: torch.device
 
     @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of the images that samples become."""
+    def image_shape(self) -> tuple[int, ...]:
+        """(C, H, W) of the images that samples become, (F, C, H, W) of clips."""
         if self.autoencoder is None:
-            return self.spec.channels, self.spec.resolution, self.spec.resolution
+            return self.spec.shape
         side = self.spec.resolution * self.autoencoder.facts.factor
-        return 3, side, side
+        return *self.spec.shape[:-3], 3, side, side
 
     @property
     def decode(self) -> Decode:
@@ -113,6 +114,8 @@ def open_data(config: RunConfig, registry: Registry, report: ProgressCallback = 
     data: Data = load(dataset.load)(
         Request(
             resolution=asked.resolution,
+            frames=asked.frames,
+            interval=asked.interval,
             space=track.space,
             place=place,
             downsampling=asked.downsampling,
@@ -126,16 +129,22 @@ def open_data(config: RunConfig, registry: Registry, report: ProgressCallback = 
     )
     if data.space != track.space:
         raise BadFile(f"Track {track.name!r} works on {track.space}s, but {data.name!r} holds {data.space}s.")
+    if data.examples.frames != asked.frames:
+        kinds = [
+            f"clips of {frames} frames" if frames > 1 else "images" for frames in (asked.frames, data.examples.frames)
+        ]
+        raise BadFile(f"Track {track.name!r} is of {kinds[0]}, and {data.name!r} holds {kinds[1]}.")
     if not re.fullmatch("[0-9a-f]{64}", data.sha256):  # a record could not be written at the end
         raise BadFile(f"The data {data.name!r} gives {data.sha256!r} as its sha256; it should be 64 of 0-9 and a-f.")
     return data
 
 
 def _spec(data: Data, objective: DiffusionObjective) -> DenoiserSpec:
-    channels, side, _ = data.examples.shape
+    channels, side, _ = data.examples.shape[-3:]
     return DenoiserSpec(
         channels=channels,
         resolution=side,
+        frames=data.examples.frames,
         classes=len(data.class_names),
         space=data.space,
         learn_variance=objective.learn_variance,

@@ -27,7 +27,7 @@ from .output import count as count_of
 from .output import tell, tell_json, warn
 
 if TYPE_CHECKING:
-    from ..components import DenoiserSpec
+    from ..denoiser_spec import DenoiserSpec
     from ..profiling.estimate import Machine, RunEstimate
     from ..records.record import Record
     from ..registry import Registry

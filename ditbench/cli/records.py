@@ -21,7 +21,8 @@ from .output import Commands, count, tell, tell_json, warn
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..components import DenoiserSpec, Selection
+    from ..components import Selection
+    from ..denoiser_spec import DenoiserSpec
     from ..leaderboard.error_levels import Comparison
     from ..leaderboard.intervals import Estimate
     from ..records.evaluation import Evaluation

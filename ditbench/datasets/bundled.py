@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import sklearn.datasets
 
-from ..components import Space
+from ..denoiser_spec import Space
 from ..errors import BadValue
 from .examples import Data, Examples, Labels, Request, from_arrays
 from .pixels import Bytes

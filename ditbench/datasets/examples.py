@@ -1,6 +1,7 @@
 """What a data set gives: labelled examples to train on, and the real images that samples are compared with.
 
-Letters in shapes: N examples, V views of each (2 if a mirrored copy is stored), C channels, H = W.
+Letters in shapes: N examples, V views of each (2 if a mirrored copy is stored), C channels, H = W; of clips, which have
+a frame's axis before C, F frames.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from ..components import Space
+from ..denoiser_spec import Space
 from ..errors import BadFile, demand
 from ..runtime.progress import CountCallback
 from ..storage.schema import Frozen, Positive
@@ -22,6 +23,7 @@ from .image_sets import ImageSet, in_memory
 from .pixels import Bytes
 
 Labels = npt.NDArray[np.int64]
+_AXES = (4, 5)  # of pixels: images, clips
 
 
 class Rows(Protocol):
@@ -41,6 +43,8 @@ class Request:
     """What is asked of a data set."""
 
     resolution: int  # of the images, in pixels
+    frames: int = 1  # of clips; 1: images
+    interval: int = 1  # frames of the source from one of a clip to the next
     space: Space = "pixel"
     place: str = ""  # a folder, or whatever names the data; empty: where the data set usually lies
     downsampling: int = 1  # pixels per latent cell; this and the next three are for data that does not tell (synthetic)
@@ -56,8 +60,8 @@ class Request:
 class Examples:
     """What training reads. Example i has the rows V*i to V*i + V - 1, the second of two being its mirror image.
 
-    rows: pixels (N*V, C, H, W) uint8, or posterior moments of latents (N*V, 2, C, H, W), mean and standard deviation,
-    float16 and not scaled. labels: (N,) in [0, classes), all 0 without classes.
+    rows: pixels (N*V, [F,] C, H, W) uint8, or posterior moments of latents (N*V, 2, [F,] C, H, W), mean and standard
+    deviation, float16 and not scaled. labels: (N,) in [0, classes), all 0 without classes.
     """
 
     rows: Rows
@@ -68,10 +72,20 @@ class Examples:
         return len(self.labels)
 
     @property
-    def shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of what the denoiser sees."""
-        channels, height, width = self.rows.shape[-3:]
-        return channels, height, width
+    def space(self) -> Space:
+        """Pixels are bytes, and moments of latents are not."""
+        return "pixel" if self.rows.dtype == np.uint8 else "latent"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(C, H, W) of what the denoiser sees, or (F, C, H, W)."""
+        return self.rows.shape[1 if self.space == "pixel" else 2 :]
+
+    @property
+    def frames(self) -> int:
+        """Of a clip; 1: images."""
+        *frames, _, _, _ = self.shape
+        return frames[0] if frames else 1
 
 
 class AutoencoderFacts(Frozen):
@@ -105,8 +119,8 @@ class Data:
 
     @property
     def space(self) -> Space:
-        """Images have three axes a row, moments four."""
-        return "pixel" if len(self.examples.rows.shape) == 4 else "latent"
+        """Of the examples."""
+        return self.examples.space
 
     @property
     def scale(self) -> float:
@@ -122,7 +136,7 @@ def from_arrays(
     held_out: Bytes | None = None,
     held_out_labels: Labels | None = None,
 ) -> Data:
-    """A data set of images that are in memory: pixels (N, C, H, W) uint8, labels (N,) int64.
+    """A data set of images that are in memory: pixels (N, C, H, W) uint8, of clips (N, F, C, H, W), labels (N,) int64.
 
     Raises `BadFile` if they don't fit each other.
     """
@@ -143,10 +157,12 @@ def from_arrays(
 
 
 def _check(name: str, pixels: Bytes, labels: Labels, class_names: tuple[str, ...]) -> None:
-    if pixels.ndim != 4 or pixels.dtype != np.uint8:
-        raise BadFile(f"Dataset {name!r}: pixels are {pixels.dtype} {pixels.shape}, not uint8 NCHW.")
-    if pixels.shape[2] != pixels.shape[3]:
-        raise BadFile(f"Dataset {name!r}: images are {pixels.shape[2:]}, not square.")
+    if pixels.ndim not in _AXES or pixels.dtype != np.uint8:
+        raise BadFile(f"Dataset {name!r}: pixels are {pixels.dtype} {pixels.shape}, not uint8 NCHW, of clips NFCHW.")
+    if pixels.shape[-2] != pixels.shape[-1]:
+        raise BadFile(f"Dataset {name!r}: images are {pixels.shape[-2:]}, not square.")
+    if pixels.ndim == max(_AXES) and pixels.shape[1] < 2:
+        raise BadFile(f"Dataset {name!r}: a clip has {pixels.shape[1]} frames, and with fewer than two it is an image.")
     if labels.shape != pixels.shape[:1] or not len(labels):
         raise BadFile(f"Dataset {name!r}: {len(pixels)} images but labels {labels.shape}.")
     check_labels(f"Dataset {name!r}", labels, class_names)

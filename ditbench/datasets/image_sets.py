@@ -34,11 +34,11 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True, eq=False)
 class ImageSet:
-    """Images of one shape that come in batches (n, C, H, W) uint8, in a fixed order, as often as asked."""
+    """Images, or clips, of one shape that come in batches (n, C, H, W) uint8, (n, F, C, H, W), in a fixed order."""
 
     name: str  # of the folder or the file, without the way to it
     count: int
-    shape: tuple[int, int, int]  # (C, H, W)
+    shape: tuple[int, ...]  # (C, H, W), of clips (F, C, H, W)
     batches: Batches  # takes the batch size
     hash: Callable[[], str]  # sha256 of the content; reads it all
     lossy: str = ""  # the first file that was compressed with loss
@@ -60,13 +60,12 @@ def open_images(path: Path) -> ImageSet:
 
 
 def in_memory(name: str, pixels: Bytes, sha256: str) -> ImageSet:
-    """Images that are loaded already, pixels (N, C, H, W)."""
+    """Images that are loaded already, pixels (N, C, H, W), or clips (N, F, C, H, W)."""
 
     def batches(size: int) -> Iterator[Bytes]:
         return (pixels[start : start + size] for start in range(0, len(pixels), size))
 
-    channels, height, width = pixels.shape[1:]
-    return ImageSet(name, len(pixels), (channels, height, width), batches, lambda: sha256)
+    return ImageSet(name, len(pixels), pixels.shape[1:], batches, lambda: sha256)
 
 
 def _folder(folder: Path) -> ImageSet:

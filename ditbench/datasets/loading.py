@@ -3,7 +3,7 @@
 The order is a function of (seed, position in the stream) alone, so it is the same for every architecture, and a
 resumed run only needs to know how far it was.
 
-Letters in shapes: n examples of a batch, C channels, H = W.
+Letters in shapes: n examples of a batch, C channels, H = W; clips have an axis of frames before C.
 """
 
 from __future__ import annotations
@@ -126,7 +126,8 @@ class Feed:
 
     def _pixels(self, rows: Tensor, mirrored: Tensor) -> Tensor:
         if self._turn:
-            rows = torch.where(mirrored.bool()[:, None, None, None], rows.flip(-1), rows)
+            turned = mirrored.bool().view(-1, *[1] * (rows.ndim - 1))
+            rows = torch.where(turned, rows.flip(-1), rows)
         return from_bytes(rows)
 
     def _latents(self, rows: Tensor, count: int, draw: torch.Generator) -> Tensor:

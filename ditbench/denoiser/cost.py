@@ -18,7 +18,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from ..components import DenoiserSpec, Selection
+from ..components import Selection
+from ..denoiser_spec import DenoiserSpec
 from ..errors import BadValue, demand
 from ..records.facts import Cost
 from .bounds import without_memory
@@ -229,7 +230,7 @@ def _forward_cost(denoiser: nn.Module, spec: DenoiserSpec) -> ForwardCost:
 
 def _one_image(denoiser: nn.Module, spec: DenoiserSpec) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     device = next(denoiser.parameters()).device
-    x = torch.zeros(1, spec.channels, spec.resolution, spec.resolution, device=device)
+    x = torch.zeros(1, *spec.shape, device=device)
     return x, torch.zeros(1, device=device), torch.zeros(1, dtype=torch.long, device=device)
 
 

@@ -19,7 +19,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from ..components import DenoiserSpec
+from ..denoiser_spec import DenoiserSpec
 from ..records.fingerprint import ALSO, ALWAYS, TOLERANCE
 from .interface import Batch, example_batch, training_loss
 

@@ -9,7 +9,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from ..components import Architecture, DenoiserSpec, Selection, Value
+from ..components import Architecture, Selection, Value
+from ..denoiser_spec import DenoiserSpec
 
 DIGITS_SPEC = DenoiserSpec(channels=1, resolution=8, classes=10, space="pixel")
 Batch = tuple[Tensor, Tensor, Tensor]
@@ -24,9 +25,9 @@ def build_denoiser(
 
 
 def example_batch(spec: DenoiserSpec, count: int) -> Batch:
-    """A fixed x, t, y; the last label is the null label."""
+    """A fixed x (N, C, H, W), of clips (N, F, C, H, W), t and y; the last label is the null label."""
     draw = torch.Generator().manual_seed(1)
-    x = torch.randn(count, spec.channels, spec.resolution, spec.resolution, generator=draw)
+    x = torch.randn(count, *spec.shape, generator=draw)
     t = torch.linspace(1, 999, count)
     y = torch.arange(count) % max(1, spec.classes)
     y[-1] = spec.classes
@@ -45,6 +46,8 @@ def perturb(denoiser: nn.Module, scale: float = 0.05) -> None:
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Forward:
     """What one forward pass in training saw and gave. In shapes: N images, C channels, H and W.
+
+    Of clips, whatever is (N, C, H, W) here is (N, F, C, H, W).
 
     The objective's loss is the mean of `error` and that of `rest`, added.
     """
@@ -86,12 +89,13 @@ class StandInLoss:
 
     def forward(self, **extra: Any) -> Forward:
         out, (x, t, y) = self._out(extra), self._batch
-        velocity, variance = out[:, : x.shape[1]], out[:, x.shape[1] :]
+        of_x = x.shape[-3]
+        velocity, variance = out[..., :of_x, :, :], out[..., of_x:, :, :]
         return Forward(
             out=out,
             x_t=x,
             x_0=x,
-            denoised=x - (t / 1000)[:, None, None, None] * velocity,
+            denoised=x - (t / 1000).view(-1, *[1] * (x.ndim - 1)) * velocity,
             noise=x,
             t=t,
             y=y,

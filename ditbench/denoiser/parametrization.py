@@ -19,7 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvTransposeNd
 
-from ..components import DenoiserSpec, Selection, load
+from ..components import Selection, load
+from ..denoiser_spec import DenoiserSpec
 from ..errors import BadValue
 from .bounds import without_memory
 

@@ -20,7 +20,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ..asking import ask_of
-from ..components import DenoiserSpec, Selection, load
+from ..components import Selection, load
+from ..denoiser_spec import DenoiserSpec
 from ..errors import BadFile, BadValue
 from ..storage.files import check_target, exists, is_taken, make_writable, sha256_of, write_atomically
 from ..storage.reading import open_file, reason_of

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 
 from ..asking import ask_of
-from ..components import DenoiserSpec, Selection, Value, spell
+from ..components import Selection, Value, spell
+from ..denoiser_spec import DenoiserSpec
 from ..errors import BadValue, PluginFault
 from ..records.facts import Cost
 from ..registry import Registry, pick, select

@@ -60,7 +60,7 @@ class ReferenceSource:
             return f"{metric.name} needs moments of {metric.output}, which the reference {self.name!r} does not have"
         return ""
 
-    def check_shape(self, shape: tuple[int, int, int]) -> None:
+    def check_shape(self, shape: tuple[int, ...]) -> None:
         """`BadFile` if its images are of another (C, H, W) than the samples."""
         if self.images is not None and self.images.shape != shape:
             ours, theirs = (" x ".join(map(str, size)) for size in (self.images.shape, shape))

@@ -47,7 +47,7 @@ class Scoring:
         extractors = {extractor.name: extractor for _, extractor in self.metrics}
         return {name: load_extractor(extractor, device=device) for name, extractor in extractors.items()}
 
-    def check_shape(self, image_shape: tuple[int, int, int]) -> None:
+    def check_shape(self, image_shape: tuple[int, ...]) -> None:
         """`BadValue` if an extractor does not understand the samples, or they are not of the reference's size."""
         for _, extractor in self.metrics:
             check_shape(extractor, image_shape)

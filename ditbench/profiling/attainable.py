@@ -6,7 +6,7 @@ products reach 790 TFLOP/s and whose memory gives 4.3 TB/s. docs/planning.md has
 
 from __future__ import annotations
 
-from ..components import DenoiserSpec
+from ..denoiser_spec import DenoiserSpec
 from ..tracks.config import RunConfig
 
 SOURCE = "estimates of kernels and bytes on an H200, bfloat16, compiled, at batch 128 to 256; nobody has measured them"

@@ -347,13 +347,13 @@ def _sampling_hours(drawn: int, load: Workload, machine: Machine, speed: Speed) 
 
 
 def _disk(config: RunConfig, load: Workload) -> Disk:
-    cost, (channels, height, width) = load.cost, load.image_shape
+    cost = load.cost
     both, averages = 2 * _FLOAT * cost.parameters, _FLOAT * config.averages * cost.parameters
     moments = config.recipe.moments * _FLOAT * cost.trainable_parameters
     return Disk(
         checkpoints=CHECKPOINTS * (both + moments + averages),
         weights=both,
-        samples=config.track.evaluation.samples * channels * height * width,
+        samples=config.track.evaluation.samples * math.prod(load.image_shape),
         snapshots=config.ema_snapshots * averages,
     )
 

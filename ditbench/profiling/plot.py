@@ -17,7 +17,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from matplotlib.transforms import Bbox
 
-from ..components import DenoiserSpec
+from ..denoiser_spec import DenoiserSpec
 from ..records.profile import Profile
 from ..storage.files import write_atomically
 from .tables import PhaseName, machine, phase_of

@@ -19,7 +19,8 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from ..asking import end_with_parent
-from ..components import DenoiserSpec, Selection
+from ..components import Selection
+from ..denoiser_spec import DenoiserSpec
 from ..errors import BadValue, DitbenchError, brief, one_line
 from ..records.profile import How, Profile, Setup, Turn
 from ..registry import Registry, select

@@ -12,8 +12,9 @@ from dataclasses import replace
 from functools import partial
 
 from ..builtins import REFERENCE_ARCHITECTURES
-from ..components import Architecture, DenoiserSpec, Selection
+from ..components import Architecture, Selection
 from ..denoiser.cost import cost_of_selection
+from ..denoiser_spec import DenoiserSpec
 from ..errors import BadValue
 from ..ladder import names_of
 from ..records.validation.sizes import Row, Settings, Shipped, read_shipped, write_shipped

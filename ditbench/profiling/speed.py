@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from ..components import DenoiserSpec
+from ..denoiser_spec import DenoiserSpec
 from ..records.facts import Cost
 
 
@@ -17,7 +17,7 @@ class Workload:
     cost: Cost
     recomputed_macs: int  # per training image, by checkpointing; they take time, and no budget counts them
     evaluations: int  # of the denoiser per sampled image
-    image_shape: tuple[int, int, int]  # (C, H, W) of what samples become
+    image_shape: tuple[int, ...]  # (C, H, W) of what samples become, or (F, C, H, W)
     decoder_macs: int | None  # to make an image of a latent; 0: there are none; None: not known
     precision: str
     compiled: bool

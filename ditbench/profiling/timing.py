@@ -13,9 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..components import DenoiserSpec, Selection
+from ..components import Selection
 from ..denoiser.cost import cost_of_selection
 from ..denoiser.interface import TrainingLoss, example_batch, loss_of, perturb
+from ..denoiser.strips import strip_shape
+from ..denoiser_spec import DenoiserSpec
 from ..records.profile import How, Phase, Profile, Setup, Turn
 from ..registry import Registry
 from ..runtime.compiling import compile_network, compiling
@@ -164,7 +166,7 @@ def sampler_walk(
     if choice is None or objective is None:
         return None
     sample = make_sample(choice, setup.track or "", registry)
-    shape = (spec.channels, spec.resolution, spec.resolution)
+    shape = strip_shape(spec.shape)
     noise = initial_noise(0, indices, shape).to(y.device)
     guided = GuidedDenoiser(denoiser, spec, y, None, precision)
 

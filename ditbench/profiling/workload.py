@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from ..asking import ask_of
-from ..components import DenoiserSpec, load
+from ..components import load
 from ..denoiser.bounds import without_memory
 from ..denoiser.cost import cost_of, recomputed_macs
+from ..denoiser_spec import DenoiserSpec
 from ..records.facts import Cost
 from ..registry import Registry
 from ..runtime import precision
@@ -18,6 +19,7 @@ from ..runtime.compiling import way_of
 from ..sampling import generate as sampling
 from ..sampling.chosen import make_sample
 from ..tracks.config import RunConfig
+from ..tracks.track import Track
 from ..training.objectives import DiffusionObjective
 from ..training.spec import make_objective, spec_of
 from .speed import Workload
@@ -58,11 +60,19 @@ def _count(config: RunConfig, registry: Registry, on_gpu: bool) -> Workload:
         cost=cost,
         recomputed_macs=recomputed,
         evaluations=_evaluations(config, spec, registry),
-        image_shape=(3 if latent else spec.channels, side, side),
-        decoder_macs=DECODERS.get(track.data.autoencoder or "", {}).get(spec.resolution) if latent else 0,
+        image_shape=(*spec.shape[:-3], 3 if latent else spec.channels, side, side),
+        decoder_macs=_decoder_macs(track, spec),
         precision=precision.resolve(recipe.precision, device),
         compiled=way_of(recipe.compile, device) != "off",
     )
+
+
+def _decoder_macs(track: Track, spec: DenoiserSpec) -> int | None:
+    """To make an image of a latent, or all frames of a clip; None: not known."""
+    if spec.space == "pixel":
+        return 0
+    of_image = DECODERS.get(track.data.autoencoder or "", {}).get(spec.resolution)
+    return None if of_image is None else spec.frames * of_image
 
 
 class _Silent(nn.Module):
@@ -70,10 +80,10 @@ class _Silent(nn.Module):
 
     def __init__(self, spec: DenoiserSpec) -> None:
         super().__init__()
-        self.channels = spec.out_channels
+        self.shape = spec.out_shape
 
     def forward(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
-        return x.new_zeros(len(x), self.channels, *x.shape[2:])
+        return x.new_zeros(len(x), *self.shape)
 
 
 def _evaluations(config: RunConfig, spec: DenoiserSpec, registry: Registry) -> int:

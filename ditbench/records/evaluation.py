@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from ..storage.files import write_text
-from ..storage.schema import Count, Frozen, Name, Number, Sha256, Words, digest
+from ..storage.schema import Count, Frozen, Name, Number, Sha256, Shape, Words, digest
 from .facts import Environment, Measurement, PeakMemory
 from .files import EVALUATION_SUFFIX
 
@@ -21,7 +21,7 @@ class ImageFacts(Frozen):
     kind: Literal["images", "moments", "generated"]
     sha256: Sha256 | None  # of the files or pixels; None: generated and not kept
     count: Count | None  # None: a file of moments does not tell
-    shape: tuple[int, int, int] | None  # (C, H, W)
+    shape: Shape | None  # (C, H, W), of clips (F, C, H, W)
     jpeg: bool = False  # compressed with loss, and scored all the same because that was asked for
 
 

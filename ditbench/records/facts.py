@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from ..components import Value
-from ..storage.schema import Count, Frozen, Number, Positive, Sha256, Sha256OrEmpty, Words, later
+from ..storage.schema import Count, Frozen, Number, Positive, Sha256, Sha256OrEmpty, Shape, Words, later
 from ..tracks.budget import FLOPS_RULE, FlopsRule
 from .denoising import ErrorPoint
 from .derived import RawKey, sample_error
@@ -229,7 +229,7 @@ class DataFacts(Frozen):
 
     name: Words
     examples: Count
-    shape: tuple[int, int, int]  # (C, H, W) of what the denoiser sees
+    shape: Shape  # (C, H, W) of what the denoiser sees, of clips (F, C, H, W)
     classes: Count
     skipped: Count = 0  # images that were left out because they could not be read
     autoencoder: Words = ""  # of latents, by its name

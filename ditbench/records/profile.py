@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 import pydantic
 from pydantic import Field
 
-from ..components import DenoiserSpec
+from ..denoiser_spec import DenoiserSpec
 from ..storage.files import write_text
 from ..storage.schema import Count, Frozen, Positive, digest, read_checked
 from ..tracks.architecture import ArchitectureFacts
@@ -146,7 +146,8 @@ def file_name(profile: Profile) -> str:
     """
     name = "".join(c if c.isalnum() or c in "._=" else "-" for c in profile.label)
     spec, source = profile.setup.spec, profile.architecture.source_sha256[:6]
-    shape = f"{spec.resolution}x{spec.resolution}x{spec.channels}-{digest(asdict(spec), 4)}"
+    known = {name: value for name, value in asdict(spec).items() if (name, value) != ("frames", 1)}  # later than others
+    shape = f"{spec.resolution}x{spec.resolution}x{spec.channels}-{digest(known, 4)}"
     failed = "-failed" if profile.reason else ""
     return f"{name}-{source}{failed}-{shape}-{profile.setup.mode}{PROFILE_SUFFIX}"
 

@@ -10,7 +10,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from ..components import DenoiserSpec
+from ..denoiser.strips import as_strips
+from ..denoiser_spec import DenoiserSpec
 from ..errors import BadValue
 from ..records.denoising import LOG_SNRS
 from ..runtime.precision import Precision, products
@@ -41,14 +42,14 @@ def denoising_errors(
 ) -> Errors:
     """The squared error of the x_0 that the denoiser means, the mean over an image's numbers: (N, levels) float64.
 
-    x0 (N, C, H, W) and y (N,) lie where the denoiser does. Raises `Diverged` if an error is infinite or NaN, `BadValue`
-    if the objective does not tell its levels.
+    x0 (N, [F,] C, H, W) and y (N,) lie where the denoiser does. Raises `Diverged` if an error is infinite or NaN,
+    `BadValue` if the objective does not tell its levels.
     """
     check_tells_levels(objective)
-    shape, denoiser = (spec.channels, spec.resolution, spec.resolution), denoiser.eval()
+    x0, denoiser = as_strips(x0), denoiser.eval()
     found = np.empty((len(x0), len(LOG_SNRS)))
     for number, log_snr in enumerate(LOG_SNRS):
-        level, noise = objective.level(log_snr), level_noise(number, len(x0), shape).to(x0.device)
+        level, noise = objective.level(log_snr), level_noise(number, len(x0), x0.shape[1:]).to(x0.device)
         parts = math.ceil(len(x0) / batch_size)
         for rows in np.array_split(np.arange(len(x0)), parts):
             part = slice(int(rows[0]), int(rows[-1]) + 1)

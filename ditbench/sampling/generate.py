@@ -15,10 +15,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from ..components import DenoiserSpec
 from ..datasets.examples import Labels
 from ..datasets.pixels import Bytes, to_bytes
 from ..denoiser.guard import Guard
+from ..denoiser.strips import as_clips, as_strips, strip_shape
+from ..denoiser_spec import DenoiserSpec
 from ..runtime.clock import RUNNING
 from ..runtime.compiling import Way, compile_network, compiling
 from ..runtime.precision import CompileWatch, Precision, autocast, products
@@ -36,7 +37,7 @@ _STREAM, _LABELS = 0x0D17, 0x0D18  # keep the images' streams apart from any oth
 class SampledBatch:
     """Sampled images, and how long their sampling took."""
 
-    pixels: Bytes  # (N, C, H, W)
+    pixels: Bytes  # (N, C, H, W), of clips (N, F, C, H, W)
     labels: Labels  # (N,)
     seconds: float  # from noise to what the denoiser makes, synchronised
     decode_seconds: float  # from there to bytes
@@ -114,7 +115,7 @@ def generate(
     Raises `Diverged` if a sample is infinite or NaN.
     """
     images = np.asarray(indices, dtype=np.int64)
-    shape = (spec.channels, spec.resolution, spec.resolution)
+    shape = strip_shape(spec.shape)
     compile_network(denoiser.eval(), plan.compiled, batches_vary=True)
     watch = CompileWatch(RUNNING)
     for start in range(0, len(images), batch_size):
@@ -131,9 +132,17 @@ def generate(
             raise Diverged("a sample became infinite or NaN")
         made = RUNNING()  # the check has waited for the device
         with torch.inference_mode():
-            pixels = to_bytes(plan.decode(x)).cpu().numpy()  # the copy to the host waits for it, too
+            pixels = to_bytes(_decoded(plan.decode, x, spec)).cpu().numpy()  # the copy to the host waits for it, too
         compiled = watch.seconds - before
         yield SampledBatch(pixels, labels, made - began - compiled, RUNNING() - made, guided.evaluations, compiled)
+
+
+def _decoded(decode: Decode, x: Tensor, spec: DenoiserSpec) -> Tensor:
+    """Images (N, C, H, W), or clips (N, F, C, H, W), whose frames are decoded by themselves."""
+    if spec.frames == 1:
+        return decode(x)
+    images = decode(as_clips(x, spec.frames).flatten(0, 1))
+    return images.view(-1, spec.frames, *images.shape[1:])
 
 
 def labels_of(plan: SamplingPlan, indices: npt.NDArray[np.int64], classes: int) -> Labels:
@@ -160,7 +169,7 @@ class GuidedDenoiser:
         self._guard, self._looks = Guard(denoiser), looks  # numbers of calls at which it is looked what they change
 
     def __call__(self, x: Tensor, t: Tensor) -> Tensor:
-        """The output (N, out_channels, H, W) at x (N, C, H, W) and time t (), which is on the CPU."""
+        """The output (N, out_channels, H, W) at x (N, C, H, W) and time t (), on the CPU; clips are strips."""
         weight = 1.0 if self.guidance is None else self.guidance.weight(float(t))
         times = x.new_full((len(x),), float(t))
         if weight == 1:
@@ -176,7 +185,7 @@ class GuidedDenoiser:
         """Inputs and output are nobody else's, so that what a network writes into them changes no sample."""
         looking, self._calls = self._calls in self._looks, self._calls + 1
         with self._guard.surroundings() if looking else nullcontext(), autocast(self.precision, x.device):
-            out: Tensor = self.denoiser(x, t, y)
+            out: Tensor = as_strips(self.denoiser(as_clips(x, self.spec.frames), t, y))
         return out.to(torch.float32, copy=True)
 
     def _guided(self, with_label: Tensor, without: Tensor, weight: float) -> Tensor:

@@ -60,10 +60,10 @@ def _picture(pixels: Bytes) -> Image.Image:
 
 
 def write_samples(path: Path, pixels: Bytes, labels: npt.NDArray[np.int64]) -> None:
-    """Write samples as ADM's evaluator reads them: ``arr_0`` uint8 NHWC, ``arr_1`` labels."""
+    """Write samples as ADM's evaluator reads them: ``arr_0`` uint8 NHWC, of clips NFHWC, ``arr_1`` labels."""
 
     def write(temporary: Path) -> None:
         with temporary.open("wb") as file:
-            np.savez(file, pixels.transpose(0, 2, 3, 1), labels)
+            np.savez(file, np.moveaxis(pixels, -3, -1), labels)
 
     write_atomically(path, write)

@@ -14,11 +14,11 @@ import pydantic
 import torch
 from torch import nn
 
-from ..components import DenoiserSpec
 from ..datasets.autoencoder import Autoencoder
 from ..datasets.examples import Labels
 from ..datasets.loading import Numbers
 from ..datasets.pixels import Bytes
+from ..denoiser_spec import DenoiserSpec
 from ..errors import BadFile, one_line
 from ..records.derived import sampling_rate
 from ..records.facts import SamplingFacts
@@ -43,7 +43,7 @@ class Drawing:
     sampler: str  # its name
     count: int  # of images
     batch_size: int  # of each process
-    image_shape: tuple[int, int, int]  # (C, H, W) of what samples become
+    image_shape: tuple[int, ...]  # (C, H, W) of what samples become, or (F, C, H, W)
     device: torch.device
     autoencoder: Autoencoder | None  # of latents
 
@@ -73,7 +73,7 @@ class _Done(Frozen):
 class Samples:
     """Images, and how they came about."""
 
-    pixels: Bytes  # (N, C, H, W) uint8, memory-mapped
+    pixels: Bytes  # (N, C, H, W) uint8, or (N, F, C, H, W), memory-mapped
     labels: Labels  # (N,)
     files: tuple[Path, Path]
     weights: Literal["ema", "raw"]
@@ -126,7 +126,7 @@ def draw(
             raise Interrupted("stopped on request")
         done = done.and_also(batch)
         if world.main:
-            file[begun : begun + len(batch.labels)] = batch.pixels.transpose(0, 2, 3, 1)
+            file[begun : begun + len(batch.labels)] = np.moveaxis(batch.pixels, -3, -1)
             with writing(images):
                 file.flush()
             write_text(progress, done.model_dump_json())
@@ -162,7 +162,7 @@ def samples_in(drawing: Drawing, weights: Literal["ema", "raw"], directory: Path
         raise BadFile(f"The samples {images.name!r} in {directory.name!r} can't be read: {one_line(error)}.") from None
     if file.shape != _stored_shape(drawing) or file.dtype != np.uint8 or sum(done.batch_images) != drawing.count:
         raise BadFile(f"The samples {images.name!r} in {directory.name!r} are not the {drawing.count} that were to be.")
-    pixels: Bytes = file.transpose(0, 3, 1, 2)
+    pixels: Bytes = np.moveaxis(file, -1, -3)
     labels = labels_of(drawing.plan, np.arange(drawing.count), drawing.spec.classes)
     return Samples(pixels, labels, (images, progress), weights, drawing, done, stem)
 
@@ -172,9 +172,9 @@ def _files(directory: Path, stem: str) -> tuple[Path, Path]:
     return directory / f"{stem}.partial.npy", directory / f"{stem}.partial.json"
 
 
-def _stored_shape(drawing: Drawing) -> tuple[int, int, int, int]:
-    channels, height, width = drawing.image_shape
-    return drawing.count, height, width, channels
+def _stored_shape(drawing: Drawing) -> tuple[int, ...]:
+    *frames, channels, height, width = drawing.image_shape
+    return drawing.count, *frames, height, width, channels
 
 
 def batches(drawing: Drawing, denoiser: nn.Module, indices: range, world: World = ALONE) -> Iterator[SampledBatch]:

@@ -26,6 +26,7 @@ Positive = Annotated[int, Field(gt=0)]
 Count = Annotated[int, Field(ge=0, le=10**30)]  # sums and products of some still fit a float
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Sha256OrEmpty = Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")]
+Shape = Annotated[tuple[Positive, ...], Field(min_length=3, max_length=4)]  # of an example
 Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{12}$")]  # of a run or a track, as `digest` cuts it
 Words = Annotated[str, Field(max_length=300)]  # what a machine or a package is called; tables have room for no more
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=200)]  # names files: no separators

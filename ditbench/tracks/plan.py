@@ -92,6 +92,7 @@ def _built(
     registry: Registry, selection: Selection, track: Track, options: RunOptions, free: Free | None
 ) -> dict[str, Any]:
     """What a run is of an architecture: its network, the code that builds it, and how it is trained."""
+    selection.check_takes(track.data.frames)
     recipe, objective = train_as(registry, selection, track, options["ruleset"])
     if free is not None:
         check_network(track, selection.label)

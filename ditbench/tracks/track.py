@@ -11,7 +11,8 @@ from typing import Annotated, Literal
 import pydantic
 from pydantic import Field
 
-from ..components import Space, Value
+from ..components import Value
+from ..denoiser_spec import Space
 from ..errors import BadFile, BadValue, demand
 from ..storage.reading import read_toml
 from ..storage.schema import Frozen, Name, Words, digest, first_fault, later
@@ -44,6 +45,8 @@ class DataChoice(Frozen, strict=True):
     channels: Channels | None = None  # of what the denoiser sees
     images: Annotated[int, Field(gt=0, le=10**12)] | None = None  # in the training split
     classes: Annotated[int, Field(ge=0, le=10**7)] | None = None
+    frames: Annotated[int, Field(gt=0, le=4096)] = later(1)  # of a clip; 1: images
+    interval: Annotated[int, Field(gt=0, le=4096)] = later(1)  # frames of the source from one of a clip to the next
     downsampling: Annotated[int, Field(gt=0, le=256)] = 1  # pixels per latent cell, each way
     autoencoder: Annotated[str, Field(min_length=1)] | None = None  # whose latents are meant: its name on the hub
 
@@ -51,6 +54,8 @@ class DataChoice(Frozen, strict=True):
     def _divides(self) -> DataChoice:
         if self.resolution % self.downsampling:
             raise ValueError(f"resolution {self.resolution} is no multiple of downsampling {self.downsampling}")
+        if self.interval > 1 and self.frames == 1:
+            raise ValueError("interval is of clips, and frames is 1")
         return self
 
 
@@ -134,9 +139,9 @@ class Track(Frozen, strict=True):
 
     @property
     def image_bytes(self) -> int:
-        """Of one sample as an image, one byte for each colour of a pixel, as far as the track tells."""
+        """Of one sample as an image or a clip, one byte for each colour of a pixel, as far as the track tells."""
         colours = 3 if self.space == "latent" else self.data.channels or 1
-        return colours * self.data.resolution**2
+        return self.data.frames * colours * self.data.resolution**2
 
     @property
     def hash(self) -> str:

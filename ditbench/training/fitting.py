@@ -11,9 +11,9 @@ import torch
 from torch import nn
 
 from ..asking import Asked, in_turn
-from ..components import DenoiserSpec
 from ..denoiser.bounds import without_memory
 from ..denoiser.cost import activation_bytes, training_macs
+from ..denoiser_spec import DenoiserSpec
 from ..errors import BadValue, PluginFault
 from ..runtime.memory import capacity
 

@@ -1,4 +1,7 @@
-"""What surrounds the network in a training step, x_t before it and the loss after it: a graph each, if compiled."""
+"""What surrounds the network in a training step, x_t before it and the loss after it: a graph each, if compiled.
+
+Shapes: (N, C, H, W), of clips (N, F, C, H, W), which objectives see as strips.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from ..denoiser.interface import Forward
+from ..denoiser.strips import as_strips, clips_like
 from ..errors import BadValue
 from ..runtime.compiling import compiled_function
 from .objectives import DiffusionObjective, LossParts
@@ -29,12 +33,12 @@ class Regression:
         return () if look_up is None else (look_up(t),)
 
     def noisy(self, x0: Tensor, noise: Tensor, t: Tensor, *at: Any) -> Tensor:
-        """x_t (N, C, H, W), as the network sees it."""
-        return self._corrupt(x0, noise, t, *at)
+        """x_t, as the network sees it."""
+        return clips_like(x0, self._corrupt(as_strips(x0), as_strips(noise), t, *at))
 
     def loss(self, out: Tensor, x0: Tensor, noise: Tensor, t: Tensor, *at: Any) -> Tensor:
         """The mean loss of the images: ()."""
-        return self._mean_loss(out, x0, noise, t, *at)
+        return self._mean_loss(as_strips(out), as_strips(x0), as_strips(noise), t, *at)
 
     def parts(self, out: Tensor, x0: Tensor, noise: Tensor, t: Tensor, *at: Any) -> LossParts:
         """What that is made of; `BadValue` if the objective does not tell."""
@@ -43,7 +47,8 @@ class Regression:
                 f"The objective {type(self._objective).__name__} has no method 'parts', by which the own loss of this "
                 "network weighs its error."
             )
-        return self._parts(out, x0, noise, t, *at)
+        error, rest, denoised = self._parts(as_strips(out), as_strips(x0), as_strips(noise), t, *at)
+        return LossParts(clips_like(x0, error), rest, clips_like(x0, denoised))
 
     def _mean_of_loss(self, *of: Any) -> Tensor:
         return self._objective.loss(*of).mean()

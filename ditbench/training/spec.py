@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ..components import DenoiserSpec, load
+from ..components import load
+from ..denoiser_spec import DenoiserSpec
 from ..errors import BadValue
 from ..registry import Registry, pick
 from ..tracks.recipe import ObjectiveChoice
@@ -22,6 +23,7 @@ def spec_of(track: Track, registry: Registry) -> DenoiserSpec:
         classes=asked.classes,
         space=track.space,
         learn_variance=objective.learn_variance,
+        frames=asked.frames,
     )
 
 

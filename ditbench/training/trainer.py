@@ -21,11 +21,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ..components import DenoiserSpec
 from ..datasets.loading import Feed
 from ..denoiser.cost import check_counted
 from ..denoiser.guard import Guard, Spots
 from ..denoiser.interface import loss_of
+from ..denoiser_spec import DenoiserSpec
 from ..records.curve import Curve, StepTimes
 from ..records.derived import training_rate
 from ..records.facts import CurvePoint, PeakMemory, TrainingFacts
@@ -100,10 +100,8 @@ class Trainer:
         self._paused = Pauses() - RUNNING.pauses  # and all since then are training's
         self.before = 0.0  # progress before the last step
         self._peaks: list[PeakMemory] = []
-        self._guard, self._looking = (
-            Guard(self.denoiser, self.optimizer, self._weights if world.sharded else None),
-            False,
-        )
+        self._guard = Guard(self.denoiser, self.optimizer, self._weights if world.sharded else None)
+        self._looking = False
         self._counted, self._counts = None if world.sharded else counted, Spots()
         self._peak_is_mine = True  # until an evaluation on a CPU, where a peak can't be reset
 
@@ -157,7 +155,8 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)  # makes room for the copy's gradients
         try:
             with self._counts.looking(), products(self.precision), autocast(self.precision, self.device):
-                check_counted(self.denoiser, counted, self.objective.corrupt(x0, noise, t), t, y)
+                x = Regression(self.objective, compiled=False).noisy(x0, noise, t)
+                check_counted(self.denoiser, counted, x, t, y)
         except torch.OutOfMemoryError:
             _logger.warning("A GPU has no room for a copy of the network: its cost was not counted again.")
         if self.device.type == "cuda":

@@ -4,9 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from ditbench.components import DenoiserSpec, load
+from ditbench.components import load
 from ditbench.denoiser import fingerprint as module
 from ditbench.denoiser.fingerprint import fingerprint
+from ditbench.denoiser_spec import DenoiserSpec
 from ditbench.records.fingerprint import ALSO, ALWAYS, Fingerprint, unlike
 from ditbench.registry import Registry
 

@@ -11,11 +11,11 @@ from torch.profiler import ProfilerActivity, profile
 from toy_net import Toy
 from trainers import IMAGES, RECIPE, SPEC, choice_of
 
-from ditbench.components import DenoiserSpec
 from ditbench.datasets.loading import Feed
 from ditbench.denoiser.conformance.running import CHECKS
 from ditbench.denoiser.conformance.subject import Subject
 from ditbench.denoiser.interface import DIGITS_SPEC, build_denoiser, example_batch, perturb
+from ditbench.denoiser_spec import DenoiserSpec
 from ditbench.metrics import quality
 from ditbench.metrics.features import Features, extract, load_extractor
 from ditbench.registry import Registry, select

@@ -15,7 +15,7 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from records import finished
 from torch.utils.flop_counter import FlopCounterMode
 
-from ditbench.components import DenoiserSpec
+from ditbench.denoiser_spec import DenoiserSpec
 from ditbench.errors import BadFile, BadValue
 from ditbench.profiling.attainable import ATTAINABLE
 from ditbench.profiling.estimate import (

@@ -8,8 +8,9 @@ from records import sound
 from tampering import both, to
 from untrue import OTHER_SOURCE, TRUE, UNTRUE, forged, on_gpu, raw
 
-from ditbench.components import DenoiserSpec, Selection
+from ditbench.components import Selection
 from ditbench.denoiser.cost import cost_of_selection
+from ditbench.denoiser_spec import DenoiserSpec
 from ditbench.records.facts import DataFacts, Measurement
 from ditbench.records.record import Record
 from ditbench.records.validation.cost import cost_of

@@ -7,7 +7,8 @@ import torch
 from records import ENVIRONMENT, computed, sound
 from torch import nn
 
-from ditbench.components import DenoiserSpec, load
+from ditbench.components import load
+from ditbench.denoiser_spec import DenoiserSpec
 from ditbench.records.curve import Curve, StepTimes
 from ditbench.records.derived import training_rate
 from ditbench.records.facts import CurvePoint, Measurement, Memory, Milestone, PeakMemory, TrainingFacts

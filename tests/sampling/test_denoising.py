@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from ditbench.components import DenoiserSpec
+from ditbench.denoiser_spec import DenoiserSpec
 from ditbench.errors import BadValue
 from ditbench.metrics.denoising import Denoised, image_error, nats, velocity_error
 from ditbench.records.denoising import LOG_SNRS

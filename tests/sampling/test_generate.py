@@ -15,8 +15,9 @@ from torch._dynamo.testing import CompileCounter
 from toy_net import Toy
 
 from ditbench.builtins import ditbench_samplers
-from ditbench.components import DenoiserSpec, load
+from ditbench.components import load
 from ditbench.denoiser.interface import build_denoiser, perturb
+from ditbench.denoiser_spec import DenoiserSpec
 from ditbench.errors import BadValue
 from ditbench.executors.jobs import PRELOAD
 from ditbench.registry import Registry

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from ditbench.components import DenoiserSpec
+from ditbench.denoiser_spec import DenoiserSpec
 from ditbench.errors import BadValue
 from ditbench.registry import Registry
 from ditbench.sampling import samplers, times

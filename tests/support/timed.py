@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from datetime import UTC, datetime
 
-from ditbench.components import DenoiserSpec
+from ditbench.denoiser_spec import DenoiserSpec
 from ditbench.records.facts import PeakMemory
 from ditbench.records.profile import Phase, Profile, Setup, Turn
 

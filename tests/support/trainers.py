@@ -4,9 +4,9 @@ import numpy as np
 import torch
 from toy_net import Toy
 
-from ditbench.components import DenoiserSpec
 from ditbench.datasets.examples import Data, Examples, from_arrays
 from ditbench.datasets.loading import Feed
+from ditbench.denoiser_spec import DenoiserSpec
 from ditbench.runtime.progress import Watch
 from ditbench.tracks.budget import Budget, BudgetClock
 from ditbench.tracks.recipe import Recipe

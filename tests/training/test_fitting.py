@@ -9,10 +9,10 @@ from functools import partial
 import pytest
 import torch
 
-from ditbench.components import DenoiserSpec
 from ditbench.denoiser.bounds import without_memory
 from ditbench.denoiser.cost import activation_bytes
 from ditbench.denoiser.interface import build_denoiser
+from ditbench.denoiser_spec import DenoiserSpec
 from ditbench.errors import BadValue
 from ditbench.registry import Registry
 from ditbench.training import fitting

@@ -9,9 +9,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from toy_net import Toy
 from trainers import CPU, SPEC, Hand, build, changed, go, stop_after, trainer
 
-from ditbench.components import DenoiserSpec
 from ditbench.denoiser.guard import Spots
 from ditbench.denoiser.interface import build_denoiser
+from ditbench.denoiser_spec import DenoiserSpec
 from ditbench.registry import Registry
 from ditbench.runtime.distributed import World
 from ditbench.runtime.progress import Diverged, Interrupted

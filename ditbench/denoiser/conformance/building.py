@@ -13,7 +13,8 @@ from typing import Any
 import safetensors.torch
 import torch
 
-from ...components import DenoiserSpec, Space, load
+from ...components import load
+from ...denoiser_spec import DenoiserSpec, Space
 from ..cost import forward_cost_of_selection
 from .subject import Broken, Check, NotHere, Subject, require
 
@@ -131,7 +132,7 @@ def _macs(subject: Subject) -> str:
         raise NotHere(f"{size!r} is no size class")
     of_class, reference = SIZE_CLASSES[size]
     made_for = made_for or _input(*of_class)
-    if (made_for.channels, made_for.resolution, made_for.space) != of_class:
+    if (made_for.channels, made_for.resolution, made_for.space) != of_class or made_for.frames > 1:
         raise NotHere(f"it was made for {made_for}, and the class {size!r} is defined on another input")
     share = forward_cost_of_selection(subject.selection, made_for).macs_per_image / reference
     require(share <= _CAP, f"{share:.2f} times the reference's")

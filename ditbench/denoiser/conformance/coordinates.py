@@ -18,7 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...components import DenoiserSpec, Selection
+from ...components import Selection
+from ...denoiser_spec import DenoiserSpec
 from ...ladder import NARROW, WIDE
 from ..interface import Batch, StandInLoss, example_batch, loss_of
 from ..parametrization import Scale, in_groups, scales_of, start_as_scaled

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ...components import DenoiserSpec
+from ...denoiser_spec import DenoiserSpec
 from ...errors import BadValue
 from ..interface import example_batch
 from .subject import Broken, Check, Doubtful, NotHere, Subject, require
@@ -23,7 +23,7 @@ def _output(denoiser: nn.Module, spec: DenoiserSpec, count: int) -> Tensor:
     x, t, y = example_batch(spec, count)
     out: Tensor = denoiser(x, t, y)
     require(isinstance(out, Tensor), f"on {spec} the output is {_kind(out)}, not a tensor")
-    expected = (count, spec.out_channels, spec.resolution, spec.resolution)
+    expected = (count, *spec.out_shape)
     require(tuple(out.shape) == expected, f"on {spec} the output has shape {tuple(out.shape)}, not {expected}")
     require(out.dtype == x.dtype, f"on {spec} the output is {out.dtype}, the input {x.dtype}")
     require(bool(out.isfinite().all()), f"on {spec} the output is not finite")
@@ -58,6 +58,8 @@ def _variations(spec: DenoiserSpec) -> Iterator[tuple[str, DenoiserSpec]]:
     channels = 3 if spec.channels != 3 else 4
     yield f"resolution {2 * spec.resolution}", replace(spec, resolution=2 * spec.resolution)
     yield f"{channels} channels", replace(spec, channels=channels)
+    if spec.frames > 1:
+        yield f"{2 * spec.frames} frames", replace(spec, frames=2 * spec.frames)
     yield "no classes" if spec.classes else "3 classes", replace(spec, classes=0 if spec.classes else 3)
     yield (
         "the variance's channels, too" if not spec.learn_variance else "no variance's channels",
@@ -204,14 +206,14 @@ def _no_global_rng(subject: Subject) -> str:
 CHECKS = (
     Check(
         "output-shape",
-        "finite (N, out_channels, resolution, resolution), of the input's type",
+        "finite (N, out_channels, resolution, resolution), of clips (N, frames, ...), of the input's type",
         "return one tensor of spec.out_channels channels (twice the input's with spec.learn_variance), add no float64, "
         "and guard divisions, logarithms and roots",
         _shape,
     ),
     Check(
         "other-inputs",
-        "the same for another resolution, other channels, no classes, learned variance; or `BadValue` while building",
+        "the same for another resolution, other channels, frames, no classes, learned variance; or a `BadValue`",
         "take every width from the spec; raise ditbench.BadValue for what the network can't do",
         _other_inputs,
         mends_errors=True,

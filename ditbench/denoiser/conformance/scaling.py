@@ -12,7 +12,8 @@ import torch
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from ...components import DenoiserSpec, Selection
+from ...components import Selection
+from ...denoiser_spec import DenoiserSpec
 from ...ladder import NARROW, WIDE, Ladder
 from ..bounds import without_memory
 from ..cost import cost_of_selection

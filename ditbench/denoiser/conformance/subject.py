@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from ...components import Architecture, DenoiserSpec, Selection, Value
+from ...components import Architecture, Selection, Value
+from ...denoiser_spec import DenoiserSpec
 from ...errors import BadValue
 from ..interface import Batch, example_batch, perturb
 

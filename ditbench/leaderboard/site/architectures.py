@@ -96,9 +96,14 @@ def _sizes(records: Sequence[Record]) -> list[SizeView]:
     found = {}
     for record in records:
         if record.cost is not None and record.data is not None:
-            channels, height, width = record.data.shape
+            *frames, channels, height, width = record.data.shape
             costs = [number((of.read(record) or 0) / of.scale) for of in (PARAMETERS, MACS, TRAINING_MACS)]
-            size = SizeView(record.architecture.label, record.track.name, f"{height}×{width}×{channels}", costs)
+            size = SizeView(
+                record.architecture.label,
+                record.track.name,
+                "×".join(map(str, (*frames, height, width, channels))),
+                costs,
+            )
             found[size.track, size.label, size.input, *costs] = size
     return [found[key] for key in sorted(found)]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from ...components import DenoiserSpec
+from ...denoiser_spec import DenoiserSpec
 from ...tracks.architecture import ArchitectureFacts
 from ..facts import Cost
 from ..record import Record
@@ -26,8 +26,14 @@ def cost_of(record: Record, known: Known) -> Faults:
     yield from _parts(record.cost)
     if record.data is None:
         return
-    channels, side, _ = record.data.shape
-    plain = DenoiserSpec(channels=channels, resolution=side, classes=record.data.classes, space=record.track.space)
+    *frames, channels, side, _ = record.data.shape
+    plain = DenoiserSpec(
+        channels=channels,
+        resolution=side,
+        classes=record.data.classes,
+        space=record.track.space,
+        frames=frames[0] if frames else 1,
+    )
     specs = [plain, replace(plain, learn_variance=True)]  # which, its objective knows, whose code is not asked
     yield from _closest(record.cost, costs_on(record.architecture, specs, known))
 

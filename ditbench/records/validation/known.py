@@ -10,7 +10,6 @@ from typing import TypeVar
 from ...asking import ask, described
 from ...components import (
     Architecture,
-    DenoiserSpec,
     Metric,
     ObjectReference,
     RawKind,
@@ -19,6 +18,7 @@ from ...components import (
     load,
     module_of,
 )
+from ...denoiser_spec import DenoiserSpec
 from ...errors import BadValue
 from ...registry import SECONDS, Registry
 from ...tracks.architecture import ArchitectureFacts

@@ -82,7 +82,8 @@ def _data(record: Record) -> Faults:
     if data is None:
         return
     side = asked.resolution // asked.downsampling
-    shape = [data.shape[0] if asked.channels is None else asked.channels, side, side]
+    frames = [asked.frames] if asked.frames > 1 else []
+    shape = [*frames, data.shape[-3] if asked.channels is None else asked.channels, side, side]
     yield from differs("data.shape", list(data.shape), shape, why)
     for name, should in (("examples", asked.images), ("classes", asked.classes), ("skipped", 0)):
         if should is not None:

@@ -9,7 +9,8 @@ from collections.abc import Collection, Mapping
 from functools import lru_cache
 from pathlib import Path
 
-from ...components import Architecture, DenoiserSpec, Value
+from ...components import Architecture, Value
+from ...denoiser_spec import DenoiserSpec
 from ...ladder import names_of
 from ...storage.files import write_text
 from ...storage.schema import Count, Frozen, Name, Sha256, later, read_checked
@@ -28,12 +29,13 @@ class Row(Frozen):
     classes: Count
     space: str
     learn_variance: bool
+    frames: Count = later(1)
     cost: Cost
 
     @classmethod
     def of(cls, architecture: str, size: str, spec: DenoiserSpec, cost: Cost) -> Row:
         """What was counted, as a row."""
-        names = ("channels", "resolution", "classes", "space", "learn_variance")
+        names = ("channels", "resolution", "classes", "space", "learn_variance", "frames")
         return cls(architecture=architecture, size=size, cost=cost, **{name: getattr(spec, name) for name in names})
 
 
