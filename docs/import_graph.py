@@ -15,6 +15,7 @@ MODULES = sorted(path for path in CORE.rglob("*.py") if TEMPLATES not in path.pa
 API = {
     *(
         "asking",
+        "builtin_metrics",
         "builtins",
         "components",
         "denoiser_spec",

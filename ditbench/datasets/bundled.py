@@ -16,7 +16,7 @@ from .examples import Data, Examples, Labels, Request, from_arrays
 from .pixels import Bytes
 
 MOST_ROWS, MOST_BYTES = 4096, 2**28  # of synthetic data: what is timed doesn't depend on how much there is
-_DIGITS_SIZE = 8
+_DIGITS, _DIGITS_SIZE = 1797, 8
 _SEVENTH = 7
 _DRAW = 0x5EED
 
@@ -30,12 +30,17 @@ def digits() -> tuple[Bytes, Labels]:
     return np.rint(found.images * (255 / 16)).astype(np.uint8)[:, None], found.target.astype(np.int64)
 
 
+def held_out_digits() -> npt.NDArray[np.bool_]:
+    """Which of the digits are never trained on: every seventh. (1797,)."""
+    return np.arange(_DIGITS) % _SEVENTH == _SEVENTH - 1
+
+
 def load_digits(request: Request) -> Data:
     """The digits, every seventh of them held out. Raises `BadValue` for another resolution than 8."""
     if request.resolution != _DIGITS_SIZE:
         raise BadValue(f"digits has images of {_DIGITS_SIZE} px, not {request.resolution}.")
     pixels, labels = digits()
-    aside = np.arange(len(labels)) % _SEVENTH == _SEVENTH - 1
+    aside = held_out_digits()
     names = tuple(str(digit) for digit in range(10))
     return from_arrays("digits", pixels[~aside], labels[~aside], names, pixels[aside], labels[aside])
 
