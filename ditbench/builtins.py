@@ -22,7 +22,7 @@ DATASETS = (
     Dataset(
         name="moving-digits",
         load="ditbench.datasets.moving:load_moving_digits",
-        description="4,000 clips of a digit that bounces about, 8 frames of 16x16 grey, 10 classes; made of scikit-learn's",
+        description="4,000 clips of a digit that bounces about, 8 frames of 16x16 grey; made of digits",
     ),
     Dataset(
         name="fashion-mnist",

@@ -56,22 +56,23 @@ def speeds() -> Scenes:
 
 
 def paths(begins: Scenes, speed: Scenes) -> Scenes:
-    """Where digits are in each frame (N, 8, 2), from their first places (N, 2): straight lines, folded at the borders."""
+    """Where digits are in each frame (N, 8, 2), from their first places (N, 2): straight lines, folded."""
     unfolded = begins[:, None] + np.arange(FRAMES)[None, :, None] * speed[:, None]
     there_and_back = unfolded % (2 * _WAY)
-    return np.minimum(there_and_back, 2 * _WAY - there_and_back)
+    places: Scenes = np.minimum(there_and_back, 2 * _WAY - there_and_back)
+    return places
 
 
 def _render(images: Bytes, places: Scenes) -> Bytes:
     """Frames (N, 8, 16, 16) that show images (N, 8, 8) at places, between pixels by bilinear weights."""
     frames = np.zeros((*places.shape[:2], SIZE + 1, SIZE + 1), np.int64)  # the last row and column stay empty
     corners, rest = np.divmod(places, UNIT)
-    clip, frame = (axis[..., None, None] for axis in np.indices(places.shape[:2]))
+    clip, frame = np.ogrid[: len(places), :FRAMES]
     side = np.arange(DIGIT)
     for down, right in np.ndindex(2, 2):
         part = np.where([down, right], rest, UNIT - rest).prod(-1)[..., None, None]  # of UNIT^2
         rows = corners[..., :1, None] + down + side[:, None]
         columns = corners[..., 1:, None] + right + side
-        frames[clip, frame, rows, columns] += part * images[:, None]
+        frames[clip[..., None, None], frame[..., None, None], rows, columns] += part * images[:, None]
     rounded = (frames[..., :SIZE, :SIZE] + UNIT**2 // 2) // UNIT**2
     return rounded.astype(np.uint8)
