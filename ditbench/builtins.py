@@ -1,4 +1,4 @@
-"""ditbench's own components. They come in by the door that plugins use; metrics and extractors are in `builtin_metrics`."""
+"""ditbench's own components, which come in by the door that plugins use; metrics stand in `builtin_metrics`."""
 
 from collections.abc import Iterable
 from pathlib import Path

@@ -32,7 +32,8 @@ def digits() -> tuple[Bytes, Labels]:
 
 def held_out_digits() -> npt.NDArray[np.bool_]:
     """Which of the digits are never trained on: every seventh. (1797,)."""
-    return np.arange(_DIGITS) % _SEVENTH == _SEVENTH - 1
+    aside: npt.NDArray[np.bool_] = np.arange(_DIGITS) % _SEVENTH == _SEVENTH - 1
+    return aside
 
 
 def load_digits(request: Request) -> Data:

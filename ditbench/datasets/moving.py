@@ -52,7 +52,8 @@ def speeds() -> Scenes:
     each = np.arange(-_FASTEST, _FASTEST + 1)
     pairs = np.stack(np.meshgrid(each, each, indexing="ij"), axis=-1).reshape(-1, 2)
     squared = (pairs**2).sum(1)
-    return pairs[(squared >= _SLOWEST**2) & (squared <= _FASTEST**2)]
+    possible: Scenes = pairs[(squared >= _SLOWEST**2) & (squared <= _FASTEST**2)]
+    return possible
 
 
 def paths(begins: Scenes, speed: Scenes) -> Scenes:
