@@ -1,10 +1,11 @@
 """What a plugin's own tests need. Their whole suite can be one call of `check_architecture`: the denoiser's contract.
 
 The contract: ``net(x, t, y)`` with x (N, channels, resolution, resolution), t (N,) in [0, 1000] and y (N,)
-in [0, classes] (`classes` is the null label) gives (N, out_channels, resolution, resolution). Images of a
-batch do not see each other, nothing is random at inference, and what training draws at random comes from
-torch's global generator, which the harness seeds at every step. A method ``training_loss(loss)``, if there is one, gets
-a `ditbench.TrainingLoss` and returns a scalar. `ditbench check` makes the same checks.
+in [0, classes] (`classes` is the null label) gives (N, out_channels, resolution, resolution). Of an architecture of
+clips, x and output have an axis of frames after N. Images of a batch do not see each other, nothing is random at
+inference, and what training draws at random comes from torch's global generator, which the harness seeds at every step.
+A method ``training_loss(loss)``, if there is one, gets a `ditbench.TrainingLoss` and returns a scalar. `ditbench check`
+makes the same checks.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from .options import (
     AsJson,
     Channels,
     Classes,
+    Frames,
     LearnVariance,
     Resolution,
     SomeArchitectures,
@@ -75,6 +76,7 @@ def sizes(
     classes: Classes = None,
     space: SpaceOption = None,
     learn_variance: LearnVariance = None,
+    frames: Frames = None,
     ladder: Annotated[bool, typer.Option("--ladder", help="Show the ladders: sizes for studies of scale.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -86,7 +88,14 @@ def sizes(
     from .console import make_console, make_table, plain
 
     registry, console = installed(), make_console()
-    changes = spec_changes(resolution, channels, classes, space, learn_variance)
+    changes = spec_changes(
+        resolution=resolution,
+        channels=channels,
+        classes=classes,
+        space=space,
+        learn_variance=learn_variance,
+        frames=frames,
+    )
     count = count_ladders if ladder else count_sizes
     everything = [name for name, one in registry.architectures.items() if one.ladder or not ladder]
     counted: list[Size | Unfit | Rung] = []

@@ -57,20 +57,12 @@ Classes = Annotated[
     int | None, typer.Option(min=0, max=10**7, help="Classes, the null label not counted; 0: unconditional.")
 ]
 SpaceOption = Annotated[Literal["pixel", "latent"] | None, typer.Option(help="Where the denoiser works.")]
+Frames = Annotated[int | None, typer.Option(min=1, max=4096, help="Frames of a clip; 1: images.")]
 LearnVariance = Annotated[bool | None, typer.Option(help="Whether the output has the variance's channels, too.")]
 
 
-def spec_changes(
-    resolution: int | None, channels: int | None, classes: int | None, space: str | None, learn_variance: bool | None
-) -> dict[str, int | str]:
-    """What is said of a spec, without what is not."""
-    given = {
-        "resolution": resolution,
-        "channels": channels,
-        "classes": classes,
-        "space": space,
-        "learn_variance": learn_variance,
-    }
+def spec_changes(**given: int | str | None) -> dict[str, int | str]:
+    """What is said of a spec's fields, without what is not."""
     return {name: value for name, value in given.items() if value is not None}
 
 
@@ -198,7 +190,7 @@ def flag(option: str) -> str:
 
 
 _OTHERS = (  # what messages name, too: what other commands are told, as Python names it
-    "allow_jpeg", "architectures", "batch_size", "by", "channels", "classes", "flops", "gpus", "guidance",
+    "allow_jpeg", "architectures", "batch_size", "by", "channels", "classes", "flops", "frames", "gpus", "guidance",
     "learn_variance", "lengths", "port", "resolution", "rungs", "save", "seconds", "to", "weights", "weights_url",
 )  # fmt: skip
 FLAGS = {name: flag(name) for name in (*described(CampaignOptions), *_OTHERS)}

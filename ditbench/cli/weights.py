@@ -9,7 +9,7 @@ import typer
 
 from ..errors import BadValue
 from .app import SCORE, app, fetch_weights, installed
-from .options import Channels, Classes, LearnVariance, Resolution, SpaceOption, spec_changes
+from .options import Channels, Classes, Frames, LearnVariance, Resolution, SpaceOption, spec_changes
 from .output import tell
 
 
@@ -54,13 +54,23 @@ def import_(
     classes: Classes = None,
     space: SpaceOption = None,
     learn_variance: LearnVariance = None,
+    frames: Frames = None,
 ) -> None:
     """Turn a published checkpoint into weights of ours; every tensor must be there, in its shape."""
     from ..denoiser.pretrained import import_apart
     from ..registry import select
 
     selection = select(installed(), architecture)
-    spec = selection.spec(spec_changes(resolution, channels, classes, space, learn_variance))
+    spec = selection.spec(
+        spec_changes(
+            resolution=resolution,
+            channels=channels,
+            classes=classes,
+            space=space,
+            learn_variance=learn_variance,
+            frames=frames,
+        )
+    )
     done = import_apart(selection, spec, checkpoint, out, weights)
     stated = f"{done.weights} weights" if done.weights != "unstated" else "weights (EMA or raw: the file does not say)"
     tell(f"{selection.label}: {done.parameters:,} numbers, {stated} -> {out}")
