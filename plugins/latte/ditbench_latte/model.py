@@ -110,9 +110,7 @@ class Latte(nn.Module):
         self.temp_embed = nn.Parameter(frames, requires_grad=False)  # (1, F, D)
         both = {3: SpaceThenTime, 4: SpaceBesideTime}.get(variant)
         attention = Attention if both is None else partial(both, frames=spec.frames)
-        self.blocks = nn.ModuleList(
-            AdaLNZeroBlock(width, heads, mlp_ratio, attention=attention) for _ in range(depth)
-        )
+        self.blocks = nn.ModuleList(AdaLNZeroBlock(width, heads, mlp_ratio, attention=attention) for _ in range(depth))
         self.final_layer = AdaLNHead(width, patch_size, spec.out_channels)
         initialize_as_dit(self)
 
