@@ -66,6 +66,8 @@ def _opened(library: Any, content: bytes, title: str) -> Iterator[Any]:
         if not streams:
             holds = "only sound" if container.streams.audio else "no pictures"
             raise BadFile(f"{title!r} holds {holds}, no video.")
+        if streams[0].codec_context is None:
+            raise BadFile(f"{title!r} is damaged, or of a codec that can't be decoded.")
         streams[0].codec_context.thread_count = 1  # other threads decode other videos
         yield streams[0]
 
@@ -75,10 +77,12 @@ def _first_frame(library: Any, content: bytes, title: str, cut: Cut) -> int:
     with _opened(library, content, title) as stream:
         packets = [packet for packet in stream.container.demux(stream) if packet.size and not packet.is_discard]
         clock = float(stream.time_base)
-    if _is_cut_off(content) or any(packet.is_corrupt for packet in packets):
+    if not packets or _is_cut_off(content) or any(packet.is_corrupt for packet in packets):
         raise BadFile(f"{title!r} is damaged (it is cut off).")
     if len(packets) < cut.span:
-        raise BadFile(f"{title!r} has {len(packets)} frames; a clip of {cut.words}, spans {cut.span}.")
+        raise BadFile(
+            f"{title!r} has {len(packets)} frame{'s' * (len(packets) != 1)}; a clip of {cut.words}, spans {cut.span}."
+        )
     shown = [packet.pts for packet in packets]
     _check_even(title, [packet.dts for packet in packets] if None in shown else shown, clock)
     return (len(packets) - cut.span) // 2
