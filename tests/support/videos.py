@@ -35,14 +35,14 @@ def encoded(frames, codec="ffv1", container="matroska", pixels="bgr0", times=Non
     return content.getvalue()
 
 
-def write_videos(folder, count, size=(20, 18)):
+def write_videos(folder, count, size=(20, 18), frames=12):
     """`count` videos of each class, each a little larger than the one before."""
     number = 0
     for name in CLASSES:
         (folder / name).mkdir(parents=True, exist_ok=True)
         for _ in range(count):
             width, height = size[0] + 2 * number, size[1]
-            (folder / name / f"{number:03d}.mkv").write_bytes(encoded(frames_of(number, size=(width, height))))
+            (folder / name / f"{number:03d}.mkv").write_bytes(encoded(frames_of(number, frames, (width, height))))
             number += 1
     return folder
 
