@@ -47,6 +47,12 @@ DATASETS = (
         description="one folder per class, images of any size, centre-cropped as ADM and DiT do",
     ),
     Dataset(
+        name="clips",
+        load="ditbench.datasets.prepared:load_clips",
+        place="required",
+        description="one folder per class, videos of any size, of each its middle, cropped likewise (the extra video)",
+    ),
+    Dataset(
         name="hf",
         load="ditbench.datasets.prepared:load_hub",
         place="required",

@@ -36,10 +36,16 @@ _NAMED = 10  # skipped images that are named; the manifest names them all
 )
 def prepare(
     source: Annotated[
-        str, typer.Argument(help="Folder with one folder of images per class, or of images; or hf:NAME.")
+        str, typer.Argument(help="Folder with one folder of images or videos per class, or of these; or hf:NAME.")
     ],
     resolution: Annotated[int, typer.Option(min=1, max=16_384, help="Pixels per side of the centre crop.")],
     out: Annotated[Path, typer.Option(help="Folder for the shards.")],
+    frames: Annotated[
+        int, typer.Option(min=1, max=4096, help="Of clips, cut out of the middle of videos. 1: images.")
+    ] = 1,
+    interval: Annotated[
+        int, typer.Option(min=1, max=4096, help="Frames of the video from one of the clip to the next.")
+    ] = 1,
     vae: Annotated[
         str, typer.Option(help="AutoencoderKL: a name on the Hugging Face hub, or a folder. Without: pixels.")
     ] = "",
@@ -53,7 +59,7 @@ def prepare(
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave unreadable images out, and note them.")] = False,
     offline: Offline = False,
 ) -> None:
-    """Crop and encode images into shards: the latents of each image and of its mirror image, or its pixels.
+    """Crop and encode images or clips into shards: the latents of each and of its mirror image, or its pixels.
 
     The same command resumes what was interrupted, and shares the work with others of its kind.
     """
@@ -68,19 +74,20 @@ def prepare(
         from ..datasets.autoencoder import load_autoencoder
         from ..datasets.entries import told
         from ..datasets.held_out import prepare as make
-        from ..datasets.prepare import check_apart, list_source
+        from ..datasets.raw import cut_for
+        from ..datasets.sources import check_apart, list_source
         from ..runtime.environment import find_device
         from ..runtime.memory import capacity
         from ..storage.files import whole_path
 
         source, out = _whole(source), whole_path(out)
         check_apart(source, out)
-        raw = list_source(source, skip_bad, offline)
-        if others := told(raw.left_out):
+        raw = list_source(source, skip_bad, offline, cut_for(frames, interval))
+        if others := told(raw.left_out, raw.kind):
             _say(console, others)
         capacity(found := find_device(device))  # tells what is wrong with it
         autoencoder = load_autoencoder(vae, offline, found) if vae else None
-        with _progress(console) as report:
+        with _progress(console, raw.kind.noun) as report:
             manifest = make(
                 raw,
                 out,
@@ -121,13 +128,15 @@ def stats(
     _show(console, folder, manifest)
     counts = sorted(Counter(prepared.labels.tolist()).values())
     if manifest.plan.class_names:
-        _say(console, f"{counts[0]:,} to {counts[-1]:,} images of a class")
+        _say(console, f"{counts[0]:,} to {counts[-1]:,} {manifest.plan.noun}s of a class")
     _say(console, f"verified: the checksums of {len(manifest.shards):,} shards, their labels, the statistics")
 
 
 @data.command(needs_torch=True, epilog="Example: ditbench data verify LATENTS")
 def verify(
-    folder: Annotated[Path, typer.Argument(help="What `ditbench data prepare` has made, or a folder of images.")],
+    folder: Annotated[
+        Path, typer.Argument(help="What `ditbench data prepare` has made, or a folder of images or videos.")
+    ],
     offline: Offline = False,
 ) -> None:
     """Read prepared data through, and all images that they were made of: nothing that is remembered is believed.
@@ -167,12 +176,12 @@ def _interruptible(consequence: str) -> Iterator[None]:
 
 
 @contextmanager
-def _progress(console: Console) -> Iterator[CountCallback]:
+def _progress(console: Console, noun: str = "image") -> Iterator[CountCallback]:
     """A bar in a terminal, a line now and then elsewhere; both say how long it will take."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     pace, last, said = _Pace(), 0.0, -1
-    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("images{task.description}"))
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn(f"{noun}s{{task.description}}"))
     with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
         bar = bars.add_task("", total=None)
 
@@ -183,7 +192,7 @@ def _progress(console: Console) -> Iterator[CountCallback]:
             due = done == of or time.monotonic() - last >= _LINE_EVERY
             if due and done != said and not console.is_terminal:
                 last, said = time.monotonic(), done
-                _say(console, f"{done:,} of {of:,} images{told}")
+                _say(console, f"{done:,} of {of:,} {noun}s{told}")
 
         yield report
 
@@ -204,17 +213,22 @@ class _Pace:
 
 
 def _show(console: Console, folder: Path, manifest: Manifest) -> None:
+    from ..datasets.raw import kind_of
     from .console import make_table
 
     plan = manifest.plan
     classes = f"{len(plan.class_names):,} classes" if plan.class_names else "no classes"
-    _say(console, f"{folder}: {plan.kind} of {manifest.count:,} images of {plan.resolution} px, {classes}")
+    _say(console, f"{folder}: {plan.kind} of {manifest.count:,} {plan.noun}s of {plan.resolution} px, {classes}")
+    if plan.cut:
+        _say(console, f"of each clip {plan.cut.words}, from the {plan.cut.part} of its video")
     if plan.autoencoder:
         maker = plan.autoencoder
-        _say(console, f"image and mirror image, by {maker.name} (sha256 {maker.sha256[:12]}), scale {maker.scale:g}")
+        by = f"{maker.name} (sha256 {maker.sha256[:12]}), scale {maker.scale:g}"
+        _say(console, f"{plan.noun} and mirror image, by {by}")
     size, shards = sum(shard.bytes for shard in manifest.shards), len(manifest.shards)
-    _say(console, f"{size:,} bytes in {shards:,} shards, {_bytes_per_image(manifest):,} per image")
-    _say(console, f"sha256 {manifest.sha256[:12]}; {len(manifest.skipped):,} images left out, as they can't be read")
+    left_out = f"{len(manifest.skipped):,} {kind_of(plan.cut).noun}s left out, as they can't be read"
+    _say(console, f"{size:,} bytes in {shards:,} shards, {_bytes_per_image(manifest):,} per {plan.noun}")
+    _say(console, f"sha256 {manifest.sha256[:12]}; {left_out}")
     for one in manifest.skipped[:_NAMED]:
         _say(console, f"  {one.file!r}")
     table = make_table("channel", "mean", "std")

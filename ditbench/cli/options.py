@@ -191,7 +191,8 @@ def flag(option: str) -> str:
 
 _OTHERS = (  # what messages name, too: what other commands are told, as Python names it
     "allow_jpeg", "architectures", "batch_size", "by", "channels", "classes", "flops", "frames", "gpus", "guidance",
-    "learn_variance", "lengths", "port", "resolution", "rungs", "save", "seconds", "to", "weights", "weights_url",
+    "interval", "learn_variance", "lengths", "port", "resolution", "rungs", "save", "seconds", "to", "weights",
+    "weights_url",
 )  # fmt: skip
 FLAGS = {name: flag(name) for name in (*described(CampaignOptions), *_OTHERS)}
 # An option in backticks; what stands in quotation marks, as Python writes text, is somebody's value, and stays.

@@ -42,41 +42,46 @@ def centre_crop(image: Image.Image, size: int) -> Bytes:
 def crop_of(content: bytes, title: str, size: int) -> Bytes:
     """The `centre_crop` of an encoded file, decoded by the rule of `decoding`. `BadFile` names it by its title."""
     with decoded(content, title, shorter=size) as image:
-        if max(image.size) > _LONGEST * min(image.size):
-            raise BadFile(
-                f"{title!r} has {image.width} x {image.height} pixels, and sides of more than {_LONGEST} to 1."
-            )
+        check_sides(title, *image.size)
         return centre_crop(image, size)
 
 
-def cropped(raw: RawImages, resolution: int, keep: npt.NDArray[np.int64] | None = None, sha256: str = "") -> ImageSet:
-    """The images, or those with the numbers in `keep`, as (3, resolution, resolution), decoded as they are asked for.
+def check_sides(title: str, width: int, height: int) -> None:
+    """`BadFile` if a picture is so long that its crop is a small part of it."""
+    if max(width, height) > _LONGEST * min(width, height):
+        raise BadFile(f"{title!r} has {width} x {height} pixels, and sides of more than {_LONGEST} to 1.")
 
+
+def cropped(raw: RawImages, resolution: int, keep: npt.NDArray[np.int64] | None = None, sha256: str = "") -> ImageSet:
+    """The images, or those with the numbers in `keep`, cut to (3, resolution, resolution) as they are asked for.
+
+    Of videos, the clips, with an axis of frames before that.
     sha256: `hash_images` of the same ones, if it is known; or else they are read once more to tell their hash.
     `BadFile` names what can't be read, of held-out images, too: there `skip_bad` leaves nothing out.
     """
     numbers = np.arange(len(raw)) if keep is None else keep
+    in_time, frames = (f"{raw.cut.part} {raw.cut.words}, ", (raw.cut.frames,)) if raw.cut else ("", ())
 
     def crop(number: int) -> Bytes:
         try:
-            return crop_of(raw.read(number), raw.title(number), resolution)
+            return raw.crop(raw.read(number), raw.title(number), resolution)
         except BadFile as error:
             if raw.split == TRAINED:
                 raise
-            raise BadFile(f"{error} Mend it or move it away: held-out images are never left out.") from None
+            raise BadFile(f"{error} Mend it or move it away: held-out {raw.kind.noun}s are never left out.") from None
 
     def batches(size: int) -> Iterator[Bytes]:
-        size = of_bounded_size(size, resolution, resolution)
+        size = of_bounded_size(size, raw.frames * resolution, resolution)
         chunks = (numbers[start : start + size].tolist() for start in range(0, len(numbers), size))
         return ahead(chunks, crop)
 
     @cache
     def content() -> str:
         known = sha256 or hash_images(raw, numbers)
-        return hashlib.sha256(f"centre crop, {resolution} px, of {known}".encode()).hexdigest()
+        return hashlib.sha256(f"{in_time}centre crop, {resolution} px, of {known}".encode()).hexdigest()
 
     name = raw.name if raw.split == TRAINED else f"{raw.name} ({raw.split})"
-    return ImageSet(name, len(numbers), (3, resolution, resolution), batches, content)
+    return ImageSet(name, len(numbers), (*frames, 3, resolution, resolution), batches, content)
 
 
 def hash_images(raw: RawImages, numbers: npt.NDArray[np.int64]) -> str:

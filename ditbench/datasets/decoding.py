@@ -78,15 +78,22 @@ def decoded(content: bytes, title: str, channels: Channels = 3, shorter: int = 1
     """
     stream = io.BytesIO(content)
     image = open_header(stream, title)
-    scale = max(1.0, shorter / min(image.size))
-    width, height = (round(side * scale) for side in image.size)
+    with room_for(title, image.size, shorter):
+        yield _converted(image, stream, title, channels)
+
+
+@contextmanager
+def room_for(title: str, size: tuple[int, int], shorter: int, pictures: int = 1) -> Iterator[None]:
+    """Meanwhile, so many pictures of that size are in work, of which one may have to grow; see `decoded`."""
+    scale = max(1.0, shorter / min(size))
+    width, height = (round(side * scale) for side in size)
     if width * height > MOST_AT_ONCE:
         raise BadFile(
             f"{title!r} would grow to {width:,} x {height:,} pixels; {MOST_AT_ONCE:,} are the most. Choose a smaller "
             "resolution."
         )
-    with _room.taken(width * height):
-        yield _converted(image, stream, title, channels)
+    with _room.taken(min(MOST_AT_ONCE, pictures * width * height)):
+        yield
 
 
 def _converted(image: Image.Image, stream: IO[bytes], title: str, channels: Channels) -> Image.Image:
@@ -102,12 +109,16 @@ def channels_of(image: Image.Image) -> Channels:
     return 1 if image.mode in _GREY else 3
 
 
-def _check(image: Image.Image, stream: IO[bytes], title: str) -> None:
-    width, height = image.size
+def check_pixels(title: str, width: int, height: int) -> None:
+    """`BadFile` if they are more than an image, or a frame of a video, may have."""
     if width * height > MOST_PIXELS:
         raise BadFile(
             f"{title!r} has {width:,} x {height:,} pixels; an image may have {MOST_PIXELS:,} of them. Make it smaller."
         )
+
+
+def _check(image: Image.Image, stream: IO[bytes], title: str) -> None:
+    check_pixels(title, *image.size)
     if image.mode in _DEEP or _depth(image, stream) > 8:
         deep = image.mode if image.mode in _DEEP else f"{image.mode} of 16 bits"
         raise BadFile(f"{title!r} has mode {deep}; images have 8 bits a channel. Save it so.")

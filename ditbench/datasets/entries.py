@@ -1,8 +1,8 @@
-"""What a folder of images holds, by one rule for training and for metrics.
+"""What a folder of images or of videos holds, by one rule for training and for metrics.
 
-The rule, as docs/data.md has it: hidden entries don't count. Images are known by the ends of their names, whatever
-their case; other files are left out, and whoever reads the folder says so. Links count as what they lead to. An image
-must be a file, and its name UTF-8.
+The rule, as docs/data.md has it: hidden entries don't count. Images and videos are known by the ends of their names,
+whatever their case; other files are left out, and whoever reads the folder says so. Links count as what they lead to.
+An image must be a file, and its name UTF-8.
 """
 
 from __future__ import annotations
@@ -22,6 +22,18 @@ from .decoding import SUFFIXES
 MOST_BYTES = 2**29  # of an encoded image: the largest, with an alpha channel and not packed at all, has less
 
 
+class Kind(NamedTuple):
+    """What a data set is made of, and how its files are known by their names."""
+
+    noun: str
+    article: str
+    suffixes: tuple[str, ...]
+
+
+IMAGES = Kind("image", "an", SUFFIXES)
+VIDEOS = Kind("video", "a", (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi"))
+
+
 class Trace(NamedTuple):
     """What tells a file from another without reading it. Times of content can be set; that of the state can not."""
 
@@ -32,7 +44,7 @@ class Trace(NamedTuple):
 
 
 class Found(NamedTuple):
-    """An image in a folder."""
+    """An image or a video in a folder."""
 
     name: str
     trace: Trace
@@ -42,24 +54,24 @@ class Found(NamedTuple):
 class Entries:
     """What a folder holds, but for hidden entries; each sorted by name."""
 
-    images: tuple[Found, ...]
+    files: tuple[Found, ...]  # of the kind that is looked for
     folders: tuple[str, ...]
-    others: tuple[str, ...]  # files that are no images by their names
+    others: tuple[str, ...]  # files that are of another kind by their names
 
 
-def look_into(folder: Path) -> Entries:
+def look_into(folder: Path, kind: Kind = IMAGES) -> Entries:
     """What a folder holds; no file is opened. `BadFile` names what can't be read, or can't be what it is called."""
-    images, folders, others = [], [], []
+    files, folders, others = [], [], []
     for entry in _visible(folder):
         if _is_folder(entry):
             check_name(entry.path)
             folders.append(entry.name)
-        elif entry.name.lower().endswith(SUFFIXES):
+        elif entry.name.lower().endswith(kind.suffixes):
             check_name(entry.path)
-            images.append(Found(entry.name, trace_of(Path(entry.path))))
+            files.append(Found(entry.name, trace_of(Path(entry.path))))
         else:
             others.append(entry.name)
-    return Entries(tuple(sorted(images)), tuple(sorted(folders)), tuple(sorted(others)))
+    return Entries(tuple(sorted(files)), tuple(sorted(folders)), tuple(sorted(others)))
 
 
 def look_through(folder: Path) -> Iterator[tuple[Path, Entries]]:
@@ -89,14 +101,14 @@ def trace_of(path: Path) -> Trace:
 
 
 def read_image(path: Path, most: int = MOST_BYTES) -> bytes:
-    """The encoded image in a file; `BadFile` if that is none, or can't be read. It never waits for a pipe."""
+    """The encoded image or video in a file; `BadFile` if that is none, or can't be read. It never waits for a pipe."""
     try:
         with open_regular(path) as file:
             content = file.read(most + 1)
     except OSError as error:
         raise BadFile(f"{str(path)!r} can't be read ({error.strerror}).") from None
     if len(content) > most:
-        raise BadFile(f"{str(path)!r} has more than the {most:,} bytes that an image may have.")
+        raise BadFile(f"{str(path)!r} has more than the {most:,} bytes that are read of an image or a video.")
     return content
 
 
@@ -113,12 +125,12 @@ def check_place(folder: Path) -> None:
     check_name(str(whole_path(folder)))
 
 
-def told(others: Sequence[str]) -> str:
+def told(others: Sequence[str], kind: Kind = IMAGES) -> str:
     """A line about the files of those paths, which were left out; empty if there are none."""
     if not others:
         return ""
     are = "1 file is left out: it is" if len(others) == 1 else f"{len(others):,} files are left out: they are"
-    return f"{are} no image by name ({', '.join(SUFFIXES)}), e.g. {others[0]!r}"
+    return f"{are} no {kind.noun} by name ({', '.join(kind.suffixes)}), e.g. {others[0]!r}"
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

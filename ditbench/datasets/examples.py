@@ -168,7 +168,7 @@ def _check(name: str, pixels: Bytes, labels: Labels, class_names: tuple[str, ...
     check_labels(f"Dataset {name!r}", labels, class_names)
 
 
-def check_labels(where: str, labels: Labels, class_names: tuple[str, ...]) -> None:
+def check_labels(where: str, labels: Labels, class_names: tuple[str, ...], noun: str = "image") -> None:
     """`BadFile` if a label is out of range, or a class has no example."""
     classes = max(1, len(class_names))
     if labels.min() < 0 or labels.max() >= classes:
@@ -176,7 +176,7 @@ def check_labels(where: str, labels: Labels, class_names: tuple[str, ...]) -> No
         raise BadFile(f"{where}: label {bad} is out of range; there are {len(class_names)} classes.")
     empty = np.flatnonzero(np.bincount(labels, minlength=classes) == 0)
     if len(empty):
-        raise BadFile(f"{where}: class {class_names[empty[0]]!r} has no image.")
+        raise BadFile(f"{where}: class {class_names[empty[0]]!r} has no {noun}.")
 
 
 def _content(pixels: Bytes, labels: Labels | None = None, class_names: tuple[str, ...] = ()) -> str:

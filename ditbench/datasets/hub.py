@@ -24,6 +24,7 @@ from ..errors import BadFile, BadValue, DitbenchError, one_line
 from ..extras import install
 from ..storage.files import is_file, is_folder, whole_path
 from ..storage.schema import digest
+from .crop import crop_of
 from .entries import Trace, read_image, trace_of
 from .examples import Labels, check_labels
 from .known import is_known, note
@@ -199,6 +200,7 @@ def _list(library: Any, source: _Source, splits: Mapping[str, Any], split: str, 
         listing=listing.hexdigest(),
         read=lambda number: _content(row, number, columns.image, title(number), home),
         title=title,
+        crop=crop_of,
         stamp=hashlib.sha256(stamp.encode()).hexdigest(),
     )
 

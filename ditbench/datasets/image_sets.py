@@ -97,7 +97,7 @@ def _images_below(folder: Path) -> list[Path]:
     """Every image file of a folder and its folders."""
     check_place(folder)
     found = list(look_through(folder))
-    paths = sorted(place / image.name for place, entries in found for image in entries.images)
+    paths = sorted(place / image.name for place, entries in found for image in entries.files)
     if not paths:
         raise BadFile(f"The folder {str(folder)!r} holds no images ({', '.join(SUFFIXES)}).")
     if others := told(sorted(str(place / name) for place, entries in found for name in entries.others)):

@@ -1,4 +1,4 @@
-"""From images of any size to shards of rows, by any number of processes on any number of machines.
+"""From images of any size, or videos, to shards of rows, by any number of processes on any number of machines.
 
 The first to come writes down the plan and, with it, the autoencoder; whoever comes with another plan is refused. Then
 every process is a `ShardWorker`, and whoever finds all shards finished writes the manifest.
@@ -34,16 +34,12 @@ from ..storage.files import (
     as_the_umask_says,
     exists,
     in_cache,
-    is_folder,
     make_writable,
-    whole_path,
     write_text,
     writing,
 )
 from .autoencoder import Autoencoder, load_autoencoder
 from .examples import check_labels
-from .folder import list_folder
-from .hub import SCHEMES, list_hub
 from .known import is_known, note
 from .raw import RawImages
 from .shards import (
@@ -62,14 +58,16 @@ from .shards import (
     read_json,
     shard_path,
 )
+from .sources import list_source
 from .worker import Hear, ShardWorker, check_unchanged, is_finished, read_notes
 
 SAME_IMAGES = "images"  # a note: prepared data of this hash were made of the images of this stamp
-SHARD_SIZE = 1024  # images: 34 MB of latents of 256 pixels
+SHARD_SIZE = 1024  # images, or frames of clips: 34 MB of latents of 256 pixels
 _PATIENCE = 300.0  # seconds for another process to agree on the plan
 _MAY_DIFFER = {"source": {"name", "place", "stamp"}, "autoencoder": {"name"}}  # from machine to machine
 _OTHERWISE = {
     "resolution": "images of another resolution",
+    "cut": "clips that are cut out otherwise, or of images",
     "autoencoder": "another autoencoder, or none",
     "source": "other images",
     "class_names": "other classes",
@@ -89,21 +87,6 @@ class _Task:
     device: str
     batch_size: int | None
     threads: int
-
-
-def list_source(place: str, skip_bad: bool = False, offline: bool = False) -> RawImages:
-    """The images of a folder, or of ``hf:NAME``, before any is read."""
-    if place.partition(":")[0] in SCHEMES:
-        return list_hub(place, skip_bad, offline)
-    return list_folder(Path(place))
-
-
-def check_apart(place: str, folder: Path) -> None:
-    """`BadValue` if shards in that folder would lie among the images."""
-    scheme, _, rest = place.partition(":")
-    source = whole_path(rest if scheme in SCHEMES else place)
-    if is_folder(source) and whole_path(folder).is_relative_to(source):
-        raise BadValue(f"The folder {str(folder)!r} lies in {place!r}, among the images: choose another with `out`.")
 
 
 def prepare(
@@ -179,7 +162,8 @@ def _plan(
         ),
         class_names=raw.class_names,
         skip_bad=skip_bad,
-        shard_size=shard_size,
+        shard_size=max(1, shard_size // raw.frames),
+        cut=raw.cut,
     )
 
 
@@ -256,7 +240,7 @@ def _sole_planner(folder: Path) -> AbstractContextManager[Claim]:
 
 def _check_same(folder: Path, there: PreparationPlan, now: PreparationPlan) -> None:
     before, after = (plan.model_dump(exclude=_MAY_DIFFER) for plan in (there, now))
-    other = [words for field, words in _OTHERWISE.items() if before[field] != after[field]]
+    other = [words for field, words in _OTHERWISE.items() if before.get(field) != after.get(field)]
     if other:
         raise BadFile(f"{str(folder)!r} is of {other[0]}: {_elsewhere(folder)}.")
 
@@ -352,7 +336,7 @@ def _serve(outbox: Connection, task: _Task) -> None:
 def _joiner(task: _Task) -> ShardWorker:
     """A worker on a plan that is written down."""
     plan = read_json(task.folder / PLAN, PreparationPlan).model_copy(update={"skip_bad": task.skip_bad})
-    raw = list_source(task.place, task.skip_bad, task.offline)
+    raw = list_source(task.place, task.skip_bad, task.offline, plan.cut)
     if (raw.listing, raw.stamp) != (plan.source.listing, task.stamp):
         raise BadFile(f"{task.place!r} has changed since it was listed: {again(task.folder)} when it is at rest.")
     autoencoder = None
@@ -372,8 +356,9 @@ def _finish(raw: RawImages, folder: Path, plan: PreparationPlan) -> Manifest:
     _check_skipped(plan, skipped)
     kept = np.delete(raw.labels, [one.index for one in skipped])
     if not len(kept):
-        raise BadFile(f"None of the {len(raw)} images of {raw.name!r} can be read.")
-    check_labels(f"{raw.name!r}, without the {len(skipped)} images that can't be read", kept, plan.class_names)
+        raise BadFile(f"None of the {len(raw)} {raw.kind.noun}s of {raw.name!r} can be read.")
+    without = f"{raw.name!r}, without the {len(skipped)} {raw.kind.noun}s that can't be read"
+    check_labels(without, kept, plan.class_names, raw.kind.noun)
     mean, std = mean_and_std(np.sum([note.sums for note in notes], axis=0), plan, len(kept))
     manifest = Manifest(
         plan=read_json(folder / PLAN, PreparationPlan),

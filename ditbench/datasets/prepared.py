@@ -1,4 +1,4 @@
-"""Data sets of images of any size: latents that were prepared, or pixels, which are prepared on first use."""
+"""Data sets of images of any size, or videos: latents that were prepared, or pixels, prepared on first use."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import logging
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 
-from ..errors import BadFile, DitbenchError
+from ..errors import BadFile, BadValue, DitbenchError
 from ..runtime.progress import CountCallback
 from ..storage.files import cache_folder, exists, is_folder, whole_path
 from ..storage.schema import digest
@@ -23,8 +24,8 @@ from .held_out import held_out_examples, held_out_of, prepare
 from .image_sets import ImageSet
 from .known import is_known, note
 from .pixels import Bytes
-from .prepare import SAME_IMAGES, list_source
-from .raw import RawImages
+from .prepare import SAME_IMAGES
+from .raw import Cut, RawImages, cut_for, kind_of
 from .shards import (
     AUTOENCODER,
     MANIFEST,
@@ -37,10 +38,11 @@ from .shards import (
     read_manifest,
     sums,
 )
+from .sources import list_source
 from .worker import first_changed
 
 _FORMAT = 2  # of the cache
-_CHUNK = 1024  # rows read at a time
+_CHUNK = 1024  # rows of images, or frames of clips, read at a time
 _logger = logging.getLogger(__name__)
 
 
@@ -51,14 +53,16 @@ def load_latents(request: Request) -> Data:
     another, they are read once more to tell their hash. Raises `BadFile` if the folder holds something else.
     """
     folder = whole_path(request.place)
-    command = f"`ditbench data prepare SOURCE --vae NAME --resolution {request.resolution} --out DIR`"
+    command = (
+        f"`ditbench data prepare SOURCE --vae NAME --resolution {request.resolution} --out DIR`{_with_frames(request)}"
+    )
     if not is_prepared(folder):
         raise BadFile(f"{str(folder)!r} holds no latents. Make some with {command}.")
     prepared = open_prepared(folder)
     manifest = prepared.manifest
     if manifest.plan.autoencoder is None:
         raise BadFile(f"{str(folder)!r} holds pixels, not latents: {command} makes some.")
-    _check_resolution(prepared, request)
+    _check_fits(prepared, request)
     raw, gone = _source(manifest, request.offline)
     aside, labelled = held_out_examples(folder / HELD_OUT)
     return Data(
@@ -79,12 +83,24 @@ def load_latents(request: Request) -> Data:
 
 def load_folder(request: Request) -> Data:
     """The images of a folder, prepared as pixels: already, or now, once, in the cache. `BadFile` for what is bad."""
+    return _load_folder(request, None)
+
+
+def load_clips(request: Request) -> Data:
+    """The same of a folder of videos, which give a clip each, of `request.frames` frames."""
+    cut = cut_for(request.frames, request.interval)
+    if cut is None:
+        raise BadValue("The data set 'clips' has clips of 2 frames or more, and `frames` is 1.")
+    return _load_folder(request, cut)
+
+
+def _load_folder(request: Request, cut: Cut | None) -> Data:
     folder = whole_path(request.place)
     if is_prepared(folder):
         prepared = open_prepared(folder)
         return _pixels(prepared, _source(prepared.manifest, request.offline)[0], request, folder / HELD_OUT)
-    raw = list_source(str(folder), request.skip_bad)
-    if others := told(raw.left_out):
+    raw = list_source(str(folder), request.skip_bad, cut=cut)
+    if others := told(raw.left_out, raw.kind):
         _logger.warning("%s", others)
     return _prepared_once(raw, request)
 
@@ -107,7 +123,7 @@ def verify(folder: Path, report: CountCallback = lambda done, of: None) -> Prepa
     prepared = open_prepared(folder, False, lambda done, of: report(done // 2, of))
     manifest, plan = prepared.manifest, prepared.manifest.plan
     total, done = np.zeros((2, plan.row_shape[-3])), 0
-    for rows in _chunks(prepared.rows, _CHUNK):
+    for rows in _chunks(prepared.rows, max(1, _CHUNK // plan.frames)):
         total += sums(rows)
         done += len(rows)
         report((manifest.count + done // plan.views) // 2, manifest.count)
@@ -125,10 +141,11 @@ def made_of(place: str) -> Path:
     folder = whole_path(place)
     if is_prepared(folder) or not is_folder(folder):
         return folder
-    raw = list_source(str(folder))
+    listed = cache(lambda cut: list_source(str(folder), cut=cut))
     for manifest in sorted((cache_folder() / "data").glob(f"*/{MANIFEST}")):
         with suppress(BadFile):  # of other data
             of = read_manifest(manifest.parent)
+            raw = listed(of.plan.cut)
             same = of.plan.source.stamp == raw.stamp or is_known(SAME_IMAGES, of.sha256, raw.stamp)
             if same and of.plan.source.listing == raw.listing:
                 return manifest.parent
@@ -141,15 +158,16 @@ def compare_source(prepared: Prepared, offline: bool = False, report: CountCallb
     report: hears of the images that were read.
     """
     raw, gone = _source(prepared.manifest, offline)
+    noun = kind_of(prepared.manifest.plan.cut).noun
     if raw is None:
-        return f"the images are not compared: {gone}"
+        return f"the {noun}s are not compared: {gone}"
     changed = first_changed(raw, prepared.folder, prepared.manifest.plan, report)
     if changed is not None:
         raise BadFile(
-            f"{raw.title(changed)!r} is no longer the image that {str(prepared.folder)!r} was made of: prepare them "
+            f"{raw.title(changed)!r} is no longer the {noun} that {str(prepared.folder)!r} was made of: prepare them "
             "anew, in another folder."
         )
-    return f"compared: the {prepared.manifest.count:,} images in {raw.place!r} are those that were prepared"
+    return f"compared: the {prepared.manifest.count:,} {noun}s in {raw.place!r} are those that were prepared"
 
 
 def _prepared_once(raw: RawImages, request: Request) -> Data:
@@ -202,9 +220,10 @@ def _pixels(prepared: Prepared, raw: RawImages | None, request: Request, apart: 
     if manifest.plan.autoencoder is not None:
         raise BadFile(
             f"{str(prepared.folder)!r} holds latents, not images. Give the images that they were made of, or prepare "
-            f"these as pixels with `ditbench data prepare SOURCE --resolution {request.resolution} --out DIR`."
+            f"these as pixels with `ditbench data prepare SOURCE --resolution {request.resolution} --out DIR`"
+            f"{_with_frames(request)}."
         )
-    _check_resolution(prepared, request)
+    _check_fits(prepared, request)
     name = manifest.plan.source.name if raw is None else raw.name
     aside, labelled = held_out_examples(apart)
     return Data(
@@ -220,20 +239,32 @@ def _pixels(prepared: Prepared, raw: RawImages | None, request: Request, apart: 
     )
 
 
-def _check_resolution(prepared: Prepared, request: Request) -> None:
-    there = prepared.manifest.plan.resolution
-    if there != request.resolution:
+def _check_fits(prepared: Prepared, request: Request) -> None:
+    plan = prepared.manifest.plan
+    if plan.resolution != request.resolution:
         raise BadFile(
-            f"{str(prepared.folder)!r} was prepared at {there} pixels, but {request.resolution} are asked for: "
-            f"prepare its source again, with `resolution` {request.resolution} and another `out`."
+            f"{str(prepared.folder)!r} was prepared at {plan.resolution} pixels, but {request.resolution} are asked "
+            f"for: prepare its source again, with `resolution` {request.resolution} and another `out`."
         )
+    asked = cut_for(request.frames, request.interval)
+    if plan.cut != asked:
+        there, here = (f"clips of {cut.words}" if cut else "images" for cut in (plan.cut, asked))
+        raise BadFile(
+            f"{str(prepared.folder)!r} was prepared as {there}, but {here} are asked for: prepare its source again, "
+            f"with `frames` {request.frames}, `interval` {request.interval} and another `out`."
+        )
+
+
+def _with_frames(request: Request) -> str:
+    """What a command of images takes besides, to make clips."""
+    return "" if request.frames == 1 else f" with `frames` {request.frames} and `interval` {request.interval}"
 
 
 def _source(manifest: Manifest, offline: bool) -> tuple[RawImages | None, str]:
     """The images that were prepared, if they are still there; or else the reason why not, a sentence."""
     source = manifest.plan.source
     try:
-        raw = list_source(source.place, manifest.plan.skip_bad, offline)
+        raw = list_source(source.place, manifest.plan.skip_bad, offline, manifest.plan.cut)
     except DitbenchError as error:
         return None, str(error)
     if raw.listing != source.listing:
@@ -269,8 +300,7 @@ def _held_out(raw: RawImages | None, resolution: int) -> ImageSet | None:
 
 def _as_images(name: str, prepared: Prepared) -> ImageSet:
     rows, sha256 = prepared.rows, prepared.manifest.sha256
-    channels, height, width = rows.shape[1:]
-    return ImageSet(name, rows.shape[0], (channels, height, width), lambda size: _chunks(rows, size), lambda: sha256)
+    return ImageSet(name, rows.shape[0], rows.shape[1:], lambda size: _chunks(rows, size), lambda: sha256)
 
 
 def _chunks(rows: Rows, size: int) -> Iterator[Bytes]:

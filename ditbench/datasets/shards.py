@@ -7,7 +7,7 @@ note and a lock for each shard (see `worker`), which whoever goes on with the fo
 Shard k is of the images k*S to (k+1)*S of the source, less those that were skipped: n of them. It has
 
 - ``rows``, as `Examples` has them: pixels (n, 3, R, R) uint8, or moments (2n, 2, C, h, w) float16, of which 2i is of
-  the image and 2i + 1 of its mirror image;
+  the image and 2i + 1 of its mirror image; of clips (n, F, 3, R, R), or (2n, 2, F, C, h, w);
 - ``labels`` (n,) int64, and ``digests`` (n, 32) uint8: sha256 of the encoded images that were read.
 """
 
@@ -34,13 +34,14 @@ from ..runtime.memory import capacity
 from ..runtime.progress import CountCallback
 from ..storage.files import Unwritable, cache_folder, exists, in_cache, make_folder, sha256_of, write_text
 from ..storage.reading import Unreadable, check_file, read_bytes, reason_of
-from ..storage.schema import Count, Frozen, Model, Positive, Sha256, digest, first_fault
+from ..storage.schema import Count, Frozen, Model, Positive, Sha256, digest, first_fault, later
 from .entries import trace_of
 from .examples import AutoencoderFacts, Labels, check_labels
+from .raw import Cut
 
 MANIFEST, PLAN, AUTOENCODER, PARTS = "manifest.json", "plan.json", "autoencoder", "parts"
 _LARGEST = 2**28  # bytes of what tells of shards
-_CHUNK = 64  # rows whose statistics are summed at a time
+_CHUNK = 64  # images whose statistics are summed at a time
 _logger = logging.getLogger(__name__)
 
 RowKind = Literal["pixels", "latents"]
@@ -54,7 +55,7 @@ class ImageSource(Frozen):
     name: str
     place: str  # what opens it again: a folder, or "hf:NAME"
     split: str
-    listing: Sha256  # of names and sizes
+    listing: Sha256  # of names and sizes, and of how clips are cut out
     stamp: str = ""  # see `RawImages`; as long as both stay the same, nobody reads the images anew to know them
     images: Positive
 
@@ -69,6 +70,7 @@ class PreparationPlan(Frozen):
     class_names: tuple[str, ...]  # empty: unconditional
     skip_bad: bool
     shard_size: Positive  # images of the source in a shard
+    cut: Cut | None = later(None)  # of clips, which each video of the source gives one of; None: images
 
     @property
     def kind(self) -> RowKind:
@@ -81,17 +83,28 @@ class PreparationPlan(Frozen):
         return 2 if self.autoencoder else 1
 
     @property
+    def frames(self) -> int:
+        """Of a clip; 1: images."""
+        return 1 if self.cut is None else self.cut.frames
+
+    @property
+    def noun(self) -> str:
+        """What an example is."""
+        return "image" if self.cut is None else "clip"
+
+    @property
     def scale(self) -> float:
         """What latents are multiplied with to have unit variance."""
         return self.autoencoder.scale if self.autoencoder else 1.0
 
     @property
     def row_shape(self) -> tuple[int, ...]:
-        """(3, R, R), or (2, C, h, w)."""
+        """([F,] 3, R, R), or (2, [F,] C, h, w)."""
+        frames = () if self.cut is None else (self.cut.frames,)
         if self.autoencoder is None:
-            return 3, self.resolution, self.resolution
+            return *frames, 3, self.resolution, self.resolution
         side = self.resolution // self.autoencoder.factor
-        return 2, self.autoencoder.channels, side, side
+        return 2, *frames, self.autoencoder.channels, side, side
 
     @property
     def bytes_per_image(self) -> int:
@@ -115,8 +128,8 @@ def check_memory(plan: PreparationPlan) -> None:
     needed = 2 * images * plan.bytes_per_image
     if needed > memory:
         raise BadValue(
-            f"A shard of {images:,} images of {plan.resolution:,} pixels takes {needed / 2**30:,.1f} GiB of memory, "
-            f"and this machine has {memory / 2**30:,.1f} GiB; choose a smaller resolution."
+            f"A shard of {images:,} {plan.noun}s of {plan.resolution:,} pixels takes {needed / 2**30:,.1f} GiB of "
+            f"memory, and this machine has {memory / 2**30:,.1f} GiB; choose a smaller resolution."
         )
 
 
@@ -129,7 +142,7 @@ class Shard(Frozen):
 
 
 class Skipped(Frozen):
-    """An image that can't be read."""
+    """An image or a video that can't be read."""
 
     index: Count  # in the source's listing
     file: str
@@ -253,21 +266,24 @@ def read_json(path: Path, model: type[Model]) -> Model:
 def sums(rows: npt.NDArray[Any]) -> Sums:
     """Sums per channel of E[x] and E[x^2], (2, C): x is drawn from the posterior, or a pixel in [-1, 1]."""
     total: Sums = np.zeros((2, rows.shape[-3]))
-    for start in range(0, len(rows), _CHUNK):
-        some = rows[start : start + _CHUNK].astype(np.float64)
-        if some.ndim == 5:
+    latents = rows.dtype != np.uint8
+    chunk = max(1, _CHUNK // math.prod(rows.shape[1 + latents : -3]))  # of clips, as many frames
+    others = tuple(axis for axis in range(rows.ndim - latents) if axis != rows.ndim - latents - 3)
+    for start in range(0, len(rows), chunk):
+        some = rows[start : start + chunk].astype(np.float64)
+        if latents:
             first, second = some[:, 0], some[:, 0] ** 2 + some[:, 1] ** 2
         else:
             first = some / 127.5 - 1
             second = first**2
-        total += np.stack([first.sum((0, 2, 3)), second.sum((0, 2, 3))])
+        total += np.stack([first.sum(others), second.sum(others)])
     return total
 
 
 def mean_and_std(total: Sums, plan: PreparationPlan, count: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Per channel, of what a denoiser sees of `count` examples, from the sum of their `sums`."""
     _, height, width = plan.row_shape[-3:]
-    first, second = total / (count * plan.views * height * width)
+    first, second = total / (count * plan.views * plan.frames * height * width)
     mean, std = first * plan.scale, np.sqrt(np.maximum(second - first**2, 0)) * plan.scale
     return tuple(mean.tolist()), tuple(std.tolist())
 

@@ -29,7 +29,7 @@ from ..storage.claims import Claim, Contender
 from ..storage.files import write_bytes, write_text
 from ..storage.schema import Frozen
 from .autoencoder import PART, Autoencoder
-from .crop import crop_of, digests
+from .crop import digests
 from .pixels import Bytes
 from .raw import RawImages
 from .shards import PARTS, PreparationPlan, Shard, Skipped, again, read_digests, read_json, shard_path, sums
@@ -49,7 +49,7 @@ class Notes(Frozen):
 
 @dataclass(frozen=True, eq=False)
 class _Example:
-    rows: npt.NDArray[Any]  # (V, ...) as in the shard; or what is still to be encoded, pixels (1, 3, R, R)
+    rows: npt.NDArray[Any]  # (V, ...) as in the shard; or what is still to be encoded, pixels (1, [F,] 3, R, R)
     label: int
     sha256: bytes  # of the encoded image
 
@@ -146,7 +146,7 @@ class ShardWorker:
         title = self.raw.title(image)
         try:
             content = self.raw.read(image)
-            rows = crop_of(content, title, self.plan.resolution)[None]
+            rows = self.raw.crop(content, title, self.plan.resolution)[None]
         except BadFile as error:
             if not self.plan.skip_bad:
                 raise BadFile(f"{error} Mend it, remove it, or leave it out with `skip_bad`.") from None
@@ -156,14 +156,19 @@ class ShardWorker:
         return _Example(rows, int(self.raw.labels[image]), hashlib.sha256(content).digest())
 
     def _encode(self, pixels: Bytes) -> npt.NDArray[Any]:
-        """Moments (2n, 2, C, h, w) of images and, between them, of their mirror images; of pixels, themselves."""
+        """Moments (2n, 2, [F,] C, h, w) of images and, between them, of their mirror images; of pixels, themselves."""
         if self.autoencoder is None:
             return pixels
         views = [self._moments(self.autoencoder, view) for view in (pixels, pixels[..., ::-1].copy())]
         return np.stack(views, axis=1).reshape(-1, *self.plan.row_shape)
 
     def _moments(self, autoencoder: Autoencoder, pixels: Bytes) -> npt.NDArray[np.float16]:
-        mean, std = autoencoder.encode(torch.from_numpy(pixels), self.batch_size)
+        """Moments (n, 2, [F,] C, h, w); clips are encoded frame by frame."""
+        images = torch.from_numpy(pixels).flatten(0, -4)
+        mean, std = (
+            of_images.reshape(*pixels.shape[:-3], *of_images.shape[1:])
+            for of_images in autoencoder.encode(images, self.batch_size)
+        )
         moments: npt.NDArray[np.float16] = torch.stack([mean, std], dim=1).half().cpu().numpy()
         if not np.isfinite(moments).all():
             raise BadFile(f"The autoencoder {autoencoder.facts.name!r} makes latents that half precision can't hold.")

@@ -242,7 +242,8 @@ def _way_to(track: Track, dataset: str) -> str:
     if dataset == "latents":
         vae, resolution = track.data.autoencoder or "NAME_OR_PATH", track.data.resolution
         command = f"`ditbench data prepare SOURCE --vae {vae} --resolution {resolution} --out DIR`"
-        return f"Make latents with {command}, then give `data` DIR."
+        clips = f" with `frames` {track.data.frames} and `interval` {track.data.interval}"
+        return f"Make latents with {command}{clips if track.data.frames > 1 else ''}, then give `data` DIR."
     if dataset == "hf":
         return "Give its name on the Hugging Face hub, or a folder of it: `data` hf:NAME."
     return f"Give its folder with `data` DIR, or other data: `data` {dataset}:DIR."

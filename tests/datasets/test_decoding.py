@@ -124,7 +124,7 @@ def test_training_and_metrics_see_the_same_pixels(tmp_path, name):
     ((seen,),) = open_images(set_of(tmp_path, name, content)).batches(1)
     expected = np.atleast_3d(np.asarray(image)).transpose(2, 0, 1)
     assert np.array_equal(seen, expected)
-    assert [found.name for found in look_into(tmp_path).images] == [name]
+    assert [found.name for found in look_into(tmp_path).files] == [name]
 
 
 def test_what_is_printed_in_four_colours_is_rgb_and_lossy(tmp_path):
@@ -230,6 +230,6 @@ def test_an_endless_file_is_no_image(tmp_path):
     path = tmp_path / "a.png"
     path.write_bytes(encoded(IMAGE))
     os.truncate(path, 2**40)  # it takes no room on the disk
-    with pytest.raises(BadFile, match=r"a\.png' has more than the 1,000 bytes that an image may have"):
+    with pytest.raises(BadFile, match=r"a\.png' has more than the 1,000 bytes that are read of an image"):
         read_image(path, 1000)
     assert read_image.__defaults__ == (MOST_BYTES,) and MOST_BYTES > 4 * MOST_PIXELS

@@ -163,8 +163,8 @@ def test_the_trace_sees_what_keeps_size_and_time(tmp_path, way):
         (tmp_path / "link.png").unlink()
         (tmp_path / "link.png").symlink_to(other)
     after = look_into(tmp_path)
-    assert [(name, trace[:2]) for name, trace in after.images] == [(name, trace[:2]) for name, trace in before.images]
-    assert after != before and trace_of(tmp_path / "link.png") == dict(after.images)["link.png"]
+    assert [(name, trace[:2]) for name, trace in after.files] == [(name, trace[:2]) for name, trace in before.files]
+    assert after != before and trace_of(tmp_path / "link.png") == dict(after.files)["link.png"]
 
 
 def test_what_is_left_out_is_counted():

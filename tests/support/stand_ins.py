@@ -9,6 +9,7 @@ import tomli_w
 import torch
 from pictures import picture, write_autoencoder, write_pictures
 from snippets import ROOT
+from videos import write_videos
 
 import ditbench
 from ditbench.datasets.autoencoder import load_autoencoder
@@ -84,6 +85,7 @@ def _write_images(folder: Path) -> None:
         folder / "VIRTUAL_imagenet256_labeled.npz", np.stack([picture(number, (SIDE, SIDE)) for number in range(24)])
     )
     write_pictures(folder / "IMAGENET", 8)
+    write_videos(folder / "VIDEOS", 1, frames=46)
     autoencoder = load_autoencoder(str(write_autoencoder(folder / VAE, **EIGHTFOLD)), offline=True)
     prepare(list_folder(folder / "IMAGENET"), folder / "LATENTS", SIDE, autoencoder)
 
