@@ -355,7 +355,7 @@ class Weights:
 class Extractor:
     """A network whose outputs quality metrics compare.
 
-    ``build(state_dict)`` returns an ``nn.Module`` that maps uint8 pixels (N, C, H, W), or (N, F, C, H, W) of clips, to a
+    ``build(state_dict)`` returns an ``nn.Module`` that maps uint8 pixels (N, C, H, W), or clips (N, F, C, H, W), to a
     dict of its `outputs`: ``features`` (N, width), ``logits`` (N, classes), ``spatial`` (N, width').
     """
 

@@ -202,7 +202,7 @@ def extract(
     world: World = ALONE,
     precision: Precision = "float32",
 ) -> Features:
-    """Run the extractor over batches (n, C, H, W) uint8, of clips (n, F, C, H, W), and gather `outputs`, of `keep` or all.
+    """Run the extractor over batches (n, [F,] C, H, W) uint8 and gather `outputs`, those of the images `keep` or of all.
 
     Nothing else is kept of an image: 4 bytes per number of its outputs, e.g. 8,192 for Inception's features. The
     network computes in `precision`; moments are in float64, on a GPU by the GPU, whose products are far quicker. Raises

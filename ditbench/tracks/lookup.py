@@ -34,6 +34,11 @@ def check_metrics(registry: Registry, track: Track) -> None:
         for extractor in panel(features):
             seen = pick("extractor", extractor, registry.extractors)
             pick("metric", metric, registry.metrics).check_fits(seen, track.data.frames)
+            if track.data.frames < seen.frames:
+                raise BadValue(
+                    f"Track {track.name!r} has clips of {track.data.frames} frames, and extractor {extractor!r} needs "
+                    f"{seen.frames} or more."
+                )
         _check_panel(registry, track, metric, features)
     on_pixels = [metric for metric, _ in choices if registry.metrics[metric].sees == "pixels"]
     if track.space == "latent" and on_pixels:

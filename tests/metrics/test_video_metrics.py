@@ -1,4 +1,4 @@
-"""Distances of clips: FVD notices motion, frame-wise FID can't; names and settings say all that such a number hangs on."""
+"""Distances of clips: FVD notices motion, frame-wise FID can't; settings say all that such a number hangs on."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""I3D (Carreira & Zisserman, 2017): Inception-v1 with its convolutions inflated to space and time, written from the paper.
+"""I3D (Carreira & Zisserman, 2017): Inception-v1, its convolutions inflated to space and time; written from the paper.
 
 Modules are named as in the published state dict of DeepMind's weights (ImageNet, then Kinetics-400) in PyTorch. That
 file lacks the counters of batch norms, which inference does not need; whatever else is missing or left over is refused.

@@ -1,8 +1,8 @@
 """The small network of clips whose features stand in for I3D's on moving digits.
 
-I3D knows nothing of 16x16 digits, so `fvd500/motion-cnn` compares these 64 features instead. They have to tell both what
-moves and how: the network was trained to name the digit, and to tell how far the centre of light moves from each frame
-to the next, on clips half of which had their frames shuffled. `train_small_cnn` makes the shipped weights.
+I3D knows nothing of 16x16 digits, so `fvd500/motion-cnn` compares these 64 features instead. They have to tell both
+what moves and how: the network was trained to name the digit, and to tell how far the centre of light moves from each
+frame to the next, on clips half of which had their frames shuffled. `train_small_cnn` makes the shipped weights.
 """
 
 from __future__ import annotations
