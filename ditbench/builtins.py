@@ -9,7 +9,11 @@ from .hookspecs import hookimpl
 
 REFERENCE_ARCHITECTURES = ("dit", "uvit", "mdt", "diffit")  # what a run compares unless told otherwise
 _ALONG_PATHS = ("flow", "x-pred")
-SHIPPED_PLUGINS = (*REFERENCE_ARCHITECTURES, "jit", "lightningdit", "ddt", "maskdit", "dico", "hdit")  # of a clone
+SHIPPED_PLUGINS = (  # of a clone
+    *REFERENCE_ARCHITECTURES,
+    *("jit", "lightningdit", "ddt", "maskdit", "dico", "hdit"),
+    *("latte", "dit3d"),
+)
 _DISCRETE = ("iddpm", "ddpm", "ddpm-sd")
 _TRACKS = Path(__file__).parent / "tracks"
 

@@ -27,16 +27,20 @@ def timestep_embedding(t: Tensor, width: int, max_period: float = 10_000.0) -> T
     return F.pad(embedding, (0, width % 2))
 
 
+def sincos_axis(width: int, count: int) -> Tensor:
+    """The fixed sine-cosine table of positions along one axis, sines first: (count, width), float64."""
+    frequencies = 1.0 / 10_000 ** (torch.arange(width // 2, dtype=torch.float64) / (width / 2.0))
+    angles = torch.arange(count, dtype=torch.float64)[:, None] * frequencies[None]
+    return torch.cat([angles.sin(), angles.cos()], dim=1)
+
+
 def sincos_positions(width: int, grid: int) -> Tensor:
     """The fixed 2-D sine-cosine table of a grid x grid field of tokens: (1, grid * grid, width).
 
     The first half of the width encodes the column, the second half the row; in each, sines come first.
     Computed in float64, as in the papers' code, then rounded once.
     """
-    position = torch.arange(grid, dtype=torch.float64)
-    frequencies = 1.0 / 10_000 ** (torch.arange(width // 4, dtype=torch.float64) / (width / 4.0))
-    angles = position[:, None] * frequencies[None]
-    axis = torch.cat([angles.sin(), angles.cos()], dim=1)  # (G, D/2)
+    axis = sincos_axis(width // 2, grid)  # (G, D/2)
     columns = axis[None, :, :].expand(grid, grid, -1)
     rows = axis[:, None, :].expand(grid, grid, -1)
     return torch.cat([columns, rows], dim=-1).reshape(1, grid * grid, width).float()

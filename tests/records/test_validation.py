@@ -8,6 +8,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 from records import ENVIRONMENT, evaluation, finished, named, raw_weights, sound, unfinished
 from tampering import GOOD, SEALED, SUBMISSION, TAMPERED, chunk, content_of, png, to
@@ -17,7 +18,9 @@ from ditbench.records.evaluation import write_evaluation
 from ditbench.records.record import Record, read_record, seal, write_record
 from ditbench.records.validation import files
 from ditbench.records.validation.files import kind_of
+from ditbench.records.validation.folder import picture_only
 from ditbench.registry import Registry
+from ditbench.sampling.pictures import write_grid
 
 validate = partial(files.validate, registry=Registry.installed())
 check_file = partial(files.check_file, registry=Registry.installed())
@@ -215,6 +218,17 @@ def test_the_grid_beside_is_the_records(tmp_path):
     grid.unlink()
     grid.symlink_to(path)
     assert "is no file, but a link" in told(path)
+
+
+def test_a_grid_moves_only_if_its_samples_are_clips(tmp_path):
+    write_grid(tmp_path / "x.png", np.arange(128, dtype=np.uint8).reshape(1, 2, 1, 8, 8), np.zeros(1, dtype=int), ())
+    clips = GOOD.model_copy(
+        update={"track": GOOD.track.model_copy(update={"data": GOOD.track.data.model_copy(update={"frames": 2})})}
+    )
+    assert not list(picture_only(tmp_path / "x.png", clips))
+    assert list(picture_only(tmp_path / "x.png", GOOD)) == [
+        "files.samples.png: x.png holds more than a picture: \"b'acTL'\""
+    ]
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,41 @@ def test_large_images_stay_on_a_page(tmp_path):
         assert grid.width < 2400 and grid.height < 1100
 
 
+def test_clips_move_and_their_still_picture_has_their_frames_side_by_side(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (30, 8, 1, 16, 16), dtype=np.uint8)
+    write_grid(tmp_path / "grid.png", pixels, np.arange(30) % 3, ("a", "b", "c"))
+    with Image.open(tmp_path / "grid.png") as grid:
+        assert grid.default_image and grid.n_frames == 1 + 8 and grid.info["loop"] == 0 and grid.mode == "L"
+        tiles = [_tiles(grid, frame, rows=3, columns=8) for frame in range(9)]
+        assert grid.info["duration"] == 250 and not grid.text
+    for row in range(3):
+        assert np.array_equal(tiles[0][row], pixels[row, :, 0])  # all frames of its first clip
+        for frame in range(8):
+            assert np.array_equal(tiles[1 + frame][row], pixels[row::3][:8, frame, 0])
+
+
+def _tiles(grid, frame, rows, columns):
+    grid.seek(frame)
+    cells = np.asarray(grid)[4:, -68 * columns :].reshape(rows, 68, columns, 68)[:, :64, :, :64]
+    return cells.swapaxes(1, 2)[..., ::4, ::4]
+
+
+def test_long_and_large_clips_stay_on_a_page(tmp_path):
+    """Few of them, smaller, and frames at equal distances; the still picture has as many as fit."""
+    pixels = np.zeros((12, 40, 3, 128, 128), dtype=np.uint8)
+    pixels += 6 * np.arange(40, dtype=np.uint8)[:, None, None, None]
+    write_grid(tmp_path / "grid.png", pixels, np.zeros(12, dtype=np.int64), ())
+    with Image.open(tmp_path / "grid.png") as grid:
+        assert grid.size == (4 * 68 + 4, 3 * 68 + 4)
+        shown = [[pixel[0] for pixel in _row(grid, frame)] for frame in range(grid.n_frames)]
+    assert shown == [[0, 72, 144, 216], *([18 * step] * 4 for step in range(14))]
+
+
+def _row(grid, frame):
+    grid.seek(frame)
+    return [grid.convert("RGB").getpixel((36 + 68 * column, 36)) for column in range(4)]
+
+
 def test_samples_are_in_the_adm_layout(tmp_path):
     pixels = np.arange(2 * 3 * 4 * 4, dtype=np.uint8).reshape(2, 3, 4, 4)
     write_samples(tmp_path / "samples.npz", pixels, np.array([5, 7]))

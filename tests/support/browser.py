@@ -28,7 +28,7 @@ def open_chromium(executable):
 def watched_page(browser, **options):
     """A page of a fresh context. At the end: no console error, no script error, no dialog, nothing from a network."""
     faults = []
-    context = browser.new_context(reduced_motion="reduce", **options)
+    context = browser.new_context(**{"reduced_motion": "reduce", **options})
     context.set_default_timeout(30_000)  # plotly alone is a second of work, and a machine may be busy
     page = context.new_page()
     page.on("console", lambda said: faults.append(said.text) if said.type in ("error", "warning") else None)

@@ -29,6 +29,7 @@ ARCHITECTURES = {  # label -> the level that its FID ends at, million MACs, imag
     "mdtv2:nano": (1.05, 7.6, 690.0),
     "uvit:nano": (1.88, 7.61, 1588.0),
 }
+CLIPS = TRACK.model_copy(update={"name": "clips", "data": TRACK.data.model_copy(update={"frames": 3})})
 H100 = ENVIRONMENT.model_copy(update={"gpu": "NVIDIA H100 80GB HBM3", "cuda": "13.2", "gpu_driver": "590.44"})
 A100 = ENVIRONMENT.model_copy(update={"gpu": "NVIDIA A100-SXM4-40GB", "cuda": "13.2", "gpu_driver": "590.44"})
 OLDER = {"fashion32": Path(__file__).parents[1] / "older" / "fashion32-v1.toml"}
@@ -150,7 +151,8 @@ def with_pictures(records, folder):
 def _with_picture(record, folder):
     path = folder / record.track.name / f"{record.run_id}.png"
     path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = np.random.default_rng(record.seed).integers(0, 256, (20, 1, 8, 8), dtype=np.uint8)
+    frames = (record.track.data.frames,) * (record.track.data.frames > 1)
+    pixels = np.random.default_rng(record.seed).integers(0, 256, (20, *frames, 1, 8, 8), dtype=np.uint8)
     write_grid(path, pixels, np.arange(20) % 10, [str(digit) for digit in range(10)])
     return record.model_copy(update={"files": {GRID_FILE: sha256_of(path)}})
 

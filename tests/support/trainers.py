@@ -1,4 +1,6 @@
-"""Trainers for tests: a toy network on made images or latents, and a timer that can be moved."""
+"""Trainers for tests: a toy network on made images, clips or latents, and a timer that can be moved."""
+
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -22,8 +24,10 @@ RECIPE = Recipe(
 )  # fmt: skip
 CPU = torch.device("cpu")
 DRAW = np.random.default_rng(0)
-IMAGES = from_arrays("blobs", (DRAW.normal(128, 40, (100, 1, 8, 8)) // 64 * 64).clip(0, 255).astype(np.uint8),
-                     np.arange(100) % 10, tuple("0123456789"))  # fmt: skip
+PIXELS = (DRAW.normal(128, 40, (100, 1, 8, 8)) // 64 * 64).clip(0, 255).astype(np.uint8)
+IMAGES = from_arrays("blobs", PIXELS, np.arange(100) % 10, tuple("0123456789"))
+CLIP_SPEC = replace(SPEC, frames=4)
+CLIPS = from_arrays("clips", PIXELS.reshape(25, 4, 1, 8, 8), np.arange(25) % 10, tuple("0123456789"))
 LATENTS = DRAW.normal(0, 1, (200, 2, 1, 8, 8)).astype(np.float16)
 
 
@@ -46,6 +50,10 @@ def choice_of(kind):
 
 def images_feed(seed=0):
     return Feed(IMAGES, choice_of("images"), seed, CPU)
+
+
+def clips_feed(seed=0):
+    return Feed(CLIPS, DataChoice(dataset="clips", resolution=8, frames=4), seed, CPU)
 
 
 def latents_feed(folder, seed=0):

@@ -12,7 +12,7 @@ import torch
 from checksums import SUMS, noted_again
 from torch.distributed.checkpoint.api import CheckpointException
 from toy_net import Toy
-from trainers import SPEC, Hand, changed, go, latents_feed, stop_after, trainer
+from trainers import CLIP_SPEC, SPEC, Hand, changed, clips_feed, go, latents_feed, stop_after, trainer
 
 from ditbench.components import load
 from ditbench.errors import BadFile, DitbenchError
@@ -42,15 +42,20 @@ def test_a_resumed_run_is_the_same_run_bit_for_bit(tmp_path, name):
         torch.manual_seed(0)
         if name == "toy":
             return Toy(SPEC, width=8)
-        return load(NETWORKS[name].build)(SPEC, **NETWORKS[name].settings("nano", {}))
+        spec = CLIP_SPEC if of_clips else SPEC
+        return load(NETWORKS[name].build)(spec, **NETWORKS[name].settings("nano", {}))
 
-    whole = go(trainer(build(), "6-steps"), tmp_path / "whole")
-    first = trainer(build(), "6-steps")
+    def new():
+        return trainer(build(), "6-steps", feed=clips_feed() if of_clips else None)
+
+    of_clips = name != "toy" and NETWORKS[name].clips
+    whole = go(new(), tmp_path / "whole")
+    first = new()
     with pytest.raises(Interrupted):
         go(first, tmp_path / "parts", stop_after(4, first))
     torch.manual_seed(99)  # whatever the process did meanwhile
     torch.rand(7)
-    second = go(trainer(build(), "6-steps"), tmp_path / "parts")
+    second = go(new(), tmp_path / "parts")
     same_state(whole, second)
     assert (whole.resumed, second.resumed) == (0, 1)
 

@@ -39,7 +39,7 @@ class _Regression(StandInLoss):
 
     def _out(self, extra: dict[str, Any]) -> Tensor:
         out, x = super()._out(extra), self._batch[0]
-        return out - x.repeat(1, out.shape[1] // x.shape[1], 1, 1)
+        return out - torch.cat([x] * (out.shape[-3] // x.shape[-3]), dim=-3)
 
 
 Outputs = Mapping[str, list[float]]  # by layer, the mean size of what it puts out, pass by pass

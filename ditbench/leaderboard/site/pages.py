@@ -104,7 +104,7 @@ class _Pages:
             "assets/runs.js": self._list_of_runs,
             **{f"assets/{name}": content for name, content in assets().items()},
             **{f"data/{name}": partial(str, text) for name, text in self.data.items()},
-            **{picture.href: picture.source.read_bytes for picture in self.contents.pictures.values()},
+            **{name: read for picture in self.contents.pictures.values() for name, read in picture.files()},
         }
         if self.contents.profiles:
             found["speeds.html"] = self._speeds

@@ -256,7 +256,7 @@ def _beside(path: Path, record: Record) -> Faults:
         elif exists(place):
             yield from differs(f"files.{name}", record.files.get(name), _sha256(place), f"of {place.name} beside it")
             if name == GRID_FILE:
-                yield from picture_only(place)
+                yield from picture_only(place, record)
 
 
 def _sha256(path: Path) -> str | None:

@@ -73,14 +73,14 @@ def tells_no_path(content: dict[str, Any]) -> Faults:
         yield f"{field} holds {what}, should tell nothing of the machine"
 
 
-def picture_only(path: Path) -> Faults:
-    """A fault if a grid of samples is no PNG, a huge one, or more than a picture."""
+def picture_only(path: Path, record: Record) -> Faults:
+    """A fault if a grid of samples is no PNG, a huge one, or more than a picture; that of clips may move."""
     try:
         content = read_bytes(path, "grid of samples", MAX_PICTURE)
     except Unreadable as error:
         yield f"files.{GRID_FILE}: {path.name} can't be read: {error.reason}"
         return
-    if what := fault(content):
+    if what := fault(content, clips=record.track.data.frames > 1):
         yield f"files.{GRID_FILE}: {path.name} {what}"
 
 
