@@ -121,9 +121,11 @@ def _open_reference(request: EvaluationRequest, registry: Registry) -> Reference
         return open_source(Path(request.reference))
     dataset = pick("file, folder or data set", request.reference, registry.datasets)
     side, clips = request.samples.shape[-1], request.clips()
-    frames = {} if clips is None else {"frames": clips.frames, "interval": clips.interval}
+    asked = Request(resolution=side, offline=request.offline)
+    if clips is not None:
+        asked = replace(asked, frames=clips.frames, interval=clips.interval)
     try:
-        data: Data = load(dataset.load)(Request(resolution=side, offline=request.offline, **frames))
+        data: Data = load(dataset.load)(asked)
     except BadValue as error:
         told = f"The reference {request.reference!r} does not fit samples of {side} x {side} pixels"
         raise BadValue(f"{told}: {error} Bring them to one size, or name another reference.") from None

@@ -175,7 +175,7 @@ class OfFrames(nn.Module):
         found: dict[Output, Tensor] = self.network(pixels.flatten(0, -4))
         if pixels.ndim == _IMAGES:
             return found
-        return {name: output.unflatten(0, pixels.shape[:2]) for name, output in found.items()}
+        return {name: output.reshape(*pixels.shape[:2], -1) for name, output in found.items()}
 
 
 def check_shape(extractor: Extractor, shape: Sequence[int]) -> None:
@@ -202,7 +202,7 @@ def extract(
     world: World = ALONE,
     precision: Precision = "float32",
 ) -> Features:
-    """Run the extractor over batches (n, [F,] C, H, W) uint8 and gather `outputs`, those of the images `keep` or of all.
+    """Run the extractor over batches (n, [F,] C, H, W) uint8 and gather `outputs`, those of images `keep` or of all.
 
     Nothing else is kept of an image: 4 bytes per number of its outputs, e.g. 8,192 for Inception's features. The
     network computes in `precision`; moments are in float64, on a GPU by the GPU, whose products are far quicker. Raises

@@ -1,4 +1,4 @@
-"""A run on clips, from the plan to a record that is validated; what a track of clips can't ask for; files and checkpoints."""
+"""A run on clips, from the plan to a record that is validated, and its checkpoint; what such a track can't ask for."""
 
 import json
 from functools import partial

@@ -105,7 +105,7 @@ class I3D(nn.Module):
 def prepared(pixels: Tensor) -> Tensor:
     """Clips (N, F, C, H, W) uint8 as the network takes them: RGB, resized frame by frame, (N, 3, F, 224, 224)."""
     frames = F.interpolate(from_bytes(as_rgb(pixels.flatten(0, 1))), (SIZE, SIZE), mode="bilinear", align_corners=False)
-    return frames.unflatten(0, pixels.shape[:2]).transpose(1, 2)
+    return frames.view(*pixels.shape[:2], *frames.shape[1:]).transpose(1, 2)
 
 
 def _pool(x: Tensor, kernel: Triple, stride: Triple) -> Tensor:
