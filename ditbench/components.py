@@ -307,6 +307,7 @@ class Metric:
     higher_is_better: bool
     sees: Output | Literal["pixels", "denoiser", "distances"]  # an output of the extractor, or what needs no such
     against: Literal["images", "held-out", "moments", "nothing"] = "images"  # what must be known of the real ones
+    of: Literal["any", "images", "clips", "frames"] = "any"  # its samples; frames: of clips, each as an image
     raw: RawKind | Literal[""] = ""
     description: str = ""
 
@@ -321,10 +322,15 @@ class Metric:
         """The extractor's output that it looks at, if it looks at one."""
         return None if self.sees in ("pixels", "denoiser", "distances") else self.sees  # type: ignore[return-value]
 
-    def check_fits(self, extractor: Extractor) -> None:
-        """`BadValue` if the extractor does not put out what the metric looks at."""
+    def check_fits(self, extractor: Extractor, frames: int = 1) -> None:
+        """`BadValue` unless it can be of what the extractor puts out, of samples of so many frames."""
+        needs, sees = f"Metric {self.name!r} needs", {True: "clips", False: "images"}
         if self.output is not None and self.output not in extractor.outputs:
-            raise BadValue(f"Metric {self.name!r} needs {self.sees}, which extractor {extractor.name!r} does not have.")
+            raise BadValue(f"{needs} {self.sees}, which extractor {extractor.name!r} does not have.")
+        if self.of != "any" and (self.of == "images") != (frames == 1):
+            raise BadValue(f"{needs} {sees[frames == 1]}, and these are {sees[frames > 1]}.")
+        if self.output is not None and extractor.clips != (whole := frames > 1 and self.of != "frames"):
+            raise BadValue(f"{needs} an extractor of {sees[whole]} here; {extractor.name!r} sees {sees[not whole]}.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -349,8 +355,8 @@ class Weights:
 class Extractor:
     """A network whose outputs quality metrics compare.
 
-    ``build(state_dict)`` returns an ``nn.Module`` that maps uint8 pixels (N, C, H, W) to a dict of its `outputs`:
-    ``features`` (N, F), ``logits`` (N, classes), ``spatial`` (N, F').
+    ``build(state_dict)`` returns an ``nn.Module`` that maps uint8 pixels (N, C, H, W), or clips (N, F, C, H, W), to a
+    dict of its `outputs`: ``features`` (N, width), ``logits`` (N, classes), ``spatial`` (N, width').
     """
 
     name: str
@@ -359,15 +365,25 @@ class Extractor:
     outputs: tuple[Output, ...]
     metrics: tuple[str, ...]  # what `ditbench evaluate` measures with it unless told otherwise
     resize: str = ""  # how images get the size that the network wants; empty: they don't
-    image_shape: tuple[int, int, int] | None = None  # the only (C, H, W) it understands; None: RGB of any size
+    image_shape: tuple[int, ...] | None = (
+        None  # the only (C, H, W) or (F, C, H, W) it understands; None: RGB of any size
+    )
+    frames: int = 1  # of the shortest clip that it understands; 1: it sees images
     extra: str = ""  # the extra of ditbench that brings its library
     description: str = ""
-    width: int = 0  # F of its features, by which records' KID and FID are held against each other; 0: not told
+    width: int = 0  # of its features, by which records' KID and FID are held against each other; 0: not told
     classes: int = 0  # of its logits, above which no Inception Score is; 0: not told
 
     def __post_init__(self) -> None:
         check_name("extractor", self.name)
         check_reference("extractor", self.name, self.build)
+        if self.image_shape is not None and len(self.image_shape) != 3 + self.clips:
+            raise BadValue(f"extractor {self.name!r}: {self.image_shape} is no (C, H, W), or of clips (F, C, H, W).")
+
+    @property
+    def clips(self) -> bool:
+        """Whether it sees clips whole; of images, one at a time."""
+        return self.frames > 1
 
 
 @dataclass(frozen=True, kw_only=True)

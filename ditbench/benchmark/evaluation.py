@@ -22,7 +22,7 @@ from ..datasets.examples import Data, Request
 from ..datasets.image_sets import ImageSet
 from ..datasets.pixels import Bytes
 from ..errors import BadFile, BadValue
-from ..metrics.features import BATCH_SIZE, Features, check_shape, extract, load_extractor
+from ..metrics.features import BATCH_SIZE, Clips, Features, check_shape, extract, load_extractor
 from ..metrics.quality import floors, measure_all, outputs_for
 from ..metrics.reference import Reference, ReferenceSource, open_source, source_of
 from ..records.evaluation import Evaluation, ImageFacts
@@ -56,6 +56,12 @@ class EvaluationRequest:
     batch_size: int = BATCH_SIZE
     offline: bool = False  # fetch no data set
     precision: Precision = "float32"  # of the extractor; what a checkpoint's track has, as its device has it
+    interval: int = 1  # of clips: frames of their source from one to the next
+
+    def clips(self, split: str = "") -> Clips | None:
+        """What is told of the samples if they are clips, and of real ones, with their split; None of images."""
+        *frames, _, _, _ = self.samples.shape
+        return Clips(frames[0], self.interval, split) if frames else None
 
 
 def evaluate(request: EvaluationRequest, registry: Registry, report: StageCallback = lambda *_: None) -> Evaluation:
@@ -96,7 +102,7 @@ def evaluate(request: EvaluationRequest, registry: Registry, report: StageCallba
         device=str(device),
         seconds={part: round(value, 3) for part, value in seconds.items()},
         peak=peak_memory(device),
-        bytes_per_image=sum(_FLOAT * output.shape[1] for output in fake.outputs.values()),
+        bytes_per_image=sum(_FLOAT * output[0].numel() for output in fake.outputs.values()),
         metrics=found,
         left_out=left_out,
         floors=by_chance,
@@ -114,15 +120,18 @@ def _open_reference(request: EvaluationRequest, registry: Registry) -> Reference
     if request.reference not in registry.datasets and exists(Path(request.reference)):
         return open_source(Path(request.reference))
     dataset = pick("file, folder or data set", request.reference, registry.datasets)
-    side = request.samples.shape[-1]
+    side, clips = request.samples.shape[-1], request.clips()
+    asked = Request(resolution=side, offline=request.offline)
+    if clips is not None:
+        asked = replace(asked, frames=clips.frames, interval=clips.interval)
     try:
-        data: Data = load(dataset.load)(Request(resolution=side, offline=request.offline))
+        data: Data = load(dataset.load)(asked)
     except BadValue as error:
         told = f"The reference {request.reference!r} does not fit samples of {side} x {side} pixels"
         raise BadValue(f"{told}: {error} Bring them to one size, or name another reference.") from None
     if data.images is None:
         raise BadValue(f"The data set {request.reference!r} has no real images to compare with.")
-    return source_of(data.images)
+    return source_of(data.images, "training")
 
 
 def _check(request: EvaluationRequest, source: ReferenceSource) -> None:
@@ -161,7 +170,9 @@ def _choose(request: EvaluationRequest, registry: Registry, source: ReferenceSou
     if len(set(asked)) < len(asked):
         raise BadValue(f"A metric stands twice: {', '.join(metric.name for metric in asked)}.")
     for metric in asked:
-        metric.check_fits(request.extractor)
+        metric.check_fits(request.extractor, 1 if (clips := request.clips()) is None else clips.frames)
+        if metric.sees == "pixels" and metric.against == "nothing":
+            raise BadValue(f"Metric {metric.name!r} looks at pixels, of which nothing is kept here: only runs do.")
         if metric.sees == "pixels":
             raise BadValue(f"Metric {metric.name!r} needs labels, which files of images do not have.")
         if metric.against == "held-out":
@@ -184,7 +195,7 @@ def _widths(network: nn.Module, images: ImageSet, device: torch.device) -> dict[
     """How wide the extractor's outputs are, by asking it."""
     black = torch.zeros(2, *images.shape, dtype=torch.uint8, device=device)
     with torch.inference_mode():
-        return {name: output.shape[1] for name, output in network(black).items()}
+        return {name: output.shape[-1] for name, output in network(black).items()}
 
 
 def _extract(
@@ -202,6 +213,7 @@ def _extract(
         report("samples", count, request.samples.count)
 
     found = extract(network, hashed(), outputs_for(metrics), None, device, done, precision=request.precision)
+    found = replace(found, clips=request.clips())
     return found, content.hexdigest()
 
 
@@ -220,7 +232,8 @@ def _measure(
     def told(name: str) -> None:
         report("metrics", next(begun), steps)
 
-    marks, real = "-jpeg" if request.samples.lossy else "", reference.features
+    marks = "-jpeg" if request.samples.lossy else ""
+    real = replace(reference.features, clips=request.clips(source.split))
     found = measure_all(metrics, fake, real, request.extractor, reference.sha256, marks, told)
     by_chance = floors(metrics, real, request.extractor, reference.sha256, told) if with_floors else []
     report("metrics", steps, steps)

@@ -30,6 +30,7 @@ class Checkpoint(NamedTuple):
     how: dict[str, Any]  # for the record
     reference: ReferenceSource | str
     precision: Precision = "float32"  # in which their track has features extracted
+    interval: int = 1  # of clips
 
 
 def _here(drawing: Callable[[StageCallback], None]) -> None:
@@ -58,7 +59,7 @@ def open_checkpoint(
     parts, scoring = _parts(config, registry)
     content, pixels = sha256_of(weights), samples_in(drawing_of(config, parts), "ema", folder).pixels
     images = in_memory(weights.name, pixels, content)
-    return Checkpoint(images, _how(config, content), scoring.source, scoring.precision)
+    return Checkpoint(images, _how(config, content), scoring.source, scoring.precision, scoring.interval)
 
 
 def _draw(config: RunConfig, registry: Registry, weights: Path, folder: Path, report: StageCallback) -> None:

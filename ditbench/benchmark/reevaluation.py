@@ -89,7 +89,8 @@ def _metrics(record: Record, registry: Registry) -> list[str]:
     asked = record.track.evaluation
     seen = [pick("metric", name, registry.metrics).sees for name, _ in asked.choices]
     told = zip(asked.metrics, seen, strict=True)
-    return with_axes([metric for metric, sees in told if sees not in ("denoiser", "distances")])
+    own = [metric for metric, sees in told if sees not in ("denoiser", "distances")]
+    return with_axes(own, record.track.data.frames)
 
 
 def _measured(

@@ -64,7 +64,7 @@ def rehearse(config: RunConfig, parts: Parts, networks: Networks, real: Mapping[
         seen = {name: _see(network, pixels[:_SEEN], parts.device) for name, network in networks.items()}
     for metric, extractor in parts.scoring.metrics:
         outputs = seen[extractor.name]
-        parts.scoring.source.check_widths({name: found.shape[1] for name, found in outputs.items()}, extractor.name)
+        parts.scoring.source.check_widths({name: found.shape[-1] for name, found in outputs.items()}, extractor.name)
         scoring = replace(parts.scoring, metrics=((metric, extractor),), panels=())
         _try_metric(scoring, outputs, real[extractor.name], lambda count: _samples(config, parts, count), more)
 
@@ -141,7 +141,7 @@ def _some(features: Features, width: int | None, count: int) -> Features:
 
 
 def _narrow(name: Output, output: Tensor, width: int | None) -> Tensor:
-    return output[:, :width] if name in _NARROWED else output
+    return output[..., :width] if name in _NARROWED else output
 
 
 def _narrowed(name: Output, moments: Moments, width: int | None) -> Moments:

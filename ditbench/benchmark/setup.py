@@ -164,7 +164,7 @@ def _scoring(config: RunConfig, data: Data, registry: Registry, seen_in: precisi
     if config.reference:
         source = open_source(Path(config.reference).absolute())  # a plugin may change the working directory
     elif data.images is not None:
-        source = source_of(data.images)
+        source = source_of(data.images, "training")
     else:
         raise BadFile(
             f"The images that {data.name!r} was made of are gone or changed. {data.images_gone} Give real images, or "
@@ -177,6 +177,7 @@ def _scoring(config: RunConfig, data: Data, registry: Registry, seen_in: precisi
         source=source,
         data=data,
         precision=seen_in,
+        interval=config.track.data.interval,
         panels=tuple(Panel(one, tuple(panel(features))) for one, features in chosen if one.sees == "distances"),
     )
 

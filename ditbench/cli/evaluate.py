@@ -211,6 +211,7 @@ def _scored(opened: Checkpoint, how: _How, registry: Registry, console: Console)
         generated=opened.how,
         reference=opened.reference,
         precision=opened.precision,
+        interval=opened.interval,
         **how._asdict(),
     )
     with _progress(console) as report:

@@ -17,7 +17,7 @@ from .protocol import BESIDE_OTHERS
 from .tables import measurements, name, number
 
 _FLOORS = {"random_parts": "some at random against all others", "random_halves": "a random half against the other"}
-_DISTANCES = ("fid", "fd", "sfid")  # whose floor is what real images score
+_DISTANCES = ("fid", "fd", "sfid", "fvd", "frame-fid")  # whose floor is what real images score
 _ALIKE = 0.8  # share of the rows' samples that a floor's must be at least, to be held against them
 _CHANCE = 0.01
 

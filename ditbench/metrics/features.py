@@ -26,32 +26,44 @@ from .weights import check_weights, weights_path
 
 BATCH_SIZE = 100
 _CPU = torch.device("cpu")
-CPU_PART = 4  # images at a time on a CPU
+_IMAGES = 4  # axes of a batch of them; of clips there is one more
+_KINDS = {False: "images", True: "clips"}
+CPU_PART = 4  # images or clips at a time on a CPU
 _WITH_MOMENTS: tuple[Output, ...] = ("features", "spatial")  # what Fréchet distances compare
 ImagesCallback = Callable[[int], None]  # hears of the images done so far
 
 
 @dataclass(frozen=True, eq=False)
 class Moments:
-    """Mean (F,) and unbiased covariance (F, F) of features, float64, and of how many images; 0: not known."""
+    """Mean (F,) and unbiased covariance (F, F) of features, float64, and of how many images or clips; 0: not known."""
 
     count: int
     mean: Tensor
     covariance: Tensor
 
 
+@dataclass(frozen=True)
+class Clips:
+    """What changes distances between clips as much as their frames do: FVDs without it can't be compared."""
+
+    frames: int
+    interval: int  # frames of the source from one to the next
+    split: str = ""  # of real ones: which these are
+
+
 @dataclass(frozen=True, eq=False)
 class Features:
-    """What metrics see of a set of images."""
+    """What metrics see of a set of images, or of clips."""
 
     count: int  # images in the set; 0: not known
-    outputs: Mapping[Output, Tensor]  # (N, width) float32, of all images or of `N` drawn from them
+    outputs: Mapping[Output, Tensor]  # (N, width) float32, of all or of `N` drawn; of clips' frames (N, F, width)
     moments: dict[Output, Moments] = field(default_factory=dict)  # over all images; what lacks comes from the outputs
-    pixels: Bytes | None = None  # (N, C, H, W)
+    pixels: Bytes | None = None  # (N, C, H, W), of clips (N, F, C, H, W)
     labels: npt.NDArray[np.int64] | None = None  # (N,)
     held_out: Features | None = None  # of real images: others of their kind, which were not trained on
     device: torch.device = _CPU  # where metrics may compute what takes long; the outputs are on the CPU
     precision: Precision = "float32"  # of the network that gave the outputs
+    clips: Clips | None = None  # None: images
 
     def __len__(self) -> int:
         """Images whose own outputs, or else pixels, are here; 0 if only their moments are."""
@@ -84,7 +96,8 @@ class Features:
     @property
     def settings(self) -> dict[str, Value]:
         """What a measurement's settings say of how they came about; nothing of the usual way."""
-        return {} if self.precision == "float32" else {"precision": self.precision}
+        of_clips = {} if self.clips is None else {"frames": self.clips.frames, "interval": self.clips.interval}
+        return {**of_clips, **({} if self.precision == "float32" else {"precision": self.precision})}
 
     def moments_of(self, output: Output) -> Moments:
         """The moments of an output; of a subset they are computed when they are first asked for."""
@@ -95,27 +108,29 @@ class Features:
 
 @dataclass(eq=False)
 class _RunningMoments:
-    """Sums over batches, in float64."""
+    """Sums over batches (n, F), or over those of clips' frames (n, frames, F), in float64."""
 
     count: int = field(default=0, init=False)
+    rows: int = field(default=0, init=False)
     sums: Tensor | float = field(default=0.0, init=False)  # (F,)
     products: Tensor | float = field(default=0.0, init=False)  # (F, F), of the rows with themselves
 
     def add(self, batch: Tensor) -> None:
-        rows = batch.double()
-        self.count += len(rows)
+        rows = batch.double().flatten(0, -2)
+        self.count += len(batch)
+        self.rows += len(rows)
         self.sums += rows.sum(0)
         self.products += rows.T @ rows
 
     def moments(self) -> Moments:
         assert isinstance(self.sums, Tensor)
-        mean = self.sums / self.count
-        covariance = (self.products - self.count * mean.outer(mean)) / (self.count - 1)
+        mean = self.sums / self.rows
+        covariance = (self.products - self.rows * mean.outer(mean)) / (self.rows - 1)
         return Moments(self.count, mean.cpu(), covariance.cpu())
 
 
 def moments_of(batches: Iterable[Tensor]) -> Moments:
-    """The moments of features that come in batches (n, F)."""
+    """The moments of features that come in batches (n, F), or of all frames' (n, frames, F)."""
     running = _RunningMoments()
     for batch in batches:
         running.add(batch)
@@ -145,17 +160,36 @@ def load_extractor(extractor: Extractor, given: Path | None = None, device: torc
     else:
         weights = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     network: nn.Module = build(weights)
-    return placed(network.eval().requires_grad_(False), device or _CPU)
+    seeing = network if extractor.clips else OfFrames(network)
+    return placed(seeing.eval().requires_grad_(False), device or _CPU)
 
 
-def check_shape(extractor: Extractor, image_shape: Sequence[int]) -> None:
-    """`BadValue` if the extractor does not understand images of that (C, H, W)."""
-    if extractor.image_shape is not None and extractor.image_shape != tuple(image_shape):
-        raise BadValue(
-            f"Feature extractor {extractor.name!r} takes images of {extractor.image_shape}, not {tuple(image_shape)}."
-        )
-    if image_shape[0] not in (1, 3):
-        raise BadValue(f"Feature extractor {extractor.name!r} takes grey or RGB images, not {image_shape[0]} channels.")
+class OfFrames(nn.Module):
+    """A network of images, to which each frame of clips (N, F, C, H, W) is one: its outputs are (N, F, width) then."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, pixels: Tensor) -> dict[Output, Tensor]:
+        found: dict[Output, Tensor] = self.network(pixels.flatten(0, -4))
+        if pixels.ndim == _IMAGES:
+            return found
+        return {name: output.reshape(*pixels.shape[:2], -1) for name, output in found.items()}
+
+
+def check_shape(extractor: Extractor, shape: Sequence[int]) -> None:
+    """`BadValue` if the extractor understands neither images (C, H, W) nor clips (F, C, H, W) of that shape."""
+    told, clips = f"Feature extractor {extractor.name!r}", len(shape) == _IMAGES
+    seen = tuple(shape) if extractor.clips else tuple(shape[-3:])
+    if extractor.clips and not clips:
+        raise BadValue(f"{told} sees clips, and these are images.")
+    if extractor.image_shape is not None and extractor.image_shape != seen:
+        raise BadValue(f"{told} takes {_KINDS[extractor.clips]} of {extractor.image_shape}, not {seen}.")
+    if extractor.clips and shape[0] < extractor.frames:
+        raise BadValue(f"{told} takes clips of {extractor.frames} frames or more, not {shape[0]}.")
+    if shape[-3] not in (1, 3):
+        raise BadValue(f"{told} takes grey or RGB {_KINDS[clips]}, not {shape[-3]} channels.")
 
 
 def extract(
@@ -168,7 +202,7 @@ def extract(
     world: World = ALONE,
     precision: Precision = "float32",
 ) -> Features:
-    """Run the extractor over batches (n, C, H, W) uint8 and gather `outputs`, those of the images `keep` or of all.
+    """Run the extractor over batches (n, [F,] C, H, W) uint8 and gather `outputs`, those of images `keep` or of all.
 
     Nothing else is kept of an image: 4 bytes per number of its outputs, e.g. 8,192 for Inception's features. The
     network computes in `precision`; moments are in float64, on a GPU by the GPU, whose products are far quicker. Raises

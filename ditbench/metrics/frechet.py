@@ -1,4 +1,4 @@
-"""The Fréchet distance of two sets of images: FID and sFID, and its jackknife over the samples."""
+"""The Fréchet distance of two sets of images or clips: FID, sFID and FVD, and its jackknife over the samples."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ INFINITY_SIZES = 15
 
 
 def frechet_distance(fake: Features, real: Features) -> Score:
-    """FID (Heusel et al., 2017), statistics and square root in float64."""
+    """FID (Heusel et al., 2017), of clips FVD (Unterthiner et al., 2018), statistics and square root in float64."""
     return _frechet_score("features", fake, real)
 
 
@@ -46,12 +46,18 @@ def _frechet(output: Output, fake: Features, real: Features) -> float:
 
 
 def jackknife(features: Tensor, real: Moments) -> list[float]:
-    """Fréchet distances of the features (N, F) without each tenth in turn, drawn at random; none of less than 20."""
+    """Fréchet distances of the features (N, F) without each tenth in turn, drawn at random; none of less than 20.
+
+    Of clips' frames, (N, frames, F), whole clips are left out: the frames of one are too much alike.
+    """
     if len(features) < MIN_JACKKNIFED:
         return []
     order = torch.from_numpy(np.random.default_rng(SEED).permutation(len(features)))
-    leave_out = _of_few if len(features) < features.shape[1] else _of_many
-    return list(leave_out(features, order.tensor_split(JACKKNIFE_PARTS), real))
+    places = torch.arange(features.shape[:-1].numel()).view(len(features), -1)
+    parts = [places[part].flatten() for part in order.tensor_split(JACKKNIFE_PARTS)]
+    rows = features.flatten(0, -2)
+    leave_out = _of_few if len(rows) < rows.shape[1] else _of_many
+    return list(leave_out(rows, parts, real))
 
 
 def _of_many(features: Tensor, parts: Sequence[Tensor], real: Moments) -> Iterator[float]:

@@ -85,9 +85,17 @@ def _measure(
         reference_samples=_seen(metric, real),
         reference_sha256=None if metric.against == "nothing" else reference_sha256,
         features_sha256=None if on_pixels else extractor.weights.sha256,
-        settings={**score.settings, **fake.settings},
+        settings={**score.settings, **fake.settings, **_about_clips(metric, real, extractor)},
         raw={kind: list(numbers) for kind, numbers in score.raw.items()},
     )
+
+
+def _about_clips(metric: Metric, real: Features, extractor: Extractor) -> dict[str, Value]:
+    """What else a number of clips depends on: which real ones there are, and how frames get the network's size."""
+    if real.clips is None:
+        return {}
+    about: dict[str, Value] = {} if metric.output is None else {"resize": extractor.resize or "none"}
+    return about if metric.against == "nothing" else {**about, "split": real.clips.split}
 
 
 def _seen(metric: Metric, real: Features) -> int | None:

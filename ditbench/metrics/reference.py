@@ -49,6 +49,7 @@ class ReferenceSource:
     hash: Callable[[], str]  # sha256 of the content; reads it all
     images: ImageSet | None = None
     moments: Mapping[Output, Moments] = field(default_factory=dict)
+    split: str = "given"  # of a data set: which of its images these are
 
     def impossible(self, metric: Metric) -> str:
         """Why a metric can't be measured against this; empty if it can."""
@@ -61,11 +62,12 @@ class ReferenceSource:
         return ""
 
     def check_shape(self, shape: tuple[int, ...]) -> None:
-        """`BadFile` if its images are of another (C, H, W) than the samples."""
+        """`BadFile` if its images are of another (C, H, W) than the samples, or clips of another (F, C, H, W)."""
         if self.images is not None and self.images.shape != shape:
             ours, theirs = (" x ".join(map(str, size)) for size in (self.images.shape, shape))
+            axes = ", ".join(["frames"] * (len(shape) > 3) + ["channels", "height", "width"])
             raise BadFile(
-                f"The reference {self.name!r} has images of {ours} (channels, height, width), the samples are of "
+                f"The reference {self.name!r} has images of {ours} ({axes}), the samples are of "
                 f"{theirs}: bring them to one size yourself, because how that is done changes the numbers."
             )
 
@@ -103,9 +105,9 @@ class ReferenceSource:
         return Reference(content, replace(features, moments=moments, device=in_float64(device), precision=precision))
 
 
-def source_of(images: ImageSet) -> ReferenceSource:
+def source_of(images: ImageSet, split: str = "given") -> ReferenceSource:
     """A reference of real images alone."""
-    return ReferenceSource(images.name, images.hash, images)
+    return ReferenceSource(images.name, images.hash, images, split=split)
 
 
 def open_source(path: Path) -> ReferenceSource:

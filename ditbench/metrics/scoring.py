@@ -16,7 +16,7 @@ from ..records.facts import Measurement
 from ..runtime.distributed import ALONE, World
 from ..runtime.precision import Precision
 from ..runtime.progress import Progress, ProgressCallback
-from .features import BATCH_SIZE, Features, check_shape, extract, load_extractor
+from .features import BATCH_SIZE, Clips, Features, check_shape, extract, load_extractor
 from .panel import Panel
 from .quality import floors, measure_all, outputs_for
 from .reference import Reference, ReferenceSource, source_of
@@ -41,6 +41,7 @@ class Scoring:
     data: Data
     precision: Precision = "float32"  # of the extractors
     panels: tuple[Panel, ...] = ()  # of these metrics' distances
+    interval: int = 1  # frames of the source from one of a clip to the next
 
     def load_networks(self, device: torch.device) -> dict[str, nn.Module]:
         """The extractors' networks; `DitbenchError` if their weights are missing or are others."""
@@ -67,6 +68,7 @@ class Scoring:
             report(Progress("reference", done / max(1, of_all), done))
 
         real = self.source.read(extractor, network, metrics, device, report=told, precision=self.precision)
+        real = replace(real, features=replace(real.features, clips=self._clips(self.source.split)))
         if any(metric.sees == "pixels" for metric in metrics):
             pixels, labels = self._training_pixels()
             real = replace(real, features=replace(real.features, pixels=pixels, labels=labels))
@@ -79,10 +81,16 @@ class Scoring:
         if aside is None:
             return None
         found = source_of(aside).read(extractor, network, metrics, device, precision=self.precision).features
+        found = replace(found, clips=self._clips("held-out"))
         if self.data.held_out_labels is None or not any(metric.sees == "pixels" for metric in metrics):
             return found
         pixels = np.concatenate(list(aside.batches(BATCH_SIZE)))
         return replace(found, pixels=pixels, labels=self.data.held_out_labels)
+
+    def _clips(self, split: str = "") -> Clips | None:
+        """What is told of clips, of the real ones with their split; None of images."""
+        frames = self.data.examples.frames
+        return Clips(frames, self.interval, split) if frames > 1 else None
 
     def _training_pixels(self) -> tuple[Bytes, Labels]:
         examples = self.data.examples
@@ -114,17 +122,18 @@ class Scoring:
                 precision=self.precision,
             )
             if world.main:
-                fake, reference = replace(fake, pixels=pixels, labels=labels), real[name].reference
+                fake = replace(fake, pixels=pixels, labels=labels, clips=self._clips())
+                reference = real[name].reference
                 features = replace(reference.features, held_out=real[name].held_out)
                 found[name] = iter(measure_all(metrics, fake, features, extractor, reference.sha256))
         measured = [(metric, next(found[of.name])) for metric, of in self.metrics if of.name in found]
-        return [self._against_pixels(found) if metric.sees == "pixels" else found for metric, found in measured]
+        return [self._against_pixels(found) if _compares_pixels(metric) else found for metric, found in measured]
 
     def _against_pixels(self, found: Measurement) -> Measurement:
         """A metric of raw pixels compares with all training examples, whatever the reference is."""
-        return found.model_copy(
-            update={"reference_samples": len(self.data.examples), "reference_sha256": self.data.sha256}
-        )
+        training = {"reference_samples": len(self.data.examples), "reference_sha256": self.data.sha256}
+        split = {"split": "training"} if self.data.examples.frames > 1 else {}
+        return found.model_copy(update={**training, "settings": {**found.settings, **split}})
 
     def floors(self, real: Mapping[str, Real], samples: int) -> list[Measurement]:
         """What as many real images score: random ones, against all other training and held-out images.
@@ -145,7 +154,7 @@ class Scoring:
             return list(self._floors_by_halves(reference, extractor, metrics))
         possible = [metric for metric in metrics if metric.sees != "pixels" or aside.pixels is not None]
         if self.source.images is self.data.images:
-            both = reference.features.and_also(aside)
+            both = replace(reference.features.and_also(aside), clips=self._clips("training and held-out"))
             return floors(possible, both, extractor, reference.sha256, samples=samples)
         return [
             floor.model_copy(update={"settings": {**floor.settings, "held_out": True}})
@@ -157,7 +166,9 @@ class Scoring:
     ) -> Iterator[Measurement]:
         """Between random halves: of the real images, or for metrics of pixels, of the training images."""
         features = reference.features
-        by_pixels = Features(len(self.data.examples), {}, pixels=features.pixels, labels=features.labels)
+        by_pixels = Features(
+            len(self.data.examples), {}, pixels=features.pixels, labels=features.labels, clips=features.clips
+        )
         seeing = [metric for metric in metrics if metric.sees != "pixels"] if self.source.images else []
         found = iter(floors(seeing, features, extractor, reference.sha256) if seeing else [])
         for metric in metrics:
@@ -173,3 +184,7 @@ class Scoring:
             name: (extractor, [metric for metric, chosen in self.metrics if chosen is extractor])
             for name, extractor in names.items()
         }
+
+
+def _compares_pixels(metric: Metric) -> bool:
+    return metric.sees == "pixels" and metric.against != "nothing"

@@ -19,7 +19,7 @@ from ..errors import BadFile, BadValue
 from ..storage.files import exists, write_text
 from ..storage.schema import Frozen, Hash, Name, Sha256, Words, read_checked
 from ..tracks.guidance import Guidance
-from ..tracks.track import DISTANCES, EvaluationChoice, Track
+from ..tracks.track import DISTANCES, EvaluationChoice, Track, distances
 from .facts import Environment, Measurement, SamplingFacts
 from .files import GUIDANCE_SUFFIX, WEIGHTS_FILE, json_files
 from .record import Record, seal
@@ -135,10 +135,10 @@ def check_guidable(record: Record) -> None:
         )
 
 
-def with_axes(metrics: Sequence[str]) -> list[str]:
-    """Metrics as a track names them, and those that a curve is drawn of."""
+def with_axes(metrics: Sequence[str], frames: int = 1) -> list[str]:
+    """Metrics as a track names them, and those that a curve is drawn of, of samples of so many frames."""
     names = [metric.partition("/")[0] for metric in metrics]
-    distance = () if set(names) & set(DISTANCES) else DISTANCES[:1]
+    distance = () if set(names) & set(DISTANCES) else distances(frames)[:1]
     return [*metrics, *(name for name in (*distance, *ALWAYS) if name not in names)]
 
 

@@ -9,7 +9,7 @@ from ..errors import BadValue
 from ..registry import Registry, pick
 from ..storage.files import is_file
 from .ledger import check_ledger
-from .track import Track, lacking, load_track, panel
+from .track import Track, distances, lacking, load_track, panel
 
 
 def resolve_track(registry: Registry, name: str) -> Track:
@@ -32,7 +32,13 @@ def check_metrics(registry: Registry, track: Track) -> None:
     choices = track.evaluation.choices
     for metric, features in choices:
         for extractor in panel(features):
-            pick("metric", metric, registry.metrics).check_fits(pick("extractor", extractor, registry.extractors))
+            seen = pick("extractor", extractor, registry.extractors)
+            pick("metric", metric, registry.metrics).check_fits(seen, track.data.frames)
+            if track.data.frames < seen.frames:
+                raise BadValue(
+                    f"Track {track.name!r} has clips of {track.data.frames} frames, and extractor {extractor!r} needs "
+                    f"{seen.frames} or more."
+                )
         _check_panel(registry, track, metric, features)
     on_pixels = [metric for metric, _ in choices if registry.metrics[metric].sees == "pixels"]
     if track.space == "latent" and on_pixels:
@@ -57,7 +63,8 @@ def _check_panel(registry: Registry, track: Track, metric: str, features: str) -
     if len(set(names)) < max(2, len(names)):
         raise BadValue(f"{of} needs two extractors or more, each once, as in {metric}/a+b.")
     if missing := lacking(track.evaluation, features):
-        raise BadValue(f"{of} is made of Fréchet distances, and the metrics lack fid/{missing[0]} or fd/{missing[0]}.")
+        lacks = " or ".join(f"{distance}/{missing[0]}" for distance in distances(track.data.frames))
+        raise BadValue(f"{of} is made of Fréchet distances, and the metrics lack {lacks}.")
 
 
 def check_size(registry: Registry, track: Track) -> None:

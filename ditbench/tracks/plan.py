@@ -133,13 +133,13 @@ def measured_otherwise(
 
     With other metrics than its own, a run is measured at its end alone: errors on the way are for boards.
     """
-    asked, changes, found = track.evaluation, dict[str, Any](), list[Deviation]()
+    asked, frames, changes, found = track.evaluation, track.data.frames, dict[str, Any](), list[Deviation]()
     if samples is not None and samples != asked.samples:
         changes["samples"] = samples
         found.append(Deviation("samples", samples, asked.samples))
     if features and features != asked.features:
         extractor = pick("extractor", features, registry.extractors)
-        fitting = [name for name in asked.metrics if "/" in name or _fits(registry.metrics[name], extractor)]
+        fitting = [name for name in asked.metrics if "/" in name or _fits(registry.metrics[name], extractor, frames)]
         changes |= {"features": features, "metrics": _whole(asked, features, fitting)}
         found.append(Deviation("features", features, asked.features))
     if metrics:
@@ -197,8 +197,12 @@ def compiled_otherwise(track: Track, choice: str | None, budget: Budget) -> tupl
     return (Deviation("compile", str(choice), meant),) if differs else ()
 
 
-def _fits(metric: Metric, extractor: Extractor) -> bool:
-    return metric.output is None or metric.output in extractor.outputs
+def _fits(metric: Metric, extractor: Extractor, frames: int) -> bool:
+    try:
+        metric.check_fits(extractor, frames)
+    except BadValue:
+        return False
+    return True
 
 
 def check_device(device: str) -> None:

@@ -23,7 +23,8 @@ from .recipe import Images, ObjectiveChoice, Recipe, without_memory
 from .search import Search
 from .speedrun import Speedrun
 
-DISTANCES = ("fid", "fd")  # the metrics that a panel of extractors is made of
+_OF_IMAGES, _OF_CLIPS = ("fid", "fd"), ("fvd",)
+DISTANCES = (*_OF_IMAGES, *_OF_CLIPS)  # the metrics that a panel of extractors is made of
 
 # Ranges end where nobody means it any more, and long before a machine would hang on it.
 Side = Annotated[int, Field(gt=0, le=16_384)]  # pixels
@@ -92,6 +93,11 @@ class EvaluationChoice(Frozen, strict=True):
         """The metrics, each with its feature extractor."""
         split = [metric.partition("/") for metric in self.metrics]
         return [(name, extractor or self.features) for name, _, extractor in split]
+
+
+def distances(frames: int) -> tuple[str, ...]:
+    """Those of images, or of clips of so many frames."""
+    return _OF_CLIPS if frames > 1 else _OF_IMAGES
 
 
 def lacking(evaluation: EvaluationChoice, features: str) -> list[str]:

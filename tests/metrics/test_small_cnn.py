@@ -6,14 +6,23 @@ import torch
 from safetensors.torch import load_file
 
 from ditbench.datasets.bundled import digits
+from ditbench.datasets.examples import Request
 from ditbench.datasets.fashion import _DEBIAN, _split
+from ditbench.datasets.moving import load_moving_digits
 from ditbench.metrics.extractors import train_small_cnn
 from ditbench.metrics.extractors.small_cnn import digits_cnn
-from ditbench.metrics.extractors.train_small_cnn import SEEN, train_digits
+from ditbench.metrics.extractors.train_small_cnn import SEEN, shuffled, steps_of_light, train_digits, train_motion
 from ditbench.metrics.features import extract, load_extractor
 from ditbench.registry import Registry
 
 EXTRACTORS = Registry.installed().extractors
+
+
+@pytest.fixture(scope="module")
+def clips():
+    """Held-out clips of moving digits, which show other digits than those that were trained on, and their labels."""
+    data = load_moving_digits(Request(resolution=16, frames=8))
+    return next(data.held_out.batches(500)), data.held_out_labels
 
 
 def accuracy(network, pixels, labels):
@@ -32,6 +41,34 @@ def test_the_fashion_classifier_names_unseen_clothes():
     pixels, labels = _split(_DEBIAN, "t10k", border=2)
     width, right = accuracy(load_extractor(EXTRACTORS["fashion-cnn"]), pixels[:3000], labels[:3000])
     assert width == 128 and right >= 0.9
+
+
+def test_the_classifier_of_frames_reads_unseen_digits_anywhere(clips):
+    pixels, labels = clips
+    width, right = accuracy(
+        load_extractor(EXTRACTORS["frame-cnn"]), pixels[::2, ::3].reshape(-1, 1, 16, 16), labels[::2].repeat(3)
+    )
+    assert width == 64 and right >= 0.95
+
+
+@torch.inference_mode()
+def test_the_network_of_clips_sees_which_digit_moves_and_how(clips):
+    pixels, labels = torch.from_numpy(clips[0]), clips[1]
+    network = load_extractor(EXTRACTORS["motion-cnn"])
+    width, right = accuracy(network, clips[0], labels)
+    assert width == 64 and right >= 0.95
+    for seen, astray in ((pixels, 0.25), (shuffled(pixels), 0.6)):
+        steps = steps_of_light(seen)
+        wrong = network.motion(network(seen)["features"]) - steps
+        assert wrong.square().mean().sqrt() < astray < steps.std() / 3
+
+
+def test_the_script_makes_a_network_that_sees_motion(clips):
+    network, pixels = train_motion(steps=20), torch.from_numpy(clips[0][:200])
+    steps = steps_of_light(pixels)
+    with torch.inference_mode():
+        wrong = network.motion(network(pixels)["features"]) - steps
+    assert wrong.square().mean() < 0.9 * steps.square().mean()
 
 
 def test_the_script_trains_and_writes_a_classifier(tmp_path, monkeypatch):

@@ -84,6 +84,8 @@ WRONG: dict[str, tuple[Any, ...]] = {
     "data.channels": (*NO_COUNT, 0, 2, 4, 1.0),
     "data.images": (*NO_COUNT, 0),
     "data.classes": (*NO_COUNT, 0),
+    "data.frames": (*NO_COUNT, 0, 8, 8.0),  # of images
+    "data.interval": (*NO_COUNT, 0, 2),
     "data.downsampling": (*NO_COUNT, 0, 3, 8),
     "data.autoencoder": (*NO_TEXT, "", "stabilityai/sd-vae-ft-mse"),
     "objective": NO_TABLE,

@@ -10,7 +10,7 @@ from ditbench.tracks.track import load_track
 
 DIGITS = Registry.installed().tracks["digits"]
 
-SHIPPED = ("cifar10", "digits", "fashion32", "imagenet256", "imagenet512", "imagenet64")
+SHIPPED = ("cifar10", "digits", "fashion32", "imagenet256", "imagenet512", "imagenet64", "moving-digits")
 
 
 @pytest.mark.parametrize("name", SHIPPED)

@@ -1,7 +1,8 @@
 """The small classifiers whose features stand in for Inception's on small grey images.
 
 Inception knows nothing of 8x8 digits, so `fid1k/digits-cnn` compares these 64 features instead; `fashion-cnn`, which
-names 92 % of the unseen clothes right, does the same for Fashion-MNIST. `train_small_cnn` makes the shipped weights.
+names 92 % of the unseen clothes right, does the same for Fashion-MNIST, and `frame-cnn` for single frames of moving
+digits. `train_small_cnn` makes the shipped weights.
 """
 
 from __future__ import annotations
@@ -42,6 +43,11 @@ def digits_cnn(weights: Mapping[str, Tensor] | None = None) -> SmallCNN:
 def fashion_cnn(weights: Mapping[str, Tensor] | None = None) -> SmallCNN:
     """The classifier of Fashion-MNIST, 128 features, with these weights or as it starts."""
     return _with(SmallCNN(32, (16, 32, 64), 128), weights)
+
+
+def frame_cnn(weights: Mapping[str, Tensor] | None = None) -> SmallCNN:
+    """The classifier of frames in which a digit may be anywhere, 64 features, with these weights or as it starts."""
+    return _with(SmallCNN(16, (16, 32, 64), 64), weights)
 
 
 def _with(network: SmallCNN, weights: Mapping[str, Tensor] | None) -> SmallCNN:

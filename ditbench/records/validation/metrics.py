@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 
 from ...components import Metric
@@ -23,6 +23,7 @@ from ..metric_constants import (
     MIN_JACKKNIFED,
     NEIGHBOURS,
     RAW_PIXELS,
+    TRACKED,
     protocol,
 )
 from ..panel import by_extractor, ratios
@@ -80,6 +81,8 @@ def _as_asked(record: Record, place: str, found: Sequence[Measurement], known: K
         computed = precision_on(record.device, precision)
         should = None if computed == "float32" else computed
         yield from differs(f"{field}.settings.precision", one.settings.get("precision"), should, "its track's")
+        if of is None:
+            yield from _clips(field, one, metric, record, known)
         on_pixels = metric is not None and metric.sees == "pixels"
         reference = record.data_sha256 if on_pixels else record.reference_sha256
         examples = record.data.examples if record.data and reference == record.data_sha256 else None
@@ -88,6 +91,21 @@ def _as_asked(record: Record, place: str, found: Sequence[Measurement], known: K
             yield from _panel(field, one, extractor, found, record.floors)
         if i == 0 and not one.raw:
             yield f"{field}.raw is empty, should hold what the value that ranks follows from"
+
+
+def _clips(field: str, one: Measurement, metric: Metric | None, record: Record, known: Known) -> Faults:
+    """A number of clips tells which these are, and against which real ones it is."""
+    data = record.track.data
+    if data.frames == 1 or metric is None or metric.sees == "distances":
+        return
+    yield from differs(f"{field}.settings.frames", one.settings.get("frames"), data.frames, "its track's")
+    yield from differs(f"{field}.settings.interval", one.settings.get("interval"), data.interval, "its track's")
+    if metric.against != "nothing":
+        split = "training" if one.reference_sha256 == record.data_sha256 else "given"
+        yield from differs(f"{field}.settings.split", one.settings.get("split"), split, "by the reference")
+    extractor = known.registry.extractors.get(one.protocol.partition("/")[2])
+    if extractor is not None:
+        yield from differs(f"{field}.settings.resize", one.settings.get("resize"), extractor.resize or "none")
 
 
 def _panel(
@@ -208,6 +226,13 @@ def _memorised(field: str, one: Measurement) -> Faults:
         yield from _counts(field, one)
 
 
+def _tracked(field: str, one: Measurement) -> Faults:
+    """Clips that a tracker took for real motion, of all, by the tolerances that everybody has."""
+    yield from _lengths(field, one, {"counts": 2}, TRACKED)
+    if len(one.raw.get("counts", ())) == 2:
+        yield from _counts(field, one)
+
+
 def _terms(field: str, terms: Sequence[float]) -> Faults:
     """A squared distance of means, and with that of covariances one that is 0 at least."""
     if terms and terms[0] < 0:
@@ -232,7 +257,7 @@ def _jackknife(field: str, value: float, without: Sequence[float]) -> Faults:
         yield f"the mean of {field}.raw.jackknife is {fmean(without):.6g}, {least}"
 
 
-def _lengths(field: str, one: Measurement, lengths: dict[RawKey, int], settings: dict[str, int]) -> Faults:
+def _lengths(field: str, one: Measurement, lengths: dict[RawKey, int], settings: Mapping[str, float]) -> Faults:
     found = {kind: len(numbers) for kind, numbers in one.raw.items()}
     yield from differs(f"{field}.raw", found, lengths, "how many")
     for name, value in settings.items():
@@ -248,10 +273,11 @@ def _counts(field: str, one: Measurement) -> Faults:
 
 
 _OURS: dict[str, Callable[[str, Measurement], Faults]] = {  # ditbench's own metrics, of which more is known
-    **dict.fromkeys(("fid", "fd", "sfid"), _frechet),
+    **dict.fromkeys(("fid", "fd", "sfid", "fvd", "frame-fid"), _frechet),
     "is": _inception,
     "kid": _kernel,
     **dict.fromkeys(("precision", "recall", "knn"), _neighbours),
     "memorised": _memorised,
+    "moves": _tracked,
     **dict.fromkeys(WEIGHTS, denoising.lengths),
 }
