@@ -33,9 +33,18 @@ ARCHITECTURES = (
     "maskdit",
     "dico",
     "hdit",
-)  # of images, all that ship with ditbench
-CLIPS = ("latte", "dit3d")  # likewise, of clips
-TRACKS = ("digits", "fashion32", "cifar10", "imagenet64", "imagenet256", "imagenet512")  # likewise
+    "latte",
+    "dit3d",
+)  # all that ship with ditbench
+TRACKS = (  # likewise
+    "digits",
+    "fashion32",
+    "cifar10",
+    "imagenet64",
+    "imagenet256",
+    "imagenet512",
+    "moving-digits",
+)
 
 
 def count_shipped(registry: Registry, names: tuple[str, ...] = ARCHITECTURES) -> Shipped:
@@ -57,7 +66,7 @@ def rows_of(registry: Registry, architecture: Architecture, sizes: tuple[str, ..
         for spec in specs if size in architecture.sizes else filter(partial(_alike, selection.made_for), specs):
             try:
                 cost = cost_of_selection(selection, spec)
-            except BadValue:  # its patches don't fit
+            except BadValue:  # its patches don't fit, or it takes clips, or none
                 continue
             yield Row.of(architecture.name, size, spec, cost)
 
@@ -75,6 +84,8 @@ def _specs(registry: Registry, selection: Selection, track: Track) -> Iterator[D
     """What the track asks for under each ruleset: an architecture's own may or may not learn a variance."""
     asked = spec_of(track, registry)
     yield asked
+    if selection.architecture.native is None:
+        return
     _, native = train_as(registry, selection, track, "native")
     yield replace(asked, learn_variance=make_objective(native, track.name, registry).learn_variance)
 

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from ditbench.profiling.shipped import ARCHITECTURES, CLIPS
+from ditbench.profiling.shipped import ARCHITECTURES
 
 ROOT = Path(__file__).parents[2]
 ROW = re.compile(r"\| `([\w-]+)` \|.*\| ([\w/]+) \| ([\d,.]+) \| ([\d.]+) \| (\d{4}\.\d{5}) \|")
@@ -11,7 +11,7 @@ ROW = re.compile(r"\| `([\w-]+)` \|.*\| ([\w/]+) \| ([\d,.]+) \| ([\d.]+) \| (\d
 
 def test_every_architecture_has_a_row_with_its_costs():
     rows = ROW.findall((ROOT / "docs" / "architectures.md").read_text())
-    assert sorted(name for name, *_ in rows) == sorted((*ARCHITECTURES, *CLIPS))
+    assert sorted(name for name, *_ in rows) == sorted(ARCHITECTURES)
     readmes = [path.read_text() for path in (ROOT / "plugins").glob("*/README.md")]
     for name, size, millions, gmacs, paper in rows:
         (readme,) = [text for text in readmes if paper in text and re.search(rf"`{name}`", text)]
