@@ -65,21 +65,38 @@ def markdown(boards: Sequence[Board], reported: Sequence[Reported] = (), speedru
 def summary(boards: Sequence[Board], grids: Path | None = None) -> str:
     """The ranked boards in short, for a page that is not all about them: what ranks, costs, and samples of seed 0.
 
+    Of a track's versions it is the newest that has ranked rows, and of it the first rows; large images come before small ones, and clips last.
     `grids` is the folder of the grids of samples as the page names it, if it is to show them.
     """
     parts = []
-    for board in (board for board in boards if any(row.rank for row in board.rows)):
-        frame = pd.DataFrame({column.header: list(map(column.text, board.rows)) for column in _in_short(board)})
+    for board in sorted(_newest([board for board in boards if any(row.rank for row in board.rows)]), key=_on_a_page):
+        rows, more = board.rows[:_ROWS], len(board.rows) - _ROWS
+        frame = pd.DataFrame({column.header: list(map(column.text, rows)) for column in _in_short(board)})
         parts += [f"**{in_markdown(board.title)}**", _table(frame)]
+        parts += [f"{more} more rows are on the leaderboard's page."] if more > 0 else []
         parts += [_TIED] if any(row.tied for row in board.rows) else []
         parts += map(in_markdown, starred(board))
         parts += [_samples(board, grids)] if grids else []
     return "\n\n".join(parts) or "No ranked rows yet."
 
 
-_TIED = "Rows that share a rank can't be told apart: a paired t-test over their seeds finds no difference."
+def _newest(ranked: Sequence[Board]) -> list[Board]:
+    """Those of no older version of a track than another of them."""
+    versions: dict[str, int] = {}
+    for of in (board.protocol for board in ranked):
+        versions[of.track] = max(of.version, versions.get(of.track, 0))
+    return [board for board in ranked if board.protocol.version == versions[board.protocol.track]]
 
 
+def _on_a_page(board: Board) -> tuple[bool, int]:
+    track = board.records[0].track
+    return track.data.frames > 1, -track.image_bytes
+
+
+_TIED = "Rows that paired t-tests over their seeds can't tell apart share a rank, and so do all rows between them."
+
+
+_ROWS, _GRIDS = 10, 6  # of a board in short, and its grids of samples
 _SHORT = ("rank", "architecture", "hardware", "params (M)", "MACs (M)")
 
 
@@ -91,8 +108,9 @@ def _in_short(board: Board) -> list[Column]:
 
 
 def _samples(board: Board, grids: Path) -> str:
-    """The grids side by side: same seed, same labels, same noise."""
-    first = [(row.label, row.finished[0]) for row in board.rows if row.finished and row.finished[0].seed == 0]
+    """The grids of the first rows side by side: same seed, same labels, same noise."""
+    seeds = [(row.label, row.finished[0]) for row in board.rows if row.finished and row.finished[0].seed == 0]
+    first = seeds[:_GRIDS]
     pictures = {
         in_markdown(label): [
             f"![samples of {in_markdown(label)}]({grids.as_posix()}/{record.track.name}/{record.run_id}.png)"

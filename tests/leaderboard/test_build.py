@@ -238,6 +238,9 @@ def test_a_page_has_the_ranked_boards_between_its_marks(tmp_path):
     assert "| a:b " in text and "e:f" not in text and f"(samples/digits/{ranked[0].run_id}.png)" in text
     page.write_text(text)
     assert into_page(page, boards(ranked), tmp_path / "samples") == text
+    older = TRACK.model_copy(update={"version": TRACK.version - 1})
+    both = [*ranked, *(finished("g:h", 5.0, seed, track=older) for seed in range(3))]
+    assert into_page(page, boards(both), tmp_path / "samples") == text  # of a track, the newest version alone
     page.write_text("# Nothing here")
     with pytest.raises(BadFile, match="has no place for the boards"):
         into_page(page, boards(ranked))
