@@ -365,9 +365,7 @@ class Extractor:
     outputs: tuple[Output, ...]
     metrics: tuple[str, ...]  # what `ditbench evaluate` measures with it unless told otherwise
     resize: str = ""  # how images get the size that the network wants; empty: they don't
-    image_shape: tuple[int, ...] | None = (
-        None  # the only (C, H, W) or (F, C, H, W) it understands; None: RGB of any size
-    )
+    image_shape: tuple[int, ...] | None = None  # the only (C, H, W) or (F, C, H, W) it takes; None: RGB of any size
     frames: int = 1  # of the shortest clip that it understands; 1: it sees images
     extra: str = ""  # the extra of ditbench that brings its library
     description: str = ""
