@@ -65,7 +65,8 @@ def markdown(boards: Sequence[Board], reported: Sequence[Reported] = (), speedru
 def summary(boards: Sequence[Board], grids: Path | None = None) -> str:
     """The ranked boards in short, for a page that is not all about them: what ranks, costs, and samples of seed 0.
 
-    Of a track's versions it is the newest that has ranked rows, and of it the first rows; large images come before small ones, and clips last.
+    Of a track's versions it is the newest that has ranked rows, and of it the first rows; large images come before
+    small ones, and clips last.
     `grids` is the folder of the grids of samples as the page names it, if it is to show them.
     """
     parts = []
@@ -96,7 +97,7 @@ def _on_a_page(board: Board) -> tuple[bool, int]:
 _TIED = "Rows that paired t-tests over their seeds can't tell apart share a rank, and so do all rows between them."
 
 
-_ROWS, _GRIDS = 10, 6  # of a board in short, and its grids of samples
+_ROWS, _GRIDS = 8, 6  # of a board in short, and its grids of samples
 _SHORT = ("rank", "architecture", "hardware", "params (M)", "MACs (M)")
 
 

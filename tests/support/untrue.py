@@ -12,7 +12,7 @@ from ditbench.records.derived import of_raw
 from ditbench.records.record import Record, config_of, seal
 
 COMMITTED = Path(__file__).parents[2] / "leaderboard" / "records" / "digits"
-(TRUE,) = COMMITTED.glob("dit-nano-seed0-*.json")
+TRUE = COMMITTED / "dit-nano-seed0-f6f6db90.json"  # of the track's version 3
 FID, KID, IS, KNN = range(4)  # the places of the track's metrics
 OTHER_SOURCE = to("architecture.source_sha256", "0" * 64)  # of which nothing is known here
 
