@@ -221,7 +221,7 @@ class Selection:
         """`BadValue` if the architecture is of images, and these are clips of so many frames, or the other way."""
         if self.architecture.clips != (frames > 1):
             takes, given = ("clips", "images") if self.architecture.clips else ("images", f"clips of {frames} frames")
-            raise BadValue(f"{self.architecture.name} takes {takes}, and what is asked for are {given}.")
+            raise BadValue(f"{self.label} takes {takes}, not {given}: choose another, or a track of {takes}.")
 
     def build(self, spec: DenoiserSpec) -> Any:
         """The denoiser, an ``nn.Module``, initialised from torch's global generator."""

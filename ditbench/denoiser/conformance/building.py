@@ -130,9 +130,11 @@ def _macs(subject: Subject) -> str:
     size, made_for = subject.selection.size, subject.selection.made_for
     if size not in SIZE_CLASSES:
         raise NotHere(f"{size!r} is no size class")
+    if subject.selection.architecture.clips:
+        raise NotHere(f"it takes clips, and the class {size!r} is defined on images")
     of_class, reference = SIZE_CLASSES[size]
     made_for = made_for or _input(*of_class)
-    if (made_for.channels, made_for.resolution, made_for.space) != of_class or made_for.frames > 1:
+    if (made_for.channels, made_for.resolution, made_for.space) != of_class:
         raise NotHere(f"it was made for {made_for}, and the class {size!r} is defined on another input")
     share = forward_cost_of_selection(subject.selection, made_for).macs_per_image / reference
     require(share <= _CAP, f"{share:.2f} times the reference's")

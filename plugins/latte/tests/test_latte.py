@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -9,8 +10,8 @@ import pytest
 import torch
 
 from ditbench import BadValue
-from ditbench.testing import build_denoiser, example_batch, parameters_and_macs, perturb
-from ditbench_latte import ARCHITECTURE, MOVING_DIGITS, SPECS, native
+from ditbench.testing import build_denoiser, check_architecture, example_batch, parameters_and_macs, perturb
+from ditbench_latte import ARCHITECTURE, MOVING_DIGITS, SIZES, SPECS, native
 from ditbench_latte.reference import convert_reference, from_reference_config
 
 README = " ".join((Path(__file__).parents[1] / "README.md").read_text().split())
@@ -49,6 +50,37 @@ def test_variant(variant):
     x.requires_grad_()
     (seen,) = torch.autograd.grad(net(x, t, y)[0, 3, 0, 5, 5].square(), x)
     assert seen[0].flatten(1).any(1).all() and not seen[1].any()
+
+
+SHALLOW = replace(ARCHITECTURE, sizes={"nano": {**SIZES["nano"], "depth": 2}}, specs={}, ladder={})  # all of its code
+
+
+@pytest.mark.parametrize("variant", [2, 3, 4])  # the first: tests/test_contract.py
+def test_contract_of_variants(variant):
+    skip = ["compiles", "counted-as-trained"]  # the same file compiles them
+    check_architecture(SHALLOW, MOVING_DIGITS, options={"variant": variant}, skip=skip)
+
+
+@pytest.mark.parametrize("variant", [1, 2, 3, 4])
+def test_without_positions_in_time_the_order_of_frames_means_nothing(variant):
+    """It is these alone that tell it, and their table is added once."""
+    net = build(variant=variant)
+    perturb(net)
+    x, t, y = example_batch(MOVING_DIGITS, 2)
+    assert not torch.allclose(net(x.flip(1), t, y).flip(1), net(x, t, y), rtol=1e-3)
+    net.temp_embed.data.zero_()
+    torch.testing.assert_close(net(x.flip(1), t, y).flip(1), net(x, t, y), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("variant", [1, 3])  # by turns, and at once
+def test_checkpointing_changes_no_gradient(variant):
+    found = []
+    for checkpointing in (False, True):
+        net = build(variant=variant, checkpointing=checkpointing)
+        perturb(net)
+        net(*example_batch(MOVING_DIGITS, 2)).square().mean().backward()
+        found.append([parameter.grad for parameter in net.parameters() if parameter.requires_grad])
+    torch.testing.assert_close(*found)
 
 
 def test_variants_differ_though_their_weights_are_alike():
