@@ -390,7 +390,7 @@ def test_the_usual_speed_of_a_processor_is_that_of_the_committed_records_of_digi
 def test_on_a_processor_a_plan_goes_by_records_and_names_no_gpu(ditbench, monkeypatch, tmp_path):
     monkeypatch.chdir(Path(__file__).parents[2])
     out = ditbench("plan", "dit", "--device", "Any processor, 2 threads", "--out", str(tmp_path))
-    assert "GPU" not in out and "recorded (1)" in out and "(1) 13 records of it on AMD EPYC" in out
+    assert "GPU" not in out and "recorded (1)" in out and re.search(r"\(1\) \d+ records of it on AMD EPYC", out)
     row = next(line for line in out.splitlines() if line.startswith(" dit:nano")).split()
     assert 0.005 < float(row[4]) < 0.05  # hours of training
     monkeypatch.chdir(tmp_path)
