@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-from .denoiser_spec import DenoiserSpec
+from .denoiser_spec import DenoiserSpec, examples_of
 from .errors import BadValue, DitbenchError, PluginFault, one_line
 from .ladder import Ladder, check_ladders
 from .names import check_name, check_reference, check_size
@@ -220,7 +220,7 @@ class Selection:
     def check_takes(self, frames: int) -> None:
         """`BadValue` if the architecture is of images, and these are clips of so many frames, or the other way."""
         if self.architecture.clips != (frames > 1):
-            takes, given = ("clips", "images") if self.architecture.clips else ("images", f"clips of {frames} frames")
+            takes, given = "clips" if self.architecture.clips else "images", examples_of(frames)
             raise BadValue(f"{self.label} takes {takes}, not {given}: choose another, or a track of {takes}.")
 
     def build(self, spec: DenoiserSpec) -> Any:

@@ -10,6 +10,11 @@ from .errors import BadValue
 Space = Literal["pixel", "latent"]
 
 
+def examples_of(frames: int) -> str:
+    """What examples of so many frames are called, e.g. ``clips of 8 frames``."""
+    return "images" if frames == 1 else f"clips of {frames} frames"
+
+
 @dataclass(frozen=True, kw_only=True)
 class DenoiserSpec:
     """The input that a track gives its denoisers; the first argument of `Architecture.build`.

@@ -16,7 +16,7 @@ from ..components import Architecture, Metric, Sampler, Selection, load
 from ..datasets.autoencoder import Autoencoder, load_autoencoder
 from ..datasets.examples import Data, Request
 from ..denoiser.parametrization import scales_of, start_as_scaled
-from ..denoiser_spec import DenoiserSpec
+from ..denoiser_spec import DenoiserSpec, examples_of
 from ..errors import BadFile, BadValue, one_line
 from ..metrics.panel import Panel
 from ..metrics.reference import ReferenceSource, open_source, source_of
@@ -130,10 +130,8 @@ def open_data(config: RunConfig, registry: Registry, report: ProgressCallback = 
     if data.space != track.space:
         raise BadFile(f"Track {track.name!r} works on {track.space}s, but {data.name!r} holds {data.space}s.")
     if data.examples.frames != asked.frames:
-        kinds = [
-            f"clips of {frames} frames" if frames > 1 else "images" for frames in (asked.frames, data.examples.frames)
-        ]
-        raise BadFile(f"Track {track.name!r} is of {kinds[0]}, and {data.name!r} holds {kinds[1]}.")
+        meant, found = map(examples_of, (asked.frames, data.examples.frames))
+        raise BadFile(f"Track {track.name!r} is of {meant}, and {data.name!r} holds {found}.")
     if not re.fullmatch("[0-9a-f]{64}", data.sha256):  # a record could not be written at the end
         raise BadFile(f"The data {data.name!r} gives {data.sha256!r} as its sha256; it should be 64 of 0-9 and a-f.")
     return data

@@ -88,14 +88,7 @@ def sizes(
     from .console import make_console, make_table, plain
 
     registry, console = installed(), make_console()
-    changes = spec_changes(
-        resolution=resolution,
-        channels=channels,
-        classes=classes,
-        space=space,
-        learn_variance=learn_variance,
-        frames=frames,
-    )
+    changes = spec_changes(resolution, channels, classes, space, learn_variance, frames)
     count = count_ladders if ladder else count_sizes
     everything = [name for name, one in registry.architectures.items() if one.ladder or not ladder]
     counted: list[Size | Unfit | Rung] = []

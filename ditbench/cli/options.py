@@ -61,9 +61,16 @@ Frames = Annotated[int | None, typer.Option(min=1, max=4096, help="Frames of a c
 LearnVariance = Annotated[bool | None, typer.Option(help="Whether the output has the variance's channels, too.")]
 
 
-def spec_changes(**given: int | str | None) -> dict[str, int | str]:
-    """What is said of a spec's fields, without what is not."""
-    return {name: value for name, value in given.items() if value is not None}
+def spec_changes(
+    resolution: int | None,
+    channels: int | None,
+    classes: int | None,
+    space: str | None,
+    learn_variance: bool | None,
+    frames: int | None,
+) -> dict[str, int | str]:
+    """What is said of a spec, without what is not."""
+    return {name: value for name, value in locals().items() if value is not None}
 
 
 def parse_shares(text: str) -> list[float]:

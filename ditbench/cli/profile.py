@@ -98,14 +98,7 @@ def profile(
     )
     sizes = parse_batch_sizes(batch_size) or [how.batch_size]
     hows = [how.model_copy(update={"batch_size": size}) for size in sizes]
-    changes = spec_changes(
-        resolution=resolution,
-        channels=channels,
-        classes=classes,
-        space=space,
-        learn_variance=learn_variance,
-        frames=frames,
-    )
+    changes = spec_changes(resolution, channels, classes, space, learn_variance, frames)
     with console.status("Checking every network (the libraries take about 10 s to load, once)"):
         drawn = secrets.randbelow(2**32) if seed is None else seed
         tasks = plan_profiles(registry, selections, hows, drawn, chosen, changes)

@@ -61,16 +61,7 @@ def import_(
     from ..registry import select
 
     selection = select(installed(), architecture)
-    spec = selection.spec(
-        spec_changes(
-            resolution=resolution,
-            channels=channels,
-            classes=classes,
-            space=space,
-            learn_variance=learn_variance,
-            frames=frames,
-        )
-    )
+    spec = selection.spec(spec_changes(resolution, channels, classes, space, learn_variance, frames))
     done = import_apart(selection, spec, checkpoint, out, weights)
     stated = f"{done.weights} weights" if done.weights != "unstated" else "weights (EMA or raw: the file does not say)"
     tell(f"{selection.label}: {done.parameters:,} numbers, {stated} -> {out}")
