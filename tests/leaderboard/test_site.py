@@ -144,7 +144,7 @@ def test_ranks_ties_and_what_has_none_are_told(site, records):
 
 def test_published_numbers_stand_apart(site):
     table = Page(site / "tracks" / "imagenet256.html").text
-    assert "No runs submitted for this track yet" in table and "19.47" in table and "have no rank" in table
+    assert "No ranked runs of this track yet" in table and "19.47" in table and "have no rank" in table
 
 
 def test_the_first_page_has_every_row_and_its_metric_and_tracks_without_runs_behind_one_entry(site, records):

@@ -90,6 +90,8 @@ def test_the_site_has_a_page_of_it_only_where_there_is_one(tmp_path):
     assert "60.00 ± 0.1083" in page and "denoise1k/digits-cnn &lt; 0.35" in page and "<script>alert" not in page
     assert "too fast: denoise1k/digits-cnn 0.3600 (p = 1) does not reach 0.35" in page
     assert f'href="runs/{records[0].run_id}.html"' in page and '<a href="speedrun.html">Speedruns</a>' in front
+    run, track = ((tmp_path / name).read_text() for name in (f"runs/{records[0].run_id}.html", "tracks/digits.html"))
+    assert 'href="../speedrun.html">digits' in run and 'class="board"' not in track
     plain = [
         record.model_copy(update={"ruleset": "matched", "recipe": TRACK.recipe, "changed": ""})
         for record in records[:10]

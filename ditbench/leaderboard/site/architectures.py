@@ -13,7 +13,7 @@ from ...records.record import Record
 from ..boards import Board, Row
 from ..costs import MACS, PARAMETERS, TRAINING_MACS
 from ..tables import interval, measurements, name, number, quality_header
-from .contents import Contents, Key, Run, track_page
+from .contents import Contents, Key, Run, board_page
 
 _LONGEST = 200  # characters of an option and of a value
 _ARXIV = re.compile(r"arXiv:(\d{4}\.\d{4,5}(v\d{1,2})?)")
@@ -113,7 +113,7 @@ def _standing(contents: Contents, board: Board, row: Row) -> RowView:
     quality = [interval(row.quality[of.protocol]) for of in first if of.protocol in row.quality]
     return RowView(
         board,
-        f"{track_page(board.protocol.track)}#{board.slug}",
+        board_page(board),
         row,
         name(row, board),
         "" if row.rank is None else f"{row.rank}{' (tie)' if row.tied else ''}",

@@ -17,7 +17,7 @@ from ...records.verification import Tier, Verification, doubts_of, tier_of
 from ...storage.schema import digest
 from ..boards import Board, Row
 from ..reported import Reported
-from ..speedrun import History, histories
+from ..speedrun import History, histories, is_speedrun
 from ..tables import number, quality_header
 from .pictures import Picture
 
@@ -143,11 +143,18 @@ class Contents:
 
     @cached_property
     def tracks(self) -> dict[str, list[Board]]:
-        """Name -> boards: ranked ones first, the newest version first. Some tracks have published numbers alone."""
-        found: dict[str, list[Board]] = defaultdict(list)
-        for board in sorted(self.boards, key=_place):
-            found[board.protocol.track].append(board)
+        """Name -> boards: ranked ones first, the newest version first. Speedruns have a page of their own.
+
+        Some tracks have no board: they have published numbers, or speedruns, alone.
+        """
+        found: dict[str, list[Board]] = {board.protocol.track: [] for board in self._ordered}
+        for board in self._ordered:
+            found[board.protocol.track] += [] if is_speedrun(board) else [board]
         return {**found, **{name: [] for name in sorted({of.setting.track for of in self.reported} - found.keys())}}
+
+    @cached_property
+    def _ordered(self) -> list[Board]:
+        return sorted(self.boards, key=_place)
 
     @cached_property
     def speedruns(self) -> list[History]:
@@ -157,13 +164,14 @@ class Contents:
     @cached_property
     def untried(self) -> list[str]:
         """The tracks without a run."""
-        return [name for name, boards in self.tracks.items() if not boards]
+        tried = {board.protocol.track for board in self.boards}
+        return [name for name in self.tracks if name not in tried]
 
     @cached_property
     def architectures(self) -> dict[Key, list[tuple[Board, Row]]]:
         """By name, with all rows."""
         found: dict[Key, list[tuple[Board, Row]]] = defaultdict(list)
-        for board in (board for boards in self.tracks.values() for board in boards):
+        for board in self._ordered:
             for row in board.rows:
                 found[key_of(row)].append((board, row))
         return {key: found[key] for key in sorted(found)}
@@ -206,6 +214,11 @@ def variants(board: Board) -> Iterator[int]:
 def track_page(name: str) -> str:
     """The page of a track, from the site's root."""
     return f"tracks/{_safe(name)}.html"
+
+
+def board_page(board: Board) -> str:
+    """Where a board is shown, from the site's root."""
+    return "speedrun.html" if is_speedrun(board) else f"{track_page(board.protocol.track)}#{board.slug}"
 
 
 def fields_of_board(board: Board) -> str:

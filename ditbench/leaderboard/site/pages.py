@@ -24,11 +24,10 @@ from ..boards import Board
 from ..markdown import LEGEND
 from ..remarks import starred
 from ..reported import Reported
-from ..speedrun import is_speedrun
 from ..transfer import HEADINGS, NOTE, Correlation, questions
 from . import architectures, plots, runs, speedruns, speeds, tracks
 from .assets import assets
-from .contents import Contents, Key, Run, ShownStudy, architecture_page, fields_of_board, key_of, track_page
+from .contents import Contents, Key, Run, ShownStudy, architecture_page, board_page, fields_of_board, key_of, track_page
 from .errors import beside_another
 from .folder import Content, write_files
 from .pictures import find_pictures
@@ -145,6 +144,7 @@ class _Pages:
             "links": self.links,
             "starred": starred,
             "DESCRIPTION": _DESCRIPTION,
+            "board_page": board_page,
             "track_page": track_page,
             "architecture_page": architecture_page,
             "key_of": key_of,
@@ -170,8 +170,7 @@ class _Pages:
 
     def _index(self) -> str:
         newest = sorted(self.contents.runs, key=lambda run: (run.record.created, run.name), reverse=True)[:_NEWEST]
-        shown = {name: [b for b in boards if not is_speedrun(b)] for name, boards in self.contents.tracks.items()}
-        views = {name: [self._view(board) for board in boards] for name, boards in shown.items()}
+        views = {name: [self._view(board) for board in boards] for name, boards in self.contents.tracks.items()}
         return self._page("index.html", "", tracks=views, newest=newest, front=self._front())
 
     def _front(self) -> dict[str, Any]:
