@@ -274,6 +274,23 @@ def _metric(place: int, record: Record) -> float:
 _SLUG = 100  # characters: the text of a record may be of any length, a file's name may not
 
 
+def headline(boards: Iterable[Board]) -> list[Board]:
+    """The boards for a first page: large images before small ones, clips last.
+
+    Of a track's versions it is the newest that has ranked rows.
+    """
+    ranked = [board for board in boards if any(row.rank for row in board.rows)]
+    versions: dict[str, int] = defaultdict(int)
+    for of in (board.protocol for board in ranked):
+        versions[of.track] = max(of.version, versions[of.track])
+    return sorted((b for b in ranked if b.protocol.version == versions[b.protocol.track]), key=_on_a_page)
+
+
+def _on_a_page(board: Board) -> tuple[bool, int]:
+    track = board.records[0].track
+    return track.data.frames > 1, -track.image_bytes
+
+
 def _slugs(protocols: Sequence[Protocol]) -> dict[Protocol, str]:
     """A slug for each. Where the plain one is taken, by a board that is ranked if there is one, a digest follows it."""
     found: dict[Protocol, str] = {}

@@ -9,7 +9,7 @@ import pandas as pd
 
 from ..errors import in_markdown
 from . import notes
-from .boards import Board
+from .boards import Board, headline
 from .remarks import starred
 from .reported import Reported, remarks, reported_tables
 from .speedrun import History
@@ -65,12 +65,11 @@ def markdown(boards: Sequence[Board], reported: Sequence[Reported] = (), speedru
 def summary(boards: Sequence[Board], grids: Path | None = None) -> str:
     """The ranked boards in short, for a page that is not all about them: what ranks, costs, and samples of seed 0.
 
-    Of a track's versions it is the newest that has ranked rows, and of it the first rows; large images come before
-    small ones, and clips last.
-    `grids` is the folder of the grids of samples as the page names it, if it is to show them.
+    Of each board it is the first rows. `grids` is the folder of the grids of samples as the page names it, if it is to
+    show them.
     """
     parts = []
-    for board in sorted(_newest([board for board in boards if any(row.rank for row in board.rows)]), key=_on_a_page):
+    for board in headline(boards):
         rows, more = board.rows[:_ROWS], len(board.rows) - _ROWS
         frame = pd.DataFrame({column.header: list(map(column.text, rows)) for column in _in_short(board)})
         parts += [f"**{in_markdown(board.title)}**", _table(frame)]
@@ -79,19 +78,6 @@ def summary(boards: Sequence[Board], grids: Path | None = None) -> str:
         parts += map(in_markdown, starred(board))
         parts += [_samples(board, grids)] if grids else []
     return "\n\n".join(parts) or "No ranked rows yet."
-
-
-def _newest(ranked: Sequence[Board]) -> list[Board]:
-    """Those of no older version of a track than another of them."""
-    versions: dict[str, int] = {}
-    for of in (board.protocol for board in ranked):
-        versions[of.track] = max(of.version, versions.get(of.track, 0))
-    return [board for board in ranked if board.protocol.version == versions[board.protocol.track]]
-
-
-def _on_a_page(board: Board) -> tuple[bool, int]:
-    track = board.records[0].track
-    return track.data.frames > 1, -track.image_bytes
 
 
 _TIED = "Rows that paired t-tests over their seeds can't tell apart share a rank, and so do all rows between them."

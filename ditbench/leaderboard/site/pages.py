@@ -20,7 +20,7 @@ from ...records.guidance import GuidanceCurve
 from ...records.lengths import EmaLengths
 from ...records.profile import Profile
 from ...records.verification import Verification
-from ..boards import Board
+from ..boards import Board, headline
 from ..markdown import LEGEND
 from ..remarks import starred
 from ..reported import Reported
@@ -174,12 +174,9 @@ class _Pages:
         return self._page("index.html", "", tracks=views, newest=newest, front=self._front())
 
     def _front(self) -> dict[str, Any]:
-        """The plot of the first page: of the board with the most ranked rows, all of which are in it."""
-        ranked = [board for boards in self.contents.tracks.values() for board in boards if board.comparable]
-        if not ranked:
-            return {}
-        board = max(ranked, key=lambda board: len(board.comparable))
-        return {"board": board, "chart": plots.pareto(self.contents, board)}
+        """The plot of the first page: of the first board there, where it has rows that compare."""
+        found = headline(board for boards in self.contents.tracks.values() for board in boards if board.comparable)
+        return {"board": found[0], "chart": plots.pareto(self.contents, found[0])} if found else {}
 
     def _track(self, name: str, boards: Sequence[Board]) -> str:
         records = [record for board in boards if board.ranked == boards[0].ranked for record in board.records]

@@ -145,7 +145,7 @@
     dragmode: touch.matches ? false : "zoom",
     hovermode: "closest",
     hoverlabel: { bgcolor: colour("paper"), bordercolor: colour("muted"), font: { color: colour("ink") } },
-    legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0, font: { size: 12 }, itemclick: "toggle" },
+    legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0, maxheight: 0.8, font: { size: 12 }, itemclick: "toggle" },
     ...target(y),
   });
 
