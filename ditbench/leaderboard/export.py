@@ -17,6 +17,7 @@ from .costs import FACTS, RARE
 from .intervals import Estimate, Pair
 from .learning_curves import course, reached
 from .notes import floors
+from .protocol import told_apart
 from .reported import Reported
 from .speeds import RATES
 from .tables import measurements, raw_weights
@@ -51,7 +52,8 @@ def _run(record: Record, row: Row, board: Board) -> dict[str, dict[str, Any]]:
     each = {fact.header: _scaled(fact.read(record), fact.scale) for fact in RARE if done}
     alone = {rate.header: rate.of(row) for rate in RATES if done}
     head = (
-        of.track, of.version, of.track_hash, record.ruleset, of.budget, "; ".join(of.deviations), of.data, of.reference,
+        of.track, of.version, of.track_hash, told_apart(record.ruleset, record), of.budget, "; ".join(of.deviations),
+        of.data, of.reference,
         row.hardware, record.environment and record.environment.parallel, tier_of(record, row.verifications),
         record.architecture.label, record.seed, record.run_id, record.status, record.reason or "",
     )  # fmt: skip
