@@ -6,7 +6,7 @@ import copy
 import math
 import secrets
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
@@ -163,19 +163,19 @@ class _Outside:
 
     def __init__(self) -> None:
         self.flops = 0
-        self._at_work: list[FlopCounterMode] = []  # a module within another is counted with that
+        self._at_work: list[tuple[ExitStack, FlopCounterMode]] = []  # a module within another is counted with that
 
     def watch(self, module: nn.Module) -> tuple[RemovableHandle, RemovableHandle]:
         """Count what it computes until the hooks that this gives are removed."""
         return module.register_forward_pre_hook(self._begin), module.register_forward_hook(self._end, always_call=True)
 
     def _begin(self, module: nn.Module, args: Any) -> None:
-        self._at_work.append(FlopCounterMode(display=False))
-        self._at_work[-1].__enter__()
+        stack = ExitStack()
+        self._at_work.append((stack, stack.enter_context(FlopCounterMode(display=False))))
 
     def _end(self, module: nn.Module, args: Any, out: Any) -> None:
-        counter = self._at_work.pop()
-        counter.__exit__(None, None, None)
+        stack, counter = self._at_work.pop()
+        stack.close()
         if not self._at_work:
             self.flops += int(counter.get_total_flops())
 
