@@ -11,7 +11,7 @@ from ..errors import BadValue
 from . import completion
 from .app import SCORE, app, fetch_weights, installed
 from .evaluate import EXTRACTOR, progress, shown_number
-from .options import AsJson, Device, Offline, as_flags
+from .options import AsJson, Device, Offline
 from .output import tell_json
 
 if TYPE_CHECKING:
@@ -44,8 +44,6 @@ def bridge(
     as_json: AsJson = False,
 ) -> None:
     """Score the same samples against several references: how much of a FID is the reference's."""
-    from ..benchmark.evaluation import EvaluationRequest, evaluate_against
-    from ..datasets.image_sets import open_images
     from ..registry import pick
     from ..runtime.devices import refuse_absent
     from ..tracks.plan import check_device
@@ -58,6 +56,10 @@ def bridge(
     refuse_absent(device)
     if twice := [name for name in references if references.count(name) > 1]:
         raise BadValue(f"The reference {twice[0]!r} stands twice: name each once.")
+
+    from ..benchmark.evaluation import EvaluationRequest, evaluate_against
+    from ..datasets.image_sets import open_images
+
     request = EvaluationRequest(
         samples=open_images(samples),
         reference="",
@@ -98,9 +100,8 @@ def _show(console: Console, found: Sequence[Evaluation]) -> None:
         cells = (of.name, (of.sha256 or "")[:12], _images(one), *(values.get(name, "-") for name in names))
         table.add_row(*map(plain, cells))
     console.print(table)
-    notes = {as_flags(reason): None for one in found for reason in one.left_out}
-    for note in notes:
-        console.print(f"not measured: {note}", highlight=False, markup=False, soft_wrap=True)
+    if any(one.left_out for one in found):
+        console.print("A dash: the reference can't give that metric; --json says why.", highlight=False, soft_wrap=True)
 
 
 def _images(one: Evaluation) -> str:

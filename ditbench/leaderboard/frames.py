@@ -89,7 +89,6 @@ _OF_RECORDS: tuple[Field[Record], ...] = (
     Field("ruleset", "text", "ruleset, with outside networks if any", lambda of: told_apart(of.ruleset, of)),
     Field("seed", "whole", "seed of training", lambda of: of.seed),
     Field("device", "text", "device", lambda of: of.device),
-    Field("hardware", "text", "class of hardware", lambda of: of.hardware),
     Field("parallel", "whole", "runs at a time on the machine", lambda of: of.environment and of.environment.parallel),
     Field("ditbench", "text", "version of ditbench", lambda of: of.environment and of.environment.ditbench),
     Field("git_commit", "text", "commit of its code", lambda of: of.environment and of.environment.git_commit),
@@ -128,6 +127,7 @@ def _records(boards: Sequence[Board]) -> Table:
     fields: tuple[Field[Run], ...] = (
         *(_within(field, lambda run: run[0]) for field in _OF_BOARDS),
         Field("row", "text", _ROW, lambda run: run[1].label),
+        Field("hardware", "text", "class of hardware of its row", lambda run: run[1].hardware),
         *(_within(field, lambda run: run[2]) for field in _OF_RECORDS),
         Field("tier", "text", "who has checked it", lambda run: tier_of(run[2], run[1].verifications)),
         *(_measured(of) for of in _protocols(one for record in found for one in record.metrics)),

@@ -59,7 +59,10 @@ def _parquet(table: Table) -> bytes:
 def _csv(table: Table) -> bytes:
     """With no text that a spreadsheet would compute."""
     texts = {field.name for field in table.fields if field.kind in ("text", "time")}
-    safe = {name: column.map(harmless) if name in texts else column for name, column in table.frame.items()}
+    safe = {
+        name: column.map(harmless, na_action="ignore") if name in texts else column
+        for name, column in table.frame.items()
+    }
     frame = pd.DataFrame(safe).rename(columns=harmless)
     return frame.to_csv(index=False, lineterminator="\n").encode()
 

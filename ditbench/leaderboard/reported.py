@@ -26,25 +26,27 @@ FILE_NAME = "reported.toml"
 
 ProtocolName = Annotated[str, Field(pattern=r"^[a-z0-9._-]+/[a-z0-9._-]+$", max_length=200)]
 
+_Text = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]*$", max_length=500)]  # one line
+_Label = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]{1,200}$")]  # of an architecture, ours or another's
 StrictNumber = Annotated[float, Field(strict=True)]  # "1.5" is a slip
 
 
 class Setting(Frozen):
     """A set of numbers of one table of a paper, or of another harness's file, got alike."""
 
-    paper: str  # or what else they are of
+    paper: Annotated[_Text, Field(min_length=1)]  # or what else they are of
     arxiv: Annotated[str, Field(pattern=r"^(\d{4}\.\d{4,5})?$")] = ""  # this, or url
     url: Annotated[str, Field(pattern=r"^(https?://[^\s\x00-\x1f]{1,500})?$")] = later("")
     harness: Words = later("")  # the program whose file they were read from; empty: a person copied them
     file_sha256: Sha256OrEmpty = later("")  # of that file
-    table: str = ""  # of the paper; empty: not known
+    table: _Text = ""  # of the paper; empty: not known
     second_hand: bool = False  # read where others quote the paper, not in it
     track: Name
     budget: str | None = None  # None: not published
     ruleset: Ruleset = "matched"  # the runs of ours that these numbers stand beside
-    differs: str = ""  # what is not as on the track: then no run of ours is the same
-    note: str = ""  # what else a reader should know
-    values: Annotated[dict[ProtocolName, dict[str, StrictNumber]], Field(min_length=1)]  # -> architecture -> value
+    differs: _Text = ""  # what is not as on the track: then no run of ours is the same
+    note: _Text = ""  # what else a reader should know
+    values: Annotated[dict[ProtocolName, dict[_Label, StrictNumber]], Field(min_length=1)]  # -> architecture -> value
 
     @pydantic.field_validator("budget")
     @classmethod

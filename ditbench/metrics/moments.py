@@ -25,8 +25,8 @@ _SLACK = 1e-4  # of the largest variance: how far below 0 rounding to float32 ma
 def moments_in(path: Path) -> dict[Output, Moments]:
     """The moments in an ``.npz``: ``mu``, ``sigma`` and sFID's ``mu_s``, ``sigma_s``.
 
-    Of how many images they are, a whole number ``count`` says; where there is none, as in others' files, it is 0: not
-    known. `BadFile` if one of a pair is missing, or if they can't be a mean (F,) and a covariance (F, F) of features. What
+    Of how many images they are, a whole number ``count`` says; without one, as in others' files, it is 0: not known.
+    `BadFile` if one of a pair is missing, or if they can't be a mean (F,) and a covariance (F, F) of features. What
     headers tell is told before anything is unpacked.
     """
     names = set(names_in(path))
