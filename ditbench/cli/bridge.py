@@ -54,6 +54,8 @@ def bridge(
     chosen = tuple(pick("metric", name, registry.metrics) for name in metrics.split(",")) if metrics else ()
     check_device(device)
     refuse_absent(device)
+    if not all(references):
+        raise BadValue("The reference '' is empty: name a file, a folder or a data set.")
     if twice := [name for name in references if references.count(name) > 1]:
         raise BadValue(f"The reference {twice[0]!r} stands twice: name each once.")
 

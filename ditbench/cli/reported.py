@@ -67,7 +67,7 @@ def import_results(
     add_reported(to, settings)
     numbers = [label for setting in settings for values in setting.values.values() for label in values]
     for name in sorted({name for name in numbers if not _is_known(name)}):
-        warn(f"Mind: no architecture here is called {name!r}; it stands as it was given.")
+        warn(f"Mind: no row here can be called {name!r}; it stands as it was given.")
     if results.left_out:
         warn(f"Mind: left out, as no metric here: {', '.join(results.left_out)}.")
     tell(f"{count(len(numbers), 'number')} -> {to}. They stand under Reported, without a rank, in the next build.")

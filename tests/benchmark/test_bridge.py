@@ -93,6 +93,7 @@ def test_json_is_for_programs(folder, ditbench, monkeypatch):
 @pytest.mark.parametrize(
     ("words", "told"),
     [
+        (("jit.npz", ""), "The reference '' is empty"),
         (("jit.npz", "jit.npz"), "The reference 'jit.npz' stands twice"),
         (("jit.npz", "missing.npz"), "No file, folder or data set named 'missing.npz'"),
         (("jit.npz", "--features", "nothing"), "No extractor named 'nothing'"),

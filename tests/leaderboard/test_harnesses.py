@@ -72,7 +72,7 @@ def test_what_is_left_out_or_not_known_here_is_told(enter, monkeypatch):
     monkeypatch.setattr("ditbench.cli.reported.warn", said.append)
     enter("out.csv", BENCH, "diffusionbench", "--architecture", "ddt-flux")
     assert [line[:40] for line in said] == [
-        "Mind: no architecture here is called 'dd", "Mind: left out, as no metric here: fdr6.",
+        "Mind: no row here can be called 'ddt-flu", "Mind: left out, as no metric here: fdr6.",
     ]  # fmt: skip
 
 

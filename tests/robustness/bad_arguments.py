@@ -132,6 +132,7 @@ TEXTS: dict[str, tuple[str, ...]] = {  # by flag or command and argument: what c
     "--on": (*_NAMES, ",", "0", "-8", "1.5", "8,", "9" * 5000),
     "--by": ("", " ", "a/b", "a\\b", _LONG, _ESCAPES, _LINES),
     "--weights-url": (*_NAMES, "", "http://x.org/w", "ftp://x.org", "https://"),
+    "records import --budget": tuple(filter(None, _BUDGETS)),
     "records import --paper": ("", _ESCAPES, _LINES, _LONG),
     "records import --table": (_ESCAPES, _LINES, _LONG),
     "records import --differs": (_ESCAPES, _LINES, _LONG),
