@@ -62,7 +62,11 @@ DOORS = {"ditbench", "ditbench.errors", "ditbench.layers", "ditbench.testing"}  
 DOTTED = re.compile(r"ditbench(\.\w+)+(:\w+)?")
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 TYPED = re.compile(r"`ditbench [^`]*`")  # a whole command that a message tells a person to type
-SHELL = {"leaderboard.site.reproduction", "leaderboard.speeds"}  # they write the command lines that measure again
+SHELL = {  # they write command lines: what measures a row again, and what makes an archive's tables again
+    "leaderboard.archive",
+    "leaderboard.site.reproduction",
+    "leaderboard.speeds",
+}
 OTHERS_FLAGS = {  # module -> flags of programs that are not ours
     "executors.ray_cluster": {"--address", "--skip-version-check"},  # ray health-check
     "executors.slurm": {"--cpus-per-task"},  # srun

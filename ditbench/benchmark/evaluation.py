@@ -6,12 +6,12 @@ import hashlib
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -70,47 +70,99 @@ def evaluate(request: EvaluationRequest, registry: Registry, report: StageCallba
     What is wrong with names, files and headers is found before anything is computed; raises `DitbenchError`.
     Images are streamed: what stays of each is its features.
     """
+    (found,) = evaluate_against([request.reference], request, registry, report)
+    return found
+
+
+def evaluate_against(
+    references: Sequence[str | ReferenceSource],
+    request: EvaluationRequest,
+    registry: Registry,
+    report: StageCallback = lambda *_: None,
+) -> list[Evaluation]:
+    """The same against each of several references; the features of the samples are computed once."""
     device, request = find_device(request.device), replace(request, batch_size=_batch_size(request))
-    source = _open_reference(request, registry)
-    _check(request, source)
+    sources = [_open_reference(replace(request, reference=reference), registry) for reference in references]
+    for source in sources:
+        _check(request, source)
     capacity(device)  # tells what is wrong with it
     network = load_extractor(request.extractor, request.weights, device)
     widths = _widths(network, request.samples, device)
-    source.check_widths(widths, request.extractor.name)
-    metrics, left_out = _choose(request, registry, source)
-    _check_features(request.samples, sum(widths[name] for name in outputs_for(metrics)))
+    for source in sources:
+        source.check_widths(widths, request.extractor.name)
+    sides = [_Side(source, *_choose(request, registry, source)) for source in sources]
+    together = list({metric.name: metric for side in sides for metric in side.metrics}.values())
+    _check_features(request.samples, sum(widths[name] for name in outputs_for(together)))
 
     reset_peak(device)
+    real = [_read(request, side, network, device, report, named=len(sides) > 1) for side in sides]
     began = time.perf_counter()
-    hear = partial(_tell_reference, report, source.images.count if source.images else 0)
-    how = (device, request.batch_size, hear, request.precision)
-    reference = source.read(request.extractor, network, metrics, *how)
-    read = time.perf_counter()
-    fake, content = _extract(request, network, metrics, device, report)
-    seen = time.perf_counter()
-    found, by_chance = _measure(request, metrics, fake, reference, source, report)
-    seconds = {"reference": read - began, "samples": seen - read, "metrics": time.perf_counter() - seen}
+    fake, content = _extract(request, network, together, device, report)
+    seen = _Seen(fake, content, device, time.perf_counter() - began)
+    return [_score(request, side, *of, seen, report) for side, of in zip(sides, real, strict=True)]
+
+
+class _Side(NamedTuple):
+    """A reference, what is measured against it, and why other metrics are not."""
+
+    source: ReferenceSource
+    metrics: list[Metric]
+    left_out: list[str]
+
+
+class _Seen(NamedTuple):
+    """The samples as the extractor sees them."""
+
+    features: Features
+    sha256: str  # of their pixels
+    device: torch.device
+    seconds: float
+
+
+def _read(
+    request: EvaluationRequest,
+    side: _Side,
+    network: nn.Module,
+    device: torch.device,
+    report: StageCallback,
+    named: bool,
+) -> tuple[Reference, float]:
+    """A reference's features, and the seconds that these took."""
+    began, images = time.perf_counter(), side.source.images
+    stage = f"reference {side.source.name}" if named else "reference"
+    how = (device, request.batch_size, partial(_tell_reference, report, stage, images.count if images else 0))
+    found = side.source.read(request.extractor, network, side.metrics, *how, request.precision)
+    return found, time.perf_counter() - began
+
+
+def _score(
+    request: EvaluationRequest, side: _Side, reference: Reference, read: float, seen: _Seen, report: StageCallback
+) -> Evaluation:
+    """What the samples score against a reference, which took `read` seconds."""
+    began, source = time.perf_counter(), side.source
+    found, by_chance = _measure(request, side.metrics, seen.features, reference, source, report)
+    seconds = {"reference": read, "samples": seen.seconds, "metrics": time.perf_counter() - began}
     return Evaluation(
         created=datetime.now(UTC).replace(microsecond=0),
-        samples=_facts(request.samples, content, "generated" if request.generated else "images"),
+        samples=_facts(request.samples, seen.sha256, "generated" if request.generated else "images"),
         reference=_facts(source.images, reference.sha256) if source.images else _moment_facts(source, reference),
         extractor=request.extractor.name,
         extractor_sha256=request.extractor.weights.sha256,
         resize=request.extractor.resize or "none",
         generated=dict(request.generated),
-        environment=describe(device),
-        device=str(device),
+        environment=describe(seen.device),
+        device=str(seen.device),
         seconds={part: round(value, 3) for part, value in seconds.items()},
-        peak=peak_memory(device),
-        bytes_per_image=sum(_FLOAT * output[0].numel() for output in fake.outputs.values()),
+        peak=peak_memory(seen.device),
+        bytes_per_image=sum(_FLOAT * output[0].numel() for output in seen.features.outputs.values()),
         metrics=found,
-        left_out=left_out,
+        left_out=side.left_out,
         floors=by_chance,
     )
 
 
-def _tell_reference(report: StageCallback, size: int, done: int) -> None:
-    report("reference", done, size)
+def _tell_reference(report: StageCallback, stage: str, size: int, done: int) -> None:
+    report(stage, done, size)
 
 
 def _open_reference(request: EvaluationRequest, registry: Registry) -> ReferenceSource:
@@ -247,4 +299,5 @@ def _facts(images: ImageSet, content: str, kind: Any = "images") -> ImageFacts:
 
 
 def _moment_facts(source: ReferenceSource, reference: Reference) -> ImageFacts:
-    return ImageFacts(name=source.name, kind="moments", sha256=reference.sha256, count=None, shape=None)
+    count = max(moments.count for moments in source.moments.values()) or None
+    return ImageFacts(name=source.name, kind="moments", sha256=reference.sha256, count=count, shape=None)

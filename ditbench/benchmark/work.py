@@ -17,7 +17,7 @@ from torch import nn
 from ..asking import Died, Stalled, ask
 from ..components import Value, load
 from ..datasets.loading import Feed
-from ..denoiser.cost import cost_of
+from ..denoiser.cost import check_outside, cost_of
 from ..denoiser.fingerprint import fingerprint
 from ..errors import BadFile, DitbenchError, brief
 from ..records.denoising import POINTS, ErrorPoint
@@ -163,6 +163,7 @@ class _Worker:
         reset_peak(parts.device)
         denoiser, rates = build_to_train(parts, config)
         cost = cost_of(denoiser, parts.spec)
+        check_outside(cost, config.trained_with, config.label)
         flops = cost.training_flops(config.flops_rule)
         on_gpu = parts.device.type == "cuda"
         clock = BudgetClock(Budget.parse(config.budget), flops, gpus=world.size if on_gpu else 0)

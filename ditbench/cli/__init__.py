@@ -23,12 +23,15 @@ from . import doctor
 from . import track
 from . import data
 from . import evaluate
+from . import bridge
 from . import ema
 from . import profile
 from . import weights
 from . import records
 from . import leaderboard
 from . import transfer
+from . import portable
+from . import reported
 from .app import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED, app
 from .options import as_flags
 from .output import own_standard_output, warn
@@ -37,6 +40,7 @@ from .streams import forgiving, reader_is_gone
 
 __all__ = [
     "app",
+    "bridge",
     "check",
     "data",
     "doctor",
@@ -47,8 +51,10 @@ __all__ = [
     "main",
     "new",
     "plan",
+    "portable",
     "profile",
     "records",
+    "reported",
     "run",
     "runs",
     "scaling",

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ..tracks.options import PlaceOptions, RunOptions
 
 
-_EXTRACTOR = "inception-v3-compat"  # of nearly all published FIDs
+EXTRACTOR = "inception-v3-compat"  # of nearly all published FIDs
 
 
 @app.command(
@@ -49,7 +49,7 @@ def evaluate(
         typer.Option(
             help="Extractor; see `ditbench list extractors`.",
             autocompletion=completion.extractors,
-            show_default=_EXTRACTOR,
+            show_default=EXTRACTOR,
         ),
     ] = "",
     metrics: Annotated[str, typer.Option(help="Metrics, separated by commas; the extractor's own if not said.")] = "",
@@ -92,7 +92,7 @@ def evaluate(
     from .console import make_console
 
     registry, console = installed(), make_console()
-    extractor = pick("extractor", features or _EXTRACTOR, registry.extractors)
+    extractor = pick("extractor", features or EXTRACTOR, registry.extractors)
     chosen = tuple(pick("metric", name, registry.metrics) for name in metrics.split(",")) if metrics else ()
     check_device(device)
     refuse_absent(device)
@@ -158,9 +158,9 @@ def _check_default(reference: str, registry: Registry) -> None:
     The usual one was made for photos and says little of digits; whoever wants it all the same can name it.
     """
     own = _extractors_of(reference.partition(":")[0], registry)
-    if own and _EXTRACTOR not in own:
+    if own and EXTRACTOR not in own:
         flags = " or ".join(f"--features {extractor}" for extractor in own)
-        raise BadValue(f"{reference!r} are images that are measured with {flags}; {_EXTRACTOR} is made for photos.")
+        raise BadValue(f"{reference!r} are images that are measured with {flags}; {EXTRACTOR} is made for photos.")
 
 
 def _extractors_of(dataset: str, registry: Registry) -> list[str]:
@@ -196,7 +196,7 @@ def _opened(
         return Checkpoint(open_images(samples), {}, of["reference"])
 
     def drawn(drawing: Callable[[StageCallback], None]) -> None:
-        with _progress(console) as report:
+        with progress(console) as report:
             drawing(report)
 
     work = partial(ask_of, architecture, drawn, seconds=None)
@@ -214,12 +214,12 @@ def _scored(opened: Checkpoint, how: _How, registry: Registry, console: Console)
         interval=opened.interval,
         **how._asdict(),
     )
-    with _progress(console) as report:
+    with progress(console) as report:
         return evaluate(request, registry, report)
 
 
 @contextmanager
-def _progress(console: Console) -> Iterator[StageCallback]:
+def progress(console: Console) -> Iterator[StageCallback]:
     """A bar for each stage; on no terminal, nothing."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
@@ -242,7 +242,7 @@ def _show(console: Console, found: Evaluation) -> None:
     table = make_table("metric", "value", "± its own", "random halves of the real images")
     for metric in found.metrics:
         arrow = "↑" if metric.higher_is_better else "↓"
-        cells = (f"{metric.protocol} {arrow}", _number(metric.value), _number(metric.spread))
+        cells = (f"{metric.protocol} {arrow}", shown_number(metric.value), shown_number(metric.spread))
         table.add_row(*map(plain, (*cells, _floor(floors.get(metric.metric)))))
     console.print(table)
     notes = [f"not measured: {as_flags(reason)}" for reason in found.left_out]
@@ -259,8 +259,8 @@ def _floor(floor: Measurement | None) -> str:
     if floor is None:
         return ""
     name = floor.protocol.partition("/")[0]
-    return f"{_number(floor.value)} ({name})"
+    return f"{shown_number(floor.value)} ({name})"
 
 
-def _number(value: float | None) -> str:
+def shown_number(value: float | None) -> str:
     return "" if value is None else f"{value:.6g}"

@@ -50,9 +50,9 @@ def build(
     from ..storage.reading import read_text
 
     links = Links(parse_address(repository), parse_address(address))
-    (found, verified), published = found_records(records, strict=check), _published(records, reported)
+    (found, verified), published = found_records(records, strict=check), published_numbers(records, reported)
     found, published = of_track(found, published, track)
-    shown = _boards(records, found, verified)
+    shown = shown_boards(records, found, verified)
     text = into_page(page, shown, _samples(records)) if page else ""
     if check:
         studies_beside(records)  # which makes them again, and refuses one that is wrong
@@ -85,10 +85,10 @@ def serve(
     from ..leaderboard.site.serve import serve as show
     from ..storage.files import temporary_folder
 
-    (found, verified), published = found_records(records), _published(records, reported)
+    (found, verified), published = found_records(records), published_numbers(records, reported)
     found, published = of_track(found, published, track)
     with temporary_folder() as folder:
-        shown = _boards(records, found, verified)
+        shown = shown_boards(records, found, verified)
         page = _write_site(shown, records, folder, published, verified, Links())
         show(page.parent, port=port, browse=browser, tell=tell)
 
@@ -138,7 +138,7 @@ def _read(folder: Path, strict: bool = False) -> tuple[list[Record], list[Verifi
     return read_records(folder, None if strict else warn), read_verifications(folder)
 
 
-def _boards(folder: Path, records: list[Record], verified: list[Verification]) -> list[Board]:
+def shown_boards(folder: Path, records: list[Record], verified: list[Verification]) -> list[Board]:
     """The boards of these records, with what lies beside the folder: remarks, and speeds that were measured alone."""
     from ..leaderboard.boards import boards
     from ..leaderboard.remarks import REMARKS_FILE, read_remarks, with_remarks
@@ -151,7 +151,7 @@ def _boards(folder: Path, records: list[Record], verified: list[Verification]) -
     return with_remarks(found, read_remarks(path)) if exists(path) else found
 
 
-def _published(records: Path, given: Path | None) -> list[Setting]:
+def published_numbers(records: Path, given: Path | None) -> list[Setting]:
     """Published numbers from the file that was given, or from the one beside the records, if there is one."""
     from ..leaderboard.reported import FILE_NAME, read_reported
     from ..storage.files import exists

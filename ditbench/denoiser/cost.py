@@ -6,9 +6,9 @@ import copy
 import math
 import secrets
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -17,6 +17,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.hooks import RemovableHandle
 
 from ..components import Selection
 from ..denoiser_spec import DenoiserSpec
@@ -46,8 +47,13 @@ def cost_of(denoiser: nn.Module, spec: DenoiserSpec) -> Cost:
     demand("denoiser", denoiser, nn.Module)
     demand("spec", spec, DenoiserSpec)
     with _copied(denoiser) as one:
-        forward, (training, forwards) = _forward_cost(one, spec), training_macs(one, spec)
-    return Cost(**asdict(forward), training_macs_per_image=training, training_forwards=forwards)
+        forward, training = _forward_cost(one, spec), training_macs(one, spec)
+    return Cost(
+        **asdict(forward),
+        training_macs_per_image=training.macs,
+        training_forwards=training.forwards,
+        outside_macs_per_image=training.outside,
+    )
 
 
 def cost_of_selection(selection: Selection, spec: DenoiserSpec) -> Cost:
@@ -75,22 +81,103 @@ def macs(denoiser: nn.Module, spec: DenoiserSpec) -> int:
     return int(counter.get_total_flops()) // 2
 
 
-def training_macs(denoiser: nn.Module, spec: DenoiserSpec) -> tuple[int, int]:
+class TrainingMacs(NamedTuple):
+    """What an image takes in training."""
+
+    macs: int  # multiply-accumulates: every forward of its own loss, the backward, and `outside`
+    forwards: int  # of the denoiser, in its own loss
+    outside: int  # of the macs: forwards of networks that are not trained, whose features the loss uses
+
+
+def training_macs(denoiser: nn.Module, spec: DenoiserSpec) -> TrainingMacs:
     """Multiply-accumulates per training image, every forward of its own loss and the backward; how many forwards.
 
     What checkpointing recomputes is left out. Where the loss draws how much it computes, as MDT v2's does, this is the
     mean over the draws: the denoiser's own `training_cost` says how it is made of single passes.
 
+    Outside networks, as DINOv2 in REPA's loss: ``outside`` names the denoiser's modules that are such, and their
+    forwards in the loss are measured; ``outside_macs`` is what those take for an image that the loss does not run
+    itself, as where their features are kept. `BadValue` if either is wrong.
+
     Attention is taken apart, so that the count is the same on every device: fused kernels compute the logits once
     more in the backward pass, and some of them say so.
     """
     loss = StandInLoss(denoiser.train(), *_one_image(denoiser, spec))
+    kept = _kept_outside(denoiser)
     own: Callable[[Callable[..., float]], float] | None = getattr(denoiser, "training_cost", None)
-    if own is None:
-        return _trained(lambda: loss_of(denoiser, loss))[0], loss.forwards
-    loss_of(denoiser, loss)
-    forwards = loss.forwards
-    return round(own(lambda **extra: _trained(lambda: loss(**extra))[0])), forwards
+    macs = 0
+    with _seen_outside(denoiser) as outside:
+        if own is None:
+            macs = _trained(lambda: loss_of(denoiser, loss))[0]
+        else:
+            loss_of(denoiser, loss)
+    forwards, seen = loss.forwards, outside.flops // 2
+    if own is not None:  # of single passes, which know no outside network
+        macs = seen + round(own(lambda **extra: _trained(lambda: loss(**extra))[0]))
+    return TrainingMacs(macs + kept, forwards, seen + kept)
+
+
+def check_outside(cost: Cost, trained_with: Iterable[str], label: str) -> None:
+    """`BadValue` unless a cost has work of outside networks where the architecture names some, and there alone."""
+    names = ", ".join(trained_with)
+    if names and not cost.outside_macs_per_image:
+        raise BadValue(
+            f"{label} is trained with features of {names}, but no work of theirs is counted: name their modules in the "
+            "network's 'outside', or say in its 'outside_macs' what they take for an image."
+        )
+    if cost.outside_macs_per_image and not names:
+        raise BadValue(
+            f"{label} has {cost.outside_macs_per_image:,} multiply-accumulates of outside networks in its loss: name "
+            "these in the plugin, as ditbench.Architecture(trained_with=(...,))."
+        )
+
+
+def _kept_outside(denoiser: nn.Module) -> int:
+    """What outside networks take for an image elsewhere than in the loss."""
+    told = getattr(denoiser, "outside_macs", 0)
+    if type(told) is not int or told < 0:
+        raise BadValue(f"{type(denoiser).__name__}.outside_macs is {told!r}: give a whole number from 0 on.")
+    return told
+
+
+@contextmanager
+def _seen_outside(denoiser: nn.Module) -> Iterator[_Outside]:
+    """Counts what the modules that ``outside`` names compute in their forwards meanwhile."""
+    names = getattr(denoiser, "outside", ())
+    modules = {name: getattr(denoiser, name, None) for name in ([names] if isinstance(names, str) else names)}
+    for name, module in modules.items():
+        if not isinstance(module, nn.Module):
+            raise BadValue(f"{type(denoiser).__name__}.outside names {name!r}, which is no module of it.")
+    counted = _Outside()
+    hooks = [hook for module in modules.values() if module is not None for hook in counted.watch(module)]
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield counted
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+class _Outside:
+    """FLOPs of the forwards of some modules."""
+
+    def __init__(self) -> None:
+        self.flops = 0
+        self._at_work: list[tuple[ExitStack, FlopCounterMode]] = []  # a module within another is counted with that
+
+    def watch(self, module: nn.Module) -> tuple[RemovableHandle, RemovableHandle]:
+        """Count what it computes until the hooks that this gives are removed."""
+        return module.register_forward_pre_hook(self._begin), module.register_forward_hook(self._end, always_call=True)
+
+    def _begin(self, module: nn.Module, args: Any) -> None:
+        stack = ExitStack()
+        self._at_work.append((stack, stack.enter_context(FlopCounterMode(display=False))))
+
+    def _end(self, module: nn.Module, args: Any, out: Any) -> None:
+        stack, counter = self._at_work.pop()
+        stack.close()
+        if not self._at_work:
+            self.flops += int(counter.get_total_flops())
 
 
 def check_counted(denoiser: nn.Module, counted: int, x: torch.Tensor, t: torch.Tensor, y: torch.Tensor) -> None:

@@ -124,6 +124,13 @@ MACS = Fact("macs_per_image", "MACs (M)", "size", lambda record: _cost(record).m
 TRAINING_MACS = Fact(
     "training_macs_per_image", "train MACs (M)", "size", lambda record: _cost(record).training_macs_per_image, 1e6
 )
-# Of runs in several processes, and of those whose recipe a search has chosen.
-RARE = (TRAINING_RATE_PER_DEVICE, SAMPLING_RATE_PER_DEVICE, SEARCH_FLOPS)
+OUTSIDE_MACS = Fact(
+    "outside_macs_per_image",
+    "of them outside (M)",
+    "size",
+    lambda record: _cost(record).outside_macs_per_image or None,
+    1e6,
+)
+# Of runs in several processes, of those whose recipe a search has chosen, and of those trained with other networks.
+RARE = (TRAINING_RATE_PER_DEVICE, SAMPLING_RATE_PER_DEVICE, SEARCH_FLOPS, OUTSIDE_MACS)
 FACTS = (IMAGES, SECONDS, FLOPS, TRAINING_RATE, SAMPLING_RATE, PEAK_MEMORY, PARAMETERS, MACS, TRAINING_MACS)

@@ -17,6 +17,7 @@ from .costs import FACTS, RARE
 from .intervals import Estimate, Pair
 from .learning_curves import course, reached
 from .notes import floors
+from .protocol import told_apart
 from .reported import Reported
 from .speeds import RATES
 from .tables import measurements, raw_weights
@@ -34,7 +35,7 @@ def csv(boards: Sequence[Board]) -> str:
     heads = [*_HEADS, *measured, *_NOISES, *costs, *_seen(rows, "rare"), *_seen(rows, "alone")]
     flat = [{name: cell for part in row.values() for name, cell in part.items()} for row in rows]
     frame = pd.DataFrame(flat, columns=heads)
-    return frame.rename(columns=_harmless).to_csv(index=False, lineterminator="\n")
+    return frame.rename(columns=harmless).to_csv(index=False, lineterminator="\n")
 
 
 _HEADS = (
@@ -51,7 +52,8 @@ def _run(record: Record, row: Row, board: Board) -> dict[str, dict[str, Any]]:
     each = {fact.header: _scaled(fact.read(record), fact.scale) for fact in RARE if done}
     alone = {rate.header: rate.of(row) for rate in RATES if done}
     head = (
-        of.track, of.version, of.track_hash, record.ruleset, of.budget, "; ".join(of.deviations), of.data, of.reference,
+        of.track, of.version, of.track_hash, told_apart(record.ruleset, record), of.budget, "; ".join(of.deviations),
+        of.data, of.reference,
         row.hardware, record.environment and record.environment.parallel, tier_of(record, row.verifications),
         record.architecture.label, record.seed, record.run_id, record.status, record.reason or "",
     )  # fmt: skip
@@ -107,10 +109,10 @@ def curves(boards: Sequence[Board]) -> str:
 
 
 def _cell(value: object) -> object:
-    return _harmless(value) if isinstance(value, str) else value
+    return harmless(value) if isinstance(value, str) else value
 
 
-def _harmless(text: str) -> str:
+def harmless(text: str) -> str:
     """On one line, not too long, and no formula: a spreadsheet shows text after an apostrophe as it is."""
     line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return _FORMULA.sub(r"\1\2'", brief(line))
@@ -167,7 +169,7 @@ def _row(row: Row, board: Board) -> dict[str, Any]:
         "seeds": sorted(row.seeds),
         "run_ids": [record.run_id for record in row.records],
         "verifications": [_verification(found) for found in row.verifications],
-        "quality": {protocol: _quality(row, protocol) for protocol in row.quality},
+        "quality": {protocol: quality_of(row, protocol) for protocol in row.quality},
         "raw_weights": _estimate(raw_weights(row)),
         "cost": {fact.key: _span(fact.estimate(row)) for fact in FACTS} | _rare(row),
         "alone": _alone(row),
@@ -201,7 +203,8 @@ def _verification(found: Verification) -> dict[str, Any]:
     }
 
 
-def _quality(row: Row, protocol: str) -> dict[str, Any]:
+def quality_of(row: Row, protocol: str) -> dict[str, Any]:
+    """A metric over a row's seeds: mean, ends of the 95 % interval, deviation, the samples' part, and by seed."""
     return {
         **_interval(row.quality[protocol]),
         "sd": row.quality[protocol].deviation,

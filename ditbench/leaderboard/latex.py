@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from .boards import Board, Row
-from .notes import unranked
+from .notes import outside, unranked
 from .remarks import starred
 from .reported import Reported, reported_tables
 from .tables import Column, columns, quality_header
@@ -88,7 +88,7 @@ def _caption(board: Board) -> str:
         said.append("Rows without a rank are provisional: they have other seeds than their track asks for.")
     if any(row.missed for row in board.rows):
         said.append("Where fewer seeds finished than were run, the others failed or diverged.")
-    said += starred(board)
+    said += [*filter(None, [outside(board)]), *starred(board)]
     if len(board.hardware) > 1:
         said.append("Speed and memory do not compare across classes of hardware and are left out.")
     elif any(row.profile for row in board.rows):

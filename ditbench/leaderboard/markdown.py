@@ -75,7 +75,7 @@ def summary(boards: Sequence[Board], grids: Path | None = None) -> str:
         parts += [f"**{in_markdown(board.title)}**", _table(frame)]
         parts += [f"{more} more rows are on the leaderboard's page."] if more > 0 else []
         parts += [_TIED] if any(row.tied for row in board.rows) else []
-        parts += map(in_markdown, starred(board))
+        parts += map(in_markdown, (*filter(None, [notes.outside(board)]), *starred(board)))
         parts += [_samples(board, grids)] if grids else []
     return "\n\n".join(parts) or "No ranked rows yet."
 
@@ -116,7 +116,7 @@ def _board(board: Board) -> list[str]:
         f"{len(board.records)} runs; code at {code}; {_machines(board)}."
     )
     ranking = (notes.unranked(board), *notes.ties(board), notes.provisional(board), *notes.searched(board))
-    checked = (*notes.checked(board), *_target(board), *starred(board))
+    checked = (notes.outside(board), *notes.checked(board), *_target(board), *starred(board))
     warned = (notes.saturated(board), notes.memorising(board), *notes.of_values(board))
     of_times = (notes.beside_others(board), speeds(board), notes.noise(board))
     told = (*ranking, *checked, *warned, *of_times, notes.floor(board))

@@ -130,6 +130,15 @@ def _what(one: Verification) -> str:
     return ", ".join(f"{of.protocol} {number(of.found)}, recorded {number(of.recorded)}" for of in one.compared)
 
 
+def outside(board: Board) -> str:
+    """With whose features the board's rows were trained; empty: with no outside network's."""
+    names = ", ".join(board.records[0].architecture.trained_with)
+    costs = "their forwards are in the FLOPs and the train MACs"
+    return (
+        f"Trained with features of outside networks ({names}): {costs}, and no other board compares." if names else ""
+    )
+
+
 def searched(board: Board) -> list[str]:
     """What each row's search has chosen and what it cost, a line each; nothing where there was none."""
     studies = [(name(row, board), row.records[0].study) for row in board.rows]

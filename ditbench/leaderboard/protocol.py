@@ -61,7 +61,7 @@ def protocol_of(record: Record) -> Protocol:
         record.track.name,
         record.track.version,
         record.track_hash,
-        ", ".join([ruleset(record), *(f"trained with {name}" for name in record.architecture.trained_with)]),
+        told_apart(ruleset(record), record),
         f"{record.budget} by rule {record.flops_rule}" if older else record.budget,
         Clock.of(record).name if timed else "gpu" if kind == "cuda" else kind,
         record.data_sha256,
@@ -69,6 +69,11 @@ def protocol_of(record: Record) -> Protocol:
         tuple(record.deviations),
         tuple(measurement.protocol for measurement in record.metrics),
     )
+
+
+def told_apart(ruleset: str, record: Record) -> str:
+    """A ruleset with the mark of a run that trained with features of outside networks: it compares with no other."""
+    return ", ".join([ruleset, *(f"trained with {name}" for name in record.architecture.trained_with)])
 
 
 def ruleset(record: Record) -> str:

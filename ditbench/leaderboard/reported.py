@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import pandas as pd
 import pydantic
+import tomli_w
 from pydantic import Field
 
 from ..errors import BadFile, BadValue
-from ..storage.reading import read_toml
-from ..storage.schema import Frozen, Name, first_fault
+from ..storage.files import exists, write_text
+from ..storage.reading import read_text, read_toml
+from ..storage.schema import Frozen, Name, Sha256OrEmpty, Words, first_fault, later
 from ..tracks.budget import Budget
 from ..tracks.config import Ruleset
 from .boards import Board
@@ -24,22 +26,27 @@ FILE_NAME = "reported.toml"
 
 ProtocolName = Annotated[str, Field(pattern=r"^[a-z0-9._-]+/[a-z0-9._-]+$", max_length=200)]
 
+_Text = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]*$", max_length=500)]  # one line
+_Label = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]{1,200}$")]  # of an architecture, ours or another's
 StrictNumber = Annotated[float, Field(strict=True)]  # "1.5" is a slip
 
 
 class Setting(Frozen):
-    """A set of numbers of one table of a paper, got alike."""
+    """A set of numbers of one table of a paper, or of another harness's file, got alike."""
 
-    paper: str
-    arxiv: Annotated[str, Field(pattern=r"^\d{4}\.\d{4,5}$")]
-    table: str = ""  # of the paper; empty: not known
+    paper: Annotated[_Text, Field(min_length=1)]  # or what else they are of
+    arxiv: Annotated[str, Field(pattern=r"^(\d{4}\.\d{4,5})?$")] = ""  # this, or url
+    url: Annotated[str, Field(pattern=r"^(https?://[^\s\x00-\x1f]{1,500})?$")] = later("")
+    harness: Words = later("")  # the program whose file they were read from; empty: a person copied them
+    file_sha256: Sha256OrEmpty = later("")  # of that file
+    table: _Text = ""  # of the paper; empty: not known
     second_hand: bool = False  # read where others quote the paper, not in it
     track: Name
     budget: str | None = None  # None: not published
     ruleset: Ruleset = "matched"  # the runs of ours that these numbers stand beside
-    differs: str = ""  # what is not as on the track: then no run of ours is the same
-    note: str = ""  # what else a reader should know
-    values: Annotated[dict[ProtocolName, dict[str, StrictNumber]], Field(min_length=1)]  # -> architecture -> value
+    differs: _Text = ""  # what is not as on the track: then no run of ours is the same
+    note: _Text = ""  # what else a reader should know
+    values: Annotated[dict[ProtocolName, dict[_Label, StrictNumber]], Field(min_length=1)]  # -> architecture -> value
 
     @pydantic.field_validator("budget")
     @classmethod
@@ -49,11 +56,19 @@ class Setting(Frozen):
         except BadValue as error:
             raise ValueError(str(error)) from None
 
+    @pydantic.model_validator(mode="after")
+    def _is_from_somewhere(self) -> Setting:
+        if not self.arxiv and not self.url:
+            raise ValueError("arxiv or url must say where the numbers are from")
+        return self
+
     @property
     def source(self) -> str:
         """Where the numbers are from."""
         place = f", {self.table}" if self.table else ""
-        return f"{self.paper}{place} (arXiv:{self.arxiv}{', second-hand' if self.second_hand else ''})"
+        where = f"arXiv:{self.arxiv}" if self.arxiv else self.url
+        how = [f"by {self.harness}"] * bool(self.harness) + ["second-hand"] * self.second_hand
+        return f"{self.paper}{place} ({', '.join([where, *how])})"
 
 
 class _File(Frozen):
@@ -82,6 +97,33 @@ def read_reported(path: Path) -> list[Setting]:
         return _File.model_validate(read_toml(path, "file of published numbers")).setting
     except pydantic.ValidationError as error:
         raise BadFile(f"The published numbers {str(path)!r} are wrong: {first_fault(error)}.") from None
+
+
+def add_reported(path: Path, added: Sequence[Setting]) -> None:
+    """Write settings at the end of a file of published numbers, or into a new one; what stands there stays as it is.
+
+    `BadFile` if the file is wrong, `BadValue` if it has one of the numbers already.
+    """
+    before = read_reported(path) if exists(path) else []
+    known = {_name_of(*number) for number in _numbers(before)}
+    for number in _numbers(added):
+        if _name_of(*number) in known:
+            setting, protocol, architecture = number
+            raise BadValue(f"{str(path)!r} has {protocol} of {architecture!r} from {setting.source} already.")
+    text = f"{read_text(path, 'file of published numbers').rstrip()}\n\n" if before else ""
+    more = [setting.model_dump(exclude_defaults=True) for setting in added]
+    write_text(path, text + tomli_w.dumps({"setting": more}))
+
+
+def _numbers(settings: Sequence[Setting]) -> Iterator[tuple[Setting, str, str]]:
+    for setting in settings:
+        for protocol, values in setting.values.items():
+            yield from ((setting, protocol, architecture) for architecture in values)
+
+
+def _name_of(setting: Setting, protocol: str, architecture: str) -> tuple[object, ...]:
+    """What no other number has, in a file where each stands once."""
+    return setting.track, setting.source, setting.budget, setting.ruleset, setting.differs, protocol, architecture
 
 
 def beside(settings: Sequence[Setting], boards: Sequence[Board]) -> list[Reported]:

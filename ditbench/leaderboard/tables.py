@@ -17,6 +17,7 @@ from .costs import (
     FLOPS,
     IMAGES,
     MACS,
+    OUTSIDE_MACS,
     PARAMETERS,
     PEAK_MEMORY,
     SEARCH_FLOPS,
@@ -190,7 +191,7 @@ def _costs(board: Board) -> Iterator[Column]:
             yield Column(rate.header, "speed", _alone(rate, hardware), told, higher_is_better=True)
     for hardware, told in places:
         yield Column(PEAK_MEMORY.header, "speed", _memory(hardware), told)
-    for fact in (PARAMETERS, MACS, TRAINING_MACS):
+    for fact in (PARAMETERS, MACS, TRAINING_MACS, OUTSIDE_MACS):
         yield Column(fact.header, "size", _scaled(fact, fact.scale))
 
 

@@ -15,6 +15,7 @@ from ..errors import BadFile
 from .features import Moments
 
 _IN_FILES: dict[Output, tuple[str, str]] = {"features": ("mu", "sigma"), "spatial": ("mu_s", "sigma_s")}
+_COUNT, _MOST = "count", 10**12
 _WIDEST = 2**14  # features; those of the networks in use are 2,048 at most
 _LARGEST = 1e12  # numbers of features are far below; products of larger ones leave float64
 _EVEN = 1e-5  # of the largest variance: what two halves of a covariance may differ by, of float32
@@ -22,8 +23,9 @@ _SLACK = 1e-4  # of the largest variance: how far below 0 rounding to float32 ma
 
 
 def moments_in(path: Path) -> dict[Output, Moments]:
-    """The moments in an ``.npz``: ``mu``, ``sigma`` and sFID's ``mu_s``, ``sigma_s``; of how many images is not known.
+    """The moments in an ``.npz``: ``mu``, ``sigma`` and sFID's ``mu_s``, ``sigma_s``.
 
+    Of how many images they are, a whole number ``count`` says; without one, as in others' files, it is 0: not known.
     `BadFile` if one of a pair is missing, or if they can't be a mean (F,) and a covariance (F, F) of features. What
     headers tell is told before anything is unpacked.
     """
@@ -34,16 +36,25 @@ def moments_in(path: Path) -> dict[Output, Moments]:
         if len(there) == 1:
             raise BadFile(f"The reference {str(path)!r} has {there.pop()} alone; moments are {' and '.join(pair)}.")
         if there:
-            found[output] = _moments(path, pair)
+            found[output] = _moments(path, pair, _count(path) if _COUNT in names else 0)
     return found
 
 
-def _moments(path: Path, pair: tuple[str, str]) -> Moments:
+def _count(path: Path) -> int:
+    with open_array(path, _COUNT) as (_, header):
+        whole = header.shape == () and header.dtype.kind in "iu"
+    count = int(read_array(path, _COUNT, 8)) if whole else 0
+    if not 1 < count <= _MOST:
+        raise BadFile(f"The reference {str(path)!r}: count is no whole number of images, from 2 to {_MOST:,}.")
+    return count
+
+
+def _moments(path: Path, pair: tuple[str, str], count: int) -> Moments:
     where = f"The reference {str(path)!r}: {' and '.join(pair)}"
     _check_headers(path, pair, where)
     mean, covariance = (read_array(path, name, 8 * _WIDEST**2) for name in pair)
     _check_numbers(mean, covariance, where)
-    return Moments(0, *(torch.from_numpy(one.astype(np.float64)) for one in (mean, covariance)))
+    return Moments(count, *(torch.from_numpy(one.astype(np.float64)) for one in (mean, covariance)))
 
 
 def _check_headers(path: Path, pair: tuple[str, str], where: str) -> None:

@@ -20,7 +20,7 @@ class ImageFacts(Frozen):
     name: str  # of the file, folder, data set or weights, without the way to it
     kind: Literal["images", "moments", "generated"]
     sha256: Sha256 | None  # of the files or pixels; None: generated and not kept
-    count: Count | None  # None: a file of moments does not tell
+    count: Count | None  # None: a file of moments that does not tell
     shape: Shape | None  # (C, H, W), of clips (F, C, H, W)
     jpeg: bool = False  # compressed with loss, and scored all the same because that was asked for
 

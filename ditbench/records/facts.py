@@ -81,6 +81,7 @@ class Cost(Frozen):
     macs_per_image: Count  # forward pass at batch 1; 1 multiply-accumulate = 1, attention included
     training_macs_per_image: Count  # all forwards and backwards of one training image, without what is recomputed
     training_forwards: Annotated[int, Field(ge=1)] = 1  # that the architecture's own loss takes of an image
+    outside_macs_per_image: Count = later(0)  # of training's: forwards of the networks that it is `trained_with`
 
     def training_flops(self, rule: FlopsRule = FLOPS_RULE) -> int:
         """FLOPs of one training image, as a budget of FLOPs counts them.

@@ -14,6 +14,7 @@ MILESTONES_FILE, POINTS_FILE = "milestones.json", "points.json"
 SNAPSHOTS = "ema-snapshots"  # a run's folder of its power-function averages, which stays
 RECORDS, SAMPLES = "records", "samples"  # folders of a leaderboard, with one for each track
 PROFILES = "profiles"  # likewise, with one for each class of hardware
+STUDIES = "studies"  # likewise, of studies of scale
 CHECKPOINTS = 2  # that a run in training has, and for a moment one more: the one before, should the newest be damaged
 PROFILE_SUFFIX = ".profile.json"  # what `profile.py` writes, which may lie among records
 EVALUATION_SUFFIX = ".evaluation.json"  # what `evaluation.py` writes, likewise

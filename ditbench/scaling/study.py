@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..errors import BadFile
-from ..records.files import RECORDS
+from ..records.files import RECORDS, STUDIES
 from ..storage.files import is_folder, write_text
 from ..storage.schema import Frozen, Words, read_checked
 from .laws import Result, analyse
 from .points import Point, Setting
 from .words import sentence
 
-STUDIES = "studies"  # folder of a leaderboard
 _KIND = "study"
 _ROUNDING = 1e-3  # relative: of what is computed on another machine
 

@@ -52,7 +52,7 @@ class Needs:
 def needs_of(denoiser: nn.Module, spec: DenoiserSpec, kept: Kept, count_macs: bool = False) -> Needs:
     """Of a denoiser on the meta device; counting its MACs leaves gradients in it."""
     of_image = activation_bytes(denoiser, spec, fused=True) // SURE
-    macs = training_macs(denoiser, spec)[0] if count_macs else None
+    macs = training_macs(denoiser, spec).macs if count_macs else None
     return Needs(kept.bytes(denoiser), of_image, macs)
 
 

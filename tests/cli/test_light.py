@@ -27,17 +27,20 @@ LIGHT = {  # command -> arguments, and a word of what it says
     "records schema": ([], "$defs"),
     "records validate": ([str(RECORDS)], "architecture 'unet:nano': no plugin with its source is installed (14 files)"),
     "leaderboard build": ([str(RECORDS), "--out", "board"], f"{COUNT} records ->"),
+    "leaderboard export": ([str(RECORDS), "tables"], f"{COUNT} records and"),
+    "leaderboard archive": ([str(RECORDS.parent), "board.zip"], f"{COUNT} records of"),
     "leaderboard report": ([str(RECORDS)], "diffit:nano"),
     "leaderboard transfer": ([str(RECORDS)], "fid1k/fashion-cnn"),
     "fetch": (["digits-cnn"], "901f43288be1"),
     "new": (["my-arch"], "ditbench check my_arch"),
 }
 TORCH = {
-    "run", "plan", "sizes", "check", "evaluate", "ema", "profile", "import", "env", "data prepare", "data stats",
-    "data verify", "records verify", "scaling",
+    "run", "plan", "sizes", "check", "evaluate", "bridge", "ema", "profile", "import", "env", "data prepare",
+    "data stats", "data verify", "records verify", "scaling",
 }  # fmt: skip
 ELSEWHERE = {  # light, too: nothing of theirs
-    "status", "diff", "plugins doctor", "records submit", "leaderboard serve", "runs list", "runs remove",
+    "status", "diff", "plugins doctor", "records submit", "records import", "leaderboard serve", "runs list",
+    "runs remove",
 }  # fmt: skip
 CODE = """
 import contextlib, io, json, sys

@@ -75,7 +75,7 @@ def test_training_counts_every_forward_of_the_denoisers_own_loss():
             return loss() + loss()
 
     once, twice = training_macs(OneOfEach(), DIGITS_SPEC), training_macs(Twice(), DIGITS_SPEC)
-    assert twice == (2 * once[0], 2) and once[1] == 1
+    assert twice[:2] == (2 * once[0], 2) and once[1] == 1
 
 
 @pytest.mark.parametrize("learn_variance", [False, True])
@@ -95,7 +95,7 @@ def test_a_forward_that_is_weighed_counts_as_one_whose_mean_is_taken(learn_varia
         with torch.device(device):
             network = ByItsParts(spec, width=8)
         network.drop.p = 0.0
-        assert training_macs(network, spec) == (2 * once[0], 2)
+        assert training_macs(network, spec)[:2] == (2 * once[0], 2)
     assert activation_bytes(network, spec) > activation_bytes(Toy(spec, width=8), spec)
 
 

@@ -1,5 +1,6 @@
 """Which records may be compared, what makes a row, and which rows get a rank."""
 
+import json
 import re
 from itertools import permutations
 
@@ -11,9 +12,11 @@ from verifications import checked, sealed
 
 from ditbench.leaderboard.boards import boards
 from ditbench.leaderboard.build import on_the_boards_of
+from ditbench.leaderboard.export import csv, json_text
+from ditbench.leaderboard.latex import latex
 from ditbench.leaderboard.markdown import markdown
-from ditbench.leaderboard.notes import of_values
-from ditbench.leaderboard.tables import table
+from ditbench.leaderboard.notes import of_values, outside
+from ditbench.leaderboard.tables import columns, table
 from ditbench.records.facts import Measurement
 from ditbench.records.fingerprint import TOLERANCE
 from ditbench.records.record import Record
@@ -207,6 +210,22 @@ def test_who_trains_with_a_networks_features_has_a_board_of_their_own():
     apart = boards([*plain, *(record.model_copy(update={"architecture": about}) for record in helped)])
     assert [[row.label for row in board.rows] for board in apart] == [["dit:nano"], ["repa:nano"]]
     assert "matched, trained with dinov2-vit-l-14" in apart[1].title and "matched" not in apart[0].title
+    assert [outside(board)[:59] for board in apart] == [
+        "",
+        "Trained with features of outside networks (dinov2-vit-l-14)",
+    ]
+
+
+def test_the_work_of_outside_networks_is_a_column_where_there_is_some():
+    about = finished().architecture.model_copy(update={"trained_with": ("dinov2-vit-l-14",)})
+    cost = finished().cost.model_copy(update={"outside_macs_per_image": 5_000_000})
+    helped = only([record.model_copy(update={"architecture": about, "cost": cost}) for record in seeds("a:b", *GOOD)])
+    (column,) = [column for column in columns(helped) if column.header == "of them outside (M)"]
+    assert column.text(helped.rows[0]) == "5.000"
+    assert "of them outside (M)" not in [column.header for column in columns(only(seeds("a:b", *GOOD)))]
+    for text in (markdown([helped]), latex([helped]), csv([helped])):
+        assert text.count("trained with dinov2-vit-l-14") >= 1 and "of them outside (M)" in text
+    assert json.loads(json_text([helped]))["boards"][0]["rows"][0]["cost"]["outside_macs_per_image"]["mean"] == 5e6
 
 
 def test_two_classes_of_hardware_are_two_rows_of_one_board():

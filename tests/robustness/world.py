@@ -33,6 +33,9 @@ class _Stop(campaign.Silent):
             os.kill(os.getpid(), signal.SIGINT)
 
 
+_CITATION = "cff-version: 1.2.0\ntitle: T\nversion: 0.1.0\nlicense: Apache-2.0\nauthors: [{name: A}]\n"
+
+
 def make_world(base: Path) -> None:
     """A finished run and a stopped one, records, weights, samples, moments, pictures and shards of them."""
     of = {"device": "cpu", "executor": "inline"}
@@ -42,6 +45,8 @@ def make_world(base: Path) -> None:
     with contextlib.suppress(KeyboardInterrupt):
         campaign.run("tiny", ["toy+fault=slow"], budget="40-steps", out=base / "stopped", listener=_Stop(), **of)  # type: ignore[arg-type]
     _write_records(base / "records")
+    (base / "CITATION.cff").write_text(_CITATION)
+    (base / "evaluator.txt").write_text("Inception Score: 2.5\nFID: 1.25\n")
     (base / "samples.npz").write_bytes(packed(arr_0=some(40)))
     (base / "moments.npz").write_bytes(packed(mu=np.zeros(_width()), sigma=np.eye(_width())))
     save_file(build_denoiser(Registry.installed().architectures["dit"], "nano").state_dict(), base / "dit.safetensors")

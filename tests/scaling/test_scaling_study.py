@@ -10,6 +10,7 @@ import pytest
 
 from ditbench.errors import BadFile, BadValue
 from ditbench.records.facts import Cost
+from ditbench.records.files import STUDIES
 from ditbench.records.record import read_record
 from ditbench.registry import Registry
 from ditbench.scaling.isoflop import Bottom, bottom_of, line_through
@@ -19,7 +20,7 @@ from ditbench.scaling.plan import check_budgets, selections, sensible
 from ditbench.scaling.plot import picture
 from ditbench.scaling.points import Point, Setting, collect
 from ditbench.scaling.resampling import interval, log_means
-from ditbench.scaling.study import STUDIES, read_study, studies_beside, study_of, write_study
+from ditbench.scaling.study import read_study, studies_beside, study_of, write_study
 from ditbench.scaling.tables import markdown
 from ditbench.tracks.plan import make_plan
 from ditbench.tracks.track import load_track

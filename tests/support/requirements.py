@@ -12,6 +12,7 @@ _CALLED = {  # distribution -> its module, where a dash is not all that differs
     "markdown-it-py": "markdown_it",
     "nvidia-ml-py": "pynvml",
     "pillow": "PIL",
+    "pyyaml": "yaml",
     "scikit-learn": "sklearn",
 }
 

@@ -71,6 +71,8 @@ CHANGES = (
         "Inception's weights have to be fetched; what is missing is told, which test_app has",
     ),
     more(_OF_IMAGES, "--metrics kid,is", "a FID's matrix root takes a second; test_evaluation has it"),
+    Change("ditbench bridge", "VIRTUAL_imagenet256_labeled", "REAL", "its images are as large as the small tracks'"),
+    more("ditbench bridge", "--features efficientnet-lite0 --metrics is", "as above"),
     more("ditbench profile", "--steps 4 --warmup 0", "25 steps take a CPU long"),
     more("ditbench fetch", "--offline", "no test touches the network: EXPECTED says what it ends with"),
     more("ditbench leaderboard serve", "--no-browser", "nobody would close it; it is stopped when it serves"),

@@ -22,6 +22,7 @@ from ditbench.tracks.track import load_track
 
 SMALL = {"samples": 20, "device": "cpu"}
 DRAW = np.random.default_rng(0)
+WIDTH = 1280  # of EfficientNet-Lite0's features
 SIDE = 64  # of the images of the small latent tracks, so that they have 8x8 latents
 VAE = "stabilityai/sd-vae-ft-mse"  # a folder of this name is found before the hub's
 PLACES = {"fashion32": "data/fashion-mnist", "cifar10": "data"}  # of the made-up data sets
@@ -50,7 +51,8 @@ def write_folder(folder: Path) -> str:
 def _write_leaderboard(folder: Path) -> None:
     """The committed records, in a repository of their own, so that there is a branch to compare with."""
     shutil.copytree(ROOT / "leaderboard", folder / "leaderboard", ignore=shutil.ignore_patterns("site"))
-    shutil.copy(ROOT / "README.md", folder)
+    for name in ("README.md", "CITATION.cff"):
+        shutil.copy(ROOT / name, folder)
     git = ("git", "-c", "user.name=a", "-c", "user.email=a@example.org")
     for words in (["init", "-q", "-b", "main"], ["add", "leaderboard", "README.md"], ["commit", "-q", "-m", "records"]):
         subprocess.run([*git, *words], cwd=folder, check=True)
@@ -81,6 +83,9 @@ def _write_images(folder: Path) -> None:
         other.save(folder / "FOLDER" / f"{number}.png")
     np.savez(folder / "SAMPLES.npz", np.stack(generated))
     np.savez(folder / "REAL.npz", np.stack(real))
+    np.savez(folder / "jit_in256_stats.npz", mu=np.zeros(WIDTH), sigma=np.eye(WIDTH))
+    (folder / "evaluator.txt").write_text("Inception Score: 278.24\nFID: 2.27\n")
+    (folder / "results.csv").write_text("step,dataset,model,fid,inception_score\n400000,imagenet,ddt,5.25,180.1\n")
     np.savez(
         folder / "VIRTUAL_imagenet256_labeled.npz", np.stack([picture(number, (SIDE, SIDE)) for number in range(24)])
     )

@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from ...errors import BadValue, brief, one_line
-from ..cost import check_counted, cost_of
+from ..cost import check_counted, check_outside, cost_of
 from ..guard import Guard
 from ..interface import training_loss
 from .places import in_layer, layer_at_work
@@ -54,8 +54,10 @@ def _changes_nothing(subject: Subject) -> str:
 
 
 def _counted_as_trained(subject: Subject) -> str:
-    counted = cost_of(subject.build(), subject.spec).training_macs_per_image
+    cost = cost_of(subject.build(), subject.spec)
+    counted = cost.training_macs_per_image
     try:
+        check_outside(cost, subject.selection.architecture.trained_with, subject.selection.label)
         check_counted(subject.build(), counted, *subject.batch())
     except BadValue as fault:
         raise Broken(str(fault)) from None

@@ -162,6 +162,8 @@ def _costs(record: Record) -> Iterator[tuple[str, str]]:
         yield "of them for training alone", f"{cost.train_only_parameters:,}"
         yield "MACs per image", f"{cost.macs_per_image:,}"
         yield "training MACs per image", f"{cost.training_macs_per_image:,}"
+        if cost.outside_macs_per_image:
+            yield "of them by outside networks", f"{cost.outside_macs_per_image:,}"
     if training is not None:
         yield "steps", f"{training.steps:,}"
         yield "training images", f"{training.images:,}"

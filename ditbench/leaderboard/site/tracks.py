@@ -174,7 +174,7 @@ def _order(column: Column, heading: Heading, row: Row) -> float | str:
 
 def _notes(board: Board) -> Iterator[str]:
     yield from (note for note in (notes.provisional(board), *notes.ties(board)) if note and note != verdict(board))
-    yield from (*notes.searched(board), *starred(board), *notes.checked(board))
+    yield from filter(None, (*notes.searched(board), notes.outside(board), *starred(board), *notes.checked(board)))
     yield from filter(
         None, (notes.floor(board), notes.saturated(board), notes.memorising(board), *notes.of_values(board))
     )

@@ -24,6 +24,7 @@ def cost_of(record: Record, known: Known) -> Faults:
     if record.cost is None:
         return
     yield from _parts(record.cost)
+    yield from _outside(record.cost, record.architecture)
     if record.data is None:
         return
     *frames, channels, side, _ = record.data.shape
@@ -41,6 +42,7 @@ def cost_of(record: Record, known: Known) -> Faults:
 def cost_on(of: ArchitectureFacts, spec: DenoiserSpec, cost: Cost, known: Known) -> Faults:
     """The same of an architecture on an input."""
     yield from _parts(cost)
+    yield from _outside(cost, of)
     yield from _closest(cost, costs_on(of, [spec], known))
 
 
@@ -51,6 +53,16 @@ def _parts(cost: Cost) -> Faults:
     if cost.training_macs_per_image < LEAST_TRAINED * cost.macs_per_image:
         least = f"at least a tenth of the {cost.macs_per_image} of a forward pass"
         yield f"cost.training_macs_per_image is {cost.training_macs_per_image}, should be {least}"
+
+
+def _outside(cost: Cost, of: ArchitectureFacts) -> Faults:
+    """The work of outside networks, which is counted where the architecture names some, and there alone."""
+    told, names = cost.outside_macs_per_image, ", ".join(of.trained_with)
+    if told > cost.training_macs_per_image:
+        yield f"cost.outside_macs_per_image is {told}, should be part of the {cost.training_macs_per_image} of training"
+    if bool(told) != bool(names):
+        meant = f"the work of {names}" if names else "0, for architecture.trained_with names no network"
+        yield f"cost.outside_macs_per_image is {told}, should be {meant}"
 
 
 def _closest(cost: Cost, may_be: Iterable[Cost]) -> Faults:
@@ -85,7 +97,8 @@ def _against(cost: Cost, should: Cost) -> Faults:
     why = "as the architecture of that source has it"
     for name in EXACT:
         yield from differs(f"cost.{name}", getattr(cost, name), getattr(should, name), why)
-    bounds = {"macs_per_image": (1 - MACS, 1 + MACS), "training_macs_per_image": TRAINED_MACS}
+    alike = (1 - MACS, 1 + MACS)
+    bounds = {"macs_per_image": alike, "training_macs_per_image": TRAINED_MACS, "outside_macs_per_image": alike}
     for name, (least, most) in bounds.items():
         says, about = getattr(cost, name), getattr(should, name)
         if not least * about <= says <= most * about:
