@@ -27,9 +27,9 @@ from ..runtime.compiling import way_of
 from ..runtime.environment import find_device
 from ..runtime.progress import Progress, ProgressCallback
 from ..sampling.chosen import make_sample
-from ..sampling.generate import Decode, SamplingPlan
 from ..sampling.samplers import Sample
 from ..sampling.samples import Drawing
+from ..sampling.walking import Decode, SamplingPlan
 from ..storage.reading import check_file, reason_of
 from ..tracks.config import RunConfig
 from ..tracks.plan import find_dataset
