@@ -26,6 +26,7 @@ from . import evaluate
 from . import ema
 from . import profile
 from . import weights
+from . import export
 from . import records
 from . import leaderboard
 from . import transfer
@@ -42,6 +43,7 @@ __all__ = [
     "doctor",
     "ema",
     "evaluate",
+    "export",
     "inspect",
     "leaderboard",
     "main",

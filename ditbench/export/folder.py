@@ -62,13 +62,14 @@ def write_folder(out: Path, fill: Callable[[Path], None], about: Mapping[str, st
         folder.mkdir()
         fill(folder)
         as_the_umask_says(folder)
-        files = {
-            path.relative_to(folder).as_posix(): sha256_of(path) for path in sorted(folder.rglob("*")) if path.is_file()
-        }
-        write_text(
-            folder / MANIFEST, json.dumps({**about, "ditbench": version("ditbench"), "files": files}, indent=1) + "\n"
-        )
+        write_text(folder / MANIFEST, _json({**about, "ditbench": version("ditbench"), "files": _hashes(folder)}))
         _put(folder, out)
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    """sha256 of each file below a folder, by its way from there."""
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return {path.relative_to(folder).as_posix(): sha256_of(path) for path in files}
 
 
 def check_target_folder(out: Path, force: bool) -> None:

@@ -138,10 +138,8 @@ class DitbenchPipeline(DiffusionPipeline):  # type: ignore[misc]
         size: int | None,
     ) -> Iterator[Bytes]:
         network, spec = self.transformer.eval(), self.transformer.spec
-        plan, size = (
-            self.scheduler.plan(self.device, self.vae, seed, steps, scale),
-            size or self.scheduler.config.batch_size,
-        )
+        plan = self.scheduler.plan(self.device, self.vae, seed, steps, scale)
+        size = size or self.scheduler.config.batch_size
         for start in self.progress_bar(range(0, count, size)):
             indices = np.arange(first + start, first + min(start + size, count))
             labels = labels_of(plan, indices, spec.classes)

@@ -117,8 +117,11 @@ class Subject:
         )
 
 
-def of_run(folder: Path, registry: Registry, autoencoder: str = "") -> Subject:
-    """A finished run by its folder; `DitbenchError` if it lacks its weights, or its network's code is another here."""
+def of_run(folder: Path, registry: Registry, autoencoder: str | None = "") -> Subject:
+    """A finished run by its folder; `DitbenchError` if it lacks its weights, or its network's code is another here.
+
+    autoencoder: the folder of that of latents; None: nothing is decoded.
+    """
     path, weights = folder / FILE_NAME, folder / WEIGHTS_FILE
     if not is_file(path):
         raise BadFile(f"{str(folder)!r} is no finished run's folder: it has no {FILE_NAME}.")
@@ -149,7 +152,7 @@ def of_run(folder: Path, registry: Registry, autoencoder: str = "") -> Subject:
 
 
 def of_weights(
-    weights: Path, architecture: str, track: str, seed: int, registry: Registry, autoencoder: str = ""
+    weights: Path, architecture: str, track: str, seed: int, registry: Registry, autoencoder: str | None = ""
 ) -> Subject:
     """A file of weights, sampled as a track says. `architecture` is ``name[:size][+option=value]...``."""
     (config,) = make_plan(registry, track, [architecture], [seed], device="cpu")
@@ -157,8 +160,10 @@ def of_weights(
     return Subject(registry, config, spec, weights, None, _autoencoder(config.label, spec, autoencoder))
 
 
-def _autoencoder(name: str, spec: DenoiserSpec, folder: str) -> Autoencoder | None:
+def _autoencoder(name: str, spec: DenoiserSpec, folder: str | None) -> Autoencoder | None:
     """That of latents, from a folder: nothing is fetched."""
+    if folder is None:
+        return None
     if spec.space == "pixel":
         if folder:
             raise BadValue(f"`autoencoder` is of latents, and {name} makes pixels; leave it out.")

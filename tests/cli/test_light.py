@@ -33,8 +33,8 @@ LIGHT = {  # command -> arguments, and a word of what it says
     "new": (["my-arch"], "ditbench check my_arch"),
 }
 TORCH = {
-    "run", "plan", "sizes", "check", "evaluate", "ema", "profile", "import", "env", "data prepare", "data stats",
-    "data verify", "records verify", "scaling",
+    "run", "plan", "sizes", "check", "evaluate", "ema", "profile", "import", "export", "env", "data prepare",
+    "data stats", "data verify", "records verify", "scaling",
 }  # fmt: skip
 ELSEWHERE = {  # light, too: nothing of theirs
     "status", "diff", "plugins doctor", "records submit", "leaderboard serve", "runs list", "runs remove",
