@@ -47,11 +47,11 @@ def write_diffusers(subject: Subject, out: Path, force: bool = False, more: Mapp
             (folder / name).write_bytes(content.encode() if isinstance(content, str) else content)
         check(folder, subject)
 
-    write_folder(out, fill, {"to": "diffusers", "of": subject.name}, force)
+    write_folder(out, fill, subject.name, force)
 
 
-def write_folder(out: Path, fill: Callable[[Path], None], about: Mapping[str, str], force: bool) -> None:
-    """Have a new folder filled and put in its place, with a manifest of its files.
+def write_folder(out: Path, fill: Callable[[Path], None], of: str, force: bool) -> None:
+    """Have a new folder filled and put in its place, with a manifest: of what it is, and its files.
 
     `BadFile` if there is something of that name, unless `force` is given and an export has written it.
     """
@@ -62,7 +62,7 @@ def write_folder(out: Path, fill: Callable[[Path], None], about: Mapping[str, st
         folder.mkdir()
         fill(folder)
         as_the_umask_says(folder)
-        write_text(folder / MANIFEST, _json({**about, "ditbench": version("ditbench"), "files": _hashes(folder)}))
+        write_text(folder / MANIFEST, _json({"of": of, "ditbench": version("ditbench"), "files": _hashes(folder)}))
         _put(folder, out)
 
 

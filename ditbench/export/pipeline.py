@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import ConfigMixin, DiffusionPipeline, ModelMixin, SchedulerMixin
-from diffusers.configuration_utils import register_to_config
-from diffusers.pipelines.pipeline_utils import ImagePipelineOutput
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.modeling_utils import ModelMixin
+from diffusers.pipelines.pipeline_utils import DiffusionPipeline, ImagePipelineOutput
+from diffusers.schedulers.scheduling_utils import SchedulerMixin
 from PIL import Image
 from torch import Tensor, nn
 
@@ -36,18 +37,20 @@ class Denoiser(ModelMixin, ConfigMixin):  # type: ignore[misc]
     @register_to_config  # type: ignore[untyped-decorator]
     def __init__(self, spec: dict[str, Any], settings: dict[str, Any]) -> None:
         """spec: fields of a `DenoiserSpec`. settings: what else the network is built with."""
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.spec = DenoiserSpec(**spec)
         self.network = type(self).build(self.spec, **settings)
 
     @classmethod
     def from_pretrained(cls, *place: Any, **options: Any) -> Any:
         """As diffusers loads it, built whole: on no device, a network's fixed tables would be left empty."""
-        return super().from_pretrained(*place, **{**options, "low_cpu_mem_usage": False})
+        load: Any = super().from_pretrained
+        return load(*place, **{**options, "low_cpu_mem_usage": False})
 
     def forward(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
         """The output at x (N, C, H, W), of clips (N, F, C, H, W), at times t (N,) in [0, 1000], with labels y (N,)."""
-        return self.network(x, t, y)  # type: ignore[no-any-return]
+        out: Tensor = self.network(x, t, y)
+        return out
 
 
 class Sampler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
@@ -55,6 +58,7 @@ class Sampler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
 
     sample: Callable[..., Tensor]  # both of a folder's own class
     make_objective: Callable[..., Any]
+    config: Any  # what `__init__` was given
 
     @register_to_config  # type: ignore[untyped-decorator]
     def __init__(
@@ -93,14 +97,18 @@ class Sampler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
         )
 
 
-class DitbenchPipeline(DiffusionPipeline):  # type: ignore[misc]
+class DitbenchPipeline(DiffusionPipeline):
     """Images of the run's own stream: number i of a seed is the same image whoever draws it."""
 
     _optional_components = ["vae"]
 
+    transformer: Denoiser
+    scheduler: Sampler
+    vae: Any
+
     def __init__(self, transformer: Denoiser, scheduler: Sampler, vae: Any = None) -> None:
         super().__init__()
-        self.register_modules(transformer=transformer, scheduler=scheduler, vae=vae)
+        self.register_modules(transformer=transformer, scheduler=scheduler, vae=vae)  # type: ignore[no-untyped-call]
 
     def __call__(
         self,

@@ -76,9 +76,9 @@ def _put_back(subject: Subject, convert: _Convert, ours: dict[str, Tensor], like
     _check_form(subject, found, ours, like)
     whole = torch.cat([theirs[name].flatten().to(torch.float64) for name in theirs])
     for name, places in found.items():
-        at = places.flatten().long()
+        at = _places(subject, name, places.flatten() - len(whole), len(whole))
         whole[at] = ours[name].flatten().to(torch.float64)
-    parts = whole.split([tensor.numel() for tensor in theirs.values()])
+    parts = torch.split(whole, [tensor.numel() for tensor in theirs.values()])
     kinds = {tensor.dtype for tensor in ours.values() if tensor.is_floating_point()}
     kind = next(iter(kinds)) if len(kinds) == 1 else torch.float32
     return {
@@ -88,12 +88,28 @@ def _put_back(subject: Subject, convert: _Convert, ours: dict[str, Tensor], like
 
 
 def _counted(theirs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors of the same names and shapes whose numbers are all different: each is its place among all."""
+    """Tensors of the same names and shapes whose numbers are all different: each is its place among all.
+
+    They count from their total on, so that a sum of two is none of them.
+    """
     total = sum(tensor.numel() for tensor in theirs.values())
-    if total >= _LARGEST:
+    if 2 * total >= _LARGEST:
         raise BadValue(f"{total:,} numbers are more than can be told apart.")
-    places = torch.arange(total, dtype=torch.float64).split([tensor.numel() for tensor in theirs.values()])
+    places = torch.split(
+        torch.arange(total, 2 * total, dtype=torch.float64), [tensor.numel() for tensor in theirs.values()]
+    )
     return {name: part.view(tensor.shape) for (name, tensor), part in zip(theirs.items(), places, strict=True)}
+
+
+def _places(subject: Subject, name: str, places: Tensor, total: int) -> Tensor:
+    """Where the numbers of a tensor of ours come from; `BadValue` if they are computed."""
+    whole = places.long()
+    if not torch.equal(whole.to(places.dtype), places) or not bool(((whole >= 0) & (whole < total)).all()):
+        raise BadValue(
+            f"{subject.config.label}: {name!r} (our name) is computed from several numbers of a published checkpoint, "
+            "which can't be told from it; so the weights have no published form."
+        )
+    return whole
 
 
 def _check_form(subject: Subject, found: Mapping[str, Tensor], ours: Mapping[str, Tensor], like: Path) -> None:

@@ -65,7 +65,7 @@ def export(request: Request, registry: Registry) -> str:
     subject = _subject(request, registry)
     if request.to == "safetensors":
         fill: Any = partial(_fill_safetensors, subject, request.like)
-        write_folder(request.out, fill, {"to": request.to, "of": subject.name}, request.force)
+        write_folder(request.out, fill, subject.name, request.force)
     else:
         more = card_files(subject, request.source) if request.to == "hub" else {}
         write_diffusers(subject, request.out, request.force, more)

@@ -183,8 +183,8 @@ def _homes(root: _Module) -> Iterator[tuple[str, str]]:
 
 def _attributes(tree: ast.Module, name: str) -> set[str]:
     """What a file takes of a module that it has by this name."""
-    taken = (node for node in ast.walk(tree) if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name))
-    return {node.attr for node in taken if node.value.id == name}  # type: ignore[attr-defined]
+    taken = (node for node in ast.walk(tree) if isinstance(node, ast.Attribute))
+    return {node.attr for node in taken if isinstance(node.value, ast.Name) and node.value.id == name}
 
 
 def _imports(tree: ast.AST) -> Iterator[ast.Import | ast.ImportFrom]:
@@ -197,7 +197,9 @@ def _imports(tree: ast.AST) -> Iterator[ast.Import | ast.ImportFrom]:
 
 
 def _for_types(node: ast.AST) -> bool:
-    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == _TYPES_ALONE
+    if not isinstance(node, ast.If) or node.orelse:
+        return False
+    return isinstance(node.test, ast.Name) and node.test.id == _TYPES_ALONE
 
 
 def _rewritten(module: _Module, finder: _Finder, names: dict[str, str]) -> str:
@@ -208,13 +210,13 @@ def _rewritten(module: _Module, finder: _Finder, names: dict[str, str]) -> str:
         told = _lines(module, node, finder, names)
         if told is not None:
             changes.append((node, told))
-    for node in ast.walk(tree):
-        if isinstance(node, ast.If) and _for_types(node):
-            changes.append((node, [f"if {_TYPES_ALONE}:\n    pass  # imports for types alone"]))
-    for node, told in sorted(changes, key=lambda change: change[0].lineno, reverse=True):
-        indent = " " * node.col_offset
+    for block in ast.walk(tree):
+        if isinstance(block, ast.If) and _for_types(block):
+            changes.append((block, [f"if {_TYPES_ALONE}:\n    pass  # imports for types alone"]))
+    for old, told in sorted(changes, key=lambda change: change[0].lineno, reverse=True):
+        indent = " " * old.col_offset
         text = "".join(f"{indent}{line}\n" for one in told for line in one.split("\n"))
-        lines[node.lineno - 1 : node.end_lineno] = [text]
+        lines[old.lineno - 1 : old.end_lineno] = [text]
     return "".join(lines)
 
 

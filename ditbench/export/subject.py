@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from ..benchmark.reevaluation import check_plugin, check_weights
 from ..benchmark.setup import load_weights
 from ..components import Architecture, ObjectReference, Sampler, load, module_of
 from ..datasets.autoencoder import Autoencoder, load_autoencoder
+from ..datasets.decoder import decode
 from ..denoiser_spec import DenoiserSpec
 from ..errors import BadFile, BadValue
 from ..records.files import FILE_NAME, WEIGHTS_FILE
@@ -26,6 +27,7 @@ from ..sampling.chosen import make_sample
 from ..sampling.walking import SamplingPlan
 from ..storage.files import is_file, is_folder
 from ..tracks.config import RunConfig
+from ..tracks.lookup import resolve_track
 from ..tracks.plan import make_plan
 from ..tracks.settings import checked
 from ..training.spec import make_objective, spec_of
@@ -104,7 +106,8 @@ class Subject:
 
     def plan(self, steps: int) -> SamplingPlan:
         """How ditbench samples it on a CPU, in so many steps."""
-        choice, track = self.config.track.sampler, self.config.track.name
+        choice, track, coder = self.config.track.sampler, self.config.track.name, self.autoencoder
+        decoding = resolve(self.config.track.evaluation.precision, CPU)
         return SamplingPlan(
             sample=make_sample(choice, track, self.registry),
             objective=make_objective(self.config.objective, track, self.registry),
@@ -112,7 +115,7 @@ class Subject:
             seed=self.config.seed,
             guidance=choice.guidance,
             labels=self.config.track.evaluation.labels,
-            decode=(lambda x: x) if self.autoencoder is None else self.autoencoder.decode,
+            decode=(lambda x: x) if coder is None else partial(decode, coder.network, precision=decoding),
             precision=resolve(self.config.recipe.precision, CPU),
         )
 
@@ -155,7 +158,9 @@ def of_weights(
     weights: Path, architecture: str, track: str, seed: int, registry: Registry, autoencoder: str | None = ""
 ) -> Subject:
     """A file of weights, sampled as a track says. `architecture` is ``name[:size][+option=value]...``."""
-    (config,) = make_plan(registry, track, [architecture], [seed], device="cpu")
+    dataset = resolve_track(registry, track).data.dataset.partition(":")[0]
+    place = "." if pick("dataset", dataset, registry.datasets).place == "required" else ""  # a plan asks; nobody reads
+    (config,) = make_plan(registry, track, [architecture], [seed], device="cpu", data=place)
     spec = spec_of(config.track.model_copy(update={"objective": config.objective}), registry)
     return Subject(registry, config, spec, weights, None, _autoencoder(config.label, spec, autoencoder))
 

@@ -23,7 +23,7 @@ IMAGES, STEPS = 2, 4  # enough to tell whether the code is all there, and few en
 SCRIPT = """
 import hashlib, json, sys
 
-folder, images, steps, packages = json.loads(sys.argv[1])
+folder, images, asked, packages = json.loads(sys.argv[1])
 
 
 class Absent:
@@ -39,7 +39,7 @@ from diffusers import DiffusionPipeline
 torch.set_num_threads(1)
 pipeline = DiffusionPipeline.from_pretrained(folder, trust_remote_code=True, local_files_only=True)
 pipeline.set_progress_bar_config(disable=True)
-drawn = pipeline(images, num_inference_steps=steps, batch_size=images, output_type="np").images
+drawn = pipeline(images, output_type="np", **asked).images
 print("sha256", hashlib.sha256(drawn.tobytes()).hexdigest())
 """
 
@@ -47,7 +47,8 @@ print("sha256", hashlib.sha256(drawn.tobytes()).hexdigest())
 def check(folder: Path, subject: Subject) -> None:
     """`DitbenchError` unless a folder gives the images of its subject, in a process without ditbench and its plugin."""
     steps = min(max(STEPS, subject.sampler.min_steps), subject.config.track.sampler.steps)
-    theirs = drawn_by(folder, IMAGES, steps, {"ditbench", *subject.packages})
+    without = {"ditbench", *subject.packages}
+    theirs = drawn_by(folder, IMAGES, without, num_inference_steps=steps, batch_size=IMAGES)
     ours = _own(subject, steps)
     if theirs != ours:
         raise BadFile(
@@ -56,15 +57,15 @@ def check(folder: Path, subject: Subject) -> None:
         )
 
 
-def drawn_by(folder: Path, images: int, steps: int | None, without: set[str]) -> str:
+def drawn_by(folder: Path, images: int, without: set[str], **asked: int) -> str:
     """sha256 of the first images, uint8 (N, H, W, C), that a folder gives to a process without these packages.
 
-    steps: None is the run's. Raises `BadValue` with the last that it said if it gives none.
+    asked: more of the pipeline's arguments. Raises `BadValue` with the last that the process said if it gives none.
     """
     with temporary_folder() as cache:
-        asked = json.dumps([str(folder.absolute()), images, steps, sorted(without)])
+        argument = json.dumps([str(folder.absolute()), images, asked, sorted(without)])
         done = subprocess.run(
-            [sys.executable, "-c", SCRIPT, asked],
+            [sys.executable, "-c", SCRIPT, argument],
             capture_output=True,
             text=True,
             check=False,

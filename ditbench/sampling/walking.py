@@ -112,9 +112,9 @@ def walked(guided: GuidedDenoiser, plan: SamplingPlan, indices: npt.NDArray[np.i
 def pixels_of(x: Tensor, decode: Decode, spec: DenoiserSpec) -> Bytes:
     """Images (N, C, H, W) of what `walked` gives, or clips (N, F, C, H, W), whose frames are decoded by themselves."""
     if spec.frames == 1:
-        return to_bytes(decode(x)).cpu().numpy()  # type: ignore[no-any-return]
+        return to_bytes(decode(x)).cpu().numpy()
     images = decode(as_clips(x, spec.frames).flatten(0, 1))
-    return to_bytes(images.view(-1, spec.frames, *images.shape[1:])).cpu().numpy()  # type: ignore[no-any-return]
+    return to_bytes(images.view(-1, spec.frames, *images.shape[1:])).cpu().numpy()
 
 
 class GuidedDenoiser:
