@@ -31,7 +31,7 @@ def export(
     force: Annotated[bool, typer.Option("--force", help="Replace a folder that an export has written.")] = False,
 ) -> None:
     """Write a run for those who have no ditbench; nothing is sent anywhere."""
-    from ..export.request import Request, export_apart
+    from ..executors.exporting import Request, export_apart
 
     request = Request(
         source=source,

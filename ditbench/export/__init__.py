@@ -1,1 +1,1 @@
-"""Weights for those who have no ditbench: a folder that diffusers loads, a model repository, published names."""
+"""A trained network for those who have no ditbench. As a folder for diffusers, a model repository, published names."""

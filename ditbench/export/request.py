@@ -1,4 +1,4 @@
-"""What somebody wants to have exported, and that done; a plugin's code takes part in a process of its own."""
+"""What somebody wants to have exported, and that done."""
 
 from __future__ import annotations
 
@@ -7,9 +7,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
-
-from ..asking import ask_of
 from ..errors import BadFile, BadValue
 from ..registry import Registry
 from ..storage.files import exists, is_folder
@@ -41,27 +38,20 @@ class Request:
             raise BadFile(f"There is nothing of the name {str(self.source)!r}: give a run's folder, or its weights.")
         a_run = is_folder(self.source)
         if a_run and (self.architecture or self.track):
-            raise BadValue("`architecture` and `track` are of a file of weights; a run's folder says both.")
+            raise BadValue(
+                f"{str(self.source)!r} is a folder: `architecture` and `track` are of weights; a run says both."
+            )
         if not a_run and not (self.architecture and self.track):
             raise BadValue("A file of weights needs `architecture`, what it is of, and `track`, how it is sampled.")
         if self.like is not None and self.to != "safetensors":
             raise BadValue(f"`like` is of safetensors, not of {self.to}.")
+        if self.autoencoder and self.to == "safetensors":
+            raise BadValue(f"`autoencoder` {self.autoencoder!r} is of diffusers and hub, not of safetensors.")
         check_target_folder(self.out, self.force)
 
 
-def export_apart(request: Request, registry: Registry) -> str:
-    """Export, in a process of its own, and tell of what: the run's name or the network's."""
-    request.check()
-    return str(ask_of(str(request.source), _in_a_fork, request, registry, seconds=None))
-
-
-def _in_a_fork(request: Request, registry: Registry) -> str:
-    torch.set_num_threads(1)  # a fork has no other, and would wait for them
-    return export(request, registry)
-
-
 def export(request: Request, registry: Registry) -> str:
-    """The same here."""
+    """Export, and tell of what: the run's name or the network's."""
     subject = _subject(request, registry)
     if request.to == "safetensors":
         fill: Any = partial(_fill_safetensors, subject, request.like)

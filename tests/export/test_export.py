@@ -214,7 +214,7 @@ def test_a_plugin_that_was_edited_since(run, monkeypatch):
     ("asked", "why"),
     [
         ({"source": "nothing"}, "There is nothing of the name"),
-        ({"architecture": "toy"}, "are of a file of weights; a run's folder says both"),
+        ({"architecture": "toy"}, "are of weights; a run says both"),
         ({"source": "weights"}, "A file of weights needs `architecture`"),
         ({"like": "weights"}, "`like` is of safetensors, not of diffusers"),
         ({"source": "weights", "architecture": "toy", "track": "tiny", "to": "hub"}, "give a run's folder"),

@@ -39,6 +39,10 @@ GOOD: dict[str, tuple[list[str], dict[str, str]]] = {  # each command called wel
     "evaluate": (["{base}/samples.npz"], {"--reference": "digits", "--features": "digits-cnn", **_CPU}),
     "ema": (["{run}"], {"--lengths": "0.05,0.15", **_CPU}),
     "profile": (["toy"], {"--track": "tiny", "--steps": "4", **_CPU}),
+    "export": (
+        ["{base}/dit.safetensors", "my-model"],
+        {"--to": "safetensors", "--architecture": "dit:nano", "--track": "digits"},
+    ),
     "fetch": (["digits-cnn"], {}),
     "import": (["dit:nano", "{base}/dit.safetensors"], {"--out": "w.safetensors"}),
     "diff": (["{one}", "{other}"], {}),
@@ -123,12 +127,15 @@ TEXTS: dict[str, tuple[str, ...]] = {  # by flag or command and argument: what c
     "new name": (_LONG, _ESCAPES, _LINES, "", "a/b", "..", ".", "dit", "Ü", "1", "-", "a b"),
     "data prepare source": (*_NAMES, "hf:", "/nowhere"),
     "--vae": ("/nowhere", _LONG, _LINES),
+    "--autoencoder": ("/nowhere", _LONG, _LINES),
 }
 FILES = {  # what is read as a file; other paths that are read are folders
     "records verify record",
     "records verify --weights",
     "evaluate samples",
     "evaluate --weights",
+    "export source",
+    "export --like",
     "fetch --weights",
     "import checkpoint",
     "diff one",
@@ -138,7 +145,7 @@ FILES = {  # what is read as a file; other paths that are read are folders
     "leaderboard build --page",
 }
 WRITTEN_FILES = {"--report", "--study", "import --out", "ema --save"}
-WRITTEN_FOLDERS = {"--out", "--to"}
+WRITTEN_FOLDERS = {"--out", "records submit --to", "export out"}
 _GOOD_WITH: dict[str, dict[str, str]] = {  # what an option needs beside it to count
     "--architecture": {"--track": "tiny"},
     "evaluate --track": {"--architecture": "toy"},
