@@ -36,6 +36,7 @@ class _Module:
     name: str
     package: bool  # whether it is a package's __init__
     text: str
+    tree: ast.Module
 
     @property
     def parent(self) -> str:
@@ -119,10 +120,9 @@ class _Finder:
         return name.partition(".")[0] in self._packages
 
     def _needs(self, module: _Module) -> Iterator[str]:
-        tree = ast.parse(module.text)
-        for node in _imports(tree):
+        for node in _imports(module.tree):
             if isinstance(node, ast.Import):
-                yield from self._imported(module, tree, node)
+                yield from self._imported(module, node)
                 continue
             base = self.base(module, node)
             if not self.is_ours(base):
@@ -133,12 +133,12 @@ class _Finder:
                 whole = (f"{base}.{alias.name}" for alias in node.names)
                 yield from (name if self.module(name) else base for name in whole)
 
-    def _imported(self, module: _Module, tree: ast.Module, node: ast.Import) -> Iterator[str]:
+    def _imported(self, module: _Module, node: ast.Import) -> Iterator[str]:
         for alias in node.names:
             if not self.is_ours(alias.name):
                 self._others.add(alias.name.partition(".")[0])
             elif alias.name == ROOT:
-                yield from (self._lend(name) for name in sorted(_attributes(tree, alias.asname or ROOT)))
+                yield from (self._lend(name) for name in sorted(_attributes(module.tree, alias.asname or ROOT)))
             elif alias.asname is None and "." in alias.name:
                 raise BadFile(
                     f"{module.name!r} has 'import {alias.name}', which can't be carried; write 'from ... import' there."
@@ -164,10 +164,10 @@ def _read(name: str) -> _Module | None:
         return None if spec.origin is None else _no_source(name)
     try:
         text = path.read_text(encoding="utf-8")
-        ast.parse(text)
+        tree = ast.parse(text)
     except (OSError, ValueError, SyntaxError) as error:
         raise BadFile(f"The source of {name!r}, {str(path)!r}, can't be read: {one_line(error)}.") from None
-    return _Module(name, path.stem == "__init__", text)
+    return _Module(name, path.stem == "__init__", text, tree)
 
 
 def _no_source(name: str) -> _Module:
@@ -176,7 +176,7 @@ def _no_source(name: str) -> _Module:
 
 def _homes(root: _Module) -> Iterator[tuple[str, str]]:
     """Which of its modules the root has each of its names from, by its own imports, those for types alone too."""
-    for node in ast.walk(ast.parse(root.text)):
+    for node in ast.walk(root.tree):
         if isinstance(node, ast.ImportFrom) and node.level == 1 and node.module:
             yield from ((alias.asname or alias.name, f"{ROOT}.{node.module}") for alias in node.names)
 
@@ -204,7 +204,7 @@ def _for_types(node: ast.AST) -> bool:
 
 def _rewritten(module: _Module, finder: _Finder, names: dict[str, str]) -> str:
     """The text with its import lines leading to the files beside it; what is imported for types alone is left out."""
-    tree, lines = ast.parse(module.text), module.text.splitlines(keepends=True)
+    tree, lines = module.tree, module.text.splitlines(keepends=True)
     changes: list[tuple[ast.stmt, list[str]]] = []
     for node in _imports(tree):
         told = _lines(module, node, finder, names)

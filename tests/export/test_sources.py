@@ -13,6 +13,7 @@ from ditbench.export.sources import carried, distributions
 from ditbench.registry import Registry
 
 INSTALLED = Registry.installed()
+QUICK = ("diffit", "dit", "hdit", "maskdit")  # the root by name; the plain case; a number, and a type of the root's
 
 
 @pytest.fixture
@@ -109,7 +110,10 @@ def without_imports(text):
     return [line for line in ast.unparse(_NoImports().visit(ast.parse(text))).splitlines() if line.strip() != "pass"]
 
 
-@pytest.mark.parametrize("name", sorted(INSTALLED.architectures))
+@pytest.mark.parametrize(
+    "name",
+    [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in sorted(INSTALLED.architectures)],
+)
 def test_every_network_is_carried_as_it_is(name):
     build = module_of(INSTALLED.architectures[name].build)
     found = carried([build, "ditbench.export.pipeline"], INSTALLED.packages(name))
