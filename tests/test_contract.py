@@ -9,9 +9,10 @@ import torch
 from ditbench import DenoiserSpec
 from ditbench.denoiser.interface import DIGITS_SPEC, build_denoiser, example_batch, loss_of, perturb
 from ditbench.registry import Registry
-from ditbench.sampling.generate import SamplingPlan, generate
+from ditbench.sampling.generate import generate
 from ditbench.sampling.samplers import euler
 from ditbench.sampling.schedulers import ddpm, dpm_solver, edm_heun
+from ditbench.sampling.walking import SamplingPlan
 from ditbench.testing import check_architecture
 from ditbench.tracks.guidance import Guidance
 from ditbench.training.discrete import Noise

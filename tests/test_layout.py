@@ -28,8 +28,12 @@ ARROWS = {
     "benchmark": {
         "datasets", "denoiser", "metrics", "records", "runtime", "sampling", "storage", "tracks", "training",
     },
-    "executors": {"benchmark", "records", "runtime", "storage", "tracks"},
+    "executors": {"benchmark", "export", "records", "runtime", "storage", "tracks"},
     "leaderboard": {"records", "storage", "tracks"},
+    "export": {
+        "benchmark", "datasets", "denoiser", "leaderboard", "records", "runtime", "sampling", "storage", "tracks",
+        "training",
+    },
     "profiling": {"denoiser", "records", "runtime", "sampling", "storage", "tracks", "training"},
     "campaign": {"executors", "leaderboard", "metrics", "records", "storage", "tracks"},
     "scaling": {"leaderboard", "records", "storage", "tracks"},

@@ -23,8 +23,8 @@ from ..records.denoising import LEVELS, ErrorCurve, protocol_features
 from ..records.facts import Measurement
 from ..records.metric_constants import protocol
 from ..runtime.clock import RUNNING
-from ..runtime.compiling import compiling
-from ..runtime.precision import CompileWatch, Precision
+from ..runtime.compiling import CompileWatch, compiling
+from ..runtime.precision import Precision
 from ..sampling.denoising import Errors, check_tells_levels, denoising_errors
 from ..storage.files import write_atomically
 from ..storage.reading import check_file

@@ -19,8 +19,8 @@ from ..metrics.reference import Reference
 from ..metrics.scoring import Networks, Real, Scoring
 from ..records.metric_constants import MIN_JACKKNIFED
 from ..runtime.precision import computing
-from ..sampling.generate import labels_of
 from ..sampling.pictures import write_grid, write_samples
+from ..sampling.walking import labels_of
 from ..storage.files import temporary_folder
 from ..tracks.config import RunConfig
 from .setup import Parts, drawing_of

@@ -27,9 +27,9 @@ from ..runtime.compiling import way_of
 from ..runtime.environment import find_device
 from ..runtime.progress import Progress, ProgressCallback
 from ..sampling.chosen import make_sample
-from ..sampling.generate import Decode, SamplingPlan
 from ..sampling.samplers import Sample
 from ..sampling.samples import Drawing
+from ..sampling.walking import Decode, SamplingPlan
 from ..storage.reading import check_file, reason_of
 from ..tracks.config import RunConfig
 from ..tracks.plan import find_dataset
@@ -286,19 +286,24 @@ def drawing_of(config: RunConfig, parts: Parts) -> Drawing:
 
 def load_denoiser(config: RunConfig, parts: Parts, weights: Path) -> nn.Module:
     """The run's denoiser with the weights of a safetensors file; `BadFile` if they are not its own."""
+    denoiser = build(parts, config).to(parts.device)
+    load_weights(denoiser, weights, config.label, parts.spec)
+    return denoiser
+
+
+def load_weights(denoiser: nn.Module, weights: Path, label: str, spec: DenoiserSpec) -> None:
+    """Give a denoiser, of that label and spec, the weights of a safetensors file; `BadFile` if they are not its own."""
     check_file(weights, "file of weights")  # the library would wait for a pipe
     try:
         tensors = load_file(weights)
     except (OSError, SafetensorError) as error:
         raise BadFile(f"The weights {str(weights)!r} can't be read: {reason_of(error)}.") from None
-    denoiser = build(parts, config).to(parts.device)
     try:
         _check_numbers(weights, tensors, denoiser)
         denoiser.load_state_dict(tensors)
     except RuntimeError as error:  # names or shapes
         reason = _misfit(tensors, denoiser.state_dict()) or one_line(error)[:200]
-        raise BadFile(f"The weights {str(weights)!r} are not of {config.label} for {parts.spec}: {reason}.") from None
-    return denoiser
+        raise BadFile(f"The weights {str(weights)!r} are not of {label} for {spec}: {reason}.") from None
 
 
 def _misfit(tensors: dict[str, Tensor], own: dict[str, Tensor]) -> str:

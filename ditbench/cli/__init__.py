@@ -27,6 +27,7 @@ from . import bridge
 from . import ema
 from . import profile
 from . import weights
+from . import export
 from . import records
 from . import leaderboard
 from . import transfer
@@ -46,6 +47,7 @@ __all__ = [
     "doctor",
     "ema",
     "evaluate",
+    "export",
     "inspect",
     "leaderboard",
     "main",

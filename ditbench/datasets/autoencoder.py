@@ -9,7 +9,6 @@ import hashlib
 import inspect
 import json
 import pkgutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,12 +17,12 @@ import torch
 from torch import Tensor
 
 from ..errors import BadFile, BadValue, one_line
-from ..runtime.precision import Precision, computing
+from ..runtime.precision import Precision
 from ..storage.files import is_folder, whole_path
+from .decoder import decode, in_parts
 from .examples import AutoencoderFacts
 from .pixels import from_bytes
 
-PART = {"cpu": 1, "cuda": 32}  # images in one pass; on a CPU more are slower
 _UNSUPPORTED = ("shift_factor", "latents_mean", "latents_std")  # other ways to bring latents to unit variance
 
 
@@ -57,13 +56,13 @@ class Autoencoder:
         pixels: (N, 3, R, R) uint8. part: images in one pass. Raises `BadValue` if R is no multiple of the factor.
         """
         self.cells(pixels.shape[-1])
-        moments = self._in_parts(self._moments, pixels, part, "float32")
+        moments = in_parts(self._moments, pixels, self.device, "float32", part)
         mean, std = moments.chunk(2, dim=1)
         return mean, std
 
     def decode(self, latents: Tensor, part: int | None = None) -> Tensor:
         """Pixels in [-1, 1], (N, 3, R, R) float32 on the device, of scaled latents (N, C, h, w)."""
-        return self._in_parts(self._pixels, latents, part, self.precision)
+        return decode(self.network, latents, self.precision, part)
 
     def save(self, folder: Path) -> None:
         """Write it as diffusers does, so that `load_autoencoder` finds the same again."""
@@ -72,18 +71,6 @@ class Autoencoder:
     def _moments(self, pixels: Tensor) -> Tensor:
         posterior = self.network.encode(from_bytes(pixels)).latent_dist
         return torch.cat([posterior.mean, posterior.std], dim=1)
-
-    def _pixels(self, latents: Tensor) -> Tensor:
-        decoded: Tensor = self.network.decode(latents.float() / self.facts.scale).sample
-        return decoded.float().clamp(-1, 1)
-
-    @torch.inference_mode()
-    def _in_parts(
-        self, compute: Callable[[Tensor], Tensor], x: Tensor, part: int | None, precision: Precision
-    ) -> Tensor:
-        parts = torch.split(x, part or PART.get(self.device.type, 1))
-        with computing(precision, self.device):
-            return torch.cat([compute(few.to(self.device)) for few in parts])
 
 
 def load_autoencoder(name_or_path: str, offline: bool = False, device: torch.device | None = None) -> Autoencoder:

@@ -28,8 +28,9 @@ from ..runtime.progress import CountCallback
 from ..storage.claims import Claim, Contender
 from ..storage.files import write_bytes, write_text
 from ..storage.schema import Frozen
-from .autoencoder import PART, Autoencoder
+from .autoencoder import Autoencoder
 from .crop import digests
+from .decoder import PART
 from .pixels import Bytes
 from .raw import RawImages
 from .shards import PARTS, PreparationPlan, Shard, Skipped, again, read_digests, read_json, shard_path, sums

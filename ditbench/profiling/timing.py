@@ -20,13 +20,13 @@ from ..denoiser.strips import strip_shape
 from ..denoiser_spec import DenoiserSpec
 from ..records.profile import How, Phase, Profile, Setup, Turn
 from ..registry import Registry
-from ..runtime.compiling import compile_network, compiling
+from ..runtime.compiling import Clock, CompileWatch, compile_network, compiling
 from ..runtime.environment import describe, find_device
 from ..runtime.memory import device_used, peak_memory, reset_peak, resident
-from ..runtime.precision import Clock, CompileWatch, Precision, autocast, products, resolve
+from ..runtime.precision import Precision, autocast, products, resolve
 from ..sampling.chosen import make_sample
-from ..sampling.generate import GuidedDenoiser, initial_noise, streams
 from ..sampling.samplers import Walk
+from ..sampling.walking import GuidedDenoiser, initial_noise, streams
 from ..tracks.architecture import ArchitectureFacts
 from ..training.discrete import AtTime, Noise
 from ..training.fitting import Kept, all_needs, check_fits

@@ -16,8 +16,9 @@ from ..records.facts import Cost
 from ..registry import Registry
 from ..runtime import precision
 from ..runtime.compiling import way_of
-from ..sampling import generate as sampling
 from ..sampling.chosen import make_sample
+from ..sampling.generate import generate
+from ..sampling.walking import SamplingPlan
 from ..tracks.config import RunConfig
 from ..tracks.track import Track
 from ..training.objectives import DiffusionObjective
@@ -90,7 +91,7 @@ def _evaluations(config: RunConfig, spec: DenoiserSpec, registry: Registry) -> i
     """How often the track's sampler asks the denoiser for one image: one of a single pixel is sampled."""
     choice = config.track.sampler
     objective: DiffusionObjective = make_objective(config.objective, config.track.name, registry)
-    plan = sampling.SamplingPlan(
+    plan = SamplingPlan(
         sample=make_sample(choice, config.track.name, registry),
         objective=objective,
         steps=choice.steps,
@@ -98,5 +99,5 @@ def _evaluations(config: RunConfig, spec: DenoiserSpec, registry: Registry) -> i
         guidance=choice.guidance,
     )
     pixel = DenoiserSpec(**{**vars(spec), "resolution": 1})
-    (batch,) = sampling.generate(_Silent(spec), pixel, plan, range(1), 1, torch.device("cpu"))
+    (batch,) = generate(_Silent(spec), pixel, plan, range(1), 1, torch.device("cpu"))
     return batch.evaluations

@@ -13,17 +13,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from types import FunctionType, MethodType
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch._dynamo import config as dynamo
 from torch._dynamo import maybe_mark_dynamic
+from torch._dynamo.callback import callback_handler
+from torch._dynamo.utils import counters
 from torch.fx.experimental import _config as shapes
 
-from .precision import Choice, CompileWatch
+from .precision import Choice, Way
 
-Way = Literal["whole", "off", "blocks"]
+Clock = Callable[[], float]
 BACKEND: str | Callable[..., Any] = "inductor"  # tests count graphs with another
 _WAYS: dict[Choice, Way] = {"on": "whole", "off": "off", "blocks": "blocks"}
 _Forward = Callable[..., Any]
@@ -68,6 +70,41 @@ def compile_network(network: nn.Module, way: Way, batches_vary: bool = False) ->
 def compiled_function(function: _Forward) -> _Forward:
     """A function of a batch's tensors, compiled."""
     return torch.compile(function, backend=BACKEND)
+
+
+class CompileWatch:
+    """The seconds that `torch.compile` has taken so far, recompilations and the backward pass's share included.
+
+    warm: of these, for graphs that its cache on the disk had. Others are cold.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self.seconds = self.warm = 0.0
+        self._cached = 0, 0
+        self._clock, self._began = clock, 0.0
+
+    def __enter__(self) -> CompileWatch:
+        callback_handler.register_start_callback(self._start)
+        callback_handler.register_end_callback(self._end)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        callback_handler.remove_start_callback(self._start)
+        callback_handler.remove_end_callback(self._end)
+
+    def _start(self, _: object) -> None:
+        self._began, self._cached = self._clock(), _cached()
+
+    def _end(self, _: object) -> None:
+        took, (found, missed) = self._clock() - self._began, _cached()
+        self.seconds += took
+        self.warm += took if found > self._cached[0] and missed == self._cached[1] else 0.0
+
+
+def _cached() -> tuple[int, int]:
+    """How many graphs the cache had so far, and how many not."""
+    told = counters["inductor"]
+    return told["fxgraph_cache_hit"], told["fxgraph_cache_miss"]
 
 
 @contextmanager

@@ -1,19 +1,17 @@
-"""How a network is run, whatever it computes: the precision of its arithmetic, and `torch.compile`."""
+"""How a network is run, whatever it computes: the precision of its arithmetic, and what of it is compiled."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Literal
 
 import torch
 from torch import nn
-from torch._dynamo.callback import callback_handler
-from torch._dynamo.utils import counters
 
 Precision = Literal["float32", "tf32", "bfloat16"]
 Choice = Literal["on", "off", "blocks", "auto"]  # what of a network is compiled: all, nothing, its repeated blocks
-Clock = Callable[[], float]
+Way = Literal["whole", "off", "blocks"]  # a choice, decided for a device
 
 
 def resolve(wanted: Precision | Literal["auto"], device: torch.device) -> Precision:
@@ -61,38 +59,3 @@ def channels_last(network: nn.Module) -> nn.Module:
         if isinstance(module, nn.Conv2d):
             module.to(memory_format=torch.channels_last)
     return network
-
-
-class CompileWatch:
-    """The seconds that `torch.compile` has taken so far, recompilations and the backward pass's share included.
-
-    warm: of these, for graphs that its cache on the disk had. Others are cold.
-    """
-
-    def __init__(self, clock: Clock) -> None:
-        self.seconds = self.warm = 0.0
-        self._cached = 0, 0
-        self._clock, self._began = clock, 0.0
-
-    def __enter__(self) -> CompileWatch:
-        callback_handler.register_start_callback(self._start)
-        callback_handler.register_end_callback(self._end)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        callback_handler.remove_start_callback(self._start)
-        callback_handler.remove_end_callback(self._end)
-
-    def _start(self, _: object) -> None:
-        self._began, self._cached = self._clock(), _cached()
-
-    def _end(self, _: object) -> None:
-        took, (found, missed) = self._clock() - self._began, _cached()
-        self.seconds += took
-        self.warm += took if found > self._cached[0] and missed == self._cached[1] else 0.0
-
-
-def _cached() -> tuple[int, int]:
-    """How many graphs the cache had so far, and how many not."""
-    told = counters["inductor"]
-    return told["fxgraph_cache_hit"], told["fxgraph_cache_miss"]

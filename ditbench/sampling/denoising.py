@@ -16,7 +16,7 @@ from ..errors import BadValue
 from ..records.denoising import LOG_SNRS
 from ..runtime.precision import Precision, products
 from ..runtime.progress import Diverged
-from .generate import GuidedDenoiser
+from .walking import GuidedDenoiser
 
 Errors = npt.NDArray[np.float64]  # (images, levels)
 _STREAM = 0x0D19  # keeps this noise apart from that of samples and labels

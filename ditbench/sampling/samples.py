@@ -28,7 +28,8 @@ from ..runtime.progress import Diverged, Interrupted, Progress, Watch
 from ..storage.files import exists, reserve, write_text, writing
 from ..storage.reading import check_file, read_bytes
 from ..storage.schema import Count, Frozen, Number, read_checked
-from .generate import SampledBatch, SamplingPlan, generate, labels_of, labels_sha256
+from .generate import SampledBatch, generate
+from .walking import SamplingPlan, labels_of, labels_sha256
 
 Mapped = np.memmap[tuple[int, ...], np.dtype[np.uint8]]
 _CHUNK = 100  # images that are read back at a time

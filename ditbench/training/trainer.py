@@ -30,10 +30,10 @@ from ..records.curve import Curve, StepTimes
 from ..records.derived import training_rate
 from ..records.facts import CurvePoint, PeakMemory, TrainingFacts
 from ..runtime.clock import RUNNING, Pauses
-from ..runtime.compiling import compile_network, compiling, way_of
+from ..runtime.compiling import CompileWatch, compile_network, compiling, way_of
 from ..runtime.distributed import ALONE, World, share
 from ..runtime.memory import peak_memory, reset_peak
-from ..runtime.precision import CompileWatch, Precision, autocast, products, resolve
+from ..runtime.precision import Precision, autocast, products, resolve
 from ..runtime.progress import Diverged
 from ..tracks.budget import BudgetClock
 from ..tracks.recipe import Recipe

@@ -13,8 +13,9 @@ from ditbench.denoiser.interface import DIGITS_SPEC, build_denoiser
 from ditbench.metrics.features import Features
 from ditbench.metrics.quality import kernel_distance
 from ditbench.registry import Registry
-from ditbench.sampling.generate import SamplingPlan, generate
+from ditbench.sampling.generate import generate
 from ditbench.sampling.samplers import euler
+from ditbench.sampling.walking import SamplingPlan
 from ditbench.tracks.budget import Budget, BudgetClock
 from ditbench.tracks.track import load_track
 from ditbench.training.objectives import Flow

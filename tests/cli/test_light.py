@@ -35,7 +35,7 @@ LIGHT = {  # command -> arguments, and a word of what it says
     "new": (["my-arch"], "ditbench check my_arch"),
 }
 TORCH = {
-    "run", "plan", "sizes", "check", "evaluate", "bridge", "ema", "profile", "import", "env", "data prepare",
+    "run", "plan", "sizes", "check", "evaluate", "bridge", "ema", "profile", "import", "export", "env", "data prepare",
     "data stats", "data verify", "records verify", "scaling",
 }  # fmt: skip
 ELSEWHERE = {  # light, too: nothing of theirs

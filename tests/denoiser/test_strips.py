@@ -8,8 +8,9 @@ from torch import nn
 from ditbench.denoiser.strips import as_clips, as_strips, clips_like, strip_shape
 from ditbench.denoiser_spec import DenoiserSpec
 from ditbench.errors import BadValue
-from ditbench.sampling.generate import GuidedDenoiser, SamplingPlan, generate
+from ditbench.sampling.generate import generate
 from ditbench.sampling.samplers import euler
+from ditbench.sampling.walking import GuidedDenoiser, SamplingPlan
 from ditbench.tracks.guidance import Guidance
 from ditbench.training.discrete import Noise
 from ditbench.training.objectives import Flow

@@ -31,7 +31,7 @@ from ditbench.records.facts import PeakMemory
 from ditbench.records.profile import How, Phase, Profile, Setup, Turn, read_profile, read_profiles, write_profile
 from ditbench.records.record import read_records
 from ditbench.registry import Registry, select
-from ditbench.sampling.generate import GuidedDenoiser
+from ditbench.sampling.walking import GuidedDenoiser
 from ditbench.tracks.architecture import facts_of
 from ditbench.tracks.lookup import resolve_track
 from ditbench.training.objectives import Flow

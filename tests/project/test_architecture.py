@@ -25,7 +25,7 @@ def test_what_follows_from_other_arrows_is_left_out():
     [
         ("WAY", ("cli", "judging"), "no judging any more"),
         ("ON_THE_LEFT", {"Python API"}, "benchmark and profiling stand at one place"),
-        ("ON_THE_RIGHT", {"leaderboard", "datasets", "scaling"}, "campaign -> leaderboard passes through datasets"),
+        ("ON_THE_RIGHT", {"leaderboard", "datasets", "scaling"}, "scaling -> leaderboard passes through datasets"),
     ],
 )
 def test_a_box_that_is_not_there_or_in_the_way_is_told(name, boxes, told, monkeypatch):

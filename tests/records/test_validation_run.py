@@ -17,8 +17,8 @@ from ditbench.records.validation.run import faults_of
 from ditbench.records.validation.sampling import evaluations
 from ditbench.records.validation.training import training_of
 from ditbench.registry import Registry
-from ditbench.sampling.generate import GuidedDenoiser
 from ditbench.sampling.samplers import Walk
+from ditbench.sampling.walking import GuidedDenoiser
 from ditbench.tracks.budget import Budget, BudgetClock
 from ditbench.tracks.guidance import Guidance
 

@@ -40,6 +40,10 @@ GOOD: dict[str, tuple[list[str], dict[str, str]]] = {  # each command called wel
     "bridge": (["{base}/samples.npz", "digits"], {"--features": "digits-cnn", **_CPU}),
     "ema": (["{run}"], {"--lengths": "0.05,0.15", **_CPU}),
     "profile": (["toy"], {"--track": "tiny", "--steps": "4", **_CPU}),
+    "export": (
+        ["{base}/dit.safetensors", "my-model"],
+        {"--to": "safetensors", "--architecture": "dit:nano", "--track": "digits"},
+    ),
     "fetch": (["digits-cnn"], {}),
     "import": (["dit:nano", "{base}/dit.safetensors"], {"--out": "w.safetensors"}),
     "diff": (["{one}", "{other}"], {}),
@@ -148,6 +152,7 @@ TEXTS: dict[str, tuple[str, ...]] = {  # by flag or command and argument: what c
     "new name": (_LONG, _ESCAPES, _LINES, "", "a/b", "..", ".", "dit", "Ü", "1", "-", "a b"),
     "data prepare source": (*_NAMES, "hf:", "/nowhere"),
     "--vae": ("/nowhere", _LONG, _LINES),
+    "--autoencoder": ("/nowhere", _LONG, _LINES),
 }
 FILES = {  # what is read as a file; other paths that are read are folders
     "records verify record",
@@ -159,6 +164,8 @@ FILES = {  # what is read as a file; other paths that are read are folders
     "records import file",
     "leaderboard export --citation",
     "leaderboard archive --citation",
+    "export source",
+    "export --like",
     "fetch --weights",
     "import checkpoint",
     "diff one",
@@ -170,7 +177,7 @@ FILES = {  # what is read as a file; other paths that are read are folders
 WRITTEN_FILES = {
     "--report", "--study", "import --out", "ema --save", "records import --to", "leaderboard archive out",
 }  # fmt: skip
-WRITTEN_FOLDERS = {"--out", "--to", "leaderboard export out"}
+WRITTEN_FOLDERS = {"--out", "records submit --to", "leaderboard export out", "export out"}
 _GOOD_WITH: dict[str, dict[str, str]] = {  # what an option needs beside it to count
     "--architecture": {"--track": "tiny"},
     "evaluate --track": {"--architecture": "toy"},

@@ -18,8 +18,7 @@ from toy_net import Toy
 from ditbench.denoiser.interface import DIGITS_SPEC, build_denoiser, example_batch, perturb, training_loss
 from ditbench.registry import Registry
 from ditbench.runtime import compiling
-from ditbench.runtime.compiling import blocks_of, compile_network, way_of
-from ditbench.runtime.precision import CompileWatch
+from ditbench.runtime.compiling import CompileWatch, blocks_of, compile_network, way_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute")  # Dynamo hides it, but from -W error
 INSTALLED = Registry.installed().architectures

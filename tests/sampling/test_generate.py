@@ -22,17 +22,17 @@ from ditbench.errors import BadValue
 from ditbench.executors.jobs import PRELOAD
 from ditbench.registry import Registry
 from ditbench.runtime import compiling
-from ditbench.sampling.generate import (
+from ditbench.sampling.generate import generate
+from ditbench.sampling.samplers import Walk, ddim, dpm_solver_fast, euler, fast_orders, heun, sde
+from ditbench.sampling.schedulers import ancestral, ddpm, dpm_solver, edm_heun
+from ditbench.sampling.walking import (
     GuidedDenoiser,
     SamplingPlan,
     balanced_labels,
-    generate,
     initial_noise,
     labels_sha256,
     streams,
 )
-from ditbench.sampling.samplers import Walk, ddim, dpm_solver_fast, euler, fast_orders, heun, sde
-from ditbench.sampling.schedulers import ancestral, ddpm, dpm_solver, edm_heun
 from ditbench.tracks.guidance import Guidance
 from ditbench.training.discrete import Noise
 from ditbench.training.objectives import EDM, Flow, ImagePrediction

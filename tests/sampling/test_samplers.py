@@ -15,9 +15,9 @@ from ditbench.errors import BadValue
 from ditbench.registry import Registry
 from ditbench.sampling import samplers, times
 from ditbench.sampling.chosen import make_sample
-from ditbench.sampling.generate import GuidedDenoiser, streams
 from ditbench.sampling.noises import of_streams
 from ditbench.sampling.samplers import Walk, diffusion_at, euler, heun, sde
+from ditbench.sampling.walking import GuidedDenoiser, streams
 from ditbench.tracks.guidance import Guidance
 from ditbench.tracks.track import SamplerChoice
 from ditbench.training.objectives import Flow, ImagePrediction

@@ -10,8 +10,8 @@ from ditbench.benchmark.setup import build, drawing_of, resolve
 from ditbench.errors import BadFile
 from ditbench.registry import Registry
 from ditbench.runtime.progress import Interrupted, Watch
-from ditbench.sampling.generate import SamplingPlan, labels_of, random_labels
 from ditbench.sampling.samples import batches, draw, samples_in
+from ditbench.sampling.walking import SamplingPlan, labels_of, random_labels
 from ditbench.tracks.plan import make_plan
 
 pytestmark = pytest.mark.usefixtures("toy")

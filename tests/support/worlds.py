@@ -21,9 +21,10 @@ from ditbench.registry import Registry
 from ditbench.runtime import compiling
 from ditbench.runtime.distributed import ALONE, World
 from ditbench.runtime.fsdp import gather
-from ditbench.sampling import generate as sampling
 from ditbench.sampling import samples
+from ditbench.sampling.generate import generate
 from ditbench.sampling.samplers import euler
+from ditbench.sampling.walking import SamplingPlan, initial_noise
 from ditbench.tracks.budget import Budget, BudgetClock
 from ditbench.training.checkpoint import Checkpoints
 from ditbench.training.objectives import Flow
@@ -109,14 +110,14 @@ def trained(
 def sampled(world=ALONE, **_):
     """Images from the same weights, and the noise that they start from: 13 of them, in batches of 5."""
     torch.manual_seed(0)
-    denoiser, plan = Plain(SPEC, width=8), sampling.SamplingPlan(euler, Flow(), steps=3, seed=7)
+    denoiser, plan = Plain(SPEC, width=8), SamplingPlan(euler, Flow(), steps=3, seed=7)
 
     def make(numbers):
-        return next(sampling.generate(denoiser, SPEC, plan, numbers, 5, CPU), None)
+        return next(generate(denoiser, SPEC, plan, numbers, 5, CPU), None)
 
     parts = [np.arange(start, min(start + 5, 13)) for start in range(0, 13, 5)]
     batches = [samples.shared(make, numbers, world) for numbers in parts]
-    noise = [sampling.initial_noise(7, numbers[world.share(len(numbers))], (1, 8, 8)) for numbers in parts]
+    noise = [initial_noise(7, numbers[world.share(len(numbers))], (1, 8, 8)) for numbers in parts]
     noises = [torch.cat(list(world.all(part))) for part in noise]
     return [torch.from_numpy(b.pixels) for b in batches], [torch.from_numpy(b.labels) for b in batches], noises
 

@@ -1,0 +1,47 @@
+"""`ditbench export`: a run or its weights for those who have no ditbench."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from .app import SCORE, app, installed
+from .output import tell
+
+
+@app.command(
+    needs_torch=True, rich_help_panel=SCORE, epilog="Example: ditbench export runs/digits/RUN --to diffusers my-model"
+)
+def export(
+    source: Annotated[Path, typer.Argument(help="A run's folder, or weights of ours (.safetensors).")],
+    out: Annotated[Path, typer.Argument(metavar="DIR", help="The folder to write.")],
+    to: Annotated[
+        Literal["diffusers", "hub", "safetensors"],
+        typer.Option(help="A folder for diffusers; the same with a model card; or weights under published names."),
+    ],
+    architecture: Annotated[str, typer.Option(help="Of a file of weights: name[:size][+option=value]...")] = "",
+    track: Annotated[str, typer.Option(help="Of a file of weights: how it is sampled.")] = "",
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of a file of weights: of its images.")] = 0,
+    autoencoder: Annotated[str, typer.Option(help="Of latents: the folder of their autoencoder.")] = "",
+    like: Annotated[
+        Path | None, typer.Option(help="Of safetensors: a published file, whose names and shapes are taken.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a folder that an export has written.")] = False,
+) -> None:
+    """Write a run for those who have no ditbench; nothing is sent anywhere."""
+    from ..executors.exporting import Request, export_apart
+
+    request = Request(
+        source=source,
+        out=out,
+        to=to,
+        architecture=architecture,
+        track=track,
+        seed=seed,
+        autoencoder=autoencoder,
+        like=like,
+        force=force,
+    )
+    tell(f"{export_apart(request, installed())} -> {out}")
