@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
@@ -32,16 +32,15 @@ def commands(
     context: typer.Context,
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="COMMAND", help="Those alone; one of several words in quotes.", show_default=False),
+        typer.Argument(
+            metavar="COMMAND", help="Those alone, or a group's; one of several words in quotes.", show_default=False
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
     """List all commands; as JSON with their arguments, options, exit codes and the JSON Schema of what --json gives."""
     known = tree(context.find_root().command)
-    for name in names or ():
-        if name not in known:
-            raise UnknownName("command", name, known)
-    chosen = {name: known[name] for name in names or known}
+    chosen = {way: known[way] for name in names or () for way in _meant(name, known)} if names else known
     if as_json:
         _tell_all(chosen)
         return
@@ -49,6 +48,14 @@ def commands(
         {"command": name, "what it does": summary(one), JSON_FLAG: bool(gives(one))} for name, one in chosen.items()
     )
     show(rows, False, "command", "what it does", JSON_FLAG)
+
+
+def _meant(name: str, known: Iterable[str]) -> list[str]:
+    """The command of this name, and those below a group."""
+    found = [way for way in known if f"{way} ".startswith(f"{name} ")]
+    if not name.strip() or not found:
+        raise UnknownName("command", name, known)
+    return found
 
 
 def tree(group: Any, words: tuple[str, ...] = ()) -> dict[str, Any]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import JsonValue
+from pydantic import Field, JsonValue
 
 from ...records.verification import Verification
 from . import Answer
@@ -90,7 +90,7 @@ class VerifyAnswer(Answer):
     verification: Verification
 
 
-Schema = dict[str, Any]  # a JSON Schema
+Schema = Annotated[dict[str, Any], Field(description="A JSON Schema.")]
 
 
 class BuiltLeaderboard(Answer):
