@@ -19,7 +19,8 @@ from .options import as_flags
 class Heard(Silent):
     """Remembers the runs; under the tuned ruleset the trials, too, which come first."""
 
-    def __init__(self, dry_run: bool) -> None:
+    def __init__(self, ruleset: str, dry_run: bool) -> None:
+        self._ruleset = ruleset
         self._without: State = "planned" if dry_run else "submitted"  # of a run that has no record yet
         self._jobs: dict[str, Job] = {}
         self._before: dict[str, Record] = {}
@@ -37,7 +38,7 @@ class Heard(Silent):
         jobs = list(self._jobs.values())
         found, folder = [*self._before.values(), *self._now.values()], jobs[0].directory.parent
         return RunAnswer(
-            plan=_plan(jobs, folder),
+            plan=_plan(jobs, folder, self._ruleset),
             runs=[self._facts(job) for job in jobs],
             boards=board_answers(boards(on_the_boards_of(found, read_runs(folder)))) if found else [],
             message=message,
@@ -69,17 +70,18 @@ class Heard(Silent):
         return record.status
 
 
-def _plan(jobs: Sequence[Job], folder: Path) -> PlanFacts:
-    config = jobs[-1].config  # of a run: trials come first
+def _plan(jobs: Sequence[Job], folder: Path, ruleset: str) -> PlanFacts:
+    config = jobs[-1].config
+    runs = [job.config for job in jobs if job.config.ruleset != "trial"]
     return PlanFacts(
         track=config.track.name,
         version=config.track.version,
         hash=config.track.hash,
-        ruleset=config.ruleset,
+        ruleset=ruleset,
         budgets=list(dict.fromkeys(job.config.budget for job in jobs)),
         device=config.device,
         architectures=list(dict.fromkeys(job.config.label for job in jobs)),
-        seeds=sorted({job.config.seed for job in jobs if job.config.ruleset == config.ruleset}),
-        seeds_for_a_rank=config.track.seeds_of(config.ruleset),
+        seeds=sorted({run.seed for run in runs}),
+        seeds_for_a_rank=config.track.seeds_of(ruleset),
         folder=str(folder),
     )

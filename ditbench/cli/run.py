@@ -63,7 +63,7 @@ def run(
     console, place = make_console(), Path(options["out"]).absolute()  # a plugin may change the working directory
     chosen = parse_architectures(architectures, plugins) or REFERENCE_ARCHITECTURES
     asked = (track, chosen, parse_seeds(seeds))
-    heard = Heard(options["dry_run"])
+    heard = Heard(options["ruleset"], options["dry_run"])
     submitted = (lambda message: tell_json(heard.answer(message))) if as_json else tell
     try:
         records = attended(
@@ -74,7 +74,10 @@ def run(
             submitted,
         )
     except NoTables as fault:
-        tell_json(heard.answer(as_flags(str(fault)))) if as_json else _show(fault.records, place, console)
+        if as_json:
+            tell_json(heard.answer(as_flags(str(fault))))
+        else:
+            _show(fault.records, place, console)
         raise
     if not records:  # torchrun's other processes have none
         return

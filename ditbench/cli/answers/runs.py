@@ -46,6 +46,7 @@ class PlanFacts(Answer):
     device: str
     architectures: list[str]
     seeds: list[int]
+    """Empty while trials of a search are not done."""
     seeds_for_a_rank: int
     """How many the track asks for, from 0 on."""
     folder: str
