@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from answered import check_answer
 
 from ditbench import cli
 from ditbench.executors import jobs, local, remote, torchrun, verifying
@@ -101,7 +102,8 @@ def toy(install):
 def ditbench(monkeypatch, capsys):
     """A function that runs the command in this process, which has the libraries loaded.
 
-    It gives the command's stdout, or its stderr if it should end with code 2, or 130 as by Ctrl-C.
+    It gives the command's stdout, or its stderr if it should end with code 2, or 130 as by Ctrl-C. With --json its
+    stdout must be what the command says that it gives.
     """
 
     def ditbench(*arguments, code=0):
@@ -110,6 +112,8 @@ def ditbench(monkeypatch, capsys):
             cli.main()
         out, errors = capsys.readouterr()
         assert (ended.value.code or 0) == code, out + errors
+        if "--json" in arguments:
+            check_answer(arguments, out, code)
         return errors if code in (2, 130) else out
 
     return ditbench

@@ -17,18 +17,25 @@ if TYPE_CHECKING:
     from ..components import Extractor
     from ..registry import Registry
 
+EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
+EXIT_CODES = {
+    "0": "fine",
+    str(EXIT_FAILED): "a run or a check failed",
+    str(EXIT_BAD_INPUT): "wrong input",
+    str(EXIT_INTERRUPTED): "stopped by Ctrl-C",
+    "128 + N": "by signal N",
+}
+
 app = Commands(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Benchmark diffusion transformers that plug in.",
-    epilog="Exit codes: 0 fine, 1 a run or a check failed, 2 wrong input, 130 stopped by Ctrl-C, 128 + N by signal N.",
+    epilog=f"Exit codes: {', '.join(f'{code} {meaning}' for code, meaning in EXIT_CODES.items())}.",
 )
 
 # Panels of commands in --help; they stand there in the order in which `ditbench.cli` imports the first of each.
 COMPARE, LOOK, ADD = "Compare architectures", "See what is installed", "Add your architecture"
 SCORE, TABLES = "Images, weights and data", "Records and tables"
-
-EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
 
 
 def _tell_version(asked: bool) -> None:

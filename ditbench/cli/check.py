@@ -33,6 +33,7 @@ _NO_FINDINGS = ("ditbench.denoiser.bounds.TooLarge", "ditbench.storage.files.Unw
 
 @app.command(
     needs_torch=True,
+    gives="ditbench.cli.answers.plugins:CheckAnswer",
     rich_help_panel=ADD,
     epilog="Example: ditbench check dit:nano+conditioning=in-context --report check.md",
 )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .app import EXIT_INTERRUPTED, SCORE, app
-from .options import Device, Offline, as_flags
+from .options import AsJson, Device, Offline, as_flags
 from .output import Commands, tell_json, warn
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ _NAMED = 10  # skipped images that are named; the manifest names them all
 
 @data.command(
     needs_torch=True,
+    gives="ditbench.cli.answers.images:PreparedData",
     epilog="Example: ditbench data prepare IMAGENET --vae stabilityai/sd-vae-ft-mse --resolution 256 --out LATENTS",
 )
 def prepare(
@@ -58,6 +59,7 @@ def prepare(
     ] = None,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave unreadable images out, and note them.")] = False,
     offline: Offline = False,
+    as_json: AsJson = False,
 ) -> None:
     """Crop and encode images or clips into shards: the latents of each and of its mirror image, or its pixels.
 
@@ -99,13 +101,37 @@ def prepare(
                 batch_size=batch_size,
                 report=report,
             )
-    _show(console, out, manifest)
+    _tell_prepared(out, manifest) if as_json else _show(console, out, manifest)
 
 
-@data.command(needs_torch=True, epilog="Example: ditbench data stats LATENTS --json")
+def _tell_prepared(folder: Path, manifest: Manifest) -> None:
+    from ..datasets.shards import MANIFEST
+    from .answers.images import PreparedData
+
+    tell_json(
+        PreparedData(
+            folder=str(folder),
+            manifest=str(folder / MANIFEST),
+            sha256=manifest.sha256,
+            kind=manifest.plan.kind,
+            count=manifest.count,
+            shards=len(manifest.shards),
+            bytes=sum(shard.bytes for shard in manifest.shards),
+            skipped=[one.file for one in manifest.skipped],
+            mean=list(manifest.mean),
+            std=list(manifest.std),
+        )
+    )
+
+
+@data.command(
+    needs_torch=True,
+    gives="ditbench.cli.answers.images:DataFacts",
+    epilog="Example: ditbench data stats LATENTS --json",
+)
 def stats(
     folder: Annotated[Path, typer.Argument(help="What `ditbench data prepare` has made.")],
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Read prepared data through, check it, and say what it is."""
     from .console import make_console
@@ -115,11 +141,8 @@ def stats(
         from ..storage.files import whole_path
 
         console, folder = make_console(), whole_path(folder)
-        if as_json:
-            prepared = verify(folder)
-        else:
-            with _progress(console) as report:
-                prepared = verify(folder, report)
+        with _progress(console) as report:
+            prepared = verify(folder, report)
     manifest = prepared.manifest
     if as_json:
         facts = {"sha256": manifest.sha256, "kind": manifest.plan.kind, "bytes_per_image": _bytes_per_image(manifest)}
@@ -132,12 +155,17 @@ def stats(
     _say(console, f"verified: the checksums of {len(manifest.shards):,} shards, their labels, the statistics")
 
 
-@data.command(needs_torch=True, epilog="Example: ditbench data verify LATENTS")
+@data.command(
+    needs_torch=True,
+    gives="ditbench.cli.answers.images:VerifiedData",
+    epilog="Example: ditbench data verify LATENTS",
+)
 def verify(
     folder: Annotated[
         Path, typer.Argument(help="What `ditbench data prepare` has made, or a folder of images or videos.")
     ],
     offline: Offline = False,
+    as_json: AsJson = False,
 ) -> None:
     """Read prepared data through, and all images that they were made of: nothing that is remembered is believed.
 
@@ -156,6 +184,12 @@ def verify(
             compared = compare_source(prepared, offline, report)
     _say(console, f"{prepared.folder}: verified, {len(prepared.manifest.shards):,} shards")
     _say(console, as_flags(compared))
+    if as_json:
+        from .answers.images import VerifiedData
+
+        manifest, told = prepared.manifest, as_flags(compared)
+        shards = len(manifest.shards)
+        tell_json(VerifiedData(folder=str(prepared.folder), sha256=manifest.sha256, shards=shards, compared=told))
 
 
 def _whole(source: str) -> str:

@@ -18,7 +18,9 @@ plugins_app = Commands(invoke_without_command=True, help="Show installed plugins
 app.add_typer(plugins_app, name="plugins", rich_help_panel=LOOK)
 
 
-@plugins_app.callback(epilog="Example: DITBENCH_PLUGINS=dit,mine ditbench plugins")
+@plugins_app.callback(
+    gives="ditbench.cli.answers.installed:Plugins", epilog="Example: DITBENCH_PLUGINS=dit,mine ditbench plugins"
+)
 def plugins(
     context: typer.Context,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 2 if any plugin is faulty.")] = False,
@@ -40,7 +42,7 @@ def plugins(
         raise typer.Exit(EXIT_BAD_INPUT)
 
 
-@plugins_app.command(epilog="Example: ditbench plugins doctor --json")
+@plugins_app.command(gives="ditbench.cli.answers.installed:Doctor", epilog="Example: ditbench plugins doctor --json")
 def doctor(as_json: AsJson = False) -> None:
     """Tell what is wrong with each plugin, where it came from, and the way out. Exit code 1: a plugin is faulty."""
     from ..discovery import damaged, left_out
@@ -108,7 +110,12 @@ def _say(*lines: str) -> None:
     make_console().print("\n  ".join(map(plain, lines)), highlight=False)
 
 
-@app.command(needs_torch=True, rich_help_panel=LOOK, epilog="Example: ditbench env --json")
+@app.command(
+    needs_torch=True,
+    gives="ditbench.cli.answers.installed:EnvironmentFacts",
+    rich_help_panel=LOOK,
+    epilog="Example: ditbench env --json",
+)
 def env(as_json: AsJson = False) -> None:
     """Show versions and machine, for a bug report: no host name, no user name, no path."""
     from ..discovery import ONLY, chosen

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 @app.command(
     needs_torch=True,
+    gives="ditbench.records.lengths:EmaLengths",
     rich_help_panel=SCORE,
     epilog="Example: ditbench ema runs/digits/RUN-ID --lengths 0.02,0.05,0.1,0.15",
 )

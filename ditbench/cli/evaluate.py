@@ -34,7 +34,10 @@ EXTRACTOR = "inception-v3-compat"  # of nearly all published FIDs
 
 
 @app.command(
-    needs_torch=True, rich_help_panel=SCORE, epilog="Example: ditbench evaluate SAMPLES.npz --reference REAL.npz"
+    needs_torch=True,
+    gives="ditbench.cli.answers.images:EvaluateAnswer",
+    rich_help_panel=SCORE,
+    epilog="Example: ditbench evaluate SAMPLES.npz --reference REAL.npz",
 )
 def evaluate(
     ctx: typer.Context,

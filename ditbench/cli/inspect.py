@@ -46,7 +46,12 @@ class Listing(StrEnum):
     executors = "executors"
 
 
-@app.command(rich_help_panel=LOOK, name="list", epilog="Example: ditbench list tracks")
+@app.command(
+    gives="ditbench.cli.answers.installed:Listed",
+    rich_help_panel=LOOK,
+    name="list",
+    epilog="Example: ditbench list tracks",
+)
 def list_(
     kind: Annotated[Listing, typer.Argument(help="What to list.")] = Listing.architectures, as_json: AsJson = False
 ) -> None:
@@ -68,7 +73,12 @@ def list_(
         show(rows, as_json, "name", "description")
 
 
-@app.command(needs_torch=True, rich_help_panel=LOOK, epilog="Example: ditbench sizes dit:XL/2 uvit:L/2 --resolution 64")
+@app.command(
+    needs_torch=True,
+    gives="ditbench.cli.answers.installed:Sizes",
+    rich_help_panel=LOOK,
+    epilog="Example: ditbench sizes dit:XL/2 uvit:L/2 --resolution 64",
+)
 def sizes(
     architectures: SomeArchitectures = None,
     resolution: Resolution = None,

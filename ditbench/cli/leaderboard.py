@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from .app import EXIT_FAILED, TABLES, app
-from .options import COMMITTED, parse_address
-from .output import Commands, tell, warn
+from .options import COMMITTED, AsJson, parse_address
+from .output import Commands, tell, tell_json, warn
 
 if TYPE_CHECKING:
     from ..leaderboard.boards import Board
@@ -26,7 +26,10 @@ _Track = Annotated[str | None, typer.Option(help="One track alone.")]
 _Reported = Annotated[Path | None, typer.Option(help="Published numbers.", show_default="reported.toml beside RECORDS")]
 
 
-@leaderboard_app.command(epilog="Example: ditbench leaderboard build runs --out tables")
+@leaderboard_app.command(
+    gives="ditbench.cli.answers.records:BuiltLeaderboard",
+    epilog="Example: ditbench leaderboard build runs --out tables",
+)
 def build(
     out: Annotated[Path, typer.Option(help="Folder for README.md, leaderboard.{csv,json,tex} and site/.")],
     records: RecordsArgument = COMMITTED,
@@ -40,6 +43,7 @@ def build(
     ] = None,
     repository: Annotated[str, typer.Option(help="Address of the repository, for the site to link to.")] = "",
     address: Annotated[str, typer.Option(help="Address of the site itself, for its picture on other sites.")] = "",
+    as_json: AsJson = False,
 ) -> None:
     """Make the leaderboard from records alone: as Markdown, CSV, JSON, LaTeX and a site."""
     from ..leaderboard.build import PAGE_FILE, into_page, of_track, stale
@@ -59,16 +63,35 @@ def build(
         faults = stale(shown, out, published)
         if page and read_text(page, "page") != text:
             faults.append(f"{page} is stale")
-        if not faults:
+        if as_json:
+            _tell_built(shown, out, None, faults)
+        elif not faults:
             tell(f"The leaderboard in {out} is current.")
-            return
-        tell("\n".join([*faults, "The same command without --check puts that right."]))
-        raise typer.Exit(EXIT_FAILED)
+        else:
+            tell("\n".join([*faults, "The same command without --check puts that right."]))
+        raise typer.Exit(EXIT_FAILED if faults else 0)
     write(shown, out, published)
     if page:
         write_text(page, text)
     site = _write_site(shown, records, out / "site", published, verified, links)
     tell(f"{sum(len(board.records) for board in shown)} records -> {out / PAGE_FILE} and its data files, {site}")
+    if as_json:
+        _tell_built(shown, out, site, [])
+
+
+def _tell_built(boards: list[Board], out: Path, site: Path | None, stale: list[str]) -> None:
+    from .answers.boards import board_answers
+    from .answers.records import BuiltLeaderboard
+
+    tell_json(
+        BuiltLeaderboard(
+            records=sum(len(board.records) for board in boards),
+            boards=board_answers(boards),
+            out=str(out.absolute()),
+            site=None if site is None else str(site.absolute()),
+            stale=stale,
+        )
+    )
 
 
 @leaderboard_app.command(epilog="Example: ditbench leaderboard serve")
@@ -93,7 +116,10 @@ def serve(
         show(page.parent, port=port, browse=browser, tell=tell)
 
 
-@leaderboard_app.command(epilog="Example: ditbench leaderboard report runs --format markdown")
+@leaderboard_app.command(
+    gives="ditbench.cli.answers.records:ReportedChange",
+    epilog="Example: ditbench leaderboard report runs --format markdown",
+)
 def report(
     records: RecordsArgument = COMMITTED,
     base: Annotated[
@@ -102,6 +128,7 @@ def report(
     samples_url: Annotated[str, typer.Option(help="Where the folder samples/ is on the web: shows the grids.")] = "",
     site_url: Annotated[str, typer.Option(help="Where the site is on the web: runs lead to their pages.")] = "",
     format: Annotated[Literal["markdown"], typer.Option(help="How it is written.")] = "markdown",
+    as_json: AsJson = False,
 ) -> None:
     """Tell what a change of records does: new rows, ranks, costs, and what else differs between the runs."""
     from ..leaderboard.changes import Web
@@ -111,11 +138,22 @@ def report(
     after, verified = found_records(records)
     web = Web(parse_address(samples_url), parse_address(site_url))
     if base is None:
-        tell(told(None, after, checked_after=verified, web=web), nl=False)
-        return
-    with folder_at(base, records) as then:
-        before, verified_before = _read(then)
-    tell(told(before, after, base, verified_before, verified, web), nl=False)
+        text = told(None, after, checked_after=verified, web=web)
+    else:
+        with folder_at(base, records) as then:
+            before, verified_before = _read(then)
+        text = told(before, after, base, verified_before, verified, web)
+    if as_json:
+        _tell_change(base, text, after, _boards(records, after, verified))
+    else:
+        tell(text, nl=False)
+
+
+def _tell_change(base: str | None, text: str, records: list[Record], boards: list[Board]) -> None:
+    from .answers.boards import board_answers
+    from .answers.records import ReportedChange
+
+    tell_json(ReportedChange(base=base, markdown=text, records=len(records), boards=board_answers(boards)))
 
 
 def found_records(folder: Path, strict: bool = False) -> tuple[list[Record], list[Verification]]:

@@ -1,5 +1,9 @@
 """Standard output, which belongs to the command alone: what plugins and libraries print goes to standard error.
 
+With `--json` it holds one JSON document and nothing else: the answer, by `tell_json`, or the fault, by `tell_fault`.
+What `tell` and consoles say meanwhile goes to standard error, too. What a command answers is named beside it
+(`Commands.command`), and its shapes stand in `answers`.
+
 A command writes by `tell`, or on a console of `console.py`. Both know the stream that the command was given. While it
 is at work, nobody else finds that: `sys.stdout` is standard error, and so is file descriptor 1, for what is no Python.
 
@@ -15,7 +19,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO, get_args
+from typing import TYPE_CHECKING, Any, NamedTuple, TextIO, get_args
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -25,12 +29,27 @@ from ..errors import for_a_line, printable_lines
 if TYPE_CHECKING:
     from ..registry import Plugin
 
-_given: list[TextIO] = []  # the stream of the command that is at work
+JSON_FLAG = "--json"
+
+
+class _Streams(NamedTuple):
+    """Of the command that is at work: where its words go, and where its answer to programs goes."""
+
+    words: TextIO
+    answer: TextIO
+
+
+_given: list[_Streams] = []
+_told: dict[str, str] = {}  # of this command: its "answer", as JSON, and the last "warning"
+
+
+def _streams() -> _Streams:
+    return _given[-1] if _given else _Streams(sys.stdout, sys.stdout)
 
 
 def output() -> TextIO:
     """Where the command's own words go."""
-    return _given[-1] if _given else sys.stdout
+    return _streams().words
 
 
 def tell(text: str = "", nl: bool = True) -> None:
@@ -43,14 +62,34 @@ def tell_exactly(text: str, nl: bool = True) -> None:
     typer.echo(text, file=output(), nl=nl)
 
 
-def tell_json(content: object, indent: int = 1) -> None:
-    """Give something to programs, in ASCII."""
-    tell_exactly(json.dumps(content, indent=indent, default=str))
+def tell_json(content: object, indent: int = 1, sort_keys: bool = False) -> None:
+    """Give programs the answer, in ASCII: models of pydantic, or what JSON has. A command has one."""
+    if "answer" in _told:
+        raise RuntimeError("a command has answered already")
+    _told["answer"] = json.dumps(content, indent=indent, sort_keys=sort_keys, default=_as_json, allow_nan=False)
+    typer.echo(_told["answer"], file=_streams().answer)
+
+
+def _as_json(value: Any) -> Any:
+    return value.model_dump(mode="json") if hasattr(value, "model_dump") else str(value)
+
+
+def tell_fault(kind: str, code: int, message: str = "") -> None:
+    """Give programs the fault in the answer's place, if they have none; the last warning, if there is no message."""
+    if JSON_FLAG in sys.argv[1:] and "answer" not in _told:
+        why = message or _told.get("warning", "")
+        tell_json({"error": {"kind": kind, "message": why.removeprefix("ditbench: "), "exit_code": code}})
+
+
+def begin() -> None:
+    """Nothing has been told yet."""
+    _told.clear()
 
 
 def warn(text: str) -> None:
     """Say something beside what was asked for, in one line, on standard error."""
-    typer.echo(for_a_line(text), err=True)
+    _told["warning"] = for_a_line(text)
+    typer.echo(_told["warning"], err=True)
 
 
 def left_out(plugin: Plugin) -> str:
@@ -64,9 +103,9 @@ def count(number: int, thing: str) -> str:
 
 
 @contextmanager
-def apart() -> Iterator[None]:
-    """What is printed meanwhile, but by `tell` and our consoles, goes to standard error."""
-    _given.append(output())
+def apart(as_json: bool = False) -> Iterator[None]:
+    """What is printed meanwhile, but by `tell` and our consoles, goes to standard error; if `as_json`, that, too."""
+    _given.append(_Streams(sys.stderr if as_json else output(), _streams().answer))
     try:
         with redirect_stdout(sys.stderr):
             yield
@@ -113,8 +152,9 @@ class _Command(TyperCommand):
         from ..asking import telling
         from ..discovery import spare_libraries
 
+        begin()
         spare_libraries()
-        with apart(), telling(warn):
+        with apart(ctx.params.get("as_json", False)), telling(warn):
             return super().invoke(ctx)
 
 
@@ -133,15 +173,46 @@ class _Group(TyperGroup):
         return _in_words(super().get_params(ctx))
 
 
+_GIVES = "gives"
+
+
 class Commands(typer.Typer):
-    """A group of such commands."""
+    """A group of such commands.
+
+    `gives` is where the shape of a command's answer to `--json` is, as ``module:name``: a pydantic model, or what
+    `pydantic.TypeAdapter` makes of a type. It is a string, as help loads no pydantic.
+    """
 
     def __init__(self, **about: Any) -> None:
         super().__init__(cls=_Group, **about)
 
-    def command(self, *arguments: Any, needs_torch: bool = False, **about: Any) -> Callable[[Any], Any]:
+    def command(
+        self, *arguments: Any, needs_torch: bool = False, gives: str = "", **about: Any
+    ) -> Callable[[Any], Any]:
         """See `typer.Typer.command`."""
-        return super().command(*arguments, **{"cls": _TorchCommand if needs_torch else _Command, **about})
+        add = super().command(*arguments, **{"cls": _TorchCommand if needs_torch else _Command, **about})
+        return lambda function: add(_giving(function, gives))
+
+    def callback(self, *arguments: Any, gives: str = "", **about: Any) -> Callable[[Any], Any]:
+        """See `typer.Typer.callback`: a group's own part, which may be a command, too."""
+        add = super().callback(*arguments, **about)
+        return lambda function: add(_giving(function, gives))
+
+
+def _giving(function: Any, gives: str) -> Any:
+    setattr(function, _GIVES, gives)  # typer's own wrapper takes it over
+    return function
+
+
+def needs_torch(command: Any) -> bool:
+    """Whether the light form of ditbench has no more of a command than its help."""
+    return isinstance(command, _TorchCommand)
+
+
+def gives(command: Any) -> str:
+    """Where the shape of a command's answer is; empty: it has none."""
+    found: str = getattr(command.callback, _GIVES, "")
+    return found
 
 
 @contextmanager

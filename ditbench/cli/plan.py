@@ -57,6 +57,7 @@ HINTS = {  # what else they mean here
 
 @app.command(
     needs_torch=True,
+    gives="ditbench.cli.answers.runs:PlanAnswer",
     rich_help_panel=COMPARE,
     epilog="Example: ditbench plan dit:XL/2 uvit:L/2 --track imagenet256 --seeds 0,1,2 "
     "--device 'NVIDIA H100 80GB HBM3' --gpus 8",

@@ -12,6 +12,7 @@ from ..errors import BadValue, for_a_line
 from .app import COMPARE, EXIT_FAILED, EXIT_INTERRUPTED, app, installed
 from .options import (
     Architectures,
+    AsJson,
     Channels,
     Classes,
     Device,
@@ -24,18 +25,21 @@ from .options import (
     parse_batch_sizes,
     spec_changes,
 )
-from .output import tell, warn
+from .output import tell, tell_json, warn
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from ..profiling.profiler import ProfileTask
-    from ..records.profile import Profile
+    from ..records.profile import Phase, Profile
     from ..tracks.track import Track
 
 
 @app.command(
-    needs_torch=True, rich_help_panel=COMPARE, epilog="Example: ditbench profile dit:S/2 uvit:S/2 --batch-size 8"
+    needs_torch=True,
+    gives="ditbench.cli.answers.runs:ProfileAnswer",
+    rich_help_panel=COMPARE,
+    epilog="Example: ditbench profile dit:S/2 uvit:S/2 --batch-size 8",
 )
 def profile(
     architectures: Architectures,
@@ -70,6 +74,7 @@ def profile(
     space: SpaceOption = None,
     learn_variance: LearnVariance = None,
     frames: Frames = None,
+    as_json: AsJson = False,
 ) -> None:
     """Time architectures in training and inference: throughput, peak memory, MACs, MFU, energy. Needs no data.
 
@@ -115,6 +120,8 @@ def profile(
         raise typer.Exit(EXIT_INTERRUPTED) from None
     finally:
         _show(profiles, out, modes, console)
+    if as_json:
+        _tell_profiles(profiles, out.absolute(), modes)
     if any(found.reason for found in profiles):
         raise typer.Exit(EXIT_FAILED)
 
@@ -169,6 +176,38 @@ def _show(profiles: list[Profile], out: Path, modes: list[str], console: Console
         _write_page(out, mode)
 
 
+def _tell_profiles(profiles: list[Profile], out: Path, modes: list[str]) -> None:
+    from ..records.profile import file_name
+    from .answers.runs import ProfileAnswer, ProfileRow
+
+    rows = [
+        ProfileRow(
+            architecture=one.label,
+            batch_size=one.setup.batch_size,
+            mode=one.setup.mode,
+            spec=str(one.setup.spec),
+            record=str(out / file_name(one)),
+            reason=as_flags(one.reason) if one.reason else None,
+            training_images_per_second=_rate(one.training, one),
+            inference_images_per_second=_rate(one.inference, one),
+            mfu=one.utilisation(),
+            parameters=one.cost.parameters if one.cost else None,
+            macs_per_image=one.cost.macs_per_image if one.cost else None,
+        )
+        for one in profiles
+    ]
+    tell_json(ProfileAnswer(profiles=rows, pages=[str(_page(out, mode)) for mode in modes]))
+
+
+def _rate(phase: Phase | None, profile: Profile) -> float | None:
+    """Images per second, the median."""
+    return None if phase is None else phase.images_per_second(profile.setup.images)[1]
+
+
+def _page(out: Path, mode: str) -> Path:
+    return out / f"profile-{mode}.md"
+
+
 def _write_page(out: Path, mode: str) -> None:
     from ..profiling.plot import write_plot
     from ..profiling.tables import write_page
@@ -177,7 +216,8 @@ def _write_page(out: Path, mode: str) -> None:
     everything = read_profiles(out, mode)
     if not everything:  # Ctrl-C came early
         return
-    page, plot = out / f"profile-{mode}.md", out / f"profile-{mode}.png"
+    page = _page(out, mode)
+    plot = page.with_suffix(".png")
     drawn = write_plot(everything, plot)
     write_page(everything, page, plot.name if drawn else None)
     tell(f"Tables in {page}" + (f", plot in {plot}" if drawn else ""))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 from collections import Counter
@@ -39,7 +38,11 @@ _EXACT = 2**53  # floats up to this are whole numbers as they are written
 By = Annotated[str, typer.Option(help="Your name, or an account's.", show_default=False)]
 
 
-@app.command(rich_help_panel=TABLES, epilog="Example: ditbench diff ONE/record.json OTHER/record.json")
+@app.command(
+    gives="ditbench.cli.answers.records:DiffAnswer",
+    rich_help_panel=TABLES,
+    epilog="Example: ditbench diff ONE/record.json OTHER/record.json",
+)
 def diff(
     one: Annotated[Path, typer.Argument(help="A record, or a run's folder.")],
     other: Annotated[Path, typer.Argument(help="Another.")],
@@ -124,15 +127,20 @@ def _value(value: object) -> str:
     return f"{text[:12]}..." if re.fullmatch("[0-9a-f]{40,64}", text) else text
 
 
-@records_app.command(epilog="Example: ditbench records schema")
-def schema() -> None:
+@records_app.command(gives="ditbench.cli.answers.records:Schema", epilog="Example: ditbench records schema")
+def schema(
+    as_json: Annotated[bool, typer.Option("--json", help="Changes nothing: it is JSON in any case.")] = False,
+) -> None:
     """Print the JSON Schema of a run's record."""
     from ..records.record import Record
 
-    tell(json.dumps(Record.model_json_schema(), indent=2, sort_keys=True))
+    tell_json(Record.model_json_schema(), indent=2, sort_keys=True)
 
 
-@records_app.command(epilog="Example: ditbench records validate leaderboard/records")
+@records_app.command(
+    gives="ditbench.cli.answers.records:CheckedRecords",
+    epilog="Example: ditbench records validate leaderboard/records",
+)
 def validate(
     paths: Annotated[list[Path], typer.Argument(help="Files, or folders that are searched through and through.")],
     as_json: AsJson = False,
@@ -187,7 +195,10 @@ def _tell_checked(checked: list[CheckedFile]) -> None:
     tell(f"{files} checked: {told}")
 
 
-@records_app.command(epilog="Example: ditbench records submit runs/digits --by NAME")
+@records_app.command(
+    gives="ditbench.cli.answers.records:SubmittedRecords",
+    epilog="Example: ditbench records submit runs/digits --by NAME",
+)
 def submit(
     run_dir: Annotated[Path, typer.Argument(help="A run's directory, a folder of runs, or one of profiles.")],
     by: By,
@@ -195,6 +206,7 @@ def submit(
     to: Annotated[Path, typer.Option(help="The leaderboard's folder, in a checkout of ditbench.")] = Path(
         "leaderboard"
     ),
+    as_json: AsJson = False,
 ) -> None:
     """Copy runs' records and grids of samples, or profiles, into the leaderboard: nothing else, and nothing of this
     machine."""
@@ -204,39 +216,58 @@ def submit(
 
     check_name(by)
     if profile_files(run_dir):
-        _submit_profiles(run_dir, by, to, weights_url)
+        _submit_profiles(run_dir, by, to, weights_url, as_json)
         return
     found = copy(run_dir, by, to, weights_url, registry=installed())
-    for warning in (warning for one in found for warning in one.warnings):
-        tell(f"Mind: {warning}.")
     records, page = str(to / "records"), str(to.parent / "README.md")  # the table in the README is made from them, too
-    tell(f"{len(found)} record{'s' * (len(found) != 1)} in {records}. Next:")
-    for command in (
+    commands = [
         ["ditbench", "records", "validate", records],
         ["ditbench", "leaderboard", "build", records, "--out", str(to), "--page", page],
         ["git", "add", str(to), page],
-    ):
-        tell(f"  {shlex.join(command)}")
-    tell("then commit, and open a pull request.")
+    ]
+    warnings = [warning for one in found for warning in one.warnings]
+    told = f"{count(len(found), 'record')} in {records}"
+    _tell_submitted(told, [one.record_path for one in found], warnings, commands, as_json)
 
 
-def _submit_profiles(place: Path, by: str, to: Path, weights_url: str | None) -> None:
+def _submit_profiles(place: Path, by: str, to: Path, weights_url: str | None, as_json: bool) -> None:
     from ..records.profile_submission import submit_profiles
 
     if weights_url is not None:
         raise BadValue("--weights-url is of a run: profiles have no weights.")
     found = submit_profiles(place, by, to, registry=installed())
-    for profile, path in found:
-        if profile.environment and profile.environment.git_dirty is not False:
-            tell(f"Mind: {path.name} was timed with code that no commit has.")
-    tell(f"{len(found)} profile{'s' * (len(found) != 1)} in {to / 'profiles'}. Next:")
-    tell(f"  {shlex.join(['ditbench', 'records', 'validate', str(to)])}")
-    tell(f"  {shlex.join(['git', 'add', str(to)])}")
+    warnings = [
+        f"{path.name} was timed with code that no commit has"
+        for profile, path in found
+        if profile.environment and profile.environment.git_dirty is not False
+    ]
+    commands = [["ditbench", "records", "validate", str(to)], ["git", "add", str(to)]]
+    told = f"{count(len(found), 'profile')} in {to / 'profiles'}"
+    _tell_submitted(told, [path for _, path in found], warnings, commands, as_json)
+
+
+def _tell_submitted(
+    told: str, files: list[Path], warnings: list[str], commands: list[list[str]], as_json: bool
+) -> None:
+    """What is there now, what a reviewer will ask, and what is to be done next."""
+    from .answers.records import SubmittedRecords
+
+    following = list(map(shlex.join, commands))
+    if as_json:
+        tell_json(SubmittedRecords(files=[str(path.absolute()) for path in files], warnings=warnings, next=following))
+        return
+    for warning in warnings:
+        tell(f"Mind: {warning}.")
+    tell(f"{told}. Next:")
+    for command in following:
+        tell(f"  {command}")
     tell("then commit, and open a pull request.")
 
 
 @records_app.command(
-    needs_torch=True, epilog="Example: ditbench records verify RECORD.json --weights ema.safetensors --by NAME"
+    needs_torch=True,
+    gives="ditbench.cli.answers.records:VerifyAnswer",
+    epilog="Example: ditbench records verify RECORD.json --weights ema.safetensors --by NAME",
 )
 @offers(PlaceOptions)
 def verify(
@@ -244,6 +275,7 @@ def verify(
     by: By,
     weights: Annotated[Path | None, typer.Option(help="Its ema.safetensors: measure it again.")] = None,
     run: Annotated[Path | None, typer.Option(help="Directory of the same run, trained again.")] = None,
+    as_json: AsJson = False,
     **options: Unpack[PlaceOptions],
 ) -> None:
     """Check somebody's run by its published weights, or by training it again, and write what was found beside it.
@@ -265,12 +297,18 @@ def verify(
         found = re_trained(checked, _sound(run / FILE_NAME, registry), by)
     else:
         raise BadValue("Give either --weights, to measure again, or --run, which was trained again.")
-    _tell(checked, found, write_verification(found, record.parent))
+    _tell(checked, found, write_verification(found, record.parent), as_json)
 
 
-def _tell(record: Record, found: Verification, path: Path) -> None:
+def _tell(record: Record, found: Verification, path: Path, as_json: bool) -> None:
     """Show what was found and where it was written; exit code 1 if it does not confirm the record."""
-    _show(found)
+    from .answers.records import VerifyAnswer
+
+    if as_json:
+        submitted = record.submission is not None
+        tell_json(VerifyAnswer(file=str(path.absolute()), submitted=submitted, verification=found))
+    else:
+        _show(found)
     if record.submission is None:
         tell("Mind: this record is not submitted; once it is, its sha256 is another, and this is of no record.")
     tell(f"{found.tier}: {'confirmed' if found.confirmed else 'not confirmed'} -> {path}")

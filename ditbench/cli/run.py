@@ -14,6 +14,7 @@ from ..tracks.options import CampaignOptions
 from .app import COMPARE, EXIT_FAILED, EXIT_INTERRUPTED, app
 from .options import (
     FILES,
+    AsJson,
     Plugins,
     Seeds,
     SomeArchitectures,
@@ -23,7 +24,7 @@ from .options import (
     parse_architectures,
     parse_seeds,
 )
-from .output import tell, warn
+from .output import tell, tell_json, warn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -35,7 +36,10 @@ if TYPE_CHECKING:
 
 
 @app.command(
-    needs_torch=True, rich_help_panel=COMPARE, epilog="Example: ditbench run dit uvit:nano+skip=add --budget smoke"
+    needs_torch=True,
+    gives="ditbench.cli.answers.runs:RunAnswer",
+    rich_help_panel=COMPARE,
+    epilog="Example: ditbench run dit uvit:nano+skip=add --budget smoke",
 )
 @offers(CampaignOptions)
 def run(
@@ -44,6 +48,7 @@ def run(
     track: TrackName = "digits",
     seeds: Seeds = "0",
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress, only the table.", rich_help_panel=FILES)] = False,
+    as_json: AsJson = False,
     **options: Unpack[CampaignOptions],
 ) -> None:
     """Train, sample, measure and rank architectures on a track; without names: dit, uvit, mdt and diffit.
@@ -51,29 +56,54 @@ def run(
     Finished runs are skipped and interrupted ones resumed. Exit code 1: some run did not finish.
     """
     from .. import campaign
+    from ..executors.listeners import Together
     from .console import make_console
+    from .heard import Heard
 
     console, place = make_console(), Path(options["out"]).absolute()  # a plugin may change the working directory
     chosen = parse_architectures(architectures, plugins) or REFERENCE_ARCHITECTURES
     asked = (track, chosen, parse_seeds(seeds))
+    heard = Heard(options["ruleset"], options["dry_run"])
+    submitted = (lambda message: tell_json(heard.answer(message))) if as_json else tell
     try:
         records = attended(
-            lambda told: campaign.run(*asked, listener=told, **options), console, quiet, options["force"]
+            lambda told: campaign.run(*asked, listener=Together(told, heard), **options),
+            console,
+            quiet,
+            options["force"],
+            submitted,
         )
     except NoTables as fault:
-        _show(fault.records, place, console)
+        if as_json:
+            tell_json(heard.answer(as_flags(str(fault))))
+        else:
+            _show(fault.records, place, console)
         raise
-    if records:  # torchrun's other processes have none
+    if not records:  # torchrun's other processes have none
+        return
+    folder = Path(options["out"]) / records[0].track.name
+    following = list(_what_next(records, folder, options["force"]))
+    if as_json:
+        tell_json(heard.answer(next_steps=following))
+    else:
         _show(records, place, console)
-        folder = Path(options["out"]) / records[0].track.name
         tell(f"Records, grids and leaderboard.md in {folder}")
-        tell("\n".join(_what_next(records, folder, options["force"])))
-        if any(record.status != "finished" for record in records):
-            raise typer.Exit(EXIT_FAILED)
+        tell("\n".join(following))
+    if any(record.status != "finished" for record in records):
+        raise typer.Exit(EXIT_FAILED)
 
 
-def attended(carry_out: Callable[[Silent], list[Record]], console: Console, quiet: bool, forced: bool) -> list[Record]:
-    """The records of runs, whose progress is shown; runs that are submitted or interrupted end the command."""
+def attended(
+    carry_out: Callable[[Silent], list[Record]],
+    console: Console,
+    quiet: bool,
+    forced: bool,
+    submitted: Callable[[str], None] = tell,
+) -> list[Record]:
+    """The records of runs, whose progress is shown; runs that are submitted or interrupted end the command.
+
+    `submitted` tells how runs go on that are not done yet.
+    """
     from .display import Lines, Live, Quiet
 
     listener = Quiet() if quiet else Live(console) if console.is_terminal else Lines(console)
@@ -81,7 +111,7 @@ def attended(carry_out: Callable[[Silent], list[Record]], console: Console, quie
         return carry_out(listener)
     except NoRecordsYet as told:
         listener.close()
-        tell(as_flags(str(told)))
+        (tell if told.interrupted else submitted)(as_flags(str(told)))
         raise typer.Exit(EXIT_INTERRUPTED if told.interrupted else 0) from None
     except KeyboardInterrupt:
         listener.close()

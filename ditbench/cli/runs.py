@@ -16,7 +16,7 @@ import typer
 from ..errors import BadFile, BadValue
 from .app import COMPARE, app, show
 from .options import AsJson
-from .output import Commands, count, tell
+from .output import Commands, count, tell, tell_json
 
 runs_app = Commands(no_args_is_help=True, help="Show the runs on this disk, and remove some.")
 app.add_typer(runs_app, name="runs", rich_help_panel=COMPARE)
@@ -49,7 +49,11 @@ class _Run:
         }
 
 
-@runs_app.command(name="list", epilog="Example: ditbench runs list --status failed")
+@runs_app.command(
+    gives="ditbench.cli.answers.runs:RunsOnDisk",
+    name="list",
+    epilog="Example: ditbench runs list --status failed",
+)
 def list_(folder: _Folder = Path("runs"), status: _Status = None, as_json: AsJson = False) -> None:
     """List the runs in a folder: how each ended, how large it is, and how long ago it changed."""
     found = [run for run in _runs(folder) if status in (None, run.status)]
@@ -58,7 +62,10 @@ def list_(folder: _Folder = Path("runs"), status: _Status = None, as_json: AsJso
         tell(f"{count(len(found), 'run')}, {_size(found)}")
 
 
-@runs_app.command(epilog="Example: ditbench runs remove 'dit-nano-*' --status failed --yes")
+@runs_app.command(
+    gives="ditbench.cli.answers.runs:RemovedRuns",
+    epilog="Example: ditbench runs remove 'dit-nano-*' --status failed --yes",
+)
 def remove(
     names: Annotated[
         list[str] | None, typer.Argument(metavar="RUN", help="Names of runs, or patterns such as 'dit-nano-*'.")
@@ -66,6 +73,7 @@ def remove(
     folder: _Folder = Path("runs"),
     status: _Status = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Remove runs from the disk, with all that they left. It asks first.
 
@@ -73,20 +81,25 @@ def remove(
     """
     from ..leaderboard.build import write_run_tables
     from ..records.record import read_runs
+    from .answers.runs import RemovedRuns
 
     chosen = _chosen(_runs(folder), names or [], status, folder)
     for run in chosen:
         tell(f"{run.folder}  {run.status}  {_size([run])}")
     if not chosen:
         tell("There is no such run.")
-        return
-    if not yes and not typer.confirm(f"Remove {count(len(chosen), 'run')}, {_size(chosen)}?", err=True):
+    elif not yes and not typer.confirm(f"Remove {count(len(chosen), 'run')}, {_size(chosen)}?", err=True):
         tell("Nothing was removed.")
-        return
-    _remove(chosen)
-    tell(f"Removed {count(len(chosen), 'run')}, {_size(chosen)}.")
-    for track in dict.fromkeys(run.folder.parent for run in chosen):
-        write_run_tables(read_runs(track), track)
+        chosen = []
+    else:
+        _remove(chosen)
+        tell(f"Removed {count(len(chosen), 'run')}, {_size(chosen)}.")
+        for track in dict.fromkeys(run.folder.parent for run in chosen):
+            write_run_tables(read_runs(track), track)
+    if as_json:
+        tell_json(
+            RemovedRuns(removed=[str(run.folder.absolute()) for run in chosen], bytes=sum(run.bytes for run in chosen))
+        )
 
 
 def _chosen(known: Sequence[_Run], names: Sequence[str], status: str | None, folder: Path) -> list[_Run]:

@@ -44,6 +44,7 @@ _RUNG = re.compile(r"(.+)-(x[0-9.]+)")
 
 @app.command(
     needs_torch=True,
+    gives="ditbench.cli.answers.runs:ScalingAnswer",
     rich_help_panel=COMPARE,
     epilog="Example: ditbench scaling dit uvit --track fashion32 --flops 8e12,16e12,32e12",
 )
@@ -99,7 +100,7 @@ def scaling(
     if source is not None:
         found = _read(source, chosen, budgets, metric)
     else:
-        records, folder = _carried_out(chosen, track, budgets, rungs, seeds, plan, quiet or as_json, options)
+        records, folder = _carried_out(chosen, track, budgets, rungs, seeds, plan, quiet, as_json, options)
         if not records:  # torchrun's other processes have none
             return
         found, study = _study(records, metric), study or folder / "scaling.json"
@@ -121,6 +122,7 @@ def _carried_out(
     seeds: str,
     only_plan: bool,
     quiet: bool,
+    as_json: bool,
     given: dict[str, Any],
 ) -> tuple[list[Record], Path]:
     """The records of the runs, and the folder that has them."""
@@ -139,18 +141,25 @@ def _carried_out(
 
     def make(registry: Registry) -> list[RunConfig]:
         planned, loads = _plan(registry, track, architectures, budgets, rungs, parse_seeds(seeds), options)
-        if not quiet or only_plan:
-            _tell_plan(planned, loads, out)
+        if only_plan or not quiet:
+            _tell_plan(planned, loads, out, only_plan and as_json)
         if only_plan:
             raise typer.Exit
         return [config for one in planned for config in one.configs]
 
     if only_plan:
         make(_installed())
+    submitted = _tell_submitted if as_json else tell
     records = attended(
-        lambda listener: campaign.carry_out(make, listener, options), make_console(), quiet, options["force"]
+        lambda listener: campaign.carry_out(make, listener, options), make_console(), quiet, options["force"], submitted
     )
     return records, out / records[0].track.name if records else out
+
+
+def _tell_submitted(message: str) -> None:
+    from .answers.runs import Submitted
+
+    tell_json(Submitted(message=message))
 
 
 def _installed() -> Registry:
@@ -189,12 +198,15 @@ def _plan(
     return sensible(runs, {label: load.cost for label, load in loads.items()}, bool(named)), loads
 
 
-def _tell_plan(planned: Sequence[Planned], loads: Mapping[str, Workload], out: Path) -> None:
+def _tell_plan(planned: Sequence[Planned], loads: Mapping[str, Workload], out: Path, as_json: bool) -> None:
     """The runs, and what they take."""
     from ..scaling.points import EPOCHS
     from ..scaling.words import flops, macs
 
     hours = _hours(planned, loads, out)
+    if as_json:
+        _tell_runs(planned, hours)
+        return
     rows = [
         {
             "run": one.label,
@@ -215,6 +227,25 @@ def _tell_plan(planned: Sequence[Planned], loads: Mapping[str, Workload], out: P
     tell(f"{runs}{told}; a finished one is not done again.")
     if any(one.repeats for one in planned):
         tell(f"repeats: more than {EPOCHS:g} epochs of the data, which measures repetition, too.")
+
+
+def _tell_runs(planned: Sequence[Planned], hours: Sequence[float | None]) -> None:
+    from .answers.runs import ScalingPlan, ScalingRun
+
+    rows = [
+        ScalingRun(
+            label=one.label,
+            flops=one.budget,
+            training_macs_per_image=one.cost.training_macs_per_image,
+            steps=one.steps,
+            epochs=one.epochs,
+            seeds=[config.seed for config in one.configs],
+            hours=hour,
+            repeats=one.repeats,
+        )
+        for one, hour in zip(planned, hours, strict=True)
+    ]
+    tell_json(ScalingPlan(plan=rows))
 
 
 def _hours(planned: Sequence[Planned], loads: Mapping[str, Workload], out: Path) -> list[float | None]:

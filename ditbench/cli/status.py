@@ -13,7 +13,9 @@ from .options import AsJson, as_flags
 from .output import warn
 
 
-@app.command(rich_help_panel=COMPARE, epilog="Example: ditbench status runs/digits")
+@app.command(
+    gives="ditbench.cli.answers.runs:Statuses", rich_help_panel=COMPARE, epilog="Example: ditbench status runs/digits"
+)
 def status(
     runs: Annotated[Path, typer.Argument(help="A track's folder of runs, or the folder of all.")] = Path("runs"),
     as_json: AsJson = False,

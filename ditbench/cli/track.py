@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .app import LOOK, app, installed
+from .options import AsJson
 from .output import Commands, tell, tell_exactly, tell_json
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ app.add_typer(track_app, name="track", rich_help_panel=LOOK)
 NAME_OR_FILE = "Name of an installed track, or a TOML file."
 
 
-@track_app.command(epilog="Example: ditbench track show digits")
+@track_app.command(gives="ditbench.cli.answers.installed:TrackFacts", epilog="Example: ditbench track show digits")
 def show(
     name: Annotated[str, typer.Argument(metavar="NAME_OR_FILE", help=NAME_OR_FILE)],
     as_json: Annotated[bool, typer.Option("--json", help="As JSON, with the hash.")] = False,
@@ -42,9 +43,12 @@ def show(
     tell_exactly(_printable(f"{head}\n{tomli_w.dumps(resolved)}"), nl=False)
 
 
-@track_app.command(epilog="Example: ditbench track check mine.toml")
+@track_app.command(
+    gives="ditbench.cli.answers.installed:CheckedTracks", epilog="Example: ditbench track check mine.toml"
+)
 def check(
     names: Annotated[list[str] | None, typer.Argument(metavar="[NAME_OR_FILE]...", help=NAME_OR_FILE)] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Check tracks: form, components, and that none has changed under a version that was published.
 
@@ -53,17 +57,24 @@ def check(
     """
     from ..extras import install, is_light
     from ..tracks.lookup import check_size, open_track, resolve_track
+    from .answers.installed import CheckedTrack
 
-    registry, light = installed(), is_light()
+    registry, light, checked = installed(), is_light(), []
     for name in names or registry.tracks:
         track = resolve_track(registry, name)
         check_size(registry, track)
         if not light:
             _make(track, registry)
-        standing = "as published" if open_track(registry, name).published else "in no ledger"
-        tell(f"{track.name} {track.version} {track.hash} {standing}")
+        published = open_track(registry, name).published
+        tell(f"{track.name} {track.version} {track.hash} {'as published' if published else 'in no ledger'}")
+        about = CheckedTrack(
+            track=track.name, version=track.version, hash=track.hash, published=published, made=not light
+        )
+        checked.append(about)
     if light:
         tell(f"not checked: that their components can be made, which takes torch: {install('ditbench[run]')}")
+    if as_json:
+        tell_json(checked)
 
 
 def _make(track: Track, registry: Registry) -> None:

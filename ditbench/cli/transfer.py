@@ -7,7 +7,10 @@ from .options import COMMITTED, AsJson
 from .output import tell, tell_json
 
 
-@leaderboard_app.command(epilog="Example: ditbench leaderboard transfer leaderboard/records")
+@leaderboard_app.command(
+    gives="ditbench.cli.answers.records:TransferAnswer",
+    epilog="Example: ditbench leaderboard transfer leaderboard/records",
+)
 def transfer(records: RecordsArgument = COMMITTED, as_json: AsJson = False) -> None:
     """Tell whether rankings carry over: rank correlations between metrics, boards and moments, over seeds."""
     from ..leaderboard.boards import boards

@@ -206,21 +206,22 @@ def _verification(found: Verification) -> dict[str, Any]:
 def quality_of(row: Row, protocol: str) -> dict[str, Any]:
     """A metric over a row's seeds: mean, ends of the 95 % interval, deviation, the samples' part, and by seed."""
     return {
-        **_interval(row.quality[protocol]),
+        **interval(row.quality[protocol]),
         "sd": row.quality[protocol].deviation,
         "sample_noise": row.sample_noise.get(protocol),
         "values": {str(seed): value for seed, value in row.metrics[protocol].items()},
     }
 
 
-def _interval(of: Estimate) -> dict[str, float | None]:
+def interval(of: Estimate) -> dict[str, float | None]:
+    """A mean and its 95 % interval, without the digits in which versions of scipy differ."""
     half = of.half_width
     low, high = (None, None) if half is None else (_stable(of.mean - half), _stable(of.mean + half))
     return {"mean": of.mean, "low": low, "high": high}
 
 
 def _estimate(of: Estimate | None) -> dict[str, float | None] | None:
-    return None if of is None else _interval(of)
+    return None if of is None else interval(of)
 
 
 def _span(of: Estimate | None) -> dict[str, float] | None:
@@ -239,7 +240,7 @@ def _to_target(row: Row, board: Board) -> dict[str, Any] | None:
 
 def _published(of: Reported) -> dict[str, Any]:
     setting = of.setting.model_dump(exclude={"values"})
-    measured = [{**_interval(estimate), "seeds": len(estimate.values)} for estimate in of.measured]
+    measured = [{**interval(estimate), "seeds": len(estimate.values)} for estimate in of.measured]
     return {
         **setting,
         "architecture": of.architecture,

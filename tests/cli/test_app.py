@@ -197,6 +197,9 @@ def test_import_writes_weights_and_says_which(ditbench, tmp_path, monkeypatch):
     arguments = ("import", "dit:nano", "published.pt", "--out", "new/weights.safetensors")
     shown = ditbench(*arguments)
     assert shown == "dit:nano: 725,380 numbers, ema weights -> new/weights.safetensors\n"
+    told = json.loads(ditbench(*arguments[:-1], "again.safetensors", "--json"))
+    assert (told["parameters"], told["weights"]) == (725_380, "ema")
+    assert told["file"] == str(tmp_path / "again.safetensors")
     assert load_file(tmp_path / "new" / "weights.safetensors").keys() == network.state_dict().keys()
     errors = ditbench("import", "dit:S/2", "published.pt", "--out", "other.safetensors", code=2)
     assert errors.startswith(

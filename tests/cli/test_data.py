@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -33,8 +34,13 @@ def test_prepare_and_stats(command, ditbench, tmp_path):
 
 
 def test_pixels(pictures, ditbench, tmp_path):
-    out = ditbench("data", "prepare", str(pictures), "--resolution", "16", "--out", str(tmp_path / "out"))
-    assert "pixels of 12 images" in out
+    command = ("data", "prepare", str(pictures), "--resolution", "16", "--out", str(tmp_path / "out"))
+    assert "pixels of 12 images" in ditbench(*command)
+    made = json.loads(ditbench(*command, "--json"))
+    assert (made["kind"], made["count"], made["skipped"]) == ("pixels", 12, [])
+    assert Path(made["manifest"]) == tmp_path / "out" / "manifest.json" and Path(made["manifest"]).exists()
+    read = json.loads(ditbench("data", "verify", str(tmp_path / "out"), "--json"))
+    assert read["sha256"] == made["sha256"] and "the 12 images in" in read["compared"]
 
 
 def test_verify_reads_the_images_too(pictures, ditbench, tmp_path):

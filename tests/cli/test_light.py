@@ -24,6 +24,7 @@ LIGHT = {  # command -> arguments, and a word of what it says
     "track show": (["digits"], "[recipe]"),
     "track check": (["digits"], "not checked: that their components can be made"),
     "plugins": ([], "builtins"),
+    "commands": (["--json"], "error_schema"),  # with every schema, so no model of an answer asks for torch
     "records schema": ([], "$defs"),
     "records validate": ([str(RECORDS)], "architecture 'unet:nano': no plugin with its source is installed (14 files)"),
     "leaderboard build": ([str(RECORDS), "--out", "board"], f"{COUNT} records ->"),

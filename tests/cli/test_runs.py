@@ -1,6 +1,7 @@
 """`ditbench runs`: what lies in a folder of runs, and that nothing else is ever removed."""
 
 import json
+from pathlib import Path
 
 import pytest
 from records import finished, unfinished
@@ -42,7 +43,8 @@ def test_remove_takes_what_is_named_and_follows_no_link(ditbench, folder):
     assert "Removed 1 run" in out and not (folder / "digits" / ONE).exists()
     assert (folder.parent / "elsewhere" / ONE / "precious").exists()
     assert "diverged" in (folder / "digits" / "leaderboard.md").read_text()  # the other's row, in tables made anew
-    ditbench("runs", "remove", "*", "--runs", str(folder), "--yes")
+    gone = json.loads(ditbench("runs", "remove", "*", "--runs", str(folder), "--yes", "--json"))
+    assert all(Path(run).parent == folder / "digits" for run in gone["removed"]) and gone["bytes"] > 0
     left = {path.name for path in (folder / "digits").iterdir() if path.is_dir()}
     assert left == {"notes", "sit-nano-seed0-01234567"}
     assert (folder.parent / "elsewhere" / ONE / "precious").exists()

@@ -354,6 +354,10 @@ def test_the_command_line_reaches_it(toy, ditbench, tmp_path):
     said = ditbench(*arguments, *slurm, "--dry-run", "--quiet")
     assert said.startswith("#!/bin/bash")
     assert {"#SBATCH --partition=gpu", "#SBATCH --time=60", "#SBATCH --qos=long"} <= set(said.splitlines())
+    told = json.loads(ditbench(*arguments, *slurm, "--dry-run", "--json"))
+    assert (
+        told["message"] in said and [(run["state"], run["record"]) for run in told["runs"]] == [("planned", None)] * 2
+    )
     assert "--array=0-1" in said and not list(tmp_path.glob("tiny/*/record.json"))
     assert "'process' has no --wait" in ditbench(*arguments, "--wait", code=2)
     assert "'partition' is not KEY=VALUE" in ditbench(*arguments, "--executor", "slurm", "--with", "partition", code=2)

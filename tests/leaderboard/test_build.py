@@ -1,6 +1,7 @@
 """The leaderboard's files: the same bytes from the same records, checked without being written."""
 
 import hashlib
+import json
 import os
 import random
 import subprocess
@@ -186,7 +187,11 @@ def test_the_command_builds_and_checks(folder, ditbench):
     for name in FILES:  # as git checks text out on Windows
         (folder / name).write_bytes((folder / name).read_bytes().replace(b"\n", b"\r\n"))
     assert "is current" in ditbench("leaderboard", "build", records, "--out", str(folder), "--check")
+    current = json.loads(ditbench("leaderboard", "build", records, "--out", str(folder), "--check", "--json"))
+    assert current["records"] == len(RECORDS) and current["stale"] == [] and current["site"] is None
     (folder / "leaderboard.csv").write_text("")
+    answer = ditbench("leaderboard", "build", records, "--out", str(folder), "--check", "--json", code=1)
+    assert json.loads(answer)["stale"] == [f"{folder / 'leaderboard.csv'} is stale"]
     told = ditbench("leaderboard", "build", records, "--out", str(folder), "--check", code=1)
     assert told.splitlines()[0] == f"{folder / 'leaderboard.csv'} is stale" and "without --check" in told
     assert ditbench("leaderboard", "build", records, "--out", str(folder), "--track", "other").startswith("1 records")

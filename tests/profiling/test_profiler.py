@@ -7,6 +7,7 @@ import threading
 from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from statistics import median
 
 import pytest
@@ -346,9 +347,13 @@ def test_a_track_gives_input_size_and_batch(toy, ditbench, tmp_path):
         "--device",
         "auto",
     )
-    out = ditbench("profile", *arguments, "--out", str(tmp_path), code=1)  # one of them failed
-    assert "in the order of --seed 7" in out and "the toy broke, as ordered" in out and "no such layer" in out
-    (page,) = tmp_path.glob("profile-*-b16-float32-eager.md")
+    told = json.loads(ditbench("profile", *arguments, "--out", str(tmp_path), "--json", code=1))  # some of them failed
+    rows = {row["architecture"]: row for row in told["profiles"]}
+    assert "the toy broke, as ordered" in rows["toy:nano+fault=raise"]["reason"]
+    assert "no such layer" in rows["toy:nano+fault=build"]["reason"]
+    assert rows["toy:nano"]["reason"] is None and rows["toy:nano"]["training_images_per_second"] > 0
+    assert all(read_profile(Path(row["record"])).label == name for name, row in rows.items())
+    (page,) = map(Path, told["pages"])
     assert "toy:nano" in page.read_text() and page.with_suffix(".png").exists()
     found = {one.label: one for one in map(read_profile, tmp_path.glob("*.profile.json"))}
     setup = found["toy:nano"].setup

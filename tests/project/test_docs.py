@@ -251,7 +251,7 @@ def test_a_command_is_right_as_it_is_printed(line):
     given = parsed(arguments)
     if "my_arch" in line:  # is there when `ditbench new` has made it
         return
-    if line.startswith("ditbench run"):
+    if line.startswith("ditbench run "):
         seeds = parse_seeds(given["seeds"])
         names = ("budget", "ruleset", "data", "samples", "features", "device", "micro_batch", "checkpointing", "recipe")
         asked = {name: given[name] for name in names}

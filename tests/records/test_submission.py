@@ -2,6 +2,7 @@
 
 import getpass
 import hashlib
+import json
 import re
 import shlex
 import socket
@@ -74,6 +75,9 @@ def test_record_and_grid_are_copied_and_no_more(tmp_path, to, ditbench):
     ]
     page = to.parent / "README.md"
     assert "3 records" in out and f"git add {to} {page}\n" in out
+    asked = ("records", "submit", str(track), "--by", "Ada", "--to", str(to), "--weights-url", "https://x.org/a")
+    told = json.loads(ditbench(*asked, "--json"))  # again: nothing is written
+    assert [Path(file).stem for file in told["files"]] == names and told["next"][-1] == f"git add {to} {page}"
     assert f"ditbench leaderboard build {to / 'records'} --out {to} --page {page}\n" in out
     one = read_record(to / "records" / "digits" / f"{names[0]}.json")
     assert one.submission == Submission(by="Ada", date=date.today(), weights="https://x.org/a")

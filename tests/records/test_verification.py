@@ -250,8 +250,9 @@ def test_weights_are_measured_again_and_a_second_training_confirms(toy, tmp_path
     again = tmp_path / "two" / "tiny" / other.run_id
     later = other.model_copy(update={"created": other.created + timedelta(seconds=2)})  # this computer is fast
     write_record(later, again / "record.json")
-    out = ditbench("records", "verify", str(path), "--run", str(again), "--by", "Grace")
-    assert "re-trained: confirmed" in out and faults(tmp_path / "board") == ""
+    told = json.loads(ditbench("records", "verify", str(path), "--run", str(again), "--by", "Grace", "--json"))
+    assert told["verification"]["tier"] == "re-trained" and told["verification"]["confirmed"] and told["submitted"]
+    assert Path(told["file"]).exists() and faults(tmp_path / "board") == ""
     assert tier_of(read_record(path), read_verifications(place)) == "re-trained"
 
     shutil.rmtree(place)

@@ -29,6 +29,7 @@ GOOD: dict[str, tuple[list[str], dict[str, str]]] = {  # each command called wel
     "new": (["my-arch"], {}),
     "check": (["toy"], {}),
     "plugins": ([], {}),
+    "commands": ([], {}),
     "plugins doctor": ([], {}),
     "env": ([], {}),
     "track show": (["tiny"], {}),
@@ -97,6 +98,7 @@ _DEVICES = (*_NAMES, "", "tpu", "cuda:", "cuda:-1", "cuda:x", "cuda:999999999999
 _ADDRESSES = ("nonsense", _ESCAPES, _LINES, "javascript:alert(1)", "file:///etc/passwd", "https://", 'https://a"><b>')
 TEXTS: dict[str, tuple[str, ...]] = {  # by flag or command and argument: what can't be meant there
     "--plugins": (*_PLUGINS, ""),
+    "commands names": (*_NAMES, "", " ", "leader"),
     "sizes architectures": tuple(text for text in _PLUGINS if text != "toy+depth=1000000000"),  # a row says why not
     "check architectures": (*_PLUGINS, ""),
     "run architectures": (*_PLUGINS, ""),

@@ -18,6 +18,7 @@ DOCUMENTS = [
     ROOT / "CONTRIBUTING.md",
     ROOT / "ditbench" / "leaderboard" / "rules.md",
     *sorted((ROOT / "docs").rglob("*.md")),
+    ROOT / "AGENTS.md",
 ]
 
 
