@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 @app.command(
     needs_torch=True,
+    gives="ditbench.cli.answers.images:BridgeAnswer",
     rich_help_panel=SCORE,
     epilog="Example: ditbench bridge SAMPLES.npz jit_in256_stats.npz VIRTUAL_imagenet256_labeled.npz",
 )
@@ -77,15 +78,26 @@ def bridge(
     with progress(console) as report:
         found = evaluate_against(references, request, registry, report)
     if as_json:
-        tell_json(_for_programs(found))
+        _tell(found)
     else:
         _show(console, found)
 
 
-def _for_programs(found: Sequence[Evaluation]) -> dict[str, Any]:
-    first = found[0].model_dump(mode="json", include={"samples", "extractor", "extractor_sha256", "resize", "device"})
-    each = [one.model_dump(mode="json", include={"reference", "metrics", "left_out"}) for one in found]
-    return {**first, "references": each}
+def _tell(found: Sequence[Evaluation]) -> None:
+    from .answers.images import BridgeAnswer, ReferenceScores
+
+    first = found[0]
+    scores = [ReferenceScores(reference=one.reference, metrics=one.metrics, left_out=one.left_out) for one in found]
+    tell_json(
+        BridgeAnswer(
+            samples=first.samples,
+            extractor=first.extractor,
+            extractor_sha256=first.extractor_sha256,
+            resize=first.resize,
+            device=first.device,
+            references=scores,
+        )
+    )
 
 
 def _show(console: Console, found: Sequence[Evaluation]) -> None:

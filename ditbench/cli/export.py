@@ -8,11 +8,15 @@ from typing import Annotated, Literal
 import typer
 
 from .app import SCORE, app, installed
-from .output import tell
+from .options import AsJson
+from .output import tell, tell_json
 
 
 @app.command(
-    needs_torch=True, rich_help_panel=SCORE, epilog="Example: ditbench export runs/digits/RUN --to diffusers my-model"
+    needs_torch=True,
+    gives="ditbench.cli.answers.images:Exported",
+    rich_help_panel=SCORE,
+    epilog="Example: ditbench export runs/digits/RUN --to diffusers my-model",
 )
 def export(
     source: Annotated[Path, typer.Argument(help="A run's folder, or weights of ours (.safetensors).")],
@@ -29,9 +33,11 @@ def export(
         Path | None, typer.Option(help="Of safetensors: a published file, whose names and shapes are taken.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a folder that an export has written.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Write a run for those who have no ditbench; nothing is sent anywhere."""
     from ..executors.exporting import Request, export_apart
+    from .answers.images import Exported
 
     request = Request(
         source=source,
@@ -44,4 +50,7 @@ def export(
         like=like,
         force=force,
     )
-    tell(f"{export_apart(request, installed())} -> {out}")
+    of = export_apart(request, installed())
+    tell(f"{of} -> {out}")
+    if as_json:
+        tell_json(Exported(of=of, to=to, folder=str(out)))

@@ -144,7 +144,7 @@ def report(
             before, verified_before = _read(then)
         text = told(before, after, base, verified_before, verified, web)
     if as_json:
-        _tell_change(base, text, after, _boards(records, after, verified))
+        _tell_change(base, text, after, shown_boards(records, after, verified))
     else:
         tell(text, nl=False)
 

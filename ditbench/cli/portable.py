@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from .leaderboard import found_records, leaderboard_app, published_numbers, shown_boards
-from .output import count, tell
+from .options import AsJson
+from .output import count, tell, tell_json
 
 if TYPE_CHECKING:
     from ..leaderboard.boards import Board
@@ -19,7 +20,10 @@ _Citation = Annotated[
 ]
 
 
-@leaderboard_app.command(epilog="Example: ditbench leaderboard export leaderboard/records tables --to parquet")
+@leaderboard_app.command(
+    gives="ditbench.cli.answers.records:ExportedTables",
+    epilog="Example: ditbench leaderboard export leaderboard/records tables --to parquet",
+)
 def export(
     records: Annotated[Path, typer.Argument(help="Folder with records, searched through and through.")],
     out: Annotated[Path, typer.Argument(help="Folder for the tables.")],
@@ -27,24 +31,32 @@ def export(
         Literal["csv", "parquet", "croissant"], typer.Option(help="What for: croissant is CSV that describes itself.")
     ] = "csv",
     citation: _Citation = None,
+    as_json: AsJson = False,
 ) -> None:
     """Write two tables for pandas and the like: a line for each record, and one for each row of a board."""
     from ..leaderboard.citation import citation_beside, read_citation
     from ..leaderboard.portable import write_tables
+    from .answers.records import ExportedTables
 
     about = read_citation(citation or citation_beside(records.parent)) if to == "croissant" else None
     shown = shown_boards(records, *found_records(records))
     files = write_tables(shown, out, to, about)
     runs, rows = (sum(map(len, of)) for of in ([board.records for board in shown], [board.rows for board in shown]))
     tell(f"{count(runs, 'record')} and {count(rows, 'row')} of boards -> {', '.join(map(str, files))}")
+    if as_json:
+        tell_json(ExportedTables(files=list(map(str, files)), records=runs, rows=rows))
 
 
-@leaderboard_app.command(epilog="Example: ditbench leaderboard archive leaderboard board.zip")
+@leaderboard_app.command(
+    gives="ditbench.cli.answers.records:ArchiveFacts",
+    epilog="Example: ditbench leaderboard archive leaderboard board.zip",
+)
 def archive(
     leaderboard: Annotated[Path, typer.Argument(help="A leaderboard's folder, which has records/.")],
     out: Annotated[Path, typer.Argument(help="The archive, a .zip.")],
     board: Annotated[str, typer.Option(help="One board alone, by its slug.", show_default="all")] = "",
     citation: _Citation = None,
+    as_json: AsJson = False,
 ) -> None:
     """Pack records, samples, profiles and tables into one file, for Zenodo; its tables can be made again from it."""
     from ..leaderboard.archive import write_archive
@@ -52,6 +64,7 @@ def archive(
     from ..leaderboard.citation import citation_beside, read_citation
     from ..records.files import RECORDS
     from ..storage.files import check_target
+    from .answers.records import ArchiveFacts
 
     check_target(out)
     records = leaderboard / RECORDS
@@ -65,6 +78,10 @@ def archive(
     runs = sum(len(one.records) for one in shown)
     sizes = f"{done.packed / 1e6:,.1f} MB, {done.unpacked / 1e6:,.1f} MB unpacked"
     tell(f"{count(runs, 'record')} of {count(len(shown), 'board')}, {count(done.files, 'file')} -> {out} ({sizes})")
+    if as_json:
+        slugs = [one.slug for one in shown]
+        sizes_of = {"files": done.files, "bytes": done.packed, "bytes_unpacked": done.unpacked}
+        tell_json(ArchiveFacts(archive=str(out), records=runs, boards=slugs, **sizes_of))
 
 
 def _picked(slug: str, boards: list[Board]) -> Board:

@@ -9,8 +9,8 @@ import typer
 
 from . import completion
 from .app import installed
-from .options import COMMITTED
-from .output import count, tell, warn
+from .options import COMMITTED, AsJson
+from .output import count, tell, tell_json, warn
 from .records import records_app
 
 _REPORTED = COMMITTED.with_name("reported.toml")
@@ -20,7 +20,7 @@ _EXAMPLE = (
 )
 
 
-@records_app.command("import", epilog=f"Example: {_EXAMPLE}")
+@records_app.command("import", gives="ditbench.cli.answers.records:ImportedResults", epilog=f"Example: {_EXAMPLE}")
 def import_results(
     file: Annotated[Path, typer.Argument(help="What the harness wrote: text of ADM's evaluator, CSV or JSON.")],
     harness: Annotated[Literal["adm", "diffusionbench"], typer.Option("--from", help="The harness that wrote it.")],
@@ -42,11 +42,13 @@ def import_results(
         str, typer.Option(help="Extractor.", autocompletion=completion.extractors)
     ] = "inception-v3-compat",
     to: Annotated[Path, typer.Option(help="File of published numbers.")] = _REPORTED,
+    as_json: AsJson = False,
 ) -> None:
     """Enter results of another harness as published numbers: apart, with their source, and without a rank."""
     from ..leaderboard.harnesses import read_results, settings_of
     from ..leaderboard.reported import add_reported
     from ..registry import pick
+    from .answers.records import ImportedResults
 
     registry = installed()
     pick("track", track, registry.tracks)
@@ -66,11 +68,15 @@ def import_results(
     settings = settings_of(results, harness, samples=samples, features=features, architecture=architecture, about=about)
     add_reported(to, settings)
     numbers = [label for setting in settings for values in setting.values.values() for label in values]
-    for name in sorted({name for name in numbers if not _is_known(name)}):
+    unknown = sorted({name for name in numbers if not _is_known(name)})
+    for name in unknown:
         warn(f"Mind: no row here can be called {name!r}; it stands as it was given.")
     if results.left_out:
         warn(f"Mind: left out, as no metric here: {', '.join(results.left_out)}.")
     tell(f"{count(len(numbers), 'number')} -> {to}. They stand under Reported, without a rank, in the next build.")
+    if as_json:
+        left_out = list(results.left_out)
+        tell_json(ImportedResults(file=str(to), numbers=len(numbers), unknown=unknown, left_out=left_out))
 
 
 def _is_known(label: str) -> bool:

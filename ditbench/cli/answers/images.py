@@ -1,10 +1,11 @@
-"""Answers of `data prepare`, `stats` and `verify`, of `evaluate`, `fetch` and `import`."""
+"""Answers of `data prepare`, `stats` and `verify`, of `evaluate`, `bridge`, `fetch`, `import` and `export`."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from ...records.evaluation import Evaluation
+from ...records.evaluation import Evaluation, ImageFacts
+from ...records.facts import Measurement
 from ...records.guidance import GuidanceCurve
 from . import Answer
 
@@ -75,6 +76,27 @@ class VerifiedData(Answer):
 EvaluateAnswer = Evaluation | GuidanceCurve
 
 
+class ReferenceScores(Answer):
+    """The samples against one reference."""
+
+    reference: ImageFacts
+    metrics: list[Measurement]
+    left_out: list[str]
+    """Metrics that this reference can't give, and why."""
+
+
+class BridgeAnswer(Answer):
+    """One set of samples against several references."""
+
+    samples: ImageFacts
+    extractor: str
+    extractor_sha256: str
+    resize: str
+    """How the extractor brought the images to its size."""
+    device: str
+    references: list[ReferenceScores]
+
+
 class FetchedWeights(Answer):
     """An extractor's weights, which are here and have the pinned hash."""
 
@@ -94,3 +116,12 @@ class ImportedWeights(Answer):
     """ema, raw or unstated."""
     parameters: int
     file: str
+
+
+class Exported(Answer):
+    """A run, or weights, for those who have no ditbench."""
+
+    of: str
+    """What was exported, in words."""
+    to: str
+    folder: str

@@ -116,6 +116,39 @@ class ReportedChange(Answer):
     """As they are after it."""
 
 
+class ExportedTables(Answer):
+    """The leaderboard as tables."""
+
+    files: list[str]
+    records: int
+    rows: int
+    """Of boards."""
+
+
+class ArchiveFacts(Answer):
+    """The leaderboard as one file."""
+
+    archive: str
+    records: int
+    boards: list[str]
+    """By their slugs."""
+    files: int
+    bytes: int
+    bytes_unpacked: int
+
+
+class ImportedResults(Answer):
+    """Another harness's results as published numbers."""
+
+    file: str
+    """Of published numbers."""
+    numbers: int
+    unknown: list[str]
+    """Rows that no name here can be of."""
+    left_out: list[str]
+    """What is no metric here."""
+
+
 class RankCorrelation(Answer):
     """Whether two boards, or metrics, rank alike."""
 
