@@ -181,6 +181,14 @@ def test_a_report_has_its_boards(ditbench, tmp_path):
     assert board["rows"][0]["quality"][board["ranks_by"]]["mean"] == 11.0
 
 
+def test_where_runs_stand_is_told_in_its_shape(ditbench, tmp_path):
+    record = finished()
+    (tmp_path / "digits" / record.run_id).mkdir(parents=True)
+    write_record(record, tmp_path / "digits" / record.run_id / "record.json")
+    (row,) = json.loads(ditbench("status", str(tmp_path), "--json"))
+    assert (row["run"], row["record"]) == (record.run_id, "finished")
+
+
 def test_an_answer_of_another_shape_would_be_found():
     assert named_in(["plugins", "doctor", "--json"]) == "plugins doctor" and named_in(["plugins"]) == "plugins"
     check_answer(["list", "metrics"], '[{"name": "fid", "description": "x"}]', 0)
