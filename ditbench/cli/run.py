@@ -67,7 +67,7 @@ def run(
     submitted = (lambda message: tell_json(heard.answer(message))) if as_json else tell
     try:
         records = attended(
-            lambda told: campaign.run(*asked, listener=Together(told, heard), **options),
+            lambda told: campaign.run(*asked, listener=Together(told, heard) if as_json else told, **options),
             console,
             quiet,
             options["force"],

@@ -195,6 +195,10 @@ def test_what_can_not_be_planned(asked, said):
 def test_the_whole_command_on_a_tiny_track(toy, ditbench, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     asked = ("scaling", "toy", "--track", "tiny", "--rungs", "nano,big/2", "--flops", "2.5e9", "--seeds", "0")
+    planned = json.loads(ditbench(*asked, "--plan", "--json"))["plan"]
+    assert [(row["label"], row["flops"], row["seeds"]) for row in planned] == [
+        (f"toy:{size}", 2.5e9, [0]) for size in ("nano", "big/2")
+    ]
     out = ditbench(*asked, "--device", "cpu", "--executor", "inline")
     assert "2 runs, about" in out and "fewer than 3 sizes" in out and "toy has a minimum at 0 of 1 budgets" in out
     folder = tmp_path / "runs" / "tiny"
