@@ -10,10 +10,11 @@ from typing import Any, Unpack
 
 import pydantic
 
+from ..answers import SECONDS
 from ..asking import ask
 from ..components import Dataset, Extractor, Metric, Native, ObjectReference, Selection, load
 from ..errors import BadValue, PluginFault
-from ..registry import SECONDS, Registry, pick, select
+from ..registry import Registry, pick, select
 from ..storage.schema import first_fault
 from .architecture import facts_of
 from .budget import FLOPS_RULE, Budget
