@@ -16,7 +16,7 @@ import pluggy
 
 from . import hookspecs
 from .asking import Asked, Died, Stalled, as_data, described, side_by_side
-from .components import Architecture, Dataset, Executor, Extractor, Metric, Objective, Sampler, load
+from .components import Architecture, Autoencoder, Dataset, Executor, Extractor, Metric, Objective, Sampler, load
 from .discovery import GROUP, PluginSource
 from .errors import BadValue, DitbenchError, PluginFault
 from .names import references
@@ -24,6 +24,7 @@ from .names import references
 HOOKS: Mapping[str, type] = {  # hook -> what it must return
     "ditbench_architectures": Architecture,
     "ditbench_datasets": Dataset,
+    "ditbench_autoencoders": Autoencoder,
     "ditbench_objectives": Objective,
     "ditbench_samplers": Sampler,
     "ditbench_metrics": Metric,

@@ -21,6 +21,7 @@ from .answers import HOOKS, LATE, WAY_OUT, Answer, Found, Trouble, all_answers, 
 from .asking import Asked, in_turn
 from .components import (
     Architecture,
+    Autoencoder,
     Dataset,
     Executor,
     Extractor,
@@ -91,6 +92,10 @@ class Registry:
     @property
     def datasets(self) -> dict[str, Dataset]:
         return self._named("ditbench_datasets")
+
+    @property
+    def autoencoders(self) -> dict[str, Autoencoder]:
+        return self._named("ditbench_autoencoders")
 
     @property
     def objectives(self) -> dict[str, Objective]:

@@ -1,6 +1,7 @@
 """The frozen records that plugins return from their hooks. A record checks itself where it is built."""
 
 from .architecture import LARGEST, NATIVE_FIELDS, Architecture, Native, Option, Selection, Value, label, spell
+from .autoencoder import Autoencoder
 from .measuring import Extractor, Metric, Output, RawKind, Weights
 from .references import ObjectReference, load, module_of
 from .running import Dataset, Executor, Objective, Sampler
@@ -9,6 +10,7 @@ __all__ = [
     "LARGEST",
     "NATIVE_FIELDS",
     "Architecture",
+    "Autoencoder",
     "Dataset",
     "Executor",
     "Extractor",

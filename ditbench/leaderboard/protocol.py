@@ -61,7 +61,7 @@ def protocol_of(record: Record) -> Protocol:
         record.track.name,
         record.track.version,
         record.track_hash,
-        ", ".join([ruleset(record), *(f"trained with {name}" for name in record.architecture.trained_with)]),
+        ", ".join([ruleset(record), *(f"trained with {name}" for name in _outside(record))]),
         f"{record.budget} by rule {record.flops_rule}" if older else record.budget,
         Clock.of(record).name if timed else "gpu" if kind == "cuda" else kind,
         record.data_sha256,
@@ -82,6 +82,11 @@ def ruleset(record: Record) -> str:
         return record.ruleset
     known_by = digest([record.recipe.learns, record.objective.model_dump(mode="json")], 12)
     return f"speedrun, recipe {known_by[:6]} of {known_by}"
+
+
+def _outside(record: Record) -> dict[str, None]:
+    """The trained networks whose features its latents are, or its loss uses."""
+    return dict.fromkeys((*record.track.trained_with, *record.architecture.trained_with))
 
 
 def hardware_of(record: Record) -> str:

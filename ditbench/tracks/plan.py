@@ -246,7 +246,7 @@ def _way_to(track: Track, dataset: str) -> str:
     """How to come by the data that a track needs."""
     if dataset == "latents":
         vae, resolution = track.data.autoencoder or "NAME_OR_PATH", track.data.resolution
-        command = f"`ditbench data prepare SOURCE --vae {vae} --resolution {resolution} --out DIR`"
+        command = f"`ditbench data prepare SOURCE --autoencoder {vae} --resolution {resolution} --out DIR`"
         clips = f" with `frames` {track.data.frames} and `interval` {track.data.interval}"
         return f"Make latents with {command}{clips if track.data.frames > 1 else ''}, then give `data` DIR."
     if dataset == "hf":

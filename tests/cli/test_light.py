@@ -21,6 +21,7 @@ LIGHT = {  # command -> arguments, and a word of what it says
     "list": ([], "uvit"),
     "list tracks": ([], "imagenet256"),
     "list extractors": ([], "digits-cnn"),
+    "list autoencoders": ([], "identity"),
     "track show": (["digits"], "[recipe]"),
     "track check": (["digits"], "not checked: that their components can be made"),
     "plugins": ([], "builtins"),
@@ -33,8 +34,8 @@ LIGHT = {  # command -> arguments, and a word of what it says
     "new": (["my-arch"], "ditbench check my_arch"),
 }
 TORCH = {
-    "run", "plan", "sizes", "check", "evaluate", "ema", "profile", "import", "env", "data prepare", "data stats",
-    "data verify", "records verify", "scaling",
+    "run", "plan", "sizes", "check", "evaluate", "ema", "profile", "import", "env", "data prepare", "data floor",
+    "data stats", "data verify", "records verify", "scaling",
 }  # fmt: skip
 ELSEWHERE = {  # light, too: nothing of theirs
     "status", "diff", "plugins doctor", "records submit", "leaderboard serve", "runs list", "runs remove",
