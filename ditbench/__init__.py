@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from .components import (
     Architecture,
+    Autoencoder,
     Dataset,
     Executor,
     Extractor,
@@ -33,6 +34,7 @@ from .ladder import Ladder
 
 if TYPE_CHECKING:
     from .campaign import run
+    from .datasets.autoencoder import AutoencoderNetwork
     from .datasets.examples import AutoencoderFacts, Data, Examples, Request, from_arrays
     from .denoiser.cost import cost_of
     from .denoiser.interface import Forward, TrainingLoss
@@ -59,6 +61,7 @@ __version__: str  # read when it is asked for
 
 _ON_FIRST_USE = {  # name -> module: a plugin that registers itself should not pay for torch, pandas and pydantic
     "run": "campaign",
+    "AutoencoderNetwork": "datasets.autoencoder",
     "AutoencoderFacts": "datasets.examples",
     "Data": "datasets.examples",
     "Examples": "datasets.examples",
@@ -101,7 +104,9 @@ _ON_FIRST_USE = {  # name -> module: a plugin that registers itself should not p
 __all__ = [
     "TIME_SCALE",
     "Architecture",
+    "Autoencoder",
     "AutoencoderFacts",
+    "AutoencoderNetwork",
     "BadValue",
     "Data",
     "Dataset",

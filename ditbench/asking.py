@@ -28,7 +28,9 @@ from pathlib import Path, PurePath
 from typing import Any, TypeVar
 
 from . import components
+from .denoiser_spec import DenoiserSpec
 from .errors import BadFile, BadValue, DitbenchError, PluginFault, one_line
+from .ladder import Ladder
 
 _Read = TypeVar("_Read")
 _FORK = get_context("fork")
@@ -38,7 +40,8 @@ _hearing: list[Callable[[str], object]] = []  # who is told that
 _LOOK = 0.2  # seconds between two looks at whether a process lives
 _GRACE = 2.0  # seconds in which a process that was told to end may tidy up
 _PLAIN: tuple[Any, ...] = (str, int, float, bytes)
-_RECORDS = tuple(kind for kind in vars(components).values() if isinstance(kind, type) and is_dataclass(kind))
+_KINDS = (*vars(components).values(), DenoiserSpec, Ladder)  # an architecture holds these two
+_RECORDS = tuple(kind for kind in _KINDS if isinstance(kind, type) and is_dataclass(kind))
 _RAISED = {kind.__name__: kind for kind in (PluginFault, BadValue, BadFile, DitbenchError)}  # the first that fits
 
 

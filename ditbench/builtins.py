@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from .builtin_metrics import EXTRACTORS, METRICS
-from .components import Dataset, Executor, Extractor, Metric, Objective, Sampler
+from .components import Autoencoder, Dataset, Executor, Extractor, Metric, Objective, Sampler
 from .hookspecs import hookimpl
 
 REFERENCE_ARCHITECTURES = ("dit", "uvit", "mdt", "diffit")  # what a run compares unless told otherwise
@@ -74,6 +74,34 @@ DATASETS = (
         name="synthetic",
         load="ditbench.datasets.bundled:load_synthetic",
         description="noise in the shape of the track's data, for rehearsals and timing; never ranked",
+    ),
+)
+
+AUTOENCODERS = (
+    Autoencoder(
+        name="kl",
+        open="ditbench.datasets.diffusers_autoencoders:open_kl",
+        licence="Apache-2.0",
+        description="diffusers' AutoencoderKL: a posterior for each image; Stable Diffusion's, FLUX's",
+    ),
+    Autoencoder(
+        name="dc",
+        open="ditbench.datasets.diffusers_autoencoders:open_dc",
+        licence="Apache-2.0",
+        description="diffusers' AutoencoderDC: deterministic, with a large factor; DC-AE",
+    ),
+    Autoencoder(
+        name="rae",
+        open="ditbench.datasets.diffusers_autoencoders:open_rae",
+        licence="Apache-2.0",
+        description="diffusers' AutoencoderRAE: features of a trained encoder, and a decoder of them (the extra rae)",
+    ),
+    Autoencoder(
+        name="identity",
+        open="ditbench.datasets.identity:open_identity",
+        place="none",
+        licence="Apache-2.0",
+        description="pixels as latents, with a factor of 1: to compare with, and for tests",
     ),
 )
 
@@ -210,6 +238,11 @@ EXECUTORS = (
 @hookimpl
 def ditbench_datasets() -> Iterable[Dataset]:
     return DATASETS
+
+
+@hookimpl
+def ditbench_autoencoders() -> Iterable[Autoencoder]:
+    return AUTOENCODERS
 
 
 @hookimpl

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pluggy
 
-from .components import Architecture, Dataset, Executor, Extractor, Metric, Objective, Sampler
+from .components import Architecture, Autoencoder, Dataset, Executor, Extractor, Metric, Objective, Sampler
 
 hookspec = pluggy.HookspecMarker("ditbench")
 hookimpl = pluggy.HookimplMarker("ditbench")
@@ -21,6 +21,11 @@ def ditbench_architectures() -> Iterable[Architecture]:  # type: ignore[empty-bo
 @hookspec
 def ditbench_datasets() -> Iterable[Dataset]:  # type: ignore[empty-body]
     """Labelled real images to train on and to measure against."""
+
+
+@hookspec
+def ditbench_autoencoders() -> Iterable[Autoencoder]:  # type: ignore[empty-body]
+    """Ways between images and latents."""
 
 
 @hookspec

@@ -11,7 +11,7 @@ from .errors import BadValue
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 _PLUSSED = re.compile(_NAME.pattern + r"\+*")  # samplers: dpm-solver++
 _SIZE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]*")
-_REFERENCES = ("build", "convert_reference", "native", "load", "make", "sample", "times", "measure")  # fields
+_REFERENCES = ("build", "convert_reference", "native", "load", "open", "make", "sample", "times", "measure")  # fields
 _REFERENCE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 
 

@@ -14,6 +14,7 @@ MODULES = sorted(path for path in CORE.rglob("*.py") if TEMPLATES not in path.pa
 # The floor that everything may stand on: what a plugin registers, and what is installed.
 API = {
     *(
+        "answers",
         "asking",
         "builtin_metrics",
         "builtins",

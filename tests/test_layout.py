@@ -77,7 +77,7 @@ OTHERS_FLAGS = {  # module -> flags of programs that are not ours
     "executors.slurm_queue": {"--array", "--format", "--jobs", "--noheader", "--states"},  # squeue
     "extras": {"--editable"},  # uv
     "leaderboard.commits": {"--batch", "--quiet", "--verify"},  # git
-    "registry": {"--force-reinstall", "--upgrade"},  # pip
+    "answers": {"--force-reinstall", "--upgrade"},  # pip
     "runtime.environment": {  # git, and nvidia-smi
         "--exclude-standard",
         "--format",

@@ -6,8 +6,7 @@ import sys
 
 import pytest
 
-from ditbench import Architecture
-from ditbench import registry as registry_module
+from ditbench import Architecture, answers
 from ditbench.errors import PluginFault, UnknownName
 from ditbench.executors.jobs import PRELOAD
 from ditbench.registry import Registry, pick
@@ -81,7 +80,7 @@ def test_a_faulty_plugin_is_named_and_leaves_the_others(install, source, message
     ],
 )
 def test_each_way_not_to_answer_has_its_own_way_out(install, monkeypatch, source, trouble):
-    monkeypatch.setattr(registry_module, "SECONDS", 1.0 if "sleep" in source else 60.0)
+    monkeypatch.setattr(answers, "SECONDS", 1.0 if "sleep" in source else 60.0)
     install("ditbench-x-broken", "broken", source)
     (plugin,) = Registry.installed().faults
     assert plugin.trouble == trouble and "broken" in plugin.way_out

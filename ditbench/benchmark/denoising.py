@@ -87,7 +87,10 @@ class Denoising:
         assert examples is not None  # `check`
         chosen = np.random.default_rng(_DRAW).permutation(len(examples))[:count]
         rows = torch.from_numpy(np.ascontiguousarray(examples.rows[chosen * examples.views])).to(self.device)
-        x0 = from_bytes(rows) if self.data.space == "pixel" else rows[:, 0].float() * self.data.scale
+        if self.data.space == "pixel":
+            x0 = from_bytes(rows)
+        else:
+            x0 = self.data.latent_map.apply((rows[:, 0] if examples.moments else rows).float())
         labels = examples.labels[chosen] if self.labelled else np.full(len(chosen), self.spec.classes)
         return x0, torch.from_numpy(labels).to(self.device)
 

@@ -15,6 +15,8 @@ def deviations(track: Track, data: Data, dataset: str) -> tuple[Deviation, ...]:
     asked, (channels, height, width) = track.data, data.examples.shape[-3:]
     images, classes, meant = len(data.examples), len(data.class_names), asked.dataset.partition(":")[0]
     autoencoder = data.autoencoder.name if data.autoencoder else ""
+    features, named = (data.autoencoder.trained_with if data.autoencoder else ()), track.trained_with
+    outside = Deviation("trained_with", ", ".join(features) or "none", ", ".join(named) or "none")
     another = dataset != meant and not {dataset, meant} <= set(_PICTURES)
     found = [
         (data.synthetic, Deviation("synthetic")),
@@ -24,6 +26,7 @@ def deviations(track: Track, data: Data, dataset: str) -> tuple[Deviation, ...]:
         (_differ(asked.channels, channels), Deviation("channels", channels, asked.channels)),
         (height * asked.downsampling != asked.resolution, Deviation("size", (height, width))),
         (_is_another(asked.autoencoder, autoencoder), Deviation("autoencoder", autoencoder, asked.autoencoder)),
+        (set(features) != set(named) and not data.synthetic, outside),
         (bool(data.skipped), Deviation("skipped", data.skipped)),
     ]
     return tuple(deviation for differs, deviation in found if differs)

@@ -120,4 +120,5 @@ def _data_facts(data: Data) -> DataFacts:
         skipped=data.skipped,
         autoencoder=maker.name if maker else "",
         autoencoder_sha256=maker.sha256 if maker else "",
+        reconstruction=data.reconstruction,
     )

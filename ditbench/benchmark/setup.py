@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ..components import Architecture, Metric, Sampler, Selection, load
-from ..datasets.autoencoder import Autoencoder, load_autoencoder
-from ..datasets.examples import Data, Request
+from ..datasets.autoencoder import Codec, load_again
+from ..datasets.examples import AutoencoderFacts, Data, Request
 from ..denoiser.parametrization import scales_of, start_as_scaled
 from ..denoiser_spec import DenoiserSpec, examples_of
 from ..errors import BadFile, BadValue, one_line
@@ -51,7 +51,7 @@ class Parts:
     sample: Sample
     scoring: Scoring | None  # None: of synthetic data nothing can be said
     denoising: Denoising | None  # None: no metric of the track sees the denoiser
-    autoencoder: Autoencoder | None  # of latents
+    autoencoder: Codec | None  # of latents
     device: torch.device
 
     @property
@@ -134,7 +134,7 @@ def open_data(config: RunConfig, registry: Registry, report: ProgressCallback = 
         raise BadFile(f"Track {track.name!r} is of {meant}, and {data.name!r} holds {found}.")
     if not re.fullmatch("[0-9a-f]{64}", data.sha256):  # a record could not be written at the end
         raise BadFile(f"The data {data.name!r} gives {data.sha256!r} as its sha256; it should be 64 of 0-9 and a-f.")
-    return data
+    return data.normalise() if asked.normalise == "channel" else data
 
 
 def _spec(data: Data, objective: DiffusionObjective) -> DenoiserSpec:
@@ -219,18 +219,16 @@ def _metric(name: str, source: ReferenceSource, data: Data, registry: Registry) 
     return metric
 
 
-def _autoencoder(data: Data, decodes_in: precision.Precision) -> Autoencoder | None:
+def _autoencoder(data: Data, decodes_in: precision.Precision) -> Codec | None:
     if data.autoencoder is None or data.autoencoder_folder is None:
         return None
-    found = _read_autoencoder(data.autoencoder_folder)
-    if found.facts.sha256 != data.autoencoder.sha256:
-        raise BadFile(f"The autoencoder in {data.name!r} is not the one that made the latents.")
-    return replace(found, precision=decodes_in)
+    found = _read_autoencoder(data.autoencoder_folder, data.autoencoder)
+    return replace(found, precision=decodes_in, seen=data.latent_map)
 
 
 @lru_cache(maxsize=1)  # the runs of a plan have one
-def _read_autoencoder(folder: Path) -> Autoencoder:
-    return load_autoencoder(str(folder), offline=True)
+def _read_autoencoder(folder: Path, facts: AutoencoderFacts) -> Codec:
+    return load_again(folder, facts)
 
 
 def build(parts: Parts, config: RunConfig) -> nn.Module:

@@ -72,6 +72,12 @@ def extractors(incomplete: str) -> list[str]:
         return _beginning(registry.extractors, incomplete)
 
 
+def autoencoders(incomplete: str) -> list[str]:
+    """Names of kinds of autoencoders."""
+    with _registry() as registry:
+        return _beginning(registry.autoencoders, incomplete)
+
+
 def executors(incomplete: str) -> list[str]:
     """Names of executors."""
     with _registry() as registry:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .app import EXIT_INTERRUPTED, SCORE, app
+from . import completion
+from .app import EXIT_INTERRUPTED, SCORE, app, fetch_weights, installed
 from .options import AsJson, Device, Offline, as_flags
 from .output import Commands, tell_json, warn
 
@@ -33,7 +34,7 @@ _NAMED = 10  # skipped images that are named; the manifest names them all
 @data.command(
     needs_torch=True,
     gives="ditbench.cli.answers.images:PreparedData",
-    epilog="Example: ditbench data prepare IMAGENET --vae stabilityai/sd-vae-ft-mse --resolution 256 --out LATENTS",
+    epilog="Example: ditbench data prepare IMAGENET --autoencoder kl:OWNER/NAME --resolution 256 --out LATENTS",
 )
 def prepare(
     source: Annotated[
@@ -47,8 +48,14 @@ def prepare(
     interval: Annotated[
         int, typer.Option(min=1, max=4096, help="Frames of the video from one of the clip to the next.")
     ] = 1,
-    vae: Annotated[
-        str, typer.Option(help="AutoencoderKL: a name on the Hugging Face hub, or a folder. Without: pixels.")
+    autoencoder: Annotated[
+        str,
+        typer.Option(
+            "--autoencoder",
+            "--vae",
+            help="NAME[:PLACE], see `ditbench list autoencoders`; or the place of an AutoencoderKL. Without: pixels.",
+            autocompletion=completion.autoencoders,
+        ),
     ] = "",
     processes: Annotated[
         int, typer.Option(min=1, max=10_000, help="That work at once; on several machines, start it on each.")
@@ -73,7 +80,7 @@ def prepare(
     refuse_absent(device)
     console = make_console()
     with _interruptible("the same command resumes"):
-        from ..datasets.autoencoder import load_autoencoder
+        from ..datasets.autoencoder import choose, load_autoencoder
         from ..datasets.entries import told
         from ..datasets.held_out import prepare as make
         from ..datasets.raw import cut_for
@@ -88,13 +95,17 @@ def prepare(
         if others := told(raw.left_out, raw.kind):
             _say(console, others)
         capacity(found := find_device(device))  # tells what is wrong with it
-        autoencoder = load_autoencoder(vae, offline, found) if vae else None
+        codec = None
+        if autoencoder:
+            opener, place = choose(autoencoder, installed())
+            codec = load_autoencoder(place, offline, found, opener)
+            codec.check(resolution)
         with _progress(console, raw.kind.noun) as report:
             manifest = make(
                 raw,
                 out,
                 resolution,
-                autoencoder,
+                codec,
                 skip_bad=skip_bad,
                 offline=offline,
                 processes=processes,
@@ -102,6 +113,59 @@ def prepare(
                 report=report,
             )
     _tell_prepared(out, manifest) if as_json else _show(console, out, manifest)
+    if codec is not None and not manifest.reconstruction and raw.held_out is not None:
+        _say(console, f"how close the decoded held-out {manifest.plan.noun}s are: `ditbench data floor {out}`")
+
+
+@data.command(
+    needs_torch=True,
+    gives="ditbench.cli.answers.images:DataFloors",
+    epilog="Example: ditbench data floor LATENTS --features inception-v3-compat",
+)
+def floor(
+    folder: Annotated[Path, typer.Argument(help="Latents that `ditbench data prepare` has made.")],
+    features: Annotated[
+        str, typer.Option(help="Extractor; see `ditbench list extractors`.", autocompletion=completion.extractors)
+    ] = "inception-v3-compat",
+    device: Device = "auto",
+    batch_size: Annotated[int, typer.Option(min=1, max=1_000_000, help="Images in one pass of the extractor.")] = 100,
+    offline: Offline = False,
+    as_json: AsJson = False,
+) -> None:
+    """Measure how close held-out images and their decoded latents are, rFID and PSNR, and keep it in the manifest.
+
+    No images that are made of such latents can be expected to be closer. Records of runs on them have it.
+    """
+    from ..registry import pick
+    from ..runtime.devices import refuse_absent
+    from ..tracks.plan import check_device
+    from .console import make_console
+
+    check_device(device)
+    refuse_absent(device)
+    console, extractor = make_console(), pick("extractor", features, installed().extractors)
+    with _interruptible("nothing was changed"):
+        from ..datasets.prepare import keep_reconstruction
+        from ..metrics.features import load_extractor
+        from ..metrics.reconstruction import check_measurable, measure_reconstruction
+        from ..runtime.environment import find_device
+        from ..storage.files import whole_path
+
+        folder = whole_path(folder)
+        check_measurable(folder)
+        fetch_weights(console, extractor, offline)
+        found_on = find_device(device)
+        network = load_extractor(extractor, device=found_on)
+        with _progress(console) as report:
+            found = measure_reconstruction(folder, extractor, network, found_on, offline, batch_size, report)
+        manifest = keep_reconstruction(folder, found)
+    _tell_floors(folder, manifest) if as_json else _show(console, folder, manifest)
+
+
+def _tell_floors(folder: Path, manifest: Manifest) -> None:
+    from .answers.images import DataFloors
+
+    tell_json(DataFloors(folder=str(folder), reconstruction=list(manifest.reconstruction)))
 
 
 def _tell_prepared(folder: Path, manifest: Manifest) -> None:
@@ -257,8 +321,11 @@ def _show(console: Console, folder: Path, manifest: Manifest) -> None:
         _say(console, f"of each clip {plan.cut.words}, from the {plan.cut.part} of its video")
     if plan.autoencoder:
         maker = plan.autoencoder
-        by = f"{maker.name} (sha256 {maker.sha256[:12]}), scale {maker.scale:g}"
+        by = f"{maker.name} (sha256 {maker.sha256[:12]}), {maker.statistics}, scale {maker.scale:g}"
         _say(console, f"{plan.noun} and mirror image, by {by}")
+    for found in manifest.reconstruction:
+        psnr = "every byte the same" if found.psnr is None else f"PSNR {found.psnr:.2f} dB"
+        _say(console, f"decoded: rFID {found.rfid:.4g} ({found.features}), {psnr}, of {found.images:,} held-out images")
     size, shards = sum(shard.bytes for shard in manifest.shards), len(manifest.shards)
     left_out = f"{len(manifest.skipped):,} {kind_of(plan.cut).noun}s left out, as they can't be read"
     _say(console, f"{size:,} bytes in {shards:,} shards, {_bytes_per_image(manifest):,} per {plan.noun}")

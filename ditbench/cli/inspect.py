@@ -39,6 +39,7 @@ class Listing(StrEnum):
     architectures = "architectures"
     tracks = "tracks"
     datasets = "datasets"
+    autoencoders = "autoencoders"
     objectives = "objectives"
     samplers = "samplers"
     metrics = "metrics"
@@ -67,6 +68,8 @@ def list_(
         show(_tracks(registry), as_json, "track", "version", "hash", "budget", "size", "description")
     elif kind is Listing.extractors:
         show(_extractors(registry), as_json, "extractor", "weights", "sha256", "here", "resize", "description")
+    elif kind is Listing.autoencoders:
+        show(_autoencoders(registry), as_json, "autoencoder", "place", "licence", "description")
     else:
         components = getattr(registry, kind.value)
         rows = ({"name": name, "description": item.description} for name, item in components.items())
@@ -160,6 +163,12 @@ def _tracks(registry: Registry) -> Iterator[Entry]:
         budget = track.budget if track.budget not in track.budgets else f"{track.budget}: {amount}"
         about = {"version": track.version, "hash": track.hash, "budget": budget, "size": track.size}
         yield {"track": name, **about, "description": track.description}
+
+
+def _autoencoders(registry: Registry) -> Iterator[Entry]:
+    for name, one in registry.autoencoders.items():
+        place = f"{name}:PLACE" if one.place == "required" else "none"
+        yield {"autoencoder": name, "place": place, "licence": one.licence, "description": one.description}
 
 
 def _extractors(registry: Registry) -> Iterator[Entry]:

@@ -3,32 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..runtime.precision import Precision, computing
+from .latent_map import LatentMap
 
 PART = {"cpu": 1, "cuda": 32}  # images in one pass; on a CPU more are slower
 
 
-def decode(network: Any, latents: Tensor, precision: Precision, part: int | None = None) -> Tensor:
-    """Pixels in [-1, 1], (N, 3, R, R) float32 on the device of `network`, an AutoencoderKL, of scaled latents."""
-    scale = float(network.config.scaling_factor)
+def decode(
+    network: Callable[[Tensor], Tensor],
+    latents: Tensor,
+    seen: LatentMap,
+    device: torch.device,
+    precision: Precision,
+    part: int | None = None,
+) -> Tensor:
+    """Pixels in [-1, 1], (N, 3, R, R) float32 on the device, of what a denoiser sees of latents (N, C, h, w).
 
-    def pixels(few: Tensor) -> Tensor:
-        decoded: Tensor = network.decode(few.float() / scale).sample
-        return decoded.float().clamp(-1, 1)
+    network: makes images of an autoencoder's latents.
+    """
 
-    return in_parts(pixels, latents, network.device, precision, part)
+    def pixels(few: Tensor) -> tuple[Tensor, ...]:
+        return (network(seen.undo(few.float())).float().clamp(-1, 1),)
+
+    (found,) = in_parts(pixels, latents, device, precision, part)
+    return found
 
 
 @torch.inference_mode()
 def in_parts(
-    compute: Callable[[Tensor], Tensor], x: Tensor, device: torch.device, precision: Precision, part: int | None = None
-) -> Tensor:
+    compute: Callable[[Tensor], tuple[Tensor, ...]],
+    x: Tensor,
+    device: torch.device,
+    precision: Precision,
+    part: int | None = None,
+) -> tuple[Tensor, ...]:
     """What `compute` makes of x (N, ...), on the device, so many images in one pass."""
     parts = torch.split(x, part or PART.get(device.type, 1))
     with computing(precision, device):
-        return torch.cat([compute(few.to(device)) for few in parts])
+        found = [compute(few.to(device)) for few in parts]
+    return tuple(map(torch.cat, zip(*found, strict=True)))

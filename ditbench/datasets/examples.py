@@ -7,19 +7,22 @@ a frame's axis before C, F frames.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, Literal, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
+import pydantic
 from pydantic import Field
 
 from ..denoiser_spec import Space
 from ..errors import BadFile, demand
+from ..records.facts import Reconstruction
 from ..runtime.progress import CountCallback
-from ..storage.schema import Frozen, Positive
+from ..storage.schema import Frozen, Name, Positive, later
 from .image_sets import ImageSet, in_memory
+from .latent_map import LatentMap
 from .pixels import Bytes
 
 Labels = npt.NDArray[np.int64]
@@ -60,13 +63,15 @@ class Request:
 class Examples:
     """What training reads. Example i has the rows V*i to V*i + V - 1, the second of two being its mirror image.
 
-    rows: pixels (N*V, [F,] C, H, W) uint8, or posterior moments of latents (N*V, 2, [F,] C, H, W), mean and standard
-    deviation, float16 and not scaled. labels: (N,) in [0, classes), all 0 without classes.
+    rows: pixels (N*V, [F,] C, H, W) uint8; or posterior moments of latents (N*V, 2, [F,] C, H, W), mean and standard
+    deviation; or latents that nothing is drawn of, (N*V, [F,] C, H, W); float16 and not scaled.
+    labels: (N,) in [0, classes), all 0 without classes.
     """
 
     rows: Rows
     labels: Labels
     views: int = 1
+    drawn: bool = True  # of latents: whether rows are moments
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -79,7 +84,12 @@ class Examples:
     @property
     def shape(self) -> tuple[int, ...]:
         """(C, H, W) of what the denoiser sees, or (F, C, H, W)."""
-        return self.rows.shape[1 if self.space == "pixel" else 2 :]
+        return self.rows.shape[2 if self.moments else 1 :]
+
+    @property
+    def moments(self) -> bool:
+        """Whether rows are a posterior's mean and standard deviation."""
+        return self.space == "latent" and self.drawn
 
     @property
     def frames(self) -> int:
@@ -89,13 +99,34 @@ class Examples:
 
 
 class AutoencoderFacts(Frozen):
-    """Which autoencoder makes latents, and how it does."""
+    """Which autoencoder makes latents, and how it does.
+
+    A denoiser sees (z - shift) / std * scale of a latent z, unless the track normalises by channel.
+    """
 
     name: str  # on the Hugging Face hub, or its folder's, without the way to it
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]  # of what it computes
     scale: Annotated[float, Field(gt=0)]  # what latents are multiplied with to have unit variance
     factor: Positive  # pixels per latent cell, along a side
     channels: Positive  # of the latents
+    kind: Name = later("kl")  # the component that opened it
+    statistics: Literal["posterior", "deterministic"] = later("posterior")  # mean and deviation of a latent, or itself
+    shift: tuple[float, ...] = later(())  # one for all channels, or one for each; none: 0
+    std: tuple[Annotated[float, Field(gt=0)], ...] = later(())  # of each channel; none: 1
+    resolution: Positive | None = later(None)  # of the only images that it takes; None: all that the factor divides
+    trained_with: tuple[Name, ...] = later((), max_length=20)  # networks whose features its latents are
+
+    @pydantic.model_validator(mode="after")
+    def _by_channel(self) -> Self:
+        if len(self.shift) not in (0, 1, self.channels) or len(self.std) not in (0, self.channels):
+            raise ValueError(f"shift and std are of {len(self.shift)} and {len(self.std)} of {self.channels} channels")
+        return self
+
+    @property
+    def latent_map(self) -> LatentMap:
+        """What a denoiser sees of a latent by the autoencoder's own numbers."""
+        factor = tuple(self.scale / std for std in self.std) if self.std else (self.scale,)
+        return LatentMap(factor, self.shift)
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,6 +147,10 @@ class Data:
     autoencoder_folder: Path | None = None  # with its weights
     synthetic: bool = False  # noise: nothing can be said of quality
     images_gone: str = ""  # why images that there were are gone, a sentence
+    mean: tuple[float, ...] = ()  # of latents, of each channel, after the autoencoder's own map; empty: not known
+    std: tuple[float, ...] = ()
+    normalised: bool = False  # whether a denoiser sees them less their mean, by their deviation
+    reconstruction: tuple[Reconstruction, ...] = ()  # how close to images their decoded latents are, where measured
 
     @property
     def space(self) -> Space:
@@ -123,9 +158,25 @@ class Data:
         return self.examples.space
 
     @property
-    def scale(self) -> float:
-        """What rows of latents are multiplied with to have unit variance."""
-        return self.autoencoder.scale if self.autoencoder else 1.0
+    def latent_map(self) -> LatentMap:
+        """From rows of latents to what a denoiser sees."""
+        own = self.autoencoder.latent_map if self.autoencoder else LatentMap()
+        return own.normalised(self.mean, self.std) if self.normalised else own
+
+    def normalise(self) -> Data:
+        """The same, whose latents a denoiser sees normalised by channel; `BadFile` if their statistics don't allow it.
+
+        Noise is normal as it is.
+        """
+        if self.synthetic:
+            return self
+        if not self.std:
+            raise BadFile(f"{self.name!r} does not tell mean and deviation of its latents' channels.")
+        if flat := [channel for channel, std in enumerate(self.std) if not std > 0]:
+            raise BadFile(
+                f"Channel {flat[0]} of the latents of {self.name!r} never changes, so it can't be normalised."
+            )
+        return replace(self, normalised=True)
 
 
 def from_arrays(

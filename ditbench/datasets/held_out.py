@@ -13,7 +13,7 @@ import numpy as np
 
 from ..runtime.progress import CountCallback
 from ..storage.files import exists
-from .autoencoder import Autoencoder
+from .autoencoder import Codec
 from .examples import Examples
 from .prepare import prepare as prepare_images
 from .raw import UNKNOWN, RawImages
@@ -26,7 +26,7 @@ def prepare(
     raw: RawImages,
     folder: Path,
     resolution: int,
-    autoencoder: Autoencoder | None = None,
+    autoencoder: Codec | None = None,
     *,
     apart: Path | None = None,
     processes: int = 1,
@@ -52,7 +52,7 @@ def held_out_examples(folder: Path | None) -> tuple[Examples | None, bool]:
         return None, False
     found = open_prepared(folder)
     plan = found.manifest.plan
-    return Examples(found.rows, found.labels, plan.views), bool(plan.class_names)
+    return Examples(found.rows, found.labels, plan.views, plan.moments), bool(plan.class_names)
 
 
 def _of(total: int, report: CountCallback, before: int = 0) -> CountCallback:

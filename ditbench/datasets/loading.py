@@ -77,9 +77,9 @@ class Feed:
         self.order = Order(len(examples), seed, choice.flip)
         self.where: Literal["device", "streamed"] = "device"
         self.device, self._rank, self._processes = device, rank, processes
-        self._latent, self._scale = data.space == "latent", data.scale
-        self._sampled = choice.posterior == "sample"
-        means_alone = self._latent and not self._sampled
+        self._latent, self._seen = data.space == "latent", data.latent_map
+        self._sampled = choice.posterior == "sample" and examples.moments
+        means_alone = examples.moments and not self._sampled
         self._rows: Rows = _means(examples.rows) if means_alone else examples.rows
         self._labels, self._views = examples.labels, examples.views
         self._turn = choice.flip and not stored
@@ -131,11 +131,11 @@ class Feed:
         return from_bytes(rows)
 
     def _latents(self, rows: Tensor, count: int, draw: torch.Generator) -> Tensor:
-        if not self._sampled:  # means alone
-            return rows.float() * self._scale
+        if not self._sampled:  # means alone, or latents that nothing is drawn of
+            return self._seen.apply(rows.float())
         mean, std = rows.float().unbind(1)
         noise = torch.randn((count, *mean.shape[1:]), generator=draw, device=self.device)
-        return (mean + std * noise[share(count, self._rank, self._processes)]) * self._scale
+        return self._seen.apply(mean + std * noise[share(count, self._rank, self._processes)])
 
 
 class _Ahead:

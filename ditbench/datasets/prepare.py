@@ -12,7 +12,7 @@ import shutil
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from multiprocessing import connection
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -25,6 +25,7 @@ import torch
 from ..asking import end_with_parent
 from ..discovery import version
 from ..errors import BadFile, BadValue, DitbenchError
+from ..records.facts import Reconstruction
 from ..runtime.inheritance import apart_from_the_program
 from ..runtime.processes import begin, start_server
 from ..runtime.progress import CountCallback
@@ -38,7 +39,7 @@ from ..storage.files import (
     write_text,
     writing,
 )
-from .autoencoder import Autoencoder, load_autoencoder
+from .autoencoder import Codec, load_again
 from .examples import check_labels
 from .known import is_known, note
 from .raw import RawImages
@@ -93,7 +94,7 @@ def prepare(
     raw: RawImages,
     folder: Path,
     resolution: int,
-    autoencoder: Autoencoder | None = None,
+    autoencoder: Codec | None = None,
     *,
     skip_bad: bool = False,
     offline: bool = False,
@@ -145,7 +146,7 @@ def _counting(done: dict[int, int], report: Callable[[int], None]) -> Hear:
 
 
 def _plan(
-    raw: RawImages, resolution: int, autoencoder: Autoencoder | None, skip_bad: bool, shard_size: int
+    raw: RawImages, resolution: int, autoencoder: Codec | None, skip_bad: bool, shard_size: int
 ) -> PreparationPlan:
     if autoencoder is not None:
         autoencoder.cells(resolution)
@@ -167,7 +168,7 @@ def _plan(
     )
 
 
-def _agree(raw: RawImages, folder: Path, plan: PreparationPlan, autoencoder: Autoencoder | None) -> None:
+def _agree(raw: RawImages, folder: Path, plan: PreparationPlan, autoencoder: Codec | None) -> None:
     """Write the plan down, unless it is there; with it, all that it names is ours, and without it, nothing."""
     make_writable(folder, claimed=True)
     with _sole_planner(folder):
@@ -249,7 +250,7 @@ def _elsewhere(folder: Path) -> str:
     return "remove it from the cache" if in_cache(folder) else "choose another folder with `out`, or remove this one"
 
 
-def _save(autoencoder: Autoencoder, folder: Path) -> None:
+def _save(autoencoder: Codec, folder: Path) -> None:
     """All of it or nothing."""
     temporary = folder / f".{AUTOENCODER}.tmp"
     shutil.rmtree(temporary, ignore_errors=True)  # a killed process left it
@@ -341,11 +342,7 @@ def _joiner(task: _Task) -> ShardWorker:
         raise BadFile(f"{task.place!r} has changed since it was listed: {again(task.folder)} when it is at rest.")
     autoencoder = None
     if plan.autoencoder is not None:
-        kept = task.folder / AUTOENCODER
-        found = load_autoencoder(str(kept), True, torch.device(task.device))
-        if found.facts.sha256 != plan.autoencoder.sha256:
-            raise BadFile(f"{str(kept)!r} is not the autoencoder that is planned for: remove the folder of it.")
-        autoencoder = replace(found, facts=plan.autoencoder)  # which may be called otherwise than the folder
+        autoencoder = load_again(task.folder / AUTOENCODER, plan.autoencoder, torch.device(task.device))
     return ShardWorker(raw, task.folder, plan, autoencoder, task.batch_size, task.threads)
 
 
@@ -375,6 +372,16 @@ def _finish(raw: RawImages, folder: Path, plan: PreparationPlan) -> Manifest:
         if not exists(path) or read_json(path, Manifest).shards != manifest.shards:
             write_text(path, manifest.model_dump_json(indent=1))
         return read_json(path, Manifest)
+
+
+def keep_reconstruction(folder: Path, found: Reconstruction) -> Manifest:
+    """Write down in the manifest how close decoded latents are, in place of what another time has found so."""
+    with _trouble(folder), _sole_planner(folder):
+        manifest = read_json(folder / MANIFEST, Manifest)
+        others = (one for one in manifest.reconstruction if one.features != found.features)
+        manifest = manifest.model_copy(update={"reconstruction": (*others, found)})
+        write_text(folder / MANIFEST, manifest.model_dump_json(indent=1))
+    return manifest
 
 
 def _source_sha256(folder: Path, plan: PreparationPlan) -> str:

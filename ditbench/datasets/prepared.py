@@ -15,7 +15,7 @@ from ..errors import BadFile, BadValue, DitbenchError
 from ..runtime.progress import CountCallback
 from ..storage.files import cache_folder, exists, is_folder, whole_path
 from ..storage.schema import digest
-from .autoencoder import load_autoencoder
+from .autoencoder import load_again
 from .crop import cropped
 from .entries import told
 from .examples import Data, Examples, Request, Rows
@@ -47,14 +47,15 @@ _logger = logging.getLogger(__name__)
 
 
 def load_latents(request: Request) -> Data:
-    """What `ditbench data prepare --vae` has made, in the folder `request.place`.
+    """What `ditbench data prepare --autoencoder` has made, in the folder `request.place`.
 
     The real images are cropped anew from the source if it is where it was and lists the same files; if their stamp is
     another, they are read once more to tell their hash. Raises `BadFile` if the folder holds something else.
     """
     folder = whole_path(request.place)
     command = (
-        f"`ditbench data prepare SOURCE --vae NAME --resolution {request.resolution} --out DIR`{_with_frames(request)}"
+        f"`ditbench data prepare SOURCE --autoencoder NAME --resolution {request.resolution} --out DIR`"
+        f"{_with_frames(request)}"
     )
     if not is_prepared(folder):
         raise BadFile(f"{str(folder)!r} holds no latents. Make some with {command}.")
@@ -63,12 +64,12 @@ def load_latents(request: Request) -> Data:
     if manifest.plan.autoencoder is None:
         raise BadFile(f"{str(folder)!r} holds pixels, not latents: {command} makes some.")
     _check_fits(prepared, request)
-    raw, gone = _source(manifest, request.offline)
+    raw, gone = images_of(manifest, request.offline)
     aside, labelled = held_out_examples(folder / HELD_OUT)
     return Data(
         name=manifest.plan.source.name,
         sha256=manifest.sha256,
-        examples=Examples(prepared.rows, prepared.labels, manifest.plan.views),
+        examples=Examples(prepared.rows, prepared.labels, manifest.plan.views, manifest.plan.moments),
         class_names=manifest.plan.class_names,
         images=None if raw is None else _cropped_again(raw, prepared),
         images_gone=gone,
@@ -78,6 +79,9 @@ def load_latents(request: Request) -> Data:
         skipped=len(manifest.skipped),
         autoencoder=manifest.plan.autoencoder,
         autoencoder_folder=folder / AUTOENCODER,
+        mean=manifest.mean,
+        std=manifest.std,
+        reconstruction=manifest.reconstruction,
     )
 
 
@@ -98,7 +102,7 @@ def _load_folder(request: Request, cut: Cut | None) -> Data:
     folder = whole_path(request.place)
     if is_prepared(folder):
         prepared = open_prepared(folder)
-        return _pixels(prepared, _source(prepared.manifest, request.offline)[0], request, folder / HELD_OUT)
+        return _pixels(prepared, images_of(prepared.manifest, request.offline)[0], request, folder / HELD_OUT)
     raw = list_source(str(folder), request.skip_bad, cut=cut)
     if others := told(raw.left_out, raw.kind):
         _logger.warning("%s", others)
@@ -124,15 +128,15 @@ def verify(folder: Path, report: CountCallback = lambda done, of: None) -> Prepa
     manifest, plan = prepared.manifest, prepared.manifest.plan
     total, done = np.zeros((2, plan.row_shape[-3])), 0
     for rows in _chunks(prepared.rows, max(1, _CHUNK // plan.frames)):
-        total += sums(rows)
+        total += sums(rows, plan.moments)
         done += len(rows)
         report((manifest.count + done // plan.views) // 2, manifest.count)
     if not np.allclose(mean_and_std(total, plan, manifest.count), (manifest.mean, manifest.std), rtol=1e-6, atol=1e-9):
         raise BadFile(
             f"{str(folder / MANIFEST)!r} has other statistics than the shards. Remove it and {again(folder)}."
         )
-    if plan.autoencoder and load_autoencoder(str(folder / AUTOENCODER), True).facts.sha256 != plan.autoencoder.sha256:
-        raise BadFile(f"{str(folder / AUTOENCODER)!r} is not the autoencoder that made the latents.")
+    if plan.autoencoder:
+        load_again(folder / AUTOENCODER, plan.autoencoder)
     return prepared
 
 
@@ -157,7 +161,7 @@ def compare_source(prepared: Prepared, offline: bool = False, report: CountCallb
 
     report: hears of the images that were read.
     """
-    raw, gone = _source(prepared.manifest, offline)
+    raw, gone = images_of(prepared.manifest, offline)
     noun = kind_of(prepared.manifest.plan.cut).noun
     if raw is None:
         return f"the {noun}s are not compared: {gone}"
@@ -260,7 +264,7 @@ def _with_frames(request: Request) -> str:
     return "" if request.frames == 1 else f" with `frames` {request.frames} and `interval` {request.interval}"
 
 
-def _source(manifest: Manifest, offline: bool) -> tuple[RawImages | None, str]:
+def images_of(manifest: Manifest, offline: bool) -> tuple[RawImages | None, str]:
     """The images that were prepared, if they are still there; or else the reason why not, a sentence."""
     source = manifest.plan.source
     try:

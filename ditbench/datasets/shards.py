@@ -7,7 +7,8 @@ note and a lock for each shard (see `worker`), which whoever goes on with the fo
 Shard k is of the images k*S to (k+1)*S of the source, less those that were skipped: n of them. It has
 
 - ``rows``, as `Examples` has them: pixels (n, 3, R, R) uint8, or moments (2n, 2, C, h, w) float16, of which 2i is of
-  the image and 2i + 1 of its mirror image; of clips (n, F, 3, R, R), or (2n, 2, F, C, h, w);
+  the image and 2i + 1 of its mirror image; of clips (n, F, 3, R, R), or (2n, 2, F, C, h, w). Of an autoencoder that is
+  deterministic they are the latents, (2n, C, h, w) or (2n, F, C, h, w);
 - ``labels`` (n,) int64, and ``digests`` (n, 32) uint8: sha256 of the encoded images that were read.
 """
 
@@ -30,6 +31,7 @@ from pydantic import Field
 from safetensors import SafetensorError, safe_open
 
 from ..errors import BadFile, BadValue
+from ..records.facts import Reconstruction
 from ..runtime.memory import capacity
 from ..runtime.progress import CountCallback
 from ..storage.files import Unwritable, cache_folder, exists, in_cache, make_folder, sha256_of, write_text
@@ -83,6 +85,11 @@ class PreparationPlan(Frozen):
         return 2 if self.autoencoder else 1
 
     @property
+    def moments(self) -> bool:
+        """Whether rows are mean and deviation of a posterior."""
+        return self.autoencoder is not None and self.autoencoder.statistics == "posterior"
+
+    @property
     def frames(self) -> int:
         """Of a clip; 1: images."""
         return 1 if self.cut is None else self.cut.frames
@@ -93,18 +100,13 @@ class PreparationPlan(Frozen):
         return "image" if self.cut is None else "clip"
 
     @property
-    def scale(self) -> float:
-        """What latents are multiplied with to have unit variance."""
-        return self.autoencoder.scale if self.autoencoder else 1.0
-
-    @property
     def row_shape(self) -> tuple[int, ...]:
-        """([F,] 3, R, R), or (2, [F,] C, h, w)."""
+        """([F,] 3, R, R), ([F,] C, h, w), or of moments (2, [F,] C, h, w)."""
         frames = () if self.cut is None else (self.cut.frames,)
         if self.autoencoder is None:
             return *frames, 3, self.resolution, self.resolution
         side = self.resolution // self.autoencoder.factor
-        return 2, *frames, self.autoencoder.channels, side, side
+        return *((2,) if self.moments else ()), *frames, self.autoencoder.channels, side, side
 
     @property
     def bytes_per_image(self) -> int:
@@ -149,7 +151,9 @@ class Skipped(Frozen):
 
 
 class Manifest(Frozen):
-    """What a finished folder holds. Statistics are per channel, of what a denoiser sees: scaled latents, or [-1, 1]."""
+    """What a finished folder holds. Statistics are per channel: of pixels in [-1, 1], or of latents after the map of
+    their autoencoder's own, which is what a denoiser sees unless its track normalises them.
+    """
 
     plan: PreparationPlan
     count: Positive  # of examples
@@ -159,6 +163,7 @@ class Manifest(Frozen):
     mean: tuple[float, ...]
     std: tuple[float, ...]
     ditbench: str  # the version that made it
+    reconstruction: tuple[Reconstruction, ...] = later(())  # by `ditbench data floor`, one for an extractor
 
     @pydantic.model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -263,18 +268,17 @@ def read_json(path: Path, model: type[Model]) -> Model:
         raise BadFile(f"{str(path)!r} is wrong: {first_fault(error)}. Remove {wrong} and {again(path)}.") from None
 
 
-def sums(rows: npt.NDArray[Any]) -> Sums:
-    """Sums per channel of E[x] and E[x^2], (2, C): x is drawn from the posterior, or a pixel in [-1, 1]."""
+def sums(rows: npt.NDArray[Any], moments: bool) -> Sums:
+    """Sums per channel of E[x] and E[x^2], (2, C): x is drawn from the posterior, a latent, or a pixel in [-1, 1]."""
     total: Sums = np.zeros((2, rows.shape[-3]))
-    latents = rows.dtype != np.uint8
-    chunk = max(1, _CHUNK // math.prod(rows.shape[1 + latents : -3]))  # of clips, as many frames
-    others = tuple(axis for axis in range(rows.ndim - latents) if axis != rows.ndim - latents - 3)
+    chunk = max(1, _CHUNK // math.prod(rows.shape[1 + moments : -3]))  # of clips, as many frames
+    others = tuple(axis for axis in range(rows.ndim - moments) if axis != rows.ndim - moments - 3)
     for start in range(0, len(rows), chunk):
         some = rows[start : start + chunk].astype(np.float64)
-        if latents:
+        if moments:
             first, second = some[:, 0], some[:, 0] ** 2 + some[:, 1] ** 2
         else:
-            first = some / 127.5 - 1
+            first = some / 127.5 - 1 if rows.dtype == np.uint8 else some
             second = first**2
         total += np.stack([first.sum(others), second.sum(others)])
     return total
@@ -284,7 +288,9 @@ def mean_and_std(total: Sums, plan: PreparationPlan, count: int) -> tuple[tuple[
     """Per channel, of what a denoiser sees of `count` examples, from the sum of their `sums`."""
     _, height, width = plan.row_shape[-3:]
     first, second = total / (count * plan.views * plan.frames * height * width)
-    mean, std = first * plan.scale, np.sqrt(np.maximum(second - first**2, 0)) * plan.scale
+    mean, std = first, np.sqrt(np.maximum(second - first**2, 0))
+    if plan.autoencoder is not None:
+        mean, std = plan.autoencoder.latent_map.statistics(mean, std)
     return tuple(mean.tolist()), tuple(std.tolist())
 
 

@@ -28,7 +28,7 @@ from ..runtime.progress import CountCallback
 from ..storage.claims import Claim, Contender
 from ..storage.files import write_bytes, write_text
 from ..storage.schema import Frozen
-from .autoencoder import Autoencoder
+from .autoencoder import Codec
 from .crop import digests
 from .decoder import PART
 from .pixels import Bytes
@@ -72,7 +72,7 @@ class ShardWorker:
     raw: RawImages
     folder: Path
     plan: PreparationPlan
-    autoencoder: Autoencoder | None  # of latents, on its device
+    autoencoder: Codec | None  # of latents, on its device
     batch_size: int | None = None  # images in one pass of it, on a GPU
     threads: int = field(default_factory=lambda: os.cpu_count() or 1)  # that read, crop and, on a CPU, encode
     _contenders: dict[int, Contender] = field(default_factory=dict, init=False)  # for the shards that others make
@@ -157,23 +157,23 @@ class ShardWorker:
         return _Example(rows, int(self.raw.labels[image]), hashlib.sha256(content).digest())
 
     def _encode(self, pixels: Bytes) -> npt.NDArray[Any]:
-        """Moments (2n, 2, [F,] C, h, w) of images and, between them, of their mirror images; of pixels, themselves."""
+        """Rows of images and, between them, of their mirror images, (2n, ...) as the plan has them; pixels stay."""
         if self.autoencoder is None:
             return pixels
-        views = [self._moments(self.autoencoder, view) for view in (pixels, pixels[..., ::-1].copy())]
+        views = [self._latents(self.autoencoder, view) for view in (pixels, pixels[..., ::-1].copy())]
         return np.stack(views, axis=1).reshape(-1, *self.plan.row_shape)
 
-    def _moments(self, autoencoder: Autoencoder, pixels: Bytes) -> npt.NDArray[np.float16]:
-        """Moments (n, 2, [F,] C, h, w); clips are encoded frame by frame."""
+    def _latents(self, autoencoder: Codec, pixels: Bytes) -> npt.NDArray[np.float16]:
+        """Moments (n, 2, [F,] C, h, w), or latents (n, [F,] C, h, w); clips are encoded frame by frame."""
         images = torch.from_numpy(pixels).flatten(0, -4)
-        mean, std = (
+        statistics = [
             of_images.reshape(*pixels.shape[:-3], *of_images.shape[1:])
             for of_images in autoencoder.encode(images, self.batch_size)
-        )
-        moments: npt.NDArray[np.float16] = torch.stack([mean, std], dim=1).half().cpu().numpy()
-        if not np.isfinite(moments).all():
-            raise BadFile(f"The autoencoder {autoencoder.facts.name!r} makes latents that half precision can't hold.")
-        return moments
+        ]
+        latents = torch.stack(statistics, dim=1) if self.plan.moments else statistics[0]
+        autoencoder.check_numbers(latents)
+        found: npt.NDArray[np.float16] = latents.half().cpu().numpy()
+        return found
 
     def _write(self, shard: int, making: _Making) -> None:
         """The shard, then its notes."""
@@ -182,7 +182,7 @@ class ShardWorker:
         labels, digests = np.array(making.labels, np.int64), np.frombuffer(b"".join(making.digests), np.uint8)
         content = save({"rows": rows, "labels": labels, "digests": digests.reshape(-1, 32)})
         write_bytes(shard_path(self.folder, shard), content)
-        first, second = sums(rows).tolist()
+        first, second = sums(rows, self.plan.moments).tolist()
         notes = Notes(
             shard=Shard(count=len(making.labels), bytes=len(content), sha256=hashlib.sha256(content).hexdigest()),
             skipped=tuple(making.skipped),

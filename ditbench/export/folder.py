@@ -137,7 +137,7 @@ def _write_components(subject: Subject, folder: Path) -> None:
 
 
 def _index(subject: Subject) -> dict[str, Any]:
-    vae = {} if subject.autoencoder is None else {"vae": ["diffusers", "AutoencoderKL"]}
+    vae = {"vae": ["diffusers", subject.vae]} if subject.vae else {}
     return {
         "_class_name": ["pipeline", "DitbenchPipeline"],
         "_diffusers_version": diffusers.__version__,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ..datasets.decoder import decode
+from ..datasets.latent_map import LatentMap
 from ..datasets.pixels import Bytes
 from ..denoiser_spec import DenoiserSpec
 from ..runtime.precision import resolve
@@ -72,6 +72,8 @@ class Sampler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
         guidance: dict[str, Any] | None,
         sampler_settings: dict[str, Any],
         objective_settings: dict[str, Any],
+        latent_factor: Sequence[float] = (1.0,),
+        latent_shift: Sequence[float] = (),
     ) -> None: ...
 
     def plan(
@@ -85,9 +87,14 @@ class Sampler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
             return type(self).sample(walk, **asked.sampler_settings)
 
         decoding = resolve(asked.decoding_precision, device)
+        seen = LatentMap(tuple(asked.latent_factor), tuple(asked.latent_shift))
+
+        def decoded(x: Tensor) -> Tensor:
+            return x if vae is None else decode(lambda z: vae.decode(z).sample, x, seen, vae.device, decoding)
+
         return SamplingPlan(
             sample=sample,
-            decode=(lambda x: x) if vae is None else partial(decode, vae, precision=decoding),
+            decode=decoded,
             objective=type(self).make_objective(**asked.objective_settings),
             steps=asked.steps if steps is None else steps,
             seed=asked.seed if seed is None else seed,

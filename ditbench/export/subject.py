@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from functools import cached_property, partial
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,7 @@ from ..asking import name_of
 from ..benchmark.reevaluation import check_plugin, check_weights
 from ..benchmark.setup import load_weights
 from ..components import Architecture, ObjectReference, Sampler, load, module_of
-from ..datasets.autoencoder import Autoencoder, load_autoencoder
-from ..datasets.decoder import decode
+from ..datasets.autoencoder import Codec, load_autoencoder
 from ..denoiser_spec import DenoiserSpec
 from ..errors import BadFile, BadValue
 from ..records.files import FILE_NAME, WEIGHTS_FILE
@@ -30,6 +29,7 @@ from ..tracks.config import RunConfig
 from ..tracks.lookup import resolve_track
 from ..tracks.plan import make_plan
 from ..tracks.settings import checked
+from ..tracks.track import Track
 from ..training.spec import make_objective, spec_of
 
 CPU = torch.device("cpu")
@@ -44,7 +44,7 @@ class Subject:
     spec: DenoiserSpec
     weights: Path
     record: Record | None  # None: of a file of weights, nothing was measured
-    autoencoder: Autoencoder | None  # of latents
+    autoencoder: Codec | None  # of latents
 
     @property
     def architecture(self) -> Architecture:
@@ -102,7 +102,19 @@ class Subject:
             "guidance": choice.guidance and choice.guidance.model_dump(mode="json"),
             "sampler_settings": sample.keywords,  # type: ignore[attr-defined]
             "objective_settings": checked(load(objective.make), of_objective),
+            **self._latents(),
         }
+
+    @property
+    def vae(self) -> str:
+        """diffusers' class of the autoencoder; empty: there is none."""
+        return "" if self.autoencoder is None else _CARRIED[self.autoencoder.facts.kind]
+
+    def _latents(self) -> dict[str, Any]:
+        if self.autoencoder is None:
+            return {}
+        seen = self.autoencoder.latent_map
+        return {"latent_factor": list(seen.factor), "latent_shift": list(seen.shift)}
 
     def plan(self, steps: int) -> SamplingPlan:
         """How ditbench samples it on a CPU, in so many steps."""
@@ -115,7 +127,7 @@ class Subject:
             seed=self.config.seed,
             guidance=choice.guidance,
             labels=self.config.track.evaluation.labels,
-            decode=(lambda x: x) if coder is None else partial(decode, coder.network, precision=decoding),
+            decode=(lambda x: x) if coder is None else replace(coder, precision=decoding).decode,
             precision=resolve(self.config.recipe.precision, CPU),
         )
 
@@ -145,7 +157,7 @@ def of_run(folder: Path, registry: Registry, autoencoder: str | None = "") -> Su
         learn_variance=make_objective(config.objective, record.track.name, registry).learn_variance,
         frames=frames[0] if frames else 1,
     )
-    coder = _autoencoder(record.run_id, spec, autoencoder)
+    coder = _autoencoder(record.run_id, config.track, autoencoder, registry)
     if coder is not None and coder.facts.sha256 != record.data.autoencoder_sha256:
         raise BadFile(
             f"The autoencoder {autoencoder!r} is not that of {record.run_id}, {record.data.autoencoder!r}: its sha256 "
@@ -162,22 +174,36 @@ def of_weights(
     place = "." if pick("dataset", dataset, registry.datasets).place == "required" else ""  # a plan asks; nobody reads
     (config,) = make_plan(registry, track, [architecture], [seed], device="cpu", data=place)
     spec = spec_of(config.track.model_copy(update={"objective": config.objective}), registry)
-    return Subject(registry, config, spec, weights, None, _autoencoder(config.label, spec, autoencoder))
+    coder = _autoencoder(config.label, config.track, autoencoder, registry)
+    return Subject(registry, config, spec, weights, None, coder)
 
 
-def _autoencoder(name: str, spec: DenoiserSpec, folder: str | None) -> Autoencoder | None:
-    """That of latents, from a folder: nothing is fetched."""
-    if folder is None:
+_CARRIED = {"kl": "AutoencoderKL", "dc": "AutoencoderDC"}  # kinds -> classes whose `decode` an exported pipeline calls
+
+
+def _autoencoder(name: str, track: Track, asked: str | None, registry: Registry) -> Codec | None:
+    """That of latents, ``[KIND:]FOLDER``: nothing is fetched."""
+    if asked is None:
         return None
-    if spec.space == "pixel":
-        if folder:
+    if track.space == "pixel":
+        if asked:
             raise BadValue(f"`autoencoder` is of latents, and {name} makes pixels; leave it out.")
         return None
-    if not folder:
+    if not asked:
         raise BadValue(f"{name} makes latents: give the folder of their autoencoder by `autoencoder`.")
-    if not is_folder(Path(folder)):
-        raise BadFile(f"The autoencoder {folder!r} is no folder; give one that holds it, as diffusers saves it.")
-    return load_autoencoder(folder, offline=True)
+    if track.data.normalise == "channel":
+        raise BadValue(f"{name} makes latents normalised by channel, whose numbers a run does not keep: no export yet.")
+    kind, place = ("kl", asked) if is_folder(Path(asked)) else _chosen(asked, registry)
+    if kind not in _CARRIED:
+        raise BadValue(f"The autoencoder {kind!r} can't be exported; {' and '.join(_CARRIED)} can.")
+    if not is_folder(Path(place)):
+        raise BadFile(f"The autoencoder {place!r} is no folder; give one that holds it, as diffusers saves it.")
+    return load_autoencoder(place, offline=True, kind=kind)
+
+
+def _chosen(asked: str, registry: Registry) -> tuple[str, str]:
+    kind, _, place = asked.partition(":")
+    return (kind, place) if kind in registry.autoencoders else ("kl", asked)
 
 
 def spec_fields(spec: DenoiserSpec) -> dict[str, Any]:

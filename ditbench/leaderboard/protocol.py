@@ -72,8 +72,11 @@ def protocol_of(record: Record) -> Protocol:
 
 
 def told_apart(ruleset: str, record: Record) -> str:
-    """A ruleset with the mark of a run that trained with features of outside networks: it compares with no other."""
-    return ", ".join([ruleset, *(f"trained with {name}" for name in record.architecture.trained_with)])
+    """A ruleset with the mark of a run whose latents are, or whose loss uses, features of outside networks.
+
+    It compares with no other.
+    """
+    return ", ".join([ruleset, *(f"trained with {name}" for name in _outside(record))])
 
 
 def ruleset(record: Record) -> str:
@@ -87,6 +90,11 @@ def ruleset(record: Record) -> str:
         return record.ruleset
     known_by = digest([record.recipe.learns, record.objective.model_dump(mode="json")], 12)
     return f"speedrun, recipe {known_by[:6]} of {known_by}"
+
+
+def _outside(record: Record) -> dict[str, None]:
+    """The trained networks whose features its latents are, or its loss uses."""
+    return dict.fromkeys((*record.track.trained_with, *record.architecture.trained_with))
 
 
 def hardware_of(record: Record) -> str:

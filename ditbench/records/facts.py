@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from ..components import Value
-from ..storage.schema import Count, Frozen, Number, Positive, Sha256, Sha256OrEmpty, Shape, Words, later
+from ..storage.schema import Count, Frozen, Name, Number, Positive, Sha256, Sha256OrEmpty, Shape, Words, later
 from ..tracks.budget import FLOPS_RULE, FlopsRule
 from .denoising import ErrorPoint
 from .derived import RawKey, sample_error
@@ -225,6 +225,17 @@ class Work(Frozen):
     points: list[ErrorPoint] = []  # found on the way
 
 
+class Reconstruction(Frozen):
+    """How close to held-out images their decoded latents are: nothing that is made of such latents is closer."""
+
+    features: Name  # the extractor
+    features_sha256: Sha256  # its weights
+    rfid: Number  # Fréchet distance of the decoded from the images themselves
+    psnr: Number | None  # dB, of the mean squared error over all bytes of all images; None: not one byte differs
+    images: Annotated[int, Field(ge=2)]
+    images_sha256: Sha256
+
+
 class DataFacts(Frozen):
     """What was trained on. No path."""
 
@@ -235,6 +246,7 @@ class DataFacts(Frozen):
     skipped: Count = 0  # images that were left out because they could not be read
     autoencoder: Words = ""  # of latents, by its name
     autoencoder_sha256: Sha256OrEmpty = ""
+    reconstruction: tuple[Reconstruction, ...] = later(())  # of the autoencoder, where it was measured
 
 
 class RawWeights(Frozen):

@@ -20,9 +20,9 @@ from multiprocessing.connection import Connection, wait
 from types import FrameType
 from typing import Any, TypeVar
 
+from ..answers import heard, remember
 from ..asking import how_it_ended
 from ..errors import DitbenchError
-from ..registry import heard, remember
 from .inheritance import apart_from_the_program, brief_waits, check_environment, environment
 from .progress import Progress, ProgressCallback
 

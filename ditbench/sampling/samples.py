@@ -14,7 +14,7 @@ import pydantic
 import torch
 from torch import nn
 
-from ..datasets.autoencoder import Autoencoder
+from ..datasets.autoencoder import Codec
 from ..datasets.examples import Labels
 from ..datasets.loading import Numbers
 from ..datasets.pixels import Bytes
@@ -46,7 +46,7 @@ class Drawing:
     batch_size: int  # of each process
     image_shape: tuple[int, ...]  # (C, H, W) of what samples become, or (F, C, H, W)
     device: torch.device
-    autoencoder: Autoencoder | None  # of latents
+    autoencoder: Codec | None  # of latents
 
 
 class _Done(Frozen):
@@ -191,13 +191,13 @@ def batches(drawing: Drawing, denoiser: nn.Module, indices: range, world: World 
 
     try:
         if coder:
-            placed(coder.network, drawing.device)
+            placed(coder.network.module, drawing.device)
         for start in range(indices.start, indices.stop, together):
             numbers = np.arange(start, min(start + together, indices.stop))
             yield shared(make, numbers, world)
     finally:
         if coder:
-            coder.network.to("cpu")
+            coder.network.module.to("cpu")
 
 
 def shared(make: Callable[[Numbers], SampledBatch | None], numbers: Numbers, world: World) -> SampledBatch:

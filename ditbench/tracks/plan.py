@@ -10,10 +10,11 @@ from typing import Any, Unpack
 
 import pydantic
 
+from ..answers import SECONDS
 from ..asking import ask
 from ..components import Dataset, Extractor, Metric, Native, ObjectReference, Selection, load
 from ..errors import BadValue, PluginFault
-from ..registry import SECONDS, Registry, pick, select
+from ..registry import Registry, pick, select
 from ..storage.schema import first_fault
 from .architecture import facts_of
 from .budget import FLOPS_RULE, Budget
@@ -245,7 +246,7 @@ def _way_to(track: Track, dataset: str) -> str:
     """How to come by the data that a track needs."""
     if dataset == "latents":
         vae, resolution = track.data.autoencoder or "NAME_OR_PATH", track.data.resolution
-        command = f"`ditbench data prepare SOURCE --vae {vae} --resolution {resolution} --out DIR`"
+        command = f"`ditbench data prepare SOURCE --autoencoder {vae} --resolution {resolution} --out DIR`"
         clips = f" with `frames` {track.data.frames} and `interval` {track.data.interval}"
         return f"Make latents with {command}{clips if track.data.frames > 1 else ''}, then give `data` DIR."
     if dataset == "hf":

@@ -50,6 +50,7 @@ class DataChoice(Frozen, strict=True):
     interval: Annotated[int, Field(gt=0, le=4096)] = later(1)  # frames of the source from one of a clip to the next
     downsampling: Annotated[int, Field(gt=0, le=256)] = 1  # pixels per latent cell, each way
     autoencoder: Annotated[str, Field(min_length=1)] | None = None  # whose latents are meant: its name on the hub
+    normalise: Literal["autoencoder", "channel"] = later("autoencoder")  # by its numbers; by each channel's, measured
 
     @pydantic.model_validator(mode="after")
     def _divides(self) -> DataChoice:
@@ -125,6 +126,8 @@ class Track(Frozen, strict=True):
     target: Annotated[float, Field(ge=-1e6, le=1e6)] | None = (
         None  # a value of the first metric: boards tell when training got there
     )
+    # networks whose features the latents are: rows never share a board with those of tracks that need no such
+    trained_with: Annotated[tuple[Name, ...], Field(strict=False)] = later((), max_length=20)
     search: Search | None = later(None)  # where the tuned ruleset looks for each architecture's own recipe
     speedrun: Speedrun | None = later(None)  # what the speedrun ruleset fixes
 
@@ -139,6 +142,10 @@ class Track(Frozen, strict=True):
             raise ValueError("downsampling and autoencoder are of latents, and the space is pixel")
         if self.space == "pixel" and self.data.posterior != "sample":
             raise ValueError("posterior is of latents, and the space is pixel")
+        if self.space == "pixel" and self.data.normalise != "autoencoder":
+            raise ValueError("normalise is of latents, and the space is pixel")
+        if self.space == "pixel" and self.trained_with:
+            raise ValueError("trained_with is of latents, and the space is pixel")
         if self.search is not None:
             self.search.check(self.recipe)
         return self

@@ -12,7 +12,7 @@ from pictures import CLASSES, write_autoencoder, write_pictures
 from PIL import Image
 
 from ditbench import campaign
-from ditbench.datasets.autoencoder import Autoencoder, load_autoencoder
+from ditbench.datasets.autoencoder import Codec, load_autoencoder
 from ditbench.datasets.folder import list_folder
 from ditbench.datasets.prepare import prepare
 from ditbench.errors import BadFile, BadValue
@@ -73,8 +73,8 @@ def test_a_run_on_latents_decodes_its_samples_and_compares_them_with_the_picture
 
 def test_decoder_and_extractor_compute_in_the_tracks_precision(tmp_path, latents, monkeypatch):
     file = track(tmp_path, "rough", "latent", dataset="latents", resolution=16, downsampling=4)
-    exact, decode, seen = load_track(file), Autoencoder.decode, set()
-    monkeypatch.setattr(Autoencoder, "decode", lambda coder, x: seen.add(coder.precision) or decode(coder, x))
+    exact, decode, seen = load_track(file), Codec.decode, set()
+    monkeypatch.setattr(Codec, "decode", lambda coder, x: seen.add(coder.precision) or decode(coder, x))
     Path(file).write_text(Path(file).read_text().replace("samples = 20", 'samples = 20\nprecision = "bfloat16"'))
     (record,) = run(file, tmp_path / "out", data=str(latents / "prepared"))
     assert seen == {"bfloat16"} and record.track_hash != exact.hash

@@ -21,6 +21,7 @@ LIGHT = {  # command -> arguments, and a word of what it says
     "list": ([], "uvit"),
     "list tracks": ([], "imagenet256"),
     "list extractors": ([], "digits-cnn"),
+    "list autoencoders": ([], "identity"),
     "track show": (["digits"], "[recipe]"),
     "track check": (["digits"], "not checked: that their components can be made"),
     "plugins": ([], "builtins"),
@@ -37,7 +38,7 @@ LIGHT = {  # command -> arguments, and a word of what it says
 }
 TORCH = {
     "run", "plan", "sizes", "check", "evaluate", "bridge", "ema", "profile", "import", "export", "env", "data prepare",
-    "data stats", "data verify", "records verify", "scaling",
+    "data floor", "data stats", "data verify", "records verify", "scaling",
 }  # fmt: skip
 ELSEWHERE = {  # light, too: nothing of theirs
     "status", "diff", "plugins doctor", "records submit", "records import", "leaderboard serve", "runs list",

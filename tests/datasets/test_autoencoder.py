@@ -94,9 +94,15 @@ def test_images_must_divide(autoencoder):
 @pytest.mark.parametrize(
     ("changes", "fault"),
     [
-        ({"shift_factor": 0.1}, "shift_factor"),
         ({"in_channels": 1}, "RGB"),
-        ({"latents_mean": (0.5,) * 4}, "latents_mean"),
+        (
+            {"shift_factor": 0.1, "latents_mean": (0.5,) * 4, "latents_std": (1.0,) * 4},
+            "both shift_factor and latents_",
+        ),
+        ({"latents_mean": (0.5,) * 4}, "latents_std that is not a number for each"),
+        ({"latents_mean": (0.5,) * 3, "latents_std": (1.0,) * 3}, "latents_mean that is not a number for each"),
+        ({"latents_mean": (0.5,) * 4, "latents_std": (0.0,) * 4}, "latents_std that is not above 0"),
+        ({"shift_factor": "much"}, "shift_factor of 'much', no number"),
     ],
     ids=lambda value: str(value) if isinstance(value, str) else "",
 )

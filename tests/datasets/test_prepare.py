@@ -316,19 +316,21 @@ def test_latents_beyond_half_precision_are_refused(raw, autoencoder, tmp_path):
     loud = replace(autoencoder, network=_Loud(autoencoder.network))
     with pytest.raises(BadFile, match="half precision"):
         prepare(raw, tmp_path / "out", SIDE, loud)
+    mute = replace(autoencoder, network=_Loud(autoencoder.network, float("nan")))
+    with pytest.raises(BadFile, match=r"^The autoencoder 'vae' makes latents that are not all numbers \(NaN\)\.$"):
+        prepare(raw, tmp_path / "again", SIDE, mute)
 
 
 class _Loud:
-    """An autoencoder with an enormous mean."""
+    """An autoencoder with an enormous mean, or one that is no number."""
 
-    def __init__(self, network):
-        self.config, self.device, self._network = network.config, network.device, network
-        self.save_pretrained = network.save_pretrained
+    def __init__(self, network, times=1e9):
+        self.facts, self.module, self.save = network.facts, network.module, network.save
+        self._network, self._times = network, times
 
     def encode(self, x):
-        found = self._network.encode(x)
-        found.latent_dist.mean = found.latent_dist.mean * 1e9
-        return found
+        mean, std = self._network.encode(x)
+        return mean * self._times, std
 
 
 def test_the_plan_is_written_before_any_image_is_read(raw, tmp_path):

@@ -52,7 +52,7 @@ def all_of(images, size=5):
 def test_latents(latents, pictures, vae):
     data = load_latents(ask(latents))
     assert (data.space, data.examples.shape, data.examples.views, len(data.examples)) == ("latent", (4, 4, 4), 2, 12)
-    assert (data.name, data.class_names, data.scale) == ("pictures", CLASSES, vae.facts.scale)
+    assert (data.name, data.class_names, data.latent_map) == ("pictures", CLASSES, vae.facts.latent_map)
     assert data.autoencoder == vae.facts and vae.facts.name == "small"
     assert load_autoencoder(str(data.autoencoder_folder)).facts.sha256 == vae.facts.sha256
     np.testing.assert_array_equal(all_of(data.images), crops(pictures))

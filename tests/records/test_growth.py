@@ -75,6 +75,7 @@ FIELDS = {  # of all that is hashed, as they were when hashes of it were first p
     "Memory": "resident_at_start training sampling",
     "PeakMemory": "resident allocated reserved device_used",
     "DataFacts": "name examples shape classes skipped autoencoder autoencoder_sha256",
+    "Reconstruction": "features features_sha256 rfid psnr images images_sha256",
     "Measurement":
         "protocol metric value spread higher_is_better samples reference_samples reference_sha256 features_sha256 "
         "settings raw",

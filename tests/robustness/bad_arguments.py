@@ -37,6 +37,7 @@ GOOD: dict[str, tuple[list[str], dict[str, str]]] = {  # each command called wel
     "data prepare": (["{base}/pictures"], {"--resolution": "8", "--out": "shards"}),
     "data stats": (["{base}/shards"], {}),
     "data verify": (["{base}/shards"], {}),
+    "data floor": (["{base}/latents"], {"--features": "efficientnet-lite0", **_CPU}),
     "evaluate": (["{base}/samples.npz"], {"--reference": "digits", "--features": "digits-cnn", **_CPU}),
     "bridge": (["{base}/samples.npz", "digits"], {"--features": "digits-cnn", **_CPU}),
     "ema": (["{run}"], {"--lengths": "0.05,0.15", **_CPU}),
@@ -153,8 +154,7 @@ TEXTS: dict[str, tuple[str, ...]] = {  # by flag or command and argument: what c
     "runs remove names": (*_NAMES, "", "../*"),
     "new name": (_LONG, _ESCAPES, _LINES, "", "a/b", "..", ".", "dit", "Ü", "1", "-", "a b"),
     "data prepare source": (*_NAMES, "hf:", "/nowhere"),
-    "--vae": ("/nowhere", _LONG, _LINES),
-    "--autoencoder": ("/nowhere", _LONG, _LINES),
+    "--autoencoder": ("/nowhere", _LONG, _LINES, "nonsense", "kl", "kl:", "dc:/nowhere", "identity:x"),
 }
 FILES = {  # what is read as a file; other paths that are read are folders
     "records verify record",

@@ -5,12 +5,13 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL
+from diffusers import AutoencoderDC, AutoencoderKL, AutoencoderRAE
 from PIL import Image
 
-from ditbench.datasets.autoencoder import load_autoencoder
+from ditbench.datasets.autoencoder import choose, load_autoencoder
 from ditbench.datasets.folder import list_folder
 from ditbench.datasets.prepare import prepare
+from ditbench.registry import Registry
 
 CLASSES = ("fish", "fowl", "frog")
 
@@ -49,6 +50,39 @@ def write_autoencoder(folder, seed=0, **changes):
     return folder
 
 
+DC = {  # a factor of 4, and 8 channels
+    "latent_channels": 8, "attention_head_dim": 4, "encoder_block_types": "ResBlock",
+    "decoder_block_types": ("ResBlock", "ResBlock", "EfficientViTBlock"), "encoder_block_out_channels": (8, 8, 16),
+    "decoder_block_out_channels": (8, 8, 16), "encoder_layers_per_block": (1, 1, 1),
+    "decoder_layers_per_block": (1, 1, 1), "encoder_qkv_multiscales": ((), (), ()),
+    "decoder_qkv_multiscales": ((), (), (5,)), "scaling_factor": 0.5,
+}  # fmt: skip
+RAE = {  # images of 16 pixels, and 2 x 2 features of 64 channels
+    "encoder_hidden_size": 64, "encoder_num_hidden_layers": 1, "decoder_hidden_size": 32,
+    "decoder_num_hidden_layers": 1, "decoder_num_attention_heads": 2, "decoder_intermediate_size": 32, "patch_size": 8,
+    "encoder_input_size": 28,
+}  # fmt: skip
+
+
+def write_kind(kind, folder, seed=0, **changes):
+    """A small, randomly initialised autoencoder of one of the kinds; what `--autoencoder` calls it."""
+    if kind == "identity":
+        return kind
+    if kind == "kl":
+        return f"kl:{write_autoencoder(folder, seed, **changes)}"
+    make, config = {"dc": (AutoencoderDC, DC), "rae": (AutoencoderRAE, RAE)}[kind]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        make(**(config | changes)).save_pretrained(folder)
+    return f"{kind}:{folder}"
+
+
+def opened(text):
+    """The autoencoder that `--autoencoder` calls so."""
+    kind, place = choose(text, Registry.installed())
+    return load_autoencoder(place, offline=True, kind=kind)
+
+
 def prepare_slowly(place, folder, autoencoder, resolution, shard_size):
     """For a process that is to be killed: each picture takes a while."""
     raw = list_folder(place)
@@ -57,5 +91,5 @@ def prepare_slowly(place, folder, autoencoder, resolution, shard_size):
         time.sleep(0.05)
         return raw.read(number)
 
-    network = load_autoencoder(str(autoencoder), offline=True)
+    network = opened(str(autoencoder))
     prepare(replace(raw, read=read), folder, resolution, network, shard_size=shard_size)

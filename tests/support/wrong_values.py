@@ -75,6 +75,7 @@ WRONG: dict[str, tuple[Any, ...]] = {
     "speedrun.network": (*NO_TEXT, ""),
     "speedrun.seeds": (*NO_COUNT, 0, 4, 101, 5.0),
     "speedrun.targets": (*(v for v in NO_TEXT if v != {"": 1}), "fid", {"fid": "2"}, {"fid": NAN}, {"fid": 1e9}),
+    "trained_with": (*NO_NUMBER[:-4], "dinov2", ["a b"], [""], [1], ["x"] * 21, ["dinov2-vit-b-14"]),  # of pixels
     "target": (*NO_NUMBER, *HUGE[:2], *HUGE[4:]),
     "data": NO_TABLE,
     "data.dataset": (*NO_NAME, "digits:", "digits:place", ":digits", "digit"),
@@ -88,6 +89,7 @@ WRONG: dict[str, tuple[Any, ...]] = {
     "data.interval": (*NO_COUNT, 0, 2),
     "data.downsampling": (*NO_COUNT, 0, 3, 8),
     "data.autoencoder": (*NO_TEXT, "", "stabilityai/sd-vae-ft-mse"),
+    "data.normalise": (*NO_NAME, "channel", "Channel"),  # of pixels
     "objective": NO_TABLE,
     "objective.name": (*NO_NAME, "iddpm", "Flow"),
     "objective.settings": (*NO_TABLE, {"tme": "uniform"}, {"learn_variance": True}, {"time": 1}, {"time": ""}),

@@ -145,7 +145,7 @@ def test_the_run_id_changes_with_whatever_changes_the_result(registry):
         ({"data": "hf"}, "`data` hf:NAME"),
         (
             {"track": "imagenet256"},
-            "ditbench data prepare SOURCE --vae stabilityai/sd-vae-ft-mse --resolution 256 --out",
+            "ditbench data prepare SOURCE --autoencoder stabilityai/sd-vae-ft-mse --resolution 256 --out",
         ),
         ({"device": "gpu"}, "No device named 'gpu'"),
         ({"device": "mps", "budget": "1gpu-hours"}, "needs a GPU of CUDA's, not device 'mps'"),

@@ -1,11 +1,11 @@
-"""Answers of `data prepare`, `stats` and `verify`, of `evaluate`, `bridge`, `fetch`, `import` and `export`."""
+"""Answers of `data prepare`, `floor`, `stats` and `verify`, of `evaluate`, `bridge`, `fetch`, `import` and `export`."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from ...records.evaluation import Evaluation, ImageFacts
-from ...records.facts import Measurement
+from ...records.facts import Measurement, Reconstruction
 from ...records.guidance import GuidanceCurve
 from . import Answer
 
@@ -43,6 +43,8 @@ class DataFacts(Answer):
     mean: list[float]
     """Per channel."""
     std: list[float]
+    reconstruction: list[Reconstruction] = []
+    """How close held-out images and their decoded latents are, where that was measured."""
     ditbench: str
 
 
@@ -61,6 +63,13 @@ class PreparedData(Answer):
     """Files that could not be read."""
     mean: list[float]
     std: list[float]
+
+
+class DataFloors(Answer):
+    """Latents, and how close what is decoded of them can be to images."""
+
+    folder: str
+    reconstruction: list[Reconstruction]
 
 
 class VerifiedData(Answer):

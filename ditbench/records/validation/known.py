@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TypeVar
 
+from ...answers import SECONDS
 from ...asking import ask, described
 from ...components import (
     Architecture,
@@ -20,7 +21,7 @@ from ...components import (
 )
 from ...denoiser_spec import DenoiserSpec
 from ...errors import BadValue
-from ...registry import SECONDS, Registry
+from ...registry import Registry
 from ...tracks.architecture import ArchitectureFacts
 from ...tracks.guidance import T
 from ...tracks.points import draw
