@@ -77,7 +77,10 @@ CHANGES = (
     Change("ditbench records verify .*--run", r"runs/digits/RUN-ID", "again/digits/RUN-ID", "two runs, so two folders"),
     Change("ditbench data prepare", "--out LATENTS", "--out LATENTS-again", "LATENTS are there, nothing would be done"),
     Change(
-        "ditbench data prepare VIDEOS .*--autoencoder", r"--resolution \d+", "--resolution 16", "32 frames of 256 px take long"
+        "ditbench data prepare VIDEOS .*--autoencoder",
+        r"--resolution \d+",
+        "--resolution 16",
+        "32 frames of 256 px take long",
     ),
     Change(_RUN, r"--micro-batch \d+", "--micro-batch 2", "the small tracks' batches are of 4"),
     Change("ditbench", r"RUN-ID", "{run_id}", "the tests' run has an id of its own"),
