@@ -1,5 +1,7 @@
 """In what a run is not as its track says: found as data, told in words that records have held since they were first."""
 
+from dataclasses import replace
+
 import numpy as np
 from records import TRACK
 
@@ -47,6 +49,19 @@ def test_what_is_not_as_the_track_says_is_found_and_told():
     ]
     pictures = TRACK.model_copy(update={"data": LATENTS.data.model_copy(update={"dataset": "hf:name"})})
     assert deviations(pictures, made(), "image-folder") == ()  # another way to the same images
+
+
+def test_features_of_another_network_must_be_those_that_the_track_names():
+    data = made()
+    helped = replace(data, autoencoder=data.autoencoder.model_copy(update={"trained_with": ("dinov2-vit-b-14",)}))
+    assert [*map(str, deviations(LATENTS, helped, "latents"))] == [
+        "latents that are features of dinov2-vit-b-14, not of none"
+    ]
+    naming = LATENTS.model_copy(update={"trained_with": ("dinov2-vit-b-14",)})
+    assert deviations(naming, helped, "latents") == ()
+    assert [*map(str, deviations(naming, data, "latents"))] == [
+        "latents that are features of none, not of dinov2-vit-b-14"
+    ]
 
 
 def test_what_was_chosen_is_told_as_in_published_records():

@@ -1,7 +1,5 @@
 """Whole runs on data that is not bundled: latents, folders, noise; on another ruleset; measured on the way."""
 
-import json
-import re
 import shutil
 from pathlib import Path
 
@@ -10,6 +8,7 @@ import pytest
 import torch
 from pictures import CLASSES, write_autoencoder, write_pictures
 from PIL import Image
+from small_tracks import track
 
 from ditbench import campaign
 from ditbench.datasets.autoencoder import Codec, load_autoencoder
@@ -24,18 +23,6 @@ from ditbench.registry import Registry
 from ditbench.tracks.track import load_track
 
 pytestmark = [pytest.mark.usefixtures("toy"), pytest.mark.timeout(240)]
-TINY = (Path(__file__).parents[1] / "tiny.toml").read_text()
-
-
-def track(folder, name, space="pixel", steps="3-steps", **data):
-    """The tiny track on other data, as a file of the user's."""
-    table = "".join(f"{key} = {json.dumps(value)}\n" for key, value in data.items())
-    text = re.sub(r"\[data\].*?\n\n", lambda _: f"[data]\n{table}\n", TINY, flags=re.DOTALL)
-    text = text.replace('name = "tiny"', f'name = "{name}"', 1).replace('"40-steps"', f'"{steps}"')
-    text = text.replace('space = "pixel"', f'space = "{space}"').replace('"digits-cnn"', '"efficientnet-lite0"')
-    text = text.replace('"fid", "kid", "is", "knn"]', '"kid", "is"]').replace("samples = 40", "samples = 20")
-    (folder / f"{name}.toml").write_text(text)
-    return str(folder / f"{name}.toml")
 
 
 @pytest.fixture(scope="module")

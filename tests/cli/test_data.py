@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from pictures import write_autoencoder, write_pictures
+from pictures import write_autoencoder, write_kind, write_pictures
 
 import ditbench.cli.data  # noqa: F401
 from ditbench.datasets.worker import ShardWorker
@@ -31,6 +31,21 @@ def test_prepare_and_stats(command, ditbench, tmp_path):
     facts = json.loads(ditbench("data", "stats", str(tmp_path / "out"), "--json"))
     assert (facts["kind"], facts["count"], len(facts["mean"])) == ("latents", 12, 4)
     assert facts["bytes_per_image"] == round((tmp_path / "out" / "shard-00000.safetensors").stat().st_size / 12)
+
+
+def test_every_kind_by_its_name_and_the_floor_of_its_latents(ditbench, tmp_path):
+    for split in ("train", "val"):
+        write_pictures(tmp_path / "pictures" / split, 2)
+    text, out = write_kind("dc", tmp_path / "dc"), str(tmp_path / "out")
+    command = ("data", "prepare", str(tmp_path / "pictures"), "--autoencoder", text, "--resolution", "16", "--out", out)
+    said = ditbench(*command)
+    assert "latents of 6 images" in said and "dc (sha256 " in said and "), deterministic, scale 0.5" in said
+    assert f"how close the decoded held-out images are: `ditbench data floor {out}`" in " ".join(said.split())
+    said = ditbench("data", "floor", out, "--features", "efficientnet-lite0", "--device", "cpu")
+    assert "(efficientnet-lite0), PSNR " in said and "of 6 held-out images" in said and "12 of 12 images" in said
+    assert "decoded: rFID" in ditbench("data", "stats", out) and "data floor" not in ditbench(*command)
+    (floor,) = json.loads(ditbench("data", "stats", out, "--json"))["reconstruction"]
+    assert floor["images"] == 6 and 0 < floor["psnr"] < 40 and floor["rfid"] > 0
 
 
 def test_pixels(pictures, ditbench, tmp_path):
@@ -108,6 +123,8 @@ def test_ctrl_c_says_that_the_same_command_resumes(command, monkeypatch, tmp_pat
     [
         (("--device", "tpu"), "tpu"),
         (("--vae", "./nowhere"), "nowhere"),
+        (("--autoencoder", "dcc"), "Did you mean 'dc'"),
+        (("--autoencoder", "dc"), "Write dc:PLACE"),
         (("--resolution", "18"), "multiple of 4"),
     ],
 )

@@ -95,10 +95,7 @@ def test_images_must_divide(autoencoder):
     ("changes", "fault"),
     [
         ({"in_channels": 1}, "RGB"),
-        (
-            {"shift_factor": 0.1, "latents_mean": (0.5,) * 4, "latents_std": (1.0,) * 4},
-            "both shift_factor and latents_",
-        ),
+        ({"shift_factor": 0.1, "latents_mean": (0.5,) * 4, "latents_std": (1.0,) * 4}, "both shift_factor"),
         ({"latents_mean": (0.5,) * 4}, "latents_std that is not a number for each"),
         ({"latents_mean": (0.5,) * 3, "latents_std": (1.0,) * 3}, "latents_mean that is not a number for each"),
         ({"latents_mean": (0.5,) * 4, "latents_std": (0.0,) * 4}, "latents_std that is not above 0"),

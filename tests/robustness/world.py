@@ -17,8 +17,9 @@ from safetensors.torch import save_file
 from tampering import SUBMISSION, content_of
 
 from ditbench import campaign
+from ditbench.datasets.autoencoder import load_autoencoder
 from ditbench.datasets.folder import list_folder
-from ditbench.datasets.prepare import prepare
+from ditbench.datasets.held_out import prepare
 from ditbench.denoiser.interface import build_denoiser
 from ditbench.metrics.features import load_extractor
 from ditbench.metrics.weights import require_weights
@@ -37,7 +38,7 @@ _CITATION = "cff-version: 1.2.0\ntitle: T\nversion: 0.1.0\nlicense: Apache-2.0\n
 
 
 def make_world(base: Path) -> None:
-    """A finished run and a stopped one, records, weights, samples, moments, pictures and shards of them."""
+    """A finished run and a stopped one, records, weights, samples, moments, pictures, shards and latents."""
     of = {"device": "cpu", "executor": "inline"}
     (record,) = campaign.run("tiny", ["toy"], budget="5-steps", ema_snapshots=1, out=base / "runs", **of)  # type: ignore[arg-type]
     (base / "run").symlink_to(base / "runs" / "tiny" / record.run_id)
@@ -51,6 +52,9 @@ def make_world(base: Path) -> None:
     (base / "moments.npz").write_bytes(packed(mu=np.zeros(_width()), sigma=np.eye(_width())))
     save_file(build_denoiser(Registry.installed().architectures["dit"], "nano").state_dict(), base / "dit.safetensors")
     prepare(list_folder(write_pictures(base / "pictures", 4)), base / "shards", 8)
+    for split in ("train", "val"):
+        write_pictures(base / "split" / split, 2)
+    prepare(list_folder(base / "split"), base / "latents", 8, load_autoencoder("", kind="identity"))
 
 
 def _write_records(folder: Path) -> None:
