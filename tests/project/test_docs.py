@@ -205,7 +205,7 @@ READ = {
 def before(document, quick):
     """Commands of documents before this one, which are run with these, but for those that others build upon."""
     for earlier in DOCUMENTS[: DOCUMENTS.index(document)] if document in DOCUMENTS else ():
-        found = (changed(line, quick) for line in lines(earlier))
+        found = () if quick and earlier == EVERY_COMMAND else (changed(line, quick) for line in lines(earlier))
         yield from (line for line in found if re.match("ditbench (?!new|import)", line))
 
 
