@@ -24,6 +24,7 @@ def finished(folder):
     return sorted(path.parent.name[:3] for path in folder.glob("runs/digits/*/record.json"))
 
 
+@pytest.mark.slow  # two runs: 19 s; README's snippet of the same calls is quick
 @pytest.mark.timeout(240)
 def test_its_cells_run_one_after_the_other(notebook, tmp_path, monkeypatch):
     """In this process, whose server has the libraries."""
