@@ -34,7 +34,7 @@ _NAMED = 10  # skipped images that are named; the manifest names them all
 @data.command(
     needs_torch=True,
     gives="ditbench.cli.answers.images:PreparedData",
-    epilog="Example: ditbench data prepare IMAGENET --autoencoder kl:OWNER/NAME --resolution 256 --out LATENTS",
+    epilog="Example: ditbench data prepare IMAGENET --autoencoder kl:PLACE --resolution 256 --out LATENTS",
 )
 def prepare(
     source: Annotated[
