@@ -21,7 +21,7 @@ ARROWS = {
     "records": {"storage", "tracks"},
     "runtime": {"records"},
     "denoiser": {"records", "storage"},
-    "datasets": {"runtime", "storage", "tracks"},
+    "datasets": {"records", "runtime", "storage", "tracks"},
     "training": {"datasets", "denoiser", "records", "runtime", "storage", "tracks"},
     "metrics": {"datasets", "records", "runtime", "storage"},
     "sampling": {"datasets", "denoiser", "records", "runtime", "storage", "tracks", "training"},

@@ -33,7 +33,7 @@ _NAMED = 10  # skipped images that are named; the manifest names them all
 
 @data.command(
     needs_torch=True,
-    epilog="Example: ditbench data prepare IMAGENET --autoencoder stabilityai/sd-vae-ft-mse --resolution 256 --out LATENTS",
+    epilog="Example: ditbench data prepare IMAGENET --autoencoder kl:PLACE --resolution 256 --out LATENTS",
 )
 def prepare(
     source: Annotated[

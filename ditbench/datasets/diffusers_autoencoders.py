@@ -78,13 +78,15 @@ def open_kl(place: str, offline: bool = False) -> _Network:
     if not config.get("scaling_factor"):
         raise BadFile(f"The autoencoder {place!r} has no scaling_factor: add it to its config.json.")
     _check_rgb(place, (config["in_channels"], config["out_channels"]))
+    shift, std = _shifts(place, config)
     facts = _facts(
         place,
         module,
         "posterior",
         factor=1 << (len(config["block_out_channels"]) - 1),
         channels=int(config["latent_channels"]),
-        **_shifts(place, config),
+        shift=shift,
+        std=std,
     )
     return _Posterior(facts, module)
 
@@ -160,14 +162,14 @@ def _scale(place: str, config: Any) -> float:
     return float(scale)
 
 
-def _shifts(place: str, config: Any) -> dict[str, tuple[float, ...]]:
-    """shift_factor, or latents_mean and latents_std: (z - shift) / std, by channel, before the scaling factor."""
+def _shifts(place: str, config: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Shift and std by shift_factor, or by latents_mean and latents_std: (z - shift) / std, then the scale."""
     channels, shift = int(config["latent_channels"]), config.get("shift_factor")
     means, stds = config.get("latents_mean"), config.get("latents_std")
     if means is None and stds is None:
         if shift is not None and not _is_number(shift):
             raise BadFile(f"The autoencoder {place!r} has a shift_factor of {shift!r}, no number.")
-        return {"shift": (float(shift),)} if shift else {}
+        return ((float(shift),) if shift else ()), ()
     if shift:
         raise BadFile(f"The autoencoder {place!r} has both shift_factor and latents_mean: nobody knows which is meant.")
     for field, values in (("latents_mean", means), ("latents_std", stds)):
@@ -175,7 +177,7 @@ def _shifts(place: str, config: Any) -> dict[str, tuple[float, ...]]:
             raise BadFile(f"The autoencoder {place!r} has a {field} that is not a number for each channel.")
     if min(stds) <= 0:
         raise BadFile(f"The autoencoder {place!r} has a latents_std that is not above 0.")
-    return {"shift": tuple(map(float, means)), "std": tuple(map(float, stds))}
+    return tuple(map(float, means)), tuple(map(float, stds))
 
 
 def _is_number(value: object) -> bool:

@@ -6,8 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
+
+Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class LatentMap:
         z = x / _by_channel(self.factor, x)
         return z + _by_channel(self.shift, x) if self.shift else z
 
-    def statistics(self, mean: np.ndarray, std: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[type-arg]
+    def statistics(self, mean: Floats, std: Floats) -> tuple[Floats, Floats]:
         """Mean and deviation (C,) of what a denoiser sees, of those of the latents."""
         factor, shift = np.array(self.factor), np.array(self.shift or (0.0,))
         return (mean - shift) * factor, std * factor

@@ -14,7 +14,7 @@ from videos import write_videos
 import ditbench
 from ditbench.datasets.autoencoder import load_autoencoder
 from ditbench.datasets.folder import list_folder
-from ditbench.datasets.prepare import prepare
+from ditbench.datasets.held_out import prepare
 from ditbench.denoiser.interface import build_denoiser
 from ditbench.records.submission import submit
 from ditbench.registry import Registry
@@ -88,6 +88,10 @@ def _write_images(folder: Path) -> None:
     write_videos(folder / "VIDEOS", 1, frames=46)
     autoencoder = load_autoencoder(str(write_autoencoder(folder / VAE, **EIGHTFOLD)), offline=True)
     prepare(list_folder(folder / "IMAGENET"), folder / "LATENTS", SIDE, autoencoder)
+    for split in ("train", "val"):
+        write_pictures(folder / "PHOTOS" / split, 2)
+    identity = load_autoencoder("", kind="identity")
+    prepare(list_folder(folder / "PHOTOS"), folder / "PHOTO-LATENTS", 16, identity)
 
 
 def _write_data(folder: Path) -> None:
