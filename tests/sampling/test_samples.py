@@ -1,6 +1,7 @@
 """Samples lie on disk while they are measured; an interrupted sampling goes on, and never with others' images."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -79,7 +80,7 @@ def test_latents_are_decoded_on_the_way_and_the_decoding_is_timed_apart(tmp_path
     drawing, denoiser = made
 
     class Bright:
-        network = torch.nn.Identity()
+        network = SimpleNamespace(module=torch.nn.Identity())
 
         def decode(self, x):
             return torch.ones(len(x), 3, 16, 16)
