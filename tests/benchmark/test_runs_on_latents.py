@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from pictures import opened, write_kind, write_pictures
+from pictures import of_kinds, opened, write_kind, write_pictures
 from small_tracks import track
 
 from ditbench import campaign
@@ -40,7 +40,7 @@ def run(file, out, data):
     return campaign.run(file, ["toy"], out=out, device="cpu", executor="inline", data=str(data), keep_samples=True)
 
 
-@pytest.mark.parametrize("kind", FACTORS)
+@pytest.mark.parametrize("kind", of_kinds(FACTORS))
 def test_a_run_on_latents_of_every_kind_decodes_its_samples(kind, tmp_path, pictures, monkeypatch):
     seen = []
     monkeypatch.setattr(Identity, "decode", lambda self, latents: seen.append(latents.clone()) or latents)

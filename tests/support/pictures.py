@@ -1,9 +1,11 @@
 """Folders of small made-up pictures, and an autoencoder of the real one's kind that is small and knows nothing."""
 
+import importlib.util
 import time
 from dataclasses import replace
 
 import numpy as np
+import pytest
 import torch
 from diffusers import AutoencoderDC, AutoencoderKL, AutoencoderRAE
 from PIL import Image
@@ -13,6 +15,9 @@ from ditbench.datasets.folder import list_folder
 from ditbench.datasets.prepare import prepare
 from ditbench.registry import Registry
 
+# The extra rae is not in the clone's environment: with transformers there, each process takes seconds more to start.
+RAE_IS_HERE = importlib.util.find_spec("transformers") is not None
+NEEDS_RAE = pytest.mark.skipif(not RAE_IS_HERE, reason="the extra rae is not installed: uv sync --extra rae")
 CLASSES = ("fish", "fowl", "frog")
 
 
@@ -75,6 +80,11 @@ def write_kind(kind, folder, seed=0, **changes):
         torch.manual_seed(seed)
         make(**(config | changes)).save_pretrained(folder)
     return f"{kind}:{folder}"
+
+
+def of_kinds(names):
+    """Parameters of tests; that of rae is skipped where it is not installed."""
+    return [pytest.param(name, marks=NEEDS_RAE) if name == "rae" else name for name in names]
 
 
 def opened(text):
