@@ -55,6 +55,16 @@ class ExtractorRow(Answer):
     description: str
 
 
+class AutoencoderRow(Answer):
+    """An autoencoder that is installed."""
+
+    autoencoder: str
+    place: str
+    """As `data prepare --autoencoder` takes it; none: it has no weights."""
+    licence: str
+    description: str
+
+
 class ComponentRow(Answer):
     """Anything else that is installed."""
 
@@ -62,7 +72,7 @@ class ComponentRow(Answer):
     description: str
 
 
-Listed = list[ArchitectureRow] | list[TrackRow] | list[ExtractorRow] | list[ComponentRow]
+Listed = list[ArchitectureRow] | list[TrackRow] | list[ExtractorRow] | list[AutoencoderRow] | list[ComponentRow]
 
 
 class SizeRow(Cost):
