@@ -59,7 +59,7 @@ def test_the_command_line_offers_all_that_python_does():
     run, plan = flags_of(COMMANDS["run"]), flags_of(COMMANDS["plan"])
     python = set(inspect.signature(ditbench.run).parameters) - {"listener"}
     assert "architectures" in python
-    assert set(run) - {"plugins", "quiet", "help"} == python
+    assert set(run) - {"plugins", "quiet", "as_json", "help"} == python
     for name, (_, about) in described(CampaignOptions).items():
         assert run[name][0] == [flag(name)] and run[name][1].startswith(about.text)
         assert name not in PLANNED or (plan[name][0] == run[name][0] and plan[name][1].startswith(about.text))
