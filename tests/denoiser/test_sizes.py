@@ -6,6 +6,7 @@ import pytest
 
 from ditbench import BadValue, DenoiserSpec
 from ditbench.builtins import REFERENCE_ARCHITECTURES
+from ditbench.denoiser.cost import TrainingMacs
 from ditbench.denoiser.sizes import Unfit, count_sizes
 from ditbench.errors import UnknownName
 from ditbench.registry import Registry
@@ -18,7 +19,7 @@ REGISTRY = Registry.installed()
 @pytest.fixture(autouse=True)
 def forward_alone(monkeypatch):
     """No test here asks what training costs, which takes longest to count; test_cost.py does."""
-    monkeypatch.setattr("ditbench.denoiser.cost.training_macs", lambda denoiser, spec: (0, 1))
+    monkeypatch.setattr("ditbench.denoiser.cost.training_macs", lambda denoiser, spec: TrainingMacs(0, 1, 0))
 
 
 def few_layers(name):

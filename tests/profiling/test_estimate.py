@@ -15,6 +15,7 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from records import finished
 from torch.utils.flop_counter import FlopCounterMode
 
+from ditbench.denoiser.cost import TrainingMacs
 from ditbench.denoiser_spec import DenoiserSpec
 from ditbench.errors import BadFile, BadValue
 from ditbench.profiling.attainable import ATTAINABLE
@@ -363,7 +364,7 @@ def test_the_decoder_costs_what_torch_counts(cells):
 
 
 def test_what_a_run_asks_for_is_counted(monkeypatch):
-    monkeypatch.setattr("ditbench.denoiser.cost.training_macs", lambda denoiser, spec: (0, 1))
+    monkeypatch.setattr("ditbench.denoiser.cost.training_macs", lambda denoiser, spec: TrainingMacs(0, 1, 0))
     run = a_run()
     load, again = count([run, run.model_copy(update={"seed": 1})], REGISTRY, on_gpu=True)
     assert load is again and load.spec == SPEC and load.cost.parameters == PROFILE.cost.parameters
