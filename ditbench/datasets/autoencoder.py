@@ -18,6 +18,7 @@ from ..components import Autoencoder, load
 from ..errors import BadFile, BadValue, PluginFault
 from ..registry import Registry, pick
 from ..runtime.precision import Precision
+from ..storage.files import is_folder
 from ..storage.schema import first_fault
 from .decoder import decode, in_parts
 from .examples import AutoencoderFacts
@@ -159,7 +160,7 @@ def choose(text: str, registry: Registry) -> tuple[Autoencoder, str]:
 
 def _may_be_place(text: str) -> bool:
     """Whether it may be a folder or a name on the hub, and no misspelled kind."""
-    return "/" in text.partition(":")[0] or "\\" in text or text[:1] in (".", "~")
+    return is_folder(Path(text)) or "/" in text.partition(":")[0] or "\\" in text or text[:1] in (".", "~")
 
 
 def load_autoencoder(

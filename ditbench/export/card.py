@@ -28,8 +28,9 @@ images = pipeline(num_images=16).images
 ```
 
 `{name}` stands for this folder, or for the repository's name on the hub. ditbench need not be installed;
-`requirements.txt` has what must be. Image number i of a seed is always the same image: without a seed, the pipeline
-draws the images that were measured. Read the code before you trust it: it is in this folder.
+`requirements.txt` has what must be. Image number i of a seed starts from the same noise whoever draws it, and without a
+seed the pipeline draws the images that were measured. Bytes can depend on which images share a batch.
+Read the code before you trust it: it is in this folder.
 """
 
 

@@ -15,7 +15,7 @@ from ..asking import name_of
 from ..benchmark.reevaluation import check_plugin, check_weights
 from ..benchmark.setup import load_weights
 from ..components import Architecture, ObjectReference, Sampler, load, module_of
-from ..datasets.autoencoder import Codec, load_autoencoder
+from ..datasets.autoencoder import Codec, choose, load_autoencoder
 from ..denoiser_spec import DenoiserSpec
 from ..errors import BadFile, BadValue
 from ..records.files import FILE_NAME, WEIGHTS_FILE
@@ -193,17 +193,12 @@ def _autoencoder(name: str, track: Track, asked: str | None, registry: Registry)
         raise BadValue(f"{name} makes latents: give the folder of their autoencoder by `autoencoder`.")
     if track.data.normalise == "channel":
         raise BadValue(f"{name} makes latents normalised by channel, whose numbers a run does not keep: no export yet.")
-    kind, place = ("kl", asked) if is_folder(Path(asked)) else _chosen(asked, registry)
-    if kind not in _CARRIED:
-        raise BadValue(f"The autoencoder {kind!r} can't be exported; {' and '.join(_CARRIED)} can.")
+    kind, place = choose(asked if ":" in asked else f"kl:{asked}", registry)
+    if kind.name not in _CARRIED:
+        raise BadValue(f"The autoencoder {kind.name!r} can't be exported; {' and '.join(_CARRIED)} can.")
     if not is_folder(Path(place)):
         raise BadFile(f"The autoencoder {place!r} is no folder; give one that holds it, as diffusers saves it.")
     return load_autoencoder(place, offline=True, kind=kind)
-
-
-def _chosen(asked: str, registry: Registry) -> tuple[str, str]:
-    kind, _, place = asked.partition(":")
-    return (kind, place) if kind in registry.autoencoders else ("kl", asked)
 
 
 def spec_fields(spec: DenoiserSpec) -> dict[str, Any]:

@@ -40,7 +40,7 @@ torch.set_num_threads(1)
 pipeline = DiffusionPipeline.from_pretrained(folder, trust_remote_code=True, local_files_only=True)
 pipeline.set_progress_bar_config(disable=True)
 drawn = pipeline(images, output_type="np", **asked).images
-print("sha256", hashlib.sha256(drawn.tobytes()).hexdigest())
+sys.stdout.write("sha256 " + hashlib.sha256(drawn.tobytes()).hexdigest())
 """
 
 

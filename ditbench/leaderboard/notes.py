@@ -131,12 +131,17 @@ def _what(one: Verification) -> str:
 
 
 def outside(board: Board) -> str:
-    """With whose features the board's rows were trained; empty: with no outside network's."""
-    names = ", ".join(board.records[0].architecture.trained_with)
-    costs = "their forwards are in the FLOPs and the train MACs"
-    return (
-        f"Trained with features of outside networks ({names}): {costs}, and no other board compares." if names else ""
-    )
+    """With whose features the board's rows were trained, in the loss or as latents; empty: with nobody's."""
+    record = board.records[0]
+    in_loss, latents = (", ".join(of.trained_with) for of in (record.architecture, record.track))
+    found = []
+    if in_loss:
+        found.append(
+            f"Trained with features of outside networks ({in_loss}): their forwards are in the FLOPs and train MACs."
+        )
+    if latents:
+        found.append(f"The latents are features of outside networks ({latents}), computed before and in no cost.")
+    return " ".join([*found, "No other board compares."]) if found else ""
 
 
 def searched(board: Board) -> list[str]:

@@ -124,4 +124,4 @@ def test_every_network_is_carried_as_it_is(name):
         if module != "ditbench" and (name == "dit" or not module.startswith("ditbench.")):  # ours once
             assert without_imports(made) == without_imports(sources._read(module).text), module
     assert set(found.libraries) <= {"PIL", "diffusers", "numpy", "pluggy", "pydantic", "pydantic_core", "torch"}
-    assert len(found.files) < 36, "what samples imports little"
+    assert len(found.files) < 34, "what samples imports little"

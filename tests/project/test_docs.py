@@ -214,7 +214,7 @@ def before(document, quick):
 @pytest.mark.parametrize("document", DOCUMENTS, ids=NAMES)
 def test_everything_in_it_runs(document, quick, request, tmp_path):
     if quick and document == EVERY_COMMAND:
-        pytest.skip("each of its commands has tests of its own; the slow tests run them as they are printed")
+        pytest.skip("its lines are parsed here, and other documents run most; the slow tests run them all")
     shell = request.getfixturevalue("shell")
     took, faults = work(shell, document, quick, tmp_path)
     print(*(f"{seconds:6.2f} s  {what}" for seconds, what in sorted(took, reverse=True)), sep="\n")

@@ -75,7 +75,7 @@ WRONG: dict[str, tuple[Any, ...]] = {
     "speedrun.network": (*NO_TEXT, ""),
     "speedrun.seeds": (*NO_COUNT, 0, 4, 101, 5.0),
     "speedrun.targets": (*(v for v in NO_TEXT if v != {"": 1}), "fid", {"fid": "2"}, {"fid": NAN}, {"fid": 1e9}),
-    "trained_with": (*EMPTY[2:], True, 0, 1.5, "dinov2", ["a b"], [""], [1], ["x"] * 21, ["dinov2-vit-b-14"]),
+    "trained_with": (*EMPTY[1:], True, 0, 1.5, "dinov2", ["a b"], [""], [1], ["x"] * 21, ["dinov2-vit-b-14"]),
     "target": (*NO_NUMBER, *HUGE[:2], *HUGE[4:]),
     "data": NO_TABLE,
     "data.dataset": (*NO_NAME, "digits:", "digits:place", ":digits", "digit"),
