@@ -304,3 +304,12 @@ def test_a_plugin_that_does_otherwise_than_it_says_is_one_line(network, told):
     with pytest.raises(PluginFault, match=told) as raised:
         load_autoencoder("", kind=Autoencoder(name="halves", open=lambda place, offline: network)).check(SIDE)
     assert isinstance(raised.value, DitbenchError) and "\n" not in str(raised.value)
+
+
+def test_a_folder_by_its_bare_name_is_a_place(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UnknownName, match="No autoencoder named 'my-vae'"):
+        choose("my-vae", Registry.installed())
+    (tmp_path / "my-vae").mkdir()
+    found, place = choose("my-vae", Registry.installed())
+    assert (found.name, place) == ("kl", "my-vae")
