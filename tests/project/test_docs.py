@@ -153,13 +153,13 @@ def interrupted(server):
     raise KeyboardInterrupt
 
 
-def forked(command, log):
+def forked(command, log, now):
     """The clean process of `ditbench check`, forked from the server of the runs: that saves 7 s of imports."""
     asked = (os.environ["PYTHONPATH"], *command[-3:])
     process = multiprocessing.get_context("forkserver").Process(target=check_in, args=asked)
     process.start()
     process.join()
-    return process.exitcode, ""
+    return process.exitcode, "", ""
 
 
 def project(folder):
@@ -209,7 +209,7 @@ def before(document, quick):
         yield from (line for line in found if re.match("ditbench (?!new|import)", line))
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("quick", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["quick", "all"])
 @pytest.mark.parametrize("document", DOCUMENTS, ids=NAMES)
 def test_everything_in_it_runs(document, quick, request, tmp_path):

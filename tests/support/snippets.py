@@ -78,6 +78,8 @@ CHANGES = (
     more("ditbench fetch", "--offline", "no test touches the network: EXPECTED says what it ends with"),
     more("ditbench leaderboard serve", "--no-browser", "nobody would close it; it is stopped when it serves"),
     Change("ditbench records verify .*--run", r"runs/digits/RUN-ID", "again/digits/RUN-ID", "two runs, so two folders"),
+    Change("ditbench (ema|evaluate|export)", r"runs/digits/RUN-ID", "first/digits/RUN-ID", "the run of that id lies there"),
+    more("ditbench run .*--ema-snapshots", "--force", "the folder has a run of these steps, without snapshots"),
     Change("ditbench data prepare", "--out LATENTS", "--out LATENTS-again", "LATENTS are there, nothing would be done"),
     Change(
         "ditbench data prepare VIDEOS .*--autoencoder",
