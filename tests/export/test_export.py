@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import torch
 from diffusers import DiffusionPipeline
 from diffusers.utils import dynamic_modules_utils
 from huggingface_hub import ModelCard
-from pictures import write_autoencoder
+from pictures import write_kind
 from safetensors.torch import load_file, save_file
 
 from ditbench import campaign
@@ -69,7 +70,9 @@ def load(tmp_path, monkeypatch):
         pipeline.set_progress_bar_config(disable=True)
         return pipeline
 
-    return load
+    yield load
+    for name in [name for name in sys.modules if name.startswith("diffusers_modules")]:
+        del sys.modules[name]
 
 
 def test_the_runs_own_bytes_without_ditbench(run, untried, tmp_path):
@@ -123,27 +126,69 @@ def _build(subject):
     return component(subject.architecture.build)(subject.spec, **subject.config.settings)
 
 
-def test_latents_have_their_autoencoder(toy, untried, load, tmp_path):
-    coder = write_autoencoder(tmp_path / "vae")
+def latent_track(place, channels=4, normalised=False):
+    """A file of the tiny track on latents with a factor of 4, of 32x32 pixels."""
     text = (Path(__file__).parents[1] / "tiny.toml").read_text()
-    pixels, latents = "resolution = 8\nchannels = 1", "resolution = 32\ndownsampling = 4\nchannels = 4"
-    changes = {'"pixel"': '"latent"', '"tiny"': '"latent"', '"digits"': '"latents"', ', "knn"': "", pixels: latents}
-    for old, new in changes.items():
+    pixels = "resolution = 8\nchannels = 1"
+    latents = f"resolution = 32\ndownsampling = 4\nchannels = {channels}"
+    latents += '\nnormalise = "channel"' if normalised else ""
+    swaps = {'"pixel"': '"latent"', '"tiny"': '"latent"', '"digits"': '"latents"', ', "knn"': "", pixels: latents}
+    for old, new in swaps.items():
         assert old in text
         text = text.replace(old, new)
-    (tmp_path / "latent.toml").write_text(text)
-    weights, registry = tmp_path / "toy.safetensors", Registry.installed()
-    asked = (weights, "toy", str(tmp_path / "latent.toml"), 0, registry)
-    with pytest.raises(BadValue, match="toy:nano makes latents: give the folder of their autoencoder by `autoencoder`"):
-        of_weights(*asked)
-    with pytest.raises(BadFile, match="The autoencoder 'nowhere' is no folder"):
-        of_weights(*asked, "nowhere")
-    subject = of_weights(*asked, str(coder))
+    path = place / "latent.toml"
+    path.write_text(text)
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "channels"),
+    [
+        ("dc", {}, 8),
+        ("kl", {"latents_mean": (0.1, 0.2, 0.3, 0.4), "latents_std": (0.5, 1.0, 1.5, 2.0)}, 4),
+        ("kl", {"shift_factor": 0.3}, 4),  # as FLUX's
+        ("kl", {}, 4),
+    ],
+    ids=["dc", "kl-by-channel", "kl-shifted", "kl"],
+)
+def test_latents_have_their_autoencoder(toy, untried, load, tmp_path, kind, changes, channels):
+    asked = write_kind(kind, tmp_path / "vae", **changes)
+    weights = tmp_path / "toy.safetensors"
+    track = latent_track(tmp_path, channels=channels)
+    subject = of_weights(weights, "toy", track, 0, Registry.installed(), asked)
     save_file(_build(subject).state_dict(), weights)
     write_diffusers(subject, tmp_path / "model")
     (batch,) = generate(subject.network, subject.spec, subject.plan(2), range(3), 3, CPU)
     drawn = load(tmp_path / "model")(num_images=3, batch_size=3, output_type="np").images
     assert drawn.shape == (3, 32, 32, 3) and np.array_equal(np.moveaxis(drawn, -1, 1), batch.pixels)
+
+
+@pytest.mark.parametrize(
+    ("asked", "normalised", "why"),
+    [
+        ("", False, "toy:nano makes latents: give the folder of their autoencoder by `autoencoder`"),
+        ("nowhere", False, "The autoencoder 'nowhere' is no folder"),
+        ("rae:nowhere", False, "The autoencoder 'rae' can't be exported; kl and dc can"),
+        ("identity", False, "The autoencoder 'identity' is no folder"),
+        ("nowhere", True, "latents normalised by channel, whose numbers a run does not keep"),
+    ],
+)
+def test_latents_that_can_not_be_decoded(toy, tmp_path, asked, normalised, why):
+    track = latent_track(tmp_path, normalised=normalised)
+    with pytest.raises(DitbenchError, match=re.escape(why)):
+        of_weights(tmp_path / "toy.safetensors", "toy", track, 0, Registry.installed(), asked)
+
+
+def test_clips_are_lists_of_frames(untried, load, tmp_path):
+    weights = tmp_path / "latte.safetensors"
+    subject = of_weights(weights, "latte", "moving-digits", 0, Registry.installed())
+    save_file(_build(subject).state_dict(), weights)
+    write_diffusers(subject, tmp_path / "model")
+    (batch,) = generate(subject.network, subject.spec, subject.plan(2), range(2), 2, CPU)
+    clips = load(tmp_path / "model")(num_images=2, batch_size=2, num_inference_steps=2).images
+    assert [[frame.size for frame in clip] for clip in clips] == [[(16, 16)] * 8] * 2
+    drawn = np.stack([[np.asarray(frame)[None] for frame in clip] for clip in clips])
+    assert np.array_equal(drawn, batch.pixels)
 
 
 def test_weights_are_the_runs_and_evaluate_takes_them(run, untried, tmp_path):
