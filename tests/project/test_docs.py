@@ -140,7 +140,9 @@ class Shell:
 
     def python(self, block):
         def few(*arguments, **options):
-            return run(*arguments, **{**options, "seeds": [0], "budget": "4-steps", "samples": 20})
+            return run(
+                *arguments, **{**options, "seeds": [0], "budget": "4-steps", "samples": 20, "metrics": ["kid", "is"]}
+            )
 
         run = library.run
         with self.monkeypatch.context() as patch, contextlib.redirect_stdout(None):

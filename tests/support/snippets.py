@@ -58,6 +58,7 @@ CHANGES = (
         "its data is not installed, its batches and sampler are a GPU's: a copy of the track on made-up data, small",
     ),
     more(_RUN, "--budget 4-steps --samples 20", "minutes to days of training"),
+    more(f"{_RUN}(?!.*--ruleset (?:tuned|speedrun))", "--metrics kid,is", "denoising held-out images takes a CPU 10 s"),
     more("ditbench run .*--data hf:", "--offline", "no test touches the network: EXPECTED says what it ends with"),
     more(
         "ditbench import dit:nano",
@@ -78,7 +79,9 @@ CHANGES = (
     more("ditbench fetch", "--offline", "no test touches the network: EXPECTED says what it ends with"),
     more("ditbench leaderboard serve", "--no-browser", "nobody would close it; it is stopped when it serves"),
     Change("ditbench records verify .*--run", r"runs/digits/RUN-ID", "again/digits/RUN-ID", "two runs, so two folders"),
-    Change("ditbench (ema|evaluate|export)", r"runs/digits/RUN-ID", "first/digits/RUN-ID", "the run of that id lies there"),
+    Change(
+        "ditbench (ema|evaluate|export)", r"runs/digits/RUN-ID", "first/digits/RUN-ID", "the run of that id lies there"
+    ),
     more("ditbench run .*--ema-snapshots", "--force", "the folder has a run of these steps, without snapshots"),
     Change("ditbench data prepare", "--out LATENTS", "--out LATENTS-again", "LATENTS are there, nothing would be done"),
     Change(

@@ -20,7 +20,7 @@ from ditbench.records.submission import submit
 from ditbench.registry import Registry
 from ditbench.tracks.track import load_track
 
-SMALL = {"samples": 20, "device": "cpu"}
+SMALL = {"samples": 20, "device": "cpu", "executor": "inline", "metrics": ["kid", "is"]}
 DRAW = np.random.default_rng(0)
 WIDTH = 1280  # of EfficientNet-Lite0's features
 SIDE = 64  # of the images of the small latent tracks, so that they have 8x8 latents
