@@ -1,13 +1,16 @@
 """Every kind of autoencoder, small and untrained: what it makes, how it is kept, and what is refused."""
 
 import importlib.util
+import multiprocessing
 import re
+import signal
+import time
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from pictures import NEEDS_RAE, RAE_IS_HERE, of_kinds, opened, write_kind, write_pictures
+from pictures import NEEDS_RAE, RAE_IS_HERE, of_kinds, opened, prepare_slowly, write_kind, write_pictures
 from safetensors.torch import load_file, save_file
 
 from ditbench import Autoencoder, AutoencoderFacts
@@ -105,6 +108,21 @@ def test_what_was_interrupted_resumes(home, kind, codec, whole, tmp_path):
     prepare(raw, out, SIDE, codec, shard_size=IN_SHARD)
     assert contents(out) == contents(whole.folder)
     assert finished.items() <= {path.name: path.stat().st_mtime_ns for path in out.glob("shard-*")}.items()
+
+
+@pytest.mark.slow
+def test_what_was_killed_resumes(home, kind, codec, whole, tmp_path):
+    out = tmp_path / "out"
+    asked = (home[0] / "pictures", out, home[2][kind], SIDE, IN_SHARD)
+    process = multiprocessing.get_context("forkserver").Process(target=prepare_slowly, args=asked)
+    process.start()
+    while process.is_alive() and len(list(out.glob("parts/*.json"))) < 2:
+        time.sleep(0.01)
+    process.kill()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL and not (out / MANIFEST).exists()
+    prepare(home[1], out, SIDE, codec, shard_size=IN_SHARD)
+    assert contents(out) == contents(whole.folder)
 
 
 def test_another_process_opens_the_same(home, codec, whole):
