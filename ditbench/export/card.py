@@ -19,12 +19,13 @@ from ..storage.files import is_file, sha256_of
 from .subject import Subject
 
 CARD_FILE = "README.md"
+_TASK = "unconditional-image-generation"  # the hub's, of images made without a prompt; it has none for clips
 _USE = """\
 ```python
 from diffusers import DiffusionPipeline
 
 pipeline = DiffusionPipeline.from_pretrained("{name}", trust_remote_code=True)
-images = pipeline(num_images=16).images
+images = pipeline(num_images=16).images{each}
 ```
 
 `{name}` stands for this folder, or for the repository's name on the hub. ditbench need not be installed;
@@ -61,7 +62,7 @@ def card(subject: Subject, record: Record, row: Row) -> str:
         f"{in_markdown(of.description or of.name)}. Paper: {in_markdown(of.paper or 'none is named')}.\n",
         f"![samples]({GRID_FILE})\n",
         "## Use\n",
-        _USE.format(name=record.run_id),
+        _USE.format(name=record.run_id, each="  # each a list of frames" if _makes_clips(record) else ""),
         "## Results\n",
         _table(("metric", "this run", f"its row, {_seeds(row)}"), _results(record, row)),
         _status(row),
@@ -80,7 +81,7 @@ def _data(subject: Subject, record: Record) -> ModelCardData:
     return ModelCardData(
         license=(subject.architecture.licence or "unknown").lower(),
         library_name="diffusers",
-        pipeline_tag="unconditional-image-generation",
+        pipeline_tag=None if _makes_clips(record) else _TASK,
         tags=["ditbench", record.architecture.name],
         model_name=record.architecture.label,
         eval_results=list(_evaluations(record)),
@@ -91,7 +92,7 @@ def _evaluations(record: Record) -> Iterator[EvalResult]:
     """The metadata's form of each number, under its full name."""
     for found in record.metrics:
         yield EvalResult(
-            task_type="unconditional-image-generation",
+            task_type="other" if _makes_clips(record) else _TASK,
             dataset_type=record.track.data.dataset.partition(":")[0],
             dataset_name=f"{record.track.name} v{record.track.version}",
             metric_type=found.metric,
@@ -99,6 +100,10 @@ def _evaluations(record: Record) -> Iterator[EvalResult]:
             metric_value=found.value,
             dataset_args={"track_hash": record.track_hash, "budget": record.budget},
         )
+
+
+def _makes_clips(record: Record) -> bool:
+    return record.track.data.frames > 1
 
 
 def _seeds(row: Row) -> str:
