@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from ..records.record import Record
     from ..registry import Registry
     from ..scaling.plan import Planned
+    from ..scaling.points import Point
     from ..scaling.study import Study
     from ..tracks.config import RunConfig
 
@@ -84,6 +85,15 @@ def scaling(
             rich_help_panel=FILES,
         ),
     ] = None,
+    earlier: Annotated[
+        Path | None,
+        typer.Option(
+            "--with",
+            metavar="FILE.json",
+            help="An earlier study, perhaps of another machine, whose runs belong to this one.",
+            rich_help_panel=FILES,
+        ),
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.", rich_help_panel=FILES)] = False,
     as_json: AsJson = False,
     **options: Any,
@@ -97,6 +107,7 @@ def scaling(
     chosen = parse_architectures(architectures)
     budgets = parse_numbers("--flops", flops, "numbers such as 1e12,2e12,4e12") if flops else []
     _check_file(study)
+    known = _earlier(earlier)
     if source is not None:
         found = _read(source, chosen, budgets, metric)
     else:
@@ -104,6 +115,8 @@ def scaling(
         if not records:  # torchrun's other processes have none
             return
         found, study = _study(records, metric), study or folder / "scaling.json"
+    if known is not None:
+        found = _joined(found, known)
     _tell(found, study, as_json)
     if source is None and found.lost:
         raise typer.Exit(EXIT_FAILED)
@@ -112,6 +125,23 @@ def scaling(
 def _check_file(study: Path | None) -> None:
     if study is not None and study.suffix != ".json":
         raise BadValue(f"--study {str(study)!r} is no name of a JSON file: end it with .json.")
+
+
+def _earlier(file: Path | None) -> Study | None:
+    """Read before hours of runs."""
+    from ..scaling.study import read_study
+
+    return None if file is None else read_study(file)
+
+
+def _joined(found: Study, earlier: Study) -> Study:
+    """The runs of both as one study."""
+    from ..scaling.study import joined, study_of
+
+    setting, created = found.setting, max(found.created, earlier.created)
+    newest, other = (found, earlier) if found.created == created else (earlier, found)
+    points, lost = joined(newest, other)
+    return study_of(setting, points, lost, found.result.metric, created, _command(setting.track, points))
 
 
 def _carried_out(
@@ -299,19 +329,18 @@ def _study(
     setting, points, lost = collect(records, architectures, budgets)
     of_study = {point.run_id for point in points}
     created = max(record.created for record in records if record.run_id in of_study).date()
+    return study_of(setting, points, lost, metric, created, _command(setting.track, points))
+
+
+def _command(track: str, points: Sequence[Point]) -> str:
+    """What makes the runs again, where all architectures have the same rungs; the sizes that make sense otherwise."""
+    from ..tracks.budget import Budget
+
     sizes: dict[str, list[str]] = {}
     for point in points:
         if point.size not in sizes.setdefault(point.architecture, []):
             sizes[point.architecture].append(point.size)
-    amounts = sorted({point.budget for point in points})
-    told = _command(setting.track, sizes, amounts, sorted({point.seed for point in points}))
-    return study_of(setting, points, lost, metric, created, told)
-
-
-def _command(track: str, sizes: dict[str, list[str]], budgets: Sequence[float], seeds: Sequence[int]) -> str:
-    """What makes the runs again, where all architectures have the same rungs; the sizes that make sense otherwise."""
-    from ..tracks.budget import Budget
-
+    budgets, seeds = ({getattr(point, name) for point in points} for name in ("budget", "seed"))
     bases = {
         name: next((found[1] for size in of if (found := _RUNG.fullmatch(size))), "") for name, of in sizes.items()
     }
@@ -320,9 +349,9 @@ def _command(track: str, sizes: dict[str, list[str]], budgets: Sequence[float], 
         for name, of in sizes.items()
     }
     words = ["ditbench scaling", *(_with_size(name, base) for name, base in bases.items()), "--track", track]
-    words += ["--flops", ",".join(str(Budget(budget, "flops")).removesuffix("-flops") for budget in budgets)]
+    words += ["--flops", ",".join(str(Budget(budget, "flops")).removesuffix("-flops") for budget in sorted(budgets))]
     words += ["--rungs", ",".join(*rungs)] if len(rungs) == 1 else []
-    return " ".join([*words, "--seeds", ",".join(map(str, seeds))])
+    return " ".join([*words, "--seeds", ",".join(map(str, sorted(seeds)))])
 
 
 def _with_size(architecture: str, base: str) -> str:

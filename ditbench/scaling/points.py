@@ -87,7 +87,7 @@ def collect(
     ((setting, found),) = finished.items()
     points = {point.identity: point for point in map(point_of, found)}
     lost = sorted(set(_lost(fitting, points)))
-    return Setting.model_validate_json(setting), sorted(points.values(), key=_order), lost
+    return Setting.model_validate_json(setting), sorted(points.values(), key=place_of), lost
 
 
 def setting_of(record: Record) -> Setting:
@@ -142,12 +142,18 @@ def _lost(records: Sequence[Record], points: Collection[tuple[str, str, float, i
     for record in records:
         budget = Budget.parse(record.budget).amount
         if (of_any_size(record), record.architecture.size, budget, record.seed) not in points:
-            yield f"{record.architecture.label} at {budget:g} FLOPs, seed {record.seed}: {record.status}"
+            yield f"{run_of(record.architecture.label, budget, record.seed)}{record.status}"
+
+
+def run_of(label: str, budget: float, seed: int) -> str:
+    """How a line about a run begins."""
+    return f"{label} at {budget:g} FLOPs, seed {seed}: "
 
 
 def _told(setting: Setting, runs: int) -> str:
     return f"{runs} of {setting.track} v{setting.version}, {setting.ruleset}, {setting.precision}"
 
 
-def _order(point: Point) -> tuple[str, float, int, int]:
+def place_of(point: Point) -> tuple[str, float, int, int]:
+    """By which the points of a study are sorted."""
     return point.architecture, point.budget, point.training_macs, point.seed

@@ -13,7 +13,7 @@ from ..records.files import RECORDS, STUDIES
 from ..storage.files import is_folder, write_text
 from ..storage.schema import Frozen, Words, read_checked
 from .laws import Result, analyse
-from .points import Point, Setting
+from .points import Point, Setting, place_of, run_of
 from .words import sentence
 
 _KIND = "study"
@@ -50,6 +50,21 @@ def study_of(
         result=result,
         sentence=sentence(setting, result),
     )
+
+
+def joined(newer: Study, older: Study) -> tuple[list[Point], list[str]]:
+    """The runs of two studies, and which of them have no result in either; of equal runs, the newer study's count.
+
+    `BadFile` if the studies are of two settings.
+    """
+    ours, theirs = newer.setting.model_dump(), older.setting.model_dump()
+    other = [f"{name} {theirs[name]!r} and {ours[name]!r}" for name in ours if ours[name] != theirs[name]]
+    if other:
+        raise BadFile(f"The studies are of two settings and can't be one: {'; '.join(other)}.")
+    points = {point.identity: point for point in (*older.points, *newer.points)}
+    there = tuple(run_of(point.label, point.budget, point.seed) for point in points.values())
+    lost = {line for line in (*older.lost, *newer.lost) if not line.startswith(there)}
+    return sorted(points.values(), key=place_of), sorted(lost)
 
 
 def write_study(study: Study, path: Path) -> None:

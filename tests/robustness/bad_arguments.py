@@ -175,6 +175,7 @@ FILES = {  # what is read as a file; other paths that are read are folders
     "leaderboard build --reported",
     "leaderboard serve --reported",
     "leaderboard build --page",
+    "scaling --with",
 }
 WRITTEN_FILES = {
     "--report", "--study", "import --out", "ema --save", "records import --to", "leaderboard archive out",

@@ -20,7 +20,7 @@ from ditbench.scaling.plan import check_budgets, selections, sensible
 from ditbench.scaling.plot import picture
 from ditbench.scaling.points import Point, Setting, collect
 from ditbench.scaling.resampling import interval, log_means
-from ditbench.scaling.study import read_study, studies_beside, study_of, write_study
+from ditbench.scaling.study import joined, read_study, studies_beside, study_of, write_study
 from ditbench.scaling.tables import markdown
 from ditbench.tracks.plan import make_plan
 from ditbench.tracks.track import load_track
@@ -93,6 +93,20 @@ def test_lines_that_do_not_cross_and_seeds_too_few_for_intervals():
     assert "they can't be told apart at any budget" in alike.sentence
     repeated = analyse(list(runs("a")), "denoise", examples=1000).repeated
     assert repeated == sum(point.images > 10_000 for point in runs("a"))
+
+
+def test_two_studies_are_joined_and_the_newer_counts():
+    whole = list(runs("a"))
+    small, large = ([point for point in whole if (point.budget > 2e12) == big] for big in (False, True))
+    worse = [point.model_copy(update={"errors": {"denoise": 9.0}}) for point in small]
+    lost = ["a:15000000 at 2e+12 FLOPs, seed 0: diverged", "a:15000000 at 2e+12 FLOPs, seed 7: diverged"]
+    older = made(*worse).model_copy(update={"lost": lost})
+    points, left = joined(made(*small[-1:], *large), made(*small).model_copy(update={"lost": lost}))
+    assert made(*points) == made(*whole) and left == lost[1:]
+    assert joined(made(*whole), older) == (points, lost[1:]), "the newer study's runs count"
+    other = older.model_copy(update={"setting": SETTING.model_copy(update={"version": 1})})
+    with pytest.raises(BadFile, match="of two settings and can't be one: version 1 and 2"):
+        joined(made(*large), other)
 
 
 @pytest.mark.parametrize(
@@ -209,6 +223,11 @@ def test_the_whole_command_on_a_tiny_track(toy, ditbench, tmp_path, monkeypatch)
     assert (
         again["points"] == json.loads(study.model_dump_json())["points"] and again["result"]["metric"] == "denoise-nats"
     )
+    one, both = tmp_path / "one.json", tmp_path / "both.json"
+    one.write_text("{}")
+    assert "is wrong: created" in ditbench("scaling", "--from", str(folder), "--with", str(one), code=2)
+    ditbench("scaling", "--from", str(folder), "--with", str(folder / "scaling.json"), "--study", str(both))
+    assert read_study(both) == study
     (path, *_) = folder.glob("*/record.json")
     record = read_record(path)
     assert sum(record.sampling.batch_images) == 20 and "the metrics denoise, denoise-image, denoise-nats" in str(
