@@ -57,6 +57,10 @@ def bridge(
     refuse_absent(device)
     if not all(references):
         raise BadValue("The reference '' is empty: name a file, a folder or a data set.")
+    if len(references) < 2:
+        raise BadValue(
+            f"One reference, {references[0]!r}, bridges nothing: name two or more, or use ditbench evaluate."
+        )
     if twice := [name for name in references if references.count(name) > 1]:
         raise BadValue(f"The reference {twice[0]!r} stands twice: name each once.")
 

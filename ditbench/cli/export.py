@@ -27,7 +27,10 @@ def export(
     ],
     architecture: Annotated[str, typer.Option(help="Of a file of weights: name[:size][+option=value]...")] = "",
     track: Annotated[str, typer.Option(help="Of a file of weights: how it is sampled.")] = "",
-    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of a file of weights: of its images.")] = 0,
+    seed: Annotated[
+        int | None,
+        typer.Option(min=0, max=2**32 - 1, help="Of a file of weights: of its images.", show_default="0"),
+    ] = None,
     autoencoder: Annotated[str, typer.Option(help="Of latents: the folder of their autoencoder.")] = "",
     like: Annotated[
         Path | None, typer.Option(help="Of safetensors: a published file, whose names and shapes are taken.")

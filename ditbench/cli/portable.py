@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from ..errors import BadValue
 from .leaderboard import found_records, leaderboard_app, published_numbers, shown_boards
 from .options import AsJson
 from .output import count, tell, tell_json
@@ -38,7 +39,9 @@ def export(
     from ..leaderboard.portable import write_tables
     from .answers.records import ExportedTables
 
-    about = read_citation(citation or citation_beside(records.parent)) if to == "croissant" else None
+    if citation is not None and to != "croissant":
+        raise BadValue(f"--citation {str(citation)!r} is of croissant, not of {to}.")
+    about = read_citation(citation or citation_beside(records.absolute().parent)) if to == "croissant" else None
     shown = shown_boards(records, *found_records(records))
     files = write_tables(shown, out, to, about)
     runs, rows = (sum(map(len, of)) for of in ([board.records for board in shown], [board.rows for board in shown]))

@@ -107,7 +107,9 @@ def scaling(
     chosen = parse_architectures(architectures)
     budgets = parse_numbers("--flops", flops, "numbers such as 1e12,2e12,4e12") if flops else []
     _check_file(study)
-    known = _earlier(earlier)
+    if source is not None and (plan or rungs):
+        raise BadValue(f"{'--plan' if plan else '--rungs'} is of runs, and --from starts none; leave one out.")
+    known = None if earlier is None else _earlier(earlier, track if source is None else "")
     if source is not None:
         found = _read(source, chosen, budgets, metric)
     else:
@@ -115,10 +117,11 @@ def scaling(
         if not records:  # torchrun's other processes have none
             return
         found, study = _study(records, metric), study or folder / "scaling.json"
+    lost = source is None and found.lost  # of an earlier study, it was told then
     if known is not None:
         found = _joined(found, known)
     _tell(found, study, as_json)
-    if source is None and found.lost:
+    if lost:
         raise typer.Exit(EXIT_FAILED)
 
 
@@ -127,11 +130,18 @@ def _check_file(study: Path | None) -> None:
         raise BadValue(f"--study {str(study)!r} is no name of a JSON file: end it with .json.")
 
 
-def _earlier(file: Path | None) -> Study | None:
-    """Read before hours of runs."""
+def _earlier(file: Path, track: str) -> Study:
+    """Read before hours of runs. track: theirs; empty: there are none."""
     from ..scaling.study import read_study
+    from ..tracks.lookup import resolve_track
 
-    return None if file is None else read_study(file)
+    known = read_study(file)
+    theirs = f"{known.setting.track} v{known.setting.version}"
+    if track:
+        of = resolve_track(_installed(), track)
+        if f"{of.name} v{of.version}" != theirs:
+            raise BadValue(f"--with {str(file)!r} is of {theirs}, and these runs of {of.name} v{of.version}.")
+    return known
 
 
 def _joined(found: Study, earlier: Study) -> Study:
@@ -313,6 +323,10 @@ def _read(source: Path, architectures: Sequence[str], budgets: Sequence[float], 
 
     if is_folder(source):
         return _study(read_records(source, warn), metric, architectures, budgets)
+    if architectures or budgets:
+        raise BadValue(
+            f"--from {str(source)!r} is a study, of all its runs; architectures and --flops are of a folder."
+        )
     known = read_study(source)
     return study_of(known.setting, known.points, known.lost, metric, known.created, known.command)
 

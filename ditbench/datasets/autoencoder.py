@@ -175,6 +175,8 @@ def load_autoencoder(
     network: AutoencoderNetwork = load(opener.open)(place, offline)
     if not isinstance(getattr(network, "facts", None), AutoencoderFacts):
         raise PluginFault(f"The autoencoder {opener.name!r} opens {type(network).__name__}, which has no facts.")
+    if missing := [part for part in ("module", "encode", "decode", "save") if not hasattr(network, part)]:
+        raise PluginFault(f"The autoencoder {opener.name!r} opens {type(network).__name__}, which has no {missing[0]}.")
     try:
         facts = AutoencoderFacts.model_validate({**network.facts.model_dump(), "kind": opener.name})
     except pydantic.ValidationError as error:

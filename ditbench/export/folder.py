@@ -18,6 +18,7 @@ import diffusers
 
 from ..discovery import editable_folder, readable, version
 from ..errors import BadFile
+from ..leaderboard.latex import escape
 from ..storage.files import (
     as_the_umask_says,
     check_folder,
@@ -28,12 +29,21 @@ from ..storage.files import (
     write_text,
     writing,
 )
+from ..storage.schema import Frozen, read_checked
 from . import pipeline
 from .sources import Sources, carried, distributions
 from .subject import Subject, spec_fields
 from .trial import check
 
 MANIFEST = "ditbench-export.json"  # by which a folder is known as ours, and may be replaced
+
+
+class _Manifest(Frozen):
+    of: str
+    ditbench: str
+    files: dict[str, str]  # sha256 of each but itself, by its way from the folder
+
+
 _LICENCES = ("LICENSE", "LICENSE.txt", "LICENSE.md", "LICENCE", "COPYING")
 _PART = {"transformer": ("denoiser", "Denoiser"), "scheduler": ("sampler", "Sampler")}
 
@@ -58,17 +68,22 @@ def write_folder(out: Path, fill: Callable[[Path], None], of: str, force: bool) 
     check_target_folder(out, force)
     out = out.absolute()
     make_writable(out.parent)
-    with _beside(out, "new") as folder, writing(out):
+    with _beside(out) as folder, writing(out):
         folder.mkdir()
         fill(folder)
         as_the_umask_says(folder)
-        write_text(folder / MANIFEST, _json({"of": of, "ditbench": version("ditbench"), "files": _hashes(folder)}))
+        write_text(folder / MANIFEST, _json(_manifest(of, folder)))
+        check_target_folder(out, force)  # minutes later
         _put(folder, out)
+
+
+def _manifest(of: str, folder: Path) -> dict[str, Any]:
+    return _Manifest(of=of, ditbench=version("ditbench"), files=_hashes(folder)).model_dump()
 
 
 def _hashes(folder: Path) -> dict[str, str]:
     """sha256 of each file below a folder, by its way from there."""
-    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and path != folder / MANIFEST)
     return {path.relative_to(folder).as_posix(): sha256_of(path) for path in files}
 
 
@@ -81,29 +96,38 @@ def check_target_folder(out: Path, force: bool) -> None:
         raise BadFile(f"{str(out)!r} exists: choose another folder, or replace an export by `force`.")
     if out.is_symlink() or not is_file(out / MANIFEST):
         raise BadFile(f"{str(out)!r} is no folder that an export has written, so it is not replaced; choose another.")
+    written = read_checked(_Manifest, out / MANIFEST, kind="manifest").files
+    mine = next((name for name, sha256 in _hashes(out).items() if written.get(name) != sha256), "")
+    if mine:
+        raise BadFile(f"{str(out / mine)!r} is not as an export wrote it, so the folder is not replaced; move it away.")
 
 
 @contextmanager
-def _beside(out: Path, kind: str) -> Iterator[Path]:
+def _beside(out: Path) -> Iterator[Path]:
     """A name for a hidden folder beside another, removed at the end if it is still there."""
-    folder = out.with_name(f".{out.name[:100]}.{kind}.{uuid4().hex}.tmp")
+    folder = _hidden(out, "new")
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def _hidden(out: Path, kind: str) -> Path:
+    return out.with_name(f".{out.name[:100]}.{kind}.{uuid4().hex}.tmp")
+
+
 def _put(folder: Path, out: Path) -> None:
     """Rename a folder into its place; what was there is removed once it is."""
-    with _beside(out, "old") as old:
+    old = _hidden(out, "old")
+    try:
         if is_taken(out):
             out.rename(old)
-        try:
-            folder.rename(out)
-        except OSError:
-            with suppress(OSError):
-                old.rename(out)
-            raise
+        folder.rename(out)
+    except BaseException:
+        with suppress(OSError):
+            old.rename(out)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def fill_diffusers(subject: Subject, folder: Path) -> None:
@@ -212,7 +236,8 @@ def licence(subject: Subject) -> str:
 
 def _licence_of(of: Distribution) -> str | None:
     folder = editable_folder(of)
-    listed = [Path(str(of.locate_file(file))) for file in of.files or () if file.name in _LICENCES]
+    its_own = sorted(of.files or (), key=lambda file: ".dist-info" not in str(file))  # others' code may lie in it
+    listed = [Path(str(of.locate_file(file))) for file in its_own if file.name in _LICENCES]
     places = [*listed, *([] if folder is None else [folder / name for name in _LICENCES])]
     found = next((path for path in places if is_file(path)), None)
     return None if found is None else found.read_text(encoding="utf-8", errors="replace")
@@ -222,13 +247,18 @@ def citation(subject: Subject) -> str:
     """BibTeX of the architecture's paper, as far as its plugin names it, and of ditbench."""
     of, paper = subject.architecture, subject.architecture.paper
     number = paper.removeprefix("arXiv:")
-    about = of.description.replace("{", "(").replace("}", ")") or of.name
+    about = _in_bibtex(of.description or of.name)
     entries = [f"@software{{ditbench,\n  title = {{ditbench}},\n  version = {{{version('ditbench')}}}\n}}\n"]
     if paper.startswith("arXiv:"):
         where = f"  eprint = {{{number}}},\n  archivePrefix = {{arXiv}},\n  url = {{https://arxiv.org/abs/{number}}}"
     else:
-        where = f"  note = {{{paper or 'no paper is named'}}}"
+        where = f"  note = {{{_in_bibtex(paper or 'no paper is named')}}}"
     return "\n".join([f"@misc{{{of.name},\n  title = {{{about}}},\n{where}\n}}\n", *entries])
+
+
+def _in_bibtex(text: str) -> str:
+    """BibTeX counts braces, escaped or not."""
+    return escape(text.replace("{", "(").replace("}", ")"))
 
 
 def _json(content: Any) -> str:

@@ -135,6 +135,13 @@ class DitbenchPipeline(DiffusionPipeline):
         class_labels: one for each image, in place of the run's; the number of classes means no label.
         output_type: "pil", or "np" for uint8 (N, H, W, C). Of clips: lists of frames, or (N, F, H, W, C).
         """
+        classes = self.transformer.spec.classes
+        if num_images < 1:
+            raise ValueError(f"num_images is {num_images}, and at least 1 is drawn.")
+        if class_labels is not None and len(class_labels) != num_images:
+            raise ValueError(f"There are {len(class_labels)} class_labels for {num_images} images: give one for each.")
+        if wrong := [label for label in class_labels or () if not 0 <= label <= classes]:
+            raise ValueError(f"The class label {wrong[0]} is none from 0 to {classes - 1}, nor {classes}, no label.")
         drawn = np.concatenate(
             list(self._drawn(num_images, first, class_labels, seed, num_inference_steps, guidance_scale, batch_size))
         )

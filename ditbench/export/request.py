@@ -27,7 +27,7 @@ class Request:
     to: Form
     architecture: str = ""  # of a file of weights, as its track
     track: str = ""
-    seed: int = 0  # of its images
+    seed: int | None = None  # of its images; 0 if not given
     autoencoder: str = ""  # of latents: its folder
     like: Path | None = None  # of safetensors: a published file
     force: bool = False  # replace what an export has written
@@ -37,9 +37,9 @@ class Request:
         if not exists(self.source):
             raise BadFile(f"There is nothing of the name {str(self.source)!r}: give a run's folder, or its weights.")
         a_run = is_folder(self.source)
-        if a_run and (self.architecture or self.track):
+        if a_run and (self.architecture or self.track or self.seed is not None):
             raise BadValue(
-                f"{str(self.source)!r} is a folder: `architecture` and `track` are of weights; a run says both."
+                f"{str(self.source)!r} is a folder: `architecture`, `track` and `seed` are of weights; a run says all."
             )
         if not a_run and not (self.architecture and self.track):
             raise BadValue("A file of weights needs `architecture`, what it is of, and `track`, how it is sampled.")
@@ -66,7 +66,7 @@ def _subject(request: Request, registry: Registry) -> Subject:
     latents = request.autoencoder if request.to != "safetensors" else None
     if is_folder(request.source):
         return of_run(request.source, registry, latents)
-    asked = (request.architecture, request.track, request.seed)
+    asked = (request.architecture, request.track, request.seed or 0)
     return of_weights(request.source, *asked, registry, latents)
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -54,17 +55,28 @@ def carried(roots: Iterable[str], packages: Iterable[str]) -> Sources:
     digest = hashlib.sha256()
     for name, module in sorted(modules.items()):
         digest.update(f"{name}\0{module.text}\0".encode())
-    names = {name: f"{name.replace('.', '_')}_{digest.hexdigest()[:8]}" for name in (*modules, ROOT)}
+    names = {name: f"{flat}_{digest.hexdigest()[:8]}" for name, flat in _flat((*modules, ROOT)).items()}
     files = {f"{names[name]}.py": _rewritten(module, finder, names) for name, module in modules.items()}
     if finder.lent:
         files[f"{names[ROOT]}.py"] = _door(finder, names)
     return Sources(files, {name: names[name] for name in (*modules, *([ROOT] if finder.lent else []))}, finder.others)
 
 
+def _flat(names: Sequence[str]) -> dict[str, str]:
+    """Names of modules without dots, no two alike."""
+    plain = {name: name.replace(".", "_") for name in names}
+    if len(set(plain.values())) == len(plain):
+        return plain
+    return {name: name.replace("_", "__").replace(".", "_") for name in names}
+
+
 def distributions(libraries: Iterable[str]) -> list[str]:
-    """What pip is asked for to have these packages, as they are here: ``name==version``, but for a local part of it."""
+    """What pip is asked for to have these packages, as they are here: ``name==version``, but for a local part of it.
+
+    What is not installed here is not needed: its import is in a ``try``.
+    """
     known = owners()
-    found = {min(known.get(library, {library})) for library in libraries}
+    found = {min(known.get(library, {library})) for library in libraries if find_spec(library)}
     return [f"{name}=={version(name).partition('+')[0]}" for name in sorted(found, key=str.lower)]
 
 
@@ -204,7 +216,7 @@ def _for_types(node: ast.AST) -> bool:
 
 def _rewritten(module: _Module, finder: _Finder, names: dict[str, str]) -> str:
     """The text with its import lines leading to the files beside it; what is imported for types alone is left out."""
-    tree, lines = module.tree, module.text.splitlines(keepends=True)
+    tree, lines = module.tree, re.split(r"(?<=\n)", module.text)  # Python's grammar knows no other end of a line
     changes: list[tuple[ast.stmt, list[str]]] = []
     for node in _imports(tree):
         told = _lines(module, node, finder, names)
@@ -213,11 +225,25 @@ def _rewritten(module: _Module, finder: _Finder, names: dict[str, str]) -> str:
     for block in ast.walk(tree):
         if isinstance(block, ast.If) and _for_types(block):
             changes.append((block, [f"if {_TYPES_ALONE}:\n    pass  # imports for types alone"]))
+    for old, _ in changes:
+        _check_alone(module, old, lines)
     for old, told in sorted(changes, key=lambda change: change[0].lineno, reverse=True):
         indent = " " * old.col_offset
         text = "".join(f"{indent}{line}\n" for one in told for line in one.split("\n"))
         lines[old.lineno - 1 : old.end_lineno] = [text]
     return "".join(lines)
+
+
+def _check_alone(module: _Module, node: ast.stmt, lines: Sequence[str]) -> None:
+    """`BadFile` if there is more than an import on its lines, which are replaced."""
+    assert node.end_lineno is not None
+    before = lines[node.lineno - 1].encode()[: node.col_offset].strip()
+    after = lines[node.end_lineno - 1].encode()[node.end_col_offset :].strip()
+    if before or (after and not after.startswith(b"#")):
+        raise BadFile(
+            f"{module.name!r}, line {node.lineno}: an import that shares its line with something else can't be "
+            "carried; give it a line of its own."
+        )
 
 
 def _lines(

@@ -24,7 +24,7 @@ from ..registry import Registry, pick
 from ..runtime.precision import resolve
 from ..sampling.chosen import make_sample
 from ..sampling.walking import SamplingPlan
-from ..storage.files import is_file, is_folder
+from ..storage.files import is_file, is_folder, whole_path
 from ..tracks.config import RunConfig
 from ..tracks.lookup import resolve_track
 from ..tracks.plan import make_plan
@@ -196,9 +196,9 @@ def _autoencoder(name: str, track: Track, asked: str | None, registry: Registry)
     kind, place = choose(asked if ":" in asked else f"kl:{asked}", registry)
     if kind.name not in _CARRIED:
         raise BadValue(f"The autoencoder {kind.name!r} can't be exported; {' and '.join(_CARRIED)} can.")
-    if not is_folder(Path(place)):
+    if not is_folder(whole_path(place)):
         raise BadFile(f"The autoencoder {place!r} is no folder; give one that holds it, as diffusers saves it.")
-    return load_autoencoder(place, offline=True, kind=kind)
+    return load_autoencoder(str(whole_path(place)), offline=True, kind=kind)
 
 
 def spec_fields(spec: DenoiserSpec) -> dict[str, Any]:

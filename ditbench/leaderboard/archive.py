@@ -16,6 +16,7 @@ from typing import Any
 
 import yaml
 
+from ..discovery import version
 from ..errors import BadFile
 from ..records.files import (
     CURVE_SUFFIXES,
@@ -159,7 +160,7 @@ Version {about.version}, by {"; ".join(author.told for author in about.authors)}
 With Python 3.11 or newer; after the installation nothing needs a network:
 
 ```sh
-pip install ditbench=={about.version}
+pip install ditbench=={version("ditbench")}
 sha256sum --check {SUMS}
 ditbench records validate leaderboard/records
 ditbench leaderboard build leaderboard/records --out leaderboard --check

@@ -22,7 +22,7 @@ _Line = Annotated[str, Field(pattern=r"^[^\x00-\x1f]{1,1000}$")]
 class _Partly(Frozen):
     """What of a CITATION.cff is used; there may be more in it."""
 
-    model_config = ConfigDict(extra="ignore", coerce_numbers_to_str=True)
+    model_config = ConfigDict(extra="ignore")
 
 
 class Author(_Partly):
@@ -85,7 +85,7 @@ def read_citation(path: Path) -> Citation:
     """Read and check it; `BadFile` names the file and the field."""
     text = read_text(path, "citation", _MAX)
     try:
-        content: Any = yaml.safe_load(text)
+        content: Any = yaml.load(text, yaml.BaseLoader)  # all of it text: 0.10 is no number, and 2026-02-30 no date
         return Citation.model_validate(content)
     except (yaml.YAMLError, RecursionError) as error:
         raise BadFile(f"The citation {str(path)!r} can't be read: it is no YAML ({one_line(error)}).") from None

@@ -132,6 +132,8 @@ def _diffusionbench(path: Path) -> tuple[list[Result], set[str]]:
     found, datasets = [], set()
     for row in rows:
         given = {name: of for name, of in metrics.items() if of and row.get(name) not in (None, "")}
+        if twice := [name for name, of in given.items() if list(given.values()).count(of) > 1]:
+            raise BadFile(f"The {_KIND} {str(path)!r} has one metric as {' and '.join(twice)}: leave one in it.")
         if given:
             values = {of: _number(path, name, of, row[name]) for name, of in given.items()}
             found.append(Result(str(row.get("model") or ""), _steps(path, row), values))
@@ -153,11 +155,14 @@ def _rows(path: Path) -> list[dict[str, Any]]:
 
 def _csv_rows(path: Path) -> list[dict[str, Any]]:
     try:
-        rows = list(csv.DictReader(io.StringIO(read_text(path, _KIND, _MAX)), strict=True))
+        reader = csv.DictReader(io.StringIO(read_text(path, _KIND, _MAX)), strict=True)
+        rows, heads = list(reader), list(reader.fieldnames or ())
     except csv.Error as error:
         raise BadFile(f"The {_KIND} {str(path)!r} is no CSV: {error}.") from None
     if any(None in row or None in row.values() for row in rows):
         raise BadFile(f"The {_KIND} {str(path)!r} is no CSV: a line has more or fewer cells than the first.")
+    if twice := [name for name in heads if heads.count(name) > 1]:
+        raise BadFile(f"The {_KIND} {str(path)!r} has the column {twice[0]!r:.60} twice: leave one in it.")
     return rows
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,15 +105,28 @@ def add_reported(path: Path, added: Sequence[Setting]) -> None:
 
     `BadFile` if the file is wrong, `BadValue` if it has one of the numbers already.
     """
-    before = read_reported(path) if exists(path) else []
+    there = exists(path)
+    before = read_reported(path) if there else []
     known = {_name_of(*number) for number in _numbers(before)}
     for number in _numbers(added):
         if _name_of(*number) in known:
             setting, protocol, architecture = number
             raise BadValue(f"{str(path)!r} has {protocol} of {architecture!r} from {setting.source} already.")
-    text = f"{read_text(path, 'file of published numbers').rstrip()}\n\n" if before else ""
+    text = f"{read_text(path, 'file of published numbers').rstrip()}\n\n" if there else ""
     more = [setting.model_dump(exclude_defaults=True) for setting in added]
-    write_text(path, text + tomli_w.dumps({"setting": more}))
+    whole = text + tomli_w.dumps({"setting": more})
+    _check_grown(path, whole)
+    write_text(path, whole)
+
+
+def _check_grown(path: Path, text: str) -> None:
+    """`BadFile` for a file at whose end no [[setting]] can stand, such as one with ``setting = [...]``."""
+    try:
+        tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        raise BadFile(
+            f"Nothing can be added to {str(path)!r}: write its settings as [[setting]], one below another."
+        ) from None
 
 
 def _numbers(settings: Sequence[Setting]) -> Iterator[tuple[Setting, str, str]]:

@@ -258,9 +258,12 @@ def in_cache(path: Path) -> bool:
 
 
 def sweep(directory: Path) -> None:
-    """Remove the temporary files that a killed writer left."""
+    """Remove the temporary files and folders that a killed writer left."""
     for stray in directory.glob(".*.tmp"):
-        stray.unlink(missing_ok=True)
+        if stray.is_dir() and not stray.is_symlink():
+            shutil.rmtree(stray, ignore_errors=True)
+        else:
+            stray.unlink(missing_ok=True)
 
 
 def flush(path: Path) -> None:

@@ -6,6 +6,7 @@ import re
 import signal
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -300,6 +301,9 @@ class Halves:
     def decode(self, latents):
         return latents.repeat_interleave(2, 2).repeat_interleave(2, 3)
 
+    def save(self, folder):
+        folder.mkdir()
+
 
 def test_an_autoencoder_of_a_plugin():
     kind = Autoencoder(name="halves", open=lambda place, offline: Halves())
@@ -312,6 +316,7 @@ def test_an_autoencoder_of_a_plugin():
     ("network", "told"),
     [
         (Halves(facts=None), "opens Halves, which has no facts"),
+        (SimpleNamespace(facts=FACTS, module=Halves.module), "opens SimpleNamespace, which has no encode"),
         (Halves(FACTS.model_copy(update={"sha256": "x"})), "The facts of the autoencoder 'halves' are wrong: sha256"),
         (Halves(FACTS.model_copy(update={"shift": (1.0, 2.0)})), "of 3 channels"),
         (Halves(FACTS.model_copy(update={"channels": 4})), r"gives latents of \(1, 3, 8, 8\), not \(1, 4, 8, 8\)"),

@@ -21,7 +21,7 @@ from ditbench.components import load as component
 from ditbench.errors import BadFile, BadValue, DitbenchError
 from ditbench.export import folder as folders
 from ditbench.export import trial
-from ditbench.export.folder import MANIFEST, write_diffusers
+from ditbench.export.folder import MANIFEST, write_diffusers, write_folder
 from ditbench.export.request import Request, export
 from ditbench.export.subject import of_run, of_weights
 from ditbench.export.trial import drawn_by
@@ -116,6 +116,13 @@ def test_two_folders_in_one_process_and_what_may_be_asked(run, untried, load, tm
         (batch,) = generate(of.network, of.spec, of.plan(2), range(16), 16, CPU)
         drawn = pipeline(num_images=16, output_type="np").images
         assert np.array_equal(np.moveaxis(drawn, -1, 1), batch.pixels)
+    for asked, why in (
+        ({"num_images": 0}, "num_images is 0"),
+        ({"num_images": 3, "class_labels": [1, 2]}, "There are 2 class_labels for 3 images"),
+        ({"num_images": 2, "class_labels": [1, 11]}, "The class label 11 is none from 0 to 9, nor 10, no label"),
+    ):
+        with pytest.raises(ValueError, match=why):
+            one(**asked)
     pictures = one(num_images=3, class_labels=[7, 7, 10], guidance_scale=2.0, num_inference_steps=3).images
     assert [picture.size for picture in pictures] == [(8, 8)] * 3 and pictures[0].mode == "L"
     again = one(num_images=2, first=1, class_labels=[7, 10], guidance_scale=2.0, num_inference_steps=3).images
@@ -212,7 +219,14 @@ def test_nothing_is_overwritten(run, untried, tmp_path):
     before = sha256_of(out / MANIFEST)
     with pytest.raises(BadFile, match="exists: choose another folder, or replace an export by `force`"):
         write_diffusers(subject, out)
-    (out / "README.md").write_text("mine")
+    write_diffusers(subject, out, force=True, more={"README.md": "the card"})
+    assert (out / "README.md").exists() and sha256_of(out / MANIFEST) != before
+    for name, text in (("README.md", "the card, and my words"), ("notes.txt", "mine")):
+        (out / name).write_text(text)
+        with pytest.raises(BadFile, match=f"model/{name}' is not as an export wrote it, so the folder is not replaced"):
+            write_diffusers(subject, out, force=True)
+        (out / "README.md").write_text("the card")
+    (out / "notes.txt").unlink()
     write_diffusers(subject, out, force=True)
     assert sha256_of(out / MANIFEST) == before and not (out / "README.md").exists()
     (tmp_path / "home").mkdir()
@@ -222,6 +236,18 @@ def test_nothing_is_overwritten(run, untried, tmp_path):
     (tmp_path / "link").symlink_to(out)
     with pytest.raises(BadFile, match="is not replaced"):
         write_diffusers(subject, tmp_path / "link", force=True)
+
+
+def test_what_came_to_the_place_meanwhile_stays(tmp_path):
+    out = tmp_path / "model"
+
+    def fill(folder):
+        out.mkdir()
+        (out / "thesis.txt").write_text("dear")
+
+    with pytest.raises(BadFile, match="exists: choose another folder"):
+        write_folder(out, fill, "toy", force=False)
+    assert [path.name for path in tmp_path.rglob("*")] == ["model", "thesis.txt"]
 
 
 def test_a_folder_that_draws_other_images_is_not_put_in_its_place(run, monkeypatch, tmp_path):
@@ -259,7 +285,8 @@ def test_a_plugin_that_was_edited_since(run, monkeypatch):
     ("asked", "why"),
     [
         ({"source": "nothing"}, "There is nothing of the name"),
-        ({"architecture": "toy"}, "are of weights; a run says both"),
+        ({"architecture": "toy"}, "are of weights; a run says all"),
+        ({"seed": 7}, "are of weights; a run says all"),
         ({"source": "weights"}, "A file of weights needs `architecture`"),
         ({"like": "weights"}, "`like` is of safetensors, not of diffusers"),
         ({"source": "weights", "architecture": "toy", "track": "tiny", "to": "hub"}, "give a run's folder"),

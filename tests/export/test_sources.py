@@ -3,6 +3,7 @@
 import ast
 import compileall
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -82,12 +83,30 @@ def test_the_root_by_its_name_and_imports_for_types(package):
         ("import carried_bad.other\n", "'carried_bad.net' has 'import carried_bad.other', which can't be carried"),
         ("from ditbench import nonsense\n", "The root of ditbench has no 'nonsense'"),
         ("from .gone import x\n", "source of the module 'carried_bad.gone' can't be found"),
+        ("import os; from .other import x\n", r"line 1: an import that shares its line with something else"),
         ("x = (\n", "source of 'carried_bad.net', .* can't be read"),
     ],
 )
 def test_what_can_not_be_carried_is_named(package, text, why):
     with pytest.raises(BadFile, match=why):
         carried([f"{package('carried_bad', net=text, other='')}.net"], ["carried_bad"])
+
+
+def test_what_is_not_installed_is_not_asked_for(package):
+    text = "try:\n    import carried_nowhere\nexcept ImportError:\n    carried_nowhere = None\n"
+    found = carried([f"{package('carried_tries', net=text)}.net"], ["carried_tries"])
+    assert found.libraries == ("carried_nowhere",) and distributions(found.libraries) == []
+
+
+def test_lines_are_pythons_and_no_two_modules_have_one_name(package):
+    odd = "SEP = '\u2028'\nfrom .other import x\n"
+    name = package("carried_odd", net=odd, other="x = 1\n", a_b="y = 1\n")
+    (folder := Path(sys.path[0]) / name / "a").mkdir()
+    (folder / "__init__.py").write_text("")
+    (folder / "b.py").write_text("y = 2\n")
+    found = carried([f"{name}.net", f"{name}.a_b", f"{name}.a.b"], [name])
+    assert text_of(found, f"{name}.net") == f"SEP = '\u2028'\nfrom .{found.names[f'{name}.other']} import x\n"
+    assert text_of(found, f"{name}.a_b") == "y = 1\n" and text_of(found, f"{name}.a.b") == "y = 2\n"
 
 
 def test_compiled_code_has_no_source(tmp_path, package):

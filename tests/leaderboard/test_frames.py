@@ -46,6 +46,14 @@ def about(tmp_path):
     return read_citation(citation_beside(tmp_path / "leaderboard"))
 
 
+def test_a_version_is_text(about, tmp_path):
+    assert about.version == "1.2"
+    path = tmp_path / "CITATION.cff"
+    for version in ("0.10", "2026-02-30", "9" * 900):
+        path.write_text(GOOD.replace("version: 1.2\nl", f"version: {version}\nl"))
+        assert read_citation(path).version == version
+
+
 def frames(found=BOARDS):
     return [table.frame for table in tables_of(found)]
 

@@ -85,6 +85,10 @@ def test_they_are_added_below_what_is_there_and_never_twice(enter):
     errors = enter("out.txt", ADM, "adm", "--architecture", "dit:XL/2", code=2)
     assert "'reported.toml' has is50k/inception-v3-compat of 'dit:XL/2' from A run" in errors
     assert Path("reported.toml").read_text() == text
+    inline = "setting = []\n"
+    Path("reported.toml").write_text(inline)
+    errors = enter("out.txt", ADM, "adm", "--architecture", "dit:XL/2", code=2)
+    assert "Nothing can be added to 'reported.toml'" in errors and Path("reported.toml").read_text() == inline
 
 
 def test_they_stand_apart_and_rank_nothing(enter, ditbench, tmp_path):
@@ -124,6 +128,8 @@ def test_a_setting_without_a_harness_is_written_as_ever(tmp_path):
         ("a.csv", "", "diffusionbench", (), "has none of the numbers that DiffusionBench writes"),
         ("a.csv", "step,fid\n1,2,3\n", "diffusionbench", (), "more or fewer cells"),
         ("a.csv", "step,fid\n1.5,2\n", "diffusionbench", (), "step is '1.5'"),
+        ("a.csv", "step,fid,fid\n1,2,3\n", "diffusionbench", (), "has the column 'fid' twice"),
+        ("a.csv", "step,fid,FID\n1,2,3\n", "diffusionbench", (), "has one metric as fid and FID"),
         ("a.csv", 'step,fid\n"1,2\n', "diffusionbench", (), "is no CSV"),
         ("a.csv", "dataset,fid\na,1\nb,2\n", "diffusionbench", (), "several data sets (a, b)"),
         ("a.csv", "model,fid\nx,1\nx,2\n", "diffusionbench", ("--architecture", "x"), "fid of 'x' at no budget twice"),

@@ -39,7 +39,7 @@ GOOD: dict[str, tuple[list[str], dict[str, str]]] = {  # each command called wel
     "data verify": (["{base}/shards"], {}),
     "data floor": (["{base}/latents"], {"--features": "efficientnet-lite0", **_CPU}),
     "evaluate": (["{base}/samples.npz"], {"--reference": "digits", "--features": "digits-cnn", **_CPU}),
-    "bridge": (["{base}/samples.npz", "digits"], {"--features": "digits-cnn", **_CPU}),
+    "bridge": (["{base}/samples.npz", "digits", "{base}/samples.npz"], {"--features": "digits-cnn", **_CPU}),
     "ema": (["{run}"], {"--lengths": "0.05,0.15", **_CPU}),
     "profile": (["toy"], {"--track": "tiny", "--steps": "4", **_CPU}),
     "export": (
