@@ -277,13 +277,16 @@ _SLUG = 100  # characters: the text of a record may be of any length, a file's n
 def headline(boards: Iterable[Board]) -> list[Board]:
     """The boards for a first page: large images before small ones, clips last.
 
-    Of a track's versions it is the newest that has ranked rows.
+    Of a track's versions it is the newest that has ranked rows, and of that the matched ruleset alone, if it has some.
     """
     ranked = [board for board in boards if any(row.rank for row in board.rows)]
     versions: dict[str, int] = defaultdict(int)
     for of in (board.protocol for board in ranked):
         versions[of.track] = max(of.version, versions[of.track])
-    return sorted((b for b in ranked if b.protocol.version == versions[b.protocol.track]), key=_on_a_page)
+    newest = [board for board in ranked if board.protocol.version == versions[board.protocol.track]]
+    matched = {board.protocol.track for board in newest if board.protocol.ruleset == "matched"}
+    shown = (b for b in newest if b.protocol.ruleset == "matched" or b.protocol.track not in matched)
+    return sorted(shown, key=_on_a_page)
 
 
 def _on_a_page(board: Board) -> tuple[bool, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -73,24 +74,21 @@ def summary(boards: Sequence[Board], grids: Path | None = None) -> str:
         rows, more = board.rows[:_ROWS], len(board.rows) - _ROWS
         frame = pd.DataFrame({column.header: list(map(column.text, rows)) for column in _in_short(board)})
         parts += [f"**{in_markdown(board.title)}**", _table(frame)]
-        parts += [f"{more} more rows are on the leaderboard's page."] if more > 0 else []
-        parts += [_TIED] if any(row.tied for row in board.rows) else []
-        parts += map(in_markdown, (*filter(None, [notes.outside(board)]), *starred(board)))
+        parts += [f"{more} more {'row is' if more == 1 else 'rows are'} on the leaderboard's page."] if more > 0 else []
+        told = (*filter(None, [notes.outside(board)]), *starred(replace(board, rows=rows)))
+        parts += map(in_markdown, told)
         parts += [_samples(board, grids)] if grids else []
     return "\n\n".join(parts) or "No ranked rows yet."
 
 
-_TIED = "Rows that paired t-tests over their seeds can't tell apart share a rank, and so do all rows between them."
-
-
-_ROWS, _GRIDS = 8, 6  # of a board in short, and its grids of samples
+_ROWS, _GRIDS = 7, 6  # of a board in short, and its grids of samples
 _SHORT = ("rank", "architecture", "hardware", "params (M)", "MACs (M)")
 
 
 def _in_short(board: Board) -> list[Column]:
     """The columns that a phone has room for: of the metrics the one that ranks, and FID, which everybody knows."""
     found, metrics = columns(board), measurements(board)
-    first = [quality_header(of) for place, of in enumerate(metrics) if not place or of.metric == "fid"]
+    first = [quality_header(of) for place, of in enumerate(metrics) if not place or of.metric in ("fid", "fvd")]
     return [column for column in found if column.subject in (*_SHORT, *first[:2])]
 
 
