@@ -15,7 +15,7 @@ from ..tables import quality_header
 from .contents import Contents, Run, variants
 from .plots import Chart, compact, look_of, make_chart, ordinates, text_of
 
-_X = [{"key": "snr", "label": "log signal-to-noise ratio: noise on the left, images on the right"}]
+_X = [{"key": "snr", "label": "log SNR: noise left, images right"}]
 _Y = [
     {"key": "velocity", "label": "(1 + SNR) × squared error", "higher": False},
     {"key": "image", "label": "squared error of the image", "higher": False},
