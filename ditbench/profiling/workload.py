@@ -99,5 +99,5 @@ def _evaluations(config: RunConfig, spec: DenoiserSpec, registry: Registry) -> i
         guidance=choice.guidance,
     )
     pixel = DenoiserSpec(**{**vars(spec), "resolution": 1})
-    (batch,) = generate(_Silent(spec), pixel, plan, range(1), 1, torch.device("cpu"))
+    (batch,) = generate(_Silent(pixel), pixel, plan, range(1), 1, torch.device("cpu"))
     return batch.evaluations

@@ -39,7 +39,7 @@ from ditbench.profiling.rates import (
     training_rate,
 )
 from ditbench.profiling.speed import Workload
-from ditbench.profiling.workload import DECODERS, count
+from ditbench.profiling.workload import DECODERS, _evaluations, count
 from ditbench.records.facts import Cost
 from ditbench.records.profile import read_profile
 from ditbench.records.record import config_of, read_records
@@ -47,6 +47,7 @@ from ditbench.records.validation.sizes import read_shipped
 from ditbench.registry import Registry
 from ditbench.tracks.guidance import Guidance
 from ditbench.tracks.plan import make_plan
+from ditbench.training.spec import spec_of
 
 PROFILES = Path(__file__).parents[1] / "profiles"
 PLANNING = Path(__file__).parents[2] / "docs" / "planning.md"
@@ -491,3 +492,8 @@ def test_help_and_mistakes_import_no_torch():
         "sys.exit('torch' if 'torch' in sys.modules else 0)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_evaluations_of_clips_whose_variance_is_learned():
+    (config,) = make_plan(REGISTRY, "ucf101", ["latte:S/2"], data="synthetic")
+    assert _evaluations(config, spec_of(config.track, REGISTRY), REGISTRY) == 250

@@ -12,7 +12,7 @@ DIGITS = Registry.installed().tracks["digits"]
 
 SHIPPED = (
     "cifar10", "digits", "fashion32", "imagenet256", "imagenet256-f16d32", "imagenet256-features", "imagenet512",
-    "imagenet64", "moving-digits",
+    "imagenet64", "moving-digits", "ucf101",
 )  # fmt: skip
 OPEN = ("imagenet256-f16d32",)  # to any autoencoder of its shape: a board is of one, by the data's hash
 
