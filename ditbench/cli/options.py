@@ -199,7 +199,7 @@ def flag(option: str) -> str:
 _OTHERS = (  # what messages name, too: what other commands are told, as Python names it
     "allow_jpeg", "architecture", "architectures", "autoencoder", "batch_size", "by", "channels", "citation", "classes",
     "flops", "frames", "gpus", "guidance", "interval", "learn_variance", "lengths", "like", "port", "profiles",
-    "resolution", "rungs", "save", "seconds", "to", "track", "weights", "weights_url",
+    "resolution", "rungs", "save", "seconds", "seed", "to", "track", "weights", "weights_url",
 )  # fmt: skip
 FLAGS = {name: flag(name) for name in (*described(CampaignOptions), *_OTHERS)}
 # An option in backticks; what stands in quotation marks, as Python writes text, is somebody's value, and stays.
