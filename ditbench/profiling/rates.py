@@ -15,7 +15,7 @@ from .speed import Speed, Workload
 
 # Multiply-accumulates per second: the median over the committed records of digits, and a test holds it to them. A
 # nano network can't fill a processor, so this is far below what matrix products reach.
-TRAINING_MACS, DENOISING_MACS = 2.3e10, 2.5e10
+TRAINING_MACS, DENOISING_MACS = 2.2e10, 2.5e10
 
 
 def processor_speed(config: RunConfig, load: Workload, records: Iterable[Record]) -> Speed:
