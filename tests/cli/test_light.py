@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,8 +16,8 @@ from ditbench.errors import DitbenchError
 from ditbench.extras import require_run
 
 ROOT = Path(__file__).parents[2]
-RECORDS = ROOT / "leaderboard" / "records"
-COUNT = len(list(RECORDS.rglob("*.json")))
+RECORDS = Path("leaderboard", "records")  # below the test's folder: all but digits, as they are read six times
+COUNT = sum(path.parent.name != "digits" for path in (ROOT / RECORDS).rglob("*.json"))
 LIGHT = {  # command -> arguments, and a word of what it says
     "list": ([], "uvit"),
     "list tracks": ([], "imagenet256"),
@@ -27,7 +28,7 @@ LIGHT = {  # command -> arguments, and a word of what it says
     "plugins": ([], "builtins"),
     "commands": (["--json"], "error_schema"),  # with every schema, so no model of an answer asks for torch
     "records schema": ([], "$defs"),
-    "records validate": ([str(RECORDS)], "architecture 'unet:nano': no plugin with its source is installed (14 files)"),
+    "records validate": ([str(RECORDS)], "no plugin with its source is installed (6 files)"),
     "leaderboard build": ([str(RECORDS), "--out", "board"], f"{COUNT} records ->"),
     "leaderboard export": ([str(RECORDS), "tables"], f"{COUNT} records and"),
     "leaderboard archive": ([str(RECORDS.parent), "board.zip"], f"{COUNT} records of"),
@@ -76,13 +77,16 @@ def commands():
 def test_what_needs_no_torch_does_without(tmp_path):
     asked = {command: arguments for command, (arguments, _) in LIGHT.items()}
     code = CODE.format(blocked=modules(EXTRAS["run"]))
+    few = shutil.ignore_patterns("site", "digits")
+    shutil.copytree(ROOT / "leaderboard", tmp_path / "leaderboard", ignore=few)
+    shutil.copy(ROOT / "CITATION.cff", tmp_path)
     done = subprocess.run(
         [sys.executable, "-c", code, json.dumps(asked)],
         capture_output=True, text=True, check=False, cwd=tmp_path, env={**os.environ, "COLUMNS": "200"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
-    assert not [command for command, (_, word) in LIGHT.items() if word not in said[command]], said
+    assert not {command: said[command] for command, (_, word) in LIGHT.items() if word not in said[command]}
     assert f"{COUNT} records checked: no fault" in said["records validate"]
     assert (tmp_path / "board" / "site" / "index.html").stat().st_size > 1000
 

@@ -25,7 +25,7 @@ from judge import fault_of, tally
 
 GENERATORS = (bad_arguments, bad_calls, bad_images, bad_packages, bad_records, bad_tracks, bad_weights)
 LEAST = 1000  # inputs in all
-FAST = 30  # about so many are tried each time
+FAST = 15  # about so many are tried each time
 
 
 def corpus(base):
