@@ -82,6 +82,7 @@ CHANGES = (
     Change(
         "ditbench (ema|evaluate|export)", r"runs/digits/RUN-ID", "first/digits/RUN-ID", "the run of that id lies there"
     ),
+    more("ditbench ema ", "--samples", "the run there has no denoising error, which is what is measured otherwise"),
     more("ditbench run .*--ema-snapshots", "--force", "the folder has a run of these steps, without snapshots"),
     Change("ditbench data prepare", "--out LATENTS", "--out LATENTS-again", "LATENTS are there, nothing would be done"),
     Change(
