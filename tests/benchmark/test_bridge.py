@@ -100,7 +100,7 @@ def test_json_is_for_programs(folder, ditbench, monkeypatch):
         (("jit.npz", "adm.npz", "--features", "nothing"), "No extractor named 'nothing'"),
         (
             ("jit.npz", "adm.npz", "--metrics", "kid"),
-            "kid compares images, and the reference 'jit.npz' has only",
+            "kid compares images, and the reference 'jit.npz' has only their moments",
         ),
         (("jit.npz", "wide.npz"), "has moments of 3 features, but 'digits-cnn' puts out"),
         (("jit.npz", "wrong.npz"), "count is no whole number of images"),

@@ -28,7 +28,10 @@ LIGHT = {  # command -> arguments, and a word of what it says
     "plugins": ([], "builtins"),
     "commands": (["--json"], "error_schema"),  # with every schema, so no model of an answer asks for torch
     "records schema": ([], "$defs"),
-    "records validate": ([str(RECORDS)], "no plugin with its source is installed (6 files)"),
+    "records validate": (
+        [str(RECORDS)],
+        "architecture 'unet:nano/4': no plugin with its source is installed (6 files)",
+    ),
     "leaderboard build": ([str(RECORDS), "--out", "board"], f"{COUNT} records ->"),
     "leaderboard export": ([str(RECORDS), "tables"], f"{COUNT} records and"),
     "leaderboard archive": ([str(RECORDS.parent), "board.zip"], f"{COUNT} records of"),
